@@ -1,0 +1,45 @@
+"""The frame that a network sees: the cloud turned so that the line of sight to its centre is +z, centred and scaled.
+
+Two objects in the same pose relative to the line of sight look alike wherever they stand in the image; turning that
+freedom out of the data lets a small network spend its capacity on shape. All functions work on a batch of B clouds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def view_rotation(centre: np.ndarray) -> np.ndarray:
+    """Smallest rotation that takes the line of sight to `centre` onto +z.
+
+    Parameters: centre (B, 3) [m], camera frame, not at the origin. Returns: R_view_camera (B, 3, 3).
+    """
+    d = centre / np.linalg.norm(centre, axis=-1, keepdims=True)
+    x, y, z = d[..., 0], d[..., 1], d[..., 2]
+    k = 1.0 / (1.0 + z)  # objects are in front of the camera: z > 0
+    rows = [1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z]
+    return np.stack(rows, axis=-1).reshape(*d.shape[:-1], 3, 3)
+
+
+def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Network input of a batch of clouds.
+
+    Parameters: points (B, N, 3) [m], camera frame; scale (B,) [m], one unit of the network.
+    Returns: normalised points (B, N, 3) float32 [1], centre (B, 3) [m] (median, so that background points do not move it),
+    R_view_camera (B, 3, 3).
+    """
+    centre = np.median(points, axis=1)
+    R_view_camera = view_rotation(centre)
+    normalised = np.einsum("bij,bnj->bni", R_view_camera, points - centre[:, None]) / scale[:, None, None]
+    return normalised.astype(np.float32), centre, R_view_camera
+
+
+def from_view(rotation: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pose in the camera frame from the pose in the network's frame.
+
+    Parameters: rotation R_view_object (B, 3, 3); offset (B, 3) [1] of the box centre from `centre`; the rest as `to_view` gives them.
+    Returns: R_camera_object (B, 3, 3), t_camera_object (B, 3) [m].
+    """
+    R_camera_view = np.swapaxes(R_view_camera, -1, -2)
+    translation = centre + scale[:, None] * np.einsum("bij,bj->bi", R_camera_view, offset)
+    return R_camera_view @ rotation, translation
