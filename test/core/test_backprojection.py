@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from clipose_ros.core.backprojection import DepthRange, backproject, pinhole, project
+from clipose_ros.core.types import Frame, Instance, Intrinsics
+
+INTRINSICS = Intrinsics(fx=600.0, fy=500.0, cx=3.5, cy=2.5)
+
+
+def frame(depth, labels, instances=(1,)):
+    return Frame(0, "camera", depth, labels, tuple(Instance(label, "mug") for label in instances), INTRINSICS)
+
+
+def test_pinhole_equation_at_one_pixel():
+    point = pinhole(np.array([603.5]), np.array([252.5]), np.array([2.0]), INTRINSICS)
+    np.testing.assert_allclose(point, [[2.0, 1.0, 2.0]])
+    assert point.dtype == np.float32
+
+
+def test_project_inverts_pinhole():
+    rng = np.random.default_rng(0)
+    u, v, z = rng.uniform(0, 640, 50), rng.uniform(0, 480, 50), rng.uniform(0.2, 4, 50)
+    np.testing.assert_allclose(project(pinhole(u, v, z, INTRINSICS), INTRINSICS), np.stack([u, v], axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("label_type", [np.uint8, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("unit", ["mm", "m"])
+def test_every_instance_gets_the_points_of_a_plain_loop_in_raster_order(unit, label_type):
+    rng = np.random.default_rng(1)
+    depth_mm = rng.integers(0, 6000, (6, 8)).astype(np.uint16)
+    labels = rng.integers(0, 4, (6, 8)).astype(label_type)
+    depth = depth_mm if unit == "mm" else (depth_mm / np.float32(1000)).astype(np.float32)
+    clouds = backproject(frame(depth, labels, instances=(3, 1, 2)))
+    for label, cloud in zip((3, 1, 2), clouds):
+        expected = []
+        for v in range(6):
+            for u in range(8):
+                z = depth_mm[v, u] / 1000
+                if labels[v, u] == label and 0.1 <= z <= 5.0:
+                    expected.append([(u - 3.5) / 600 * z, (v - 2.5) / 500 * z, z])
+        assert cloud.dtype == np.float32
+        np.testing.assert_allclose(cloud, expected, rtol=1e-6)
+
+
+def test_invalid_depths_are_left_out():
+    depth = np.array([[np.nan, np.inf, -np.inf, -1.0, 0.0, 0.05, 0.5, 9.0]], dtype=np.float32)
+    (cloud,) = backproject(frame(depth, np.ones((1, 8), dtype=np.uint8)))
+    np.testing.assert_array_equal(cloud[:, 2], np.float32([0.5]))
+
+
+def test_depth_range_is_inclusive_and_configurable():
+    depth = np.array([[199, 200, 300, 301]], dtype=np.uint16)
+    (cloud,) = backproject(frame(depth, np.ones((1, 4), dtype=np.uint8)), DepthRange(0.2, 0.3))
+    np.testing.assert_allclose(cloud[:, 2], [0.2, 0.3])
+
+
+def test_an_instance_without_valid_pixels_is_empty_and_keeps_its_place():
+    depth = np.full((4, 4), 1000, dtype=np.uint16)
+    labels = np.zeros((4, 4), dtype=np.uint8)
+    labels[1, 1], labels[2, 2] = 5, 7
+    depth[2, 2] = 0
+    clouds = backproject(frame(depth, labels, instances=(300, 7, 5)))
+    assert [cloud.shape for cloud in clouds] == [(0, 3), (0, 3), (1, 3)]
+    assert backproject(frame(depth, labels, instances=())) == []
+
+
+def test_label_zero_is_refused():
+    image = np.full((2, 2), 1000, dtype=np.uint16)
+    with pytest.raises(ValueError, match="instances: expected labels other than 0"):
+        backproject(frame(image, np.zeros((2, 2), dtype=np.uint8), instances=(0,)))
+
+
+@pytest.mark.parametrize("limits", [(0.0, 1.0), (2.0, 1.0), (0.1, np.inf), (np.nan, 1.0)])
+def test_impossible_depth_ranges_are_refused(limits):
+    with pytest.raises(ValueError, match="depth_range: expected"):
+        DepthRange(*limits)

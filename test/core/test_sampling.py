@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from clipose_ros.core.sampling import stratified_indices, within_radius
+
+
+def test_the_same_seed_draws_the_same_indices_bit_for_bit():
+    first = stratified_indices(5000, 1024, np.random.default_rng(7))
+    assert first.tobytes() == stratified_indices(5000, 1024, np.random.default_rng(7)).tobytes()
+    assert first.tobytes() != stratified_indices(5000, 1024, np.random.default_rng(8)).tobytes()
+
+
+def test_one_index_falls_in_every_stratum():
+    indices = stratified_indices(4096, 1024, np.random.default_rng(0))
+    np.testing.assert_array_equal(indices // 4, np.arange(1024))
+
+
+@pytest.mark.parametrize("count", [1, 32, 1023, 1024, 1025, 307200])
+def test_indices_are_in_range_and_a_small_cloud_is_used_completely(count):
+    indices = stratified_indices(count, 1024, np.random.default_rng(0))
+    assert indices.shape == (1024,) and indices.min() >= 0 and indices.max() < count
+    if count <= 512:
+        assert len(np.unique(indices)) == count
+
+
+def test_an_empty_cloud_is_refused():
+    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+        stratified_indices(0, 1024, np.random.default_rng(0))
+
+
+def test_background_behind_the_object_is_cut():
+    rng = np.random.default_rng(0)
+    object_points = rng.uniform(-0.05, 0.05, (900, 3)) + [0, 0, 1.0]
+    background = rng.uniform(-0.05, 0.05, (200, 3)) + [0, 0, 1.4]
+    inside = within_radius(np.concatenate([object_points, background]), 0.15)
+    np.testing.assert_array_equal(inside, np.arange(1100) < 900)
+    assert within_radius(np.zeros((0, 3)), 0.1).shape == (0,)
