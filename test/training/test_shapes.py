@@ -1,0 +1,160 @@
+"""The generated shapes keep the canonical frames, are hollow where they must be, and have the sizes of real objects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
+from training.shapes import Shape, make_shape
+from training.shapes.shape import BODY, LID, ORIENTING
+
+SEEDS = range(40)
+
+# What the objects of a category may measure: least and largest extents x, y, z [m].
+SIZE_RANGES = {
+    "bottle": ((0.025, 0.09, 0.025), (0.14, 0.42, 0.14)),
+    "bowl": ((0.09, 0.03, 0.09), (0.26, 0.18, 0.26)),
+    "camera": ((0.02, 0.04, 0.065), (0.26, 0.2, 0.22)),
+    "can": ((0.035, 0.04, 0.035), (0.13, 0.29, 0.13)),
+    "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
+    "mug": ((0.07, 0.045, 0.05), (0.21, 0.18, 0.15)),
+}
+
+
+def shapes(category: str) -> list[Shape]:
+    return [make_shape(category, np.random.default_rng(seed)) for seed in SEEDS]
+
+
+def centre_of(shape: Shape, part: int) -> np.ndarray:
+    """Centre of the box around one part (3,) [m]."""
+    vertices = shape.vertices[np.unique(shape.faces[shape.parts == part])]
+    return 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
+
+
+def height_under(shape: Shape, x: float, z: float) -> float:
+    """Largest height [m] at which a vertical ray through (x, z) meets the mesh."""
+    a, b, c = (shape.vertices[shape.faces[:, corner]].astype(float) for corner in range(3))
+    e1, e2, p = (b - a)[:, [0, 2]], (c - a)[:, [0, 2]], np.array([x, z]) - a[:, [0, 2]]
+    area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
+    upright = np.abs(area) < 1e-14  # faces that the ray can only graze
+    area = np.where(upright, 1.0, area)
+    u = (p[:, 0] * e2[:, 1] - p[:, 1] * e2[:, 0]) / area
+    v = (e1[:, 0] * p[:, 1] - e1[:, 1] * p[:, 0]) / area
+    hit = ~upright & (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9)
+    return float((a[:, 1] + u * (b - a)[:, 1] + v * (c - a)[:, 1])[hit].max())
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_mesh_is_valid_and_light(category):
+    for shape in shapes(category):
+        assert shape.category == category
+        assert (shape.vertices.dtype, shape.faces.dtype, shape.parts.dtype, shape.size.dtype) == (np.float32, np.int32, np.uint8, np.float32)
+        assert np.isfinite(shape.vertices).all()
+        assert shape.faces.min() >= 0 and shape.faces.max() < len(shape.vertices)
+        assert len(shape.parts) == len(shape.faces)
+        assert 500 <= len(shape.faces) <= 8000
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_origin_is_the_centre_of_the_tight_box(category):
+    for shape in shapes(category):
+        used = shape.vertices[np.unique(shape.faces)]
+        low, high = used.min(axis=0), used.max(axis=0)
+        np.testing.assert_allclose(low + high, 0, atol=1e-6)
+        np.testing.assert_allclose(shape.size, high - low, atol=1e-6)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_same_seed_gives_the_same_shape_and_another_seed_another(category):
+    first, again, other = (make_shape(category, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    assert first.vertices.tobytes() == again.vertices.tobytes() and first.faces.tobytes() == again.faces.tobytes()
+    assert not np.array_equal(first.size, other.size)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_sizes_are_those_of_real_objects(category):
+    sizes = np.array([shape.size for shape in shapes(category)])
+    least, largest = SIZE_RANGES[category]
+    assert (sizes > least).all() and (sizes < largest).all()
+    assert (sizes.min(axis=0) < MEAN_SIZES[category]).all() and (sizes.max(axis=0) > MEAN_SIZES[category]).all()
+    assert (sizes.std(axis=0) > 0.07 * sizes.mean(axis=0)).all()
+
+
+@pytest.mark.parametrize("category", sorted(AXIS_SYMMETRIC))
+def test_axis_symmetric_categories_have_their_axis_on_y(category):
+    for shape in shapes(category):
+        for height in np.linspace(-0.45, 0.45, 7) * shape.size[1]:
+            ring = shape.vertices[np.abs(shape.vertices[:, 1] - height) < 0.03 * shape.size[1]]
+            if len(ring):
+                offset = 0.5 * (ring.min(axis=0) + ring.max(axis=0))[[0, 2]]
+                np.testing.assert_allclose(offset, 0, atol=0.02 * shape.size[0])
+
+
+def test_handle_is_at_plus_x():
+    for shape in shapes("mug"):
+        handle = shape.vertices[np.unique(shape.faces[shape.parts == ORIENTING])]
+        assert handle[:, 0].max() == shape.vertices[:, 0].max()
+        assert centre_of(shape, ORIENTING)[0] > 0.2 * shape.size[0]
+        assert abs(centre_of(shape, ORIENTING)[2]) < 1e-3
+        assert centre_of(shape, BODY)[0] < 0
+
+
+def test_handle_leaves_room_for_fingers():
+    for shape in shapes("mug"):
+        handle = shape.vertices[np.unique(shape.faces[shape.parts == ORIENTING])]
+        wall = shape.vertices[np.unique(shape.faces[shape.parts == BODY])][:, 0].max()
+        assert handle[:, 0].max() - wall > 0.01
+
+
+def test_lens_looks_towards_plus_x_and_the_grip_is_at_plus_z():
+    grips = []
+    for shape in shapes("camera"):
+        assert centre_of(shape, ORIENTING)[0] > centre_of(shape, BODY)[0]
+        lens = shape.vertices[np.unique(shape.faces[shape.parts == ORIENTING])]
+        body = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
+        assert lens[:, 0].max() > body[:, 0].min() + 0.5 * np.ptp(body[:, 0])
+        grips.append(body[body[:, 0].argmax(), 2] - lens[:, 2].mean())
+    assert np.mean(np.array(grips) > 0) > 0.7  # the others have no grip
+
+
+def test_screen_is_at_minus_x_above_a_base_symmetric_in_z():
+    for shape in shapes("laptop"):
+        screen, base = centre_of(shape, ORIENTING), centre_of(shape, BODY)
+        assert screen[0] < base[0] - 0.05 and screen[1] > base[1] + 0.04
+        np.testing.assert_allclose([screen[2], base[2]], 0, atol=1e-3)
+        base_vertices = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
+        assert np.ptp(base_vertices[:, 1]) < 0.05 and base_vertices[:, 1].max() < 0
+
+
+def test_most_screens_lean_back():
+    leans = []
+    for shape in shapes("laptop"):
+        screen = shape.vertices[np.unique(shape.faces[shape.parts == ORIENTING])]
+        leans.append(screen[screen[:, 1].argmin(), 0] - screen[screen[:, 1].argmax(), 0])
+    assert np.mean(np.array(leans) > 0.02) > 0.8
+
+
+@pytest.mark.parametrize("category", ["bowl", "mug"])
+def test_vessels_are_hollow(category):
+    open_shapes = [shape for shape in shapes(category) if LID not in shape.parts]
+    assert len(open_shapes) > 0.6 * len(SEEDS)
+    for shape in open_shapes:
+        x = centre_of(shape, BODY)[0]
+        inside = height_under(shape, x + 1e-4, 2e-4) + 0.5 * shape.size[1]
+        assert 0.001 < inside < 0.35 * shape.size[1]
+
+
+def test_mug_wall_is_thin_at_the_rim():
+    for shape in shapes("mug"):
+        if LID in shape.parts:
+            continue
+        body = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
+        body = body - [0.5 * (body[:, 0].min() + body[:, 0].max()), 0, 0]
+        rim = np.hypot(body[:, 0], body[:, 2])[body[:, 1] > 0.48 * shape.size[1]]
+        assert 0.001 < np.ptp(rim) < 0.02
+
+
+def test_unknown_category_is_refused():
+    with pytest.raises(ValueError, match="category: expected one of bottle.*, got spoon"):
+        make_shape("spoon", np.random.default_rng(0))

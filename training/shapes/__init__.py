@@ -1,0 +1,27 @@
+"""Procedural shapes of the six NOCS categories in their canonical frames: the only objects that the network learns from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.shapes.bottle import bottle
+from training.shapes.bowl import bowl
+from training.shapes.camera import camera
+from training.shapes.can import can
+from training.shapes.laptop import laptop
+from training.shapes.mug import mug
+from training.shapes.shape import Shape
+
+__all__ = ["Shape", "make_shape"]
+
+MAKERS = {"bottle": bottle, "bowl": bowl, "camera": camera, "can": can, "laptop": laptop, "mug": mug}
+
+
+def make_shape(category: str, rng: np.random.Generator) -> Shape:
+    """A random object of a NOCS category; the same state of `rng` gives the same shape.
+
+    Raises: ValueError for an unknown category.
+    """
+    if category not in MAKERS:
+        raise ValueError(f"category: expected one of {', '.join(MAKERS)}, got {category}")
+    return MAKERS[category](rng)

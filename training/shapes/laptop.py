@@ -1,0 +1,85 @@
+"""Opened laptops: base in the xz plane, keyboard towards +x, screen at -x and leaning back, symmetric in z."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.shapes.mesh import Mesh, box, lathe, loft, rectangle, slab_rings, stacked
+from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn_scale
+
+
+def panel(length: float, width: float, thickness: float, corner: float, edge: float, sunk: np.ndarray, depth: float) -> Mesh:
+    """A plate over x in [0, length], y in [0, thickness] and z in +-width/2 [m] whose top has the outline `sunk` (C, 2) lowered by `depth` [m]."""
+    outline = rectangle(length, width, corner) + (0.5 * length, 0.0)
+    return loft(np.concatenate([slab_rings(outline, 0.0, thickness, edge), stacked(sunk, thickness), stacked(sunk, thickness - depth)]))
+
+
+def keyboard(rng: np.random.Generator, start: float, length: float, width: float, deck: float) -> Parts:
+    """Rows of keys from x = start [m] on; deck: height of their base [m]."""
+    rows = 6
+    pitch = length / rows
+    rise = rng.uniform(0.0005, 0.003)
+    return [(box(0.8 * pitch, rise, width, 0.0005).moved(x=start + (row + 0.5) * pitch, y=deck), DETAIL) for row in range(rows)]
+
+
+def screen(rng: np.random.Generator, length: float, width: float, corner: float) -> Mesh:
+    """The lid as it lies closed: hinge at x = 0, display (with a bezel) facing down at y = 0."""
+    thickness, bezel = rng.uniform(0.004, 0.012), rng.uniform(0.005, 0.02)
+    chin = bezel * rng.uniform(1.0, 2.5)
+    view = rectangle(length - bezel - chin, width - 2 * bezel, 0.002) + (0.5 * (length - bezel + chin), 0.0)
+    lid = panel(length, width, thickness, corner, rng.uniform(0, 0.4) * thickness, view, rng.uniform(0, 0.002))
+    return lid.moved(y=-thickness).scaled(y=-1)
+
+
+def hinge(rng: np.random.Generator, width: float, radius: float) -> list[Mesh]:
+    """One long or two short barrels along z through the origin."""
+    span, count = (rng.uniform(0.5, 0.9), 1) if rng.random() < 0.4 else (rng.uniform(0.05, 0.2), 2)
+    half = 0.5 * span * width
+    barrel = lathe(np.array([[radius, -half], [radius, half]])).turned("x", np.pi / 2)
+    offset = rng.uniform(0.25, 0.45) * width - half
+    return [barrel] if count == 1 else [barrel.moved(z=offset), barrel.moved(z=-offset)]
+
+
+def wedged(mesh: Mesh, slope: float) -> Mesh:
+    """The mesh with its heights reduced by `slope` [1/m] per x."""
+    vertices = mesh.vertices.copy()
+    vertices[:, 1] *= 1 - slope * vertices[:, 0]
+    return Mesh(vertices, mesh.faces)
+
+
+def laptop_parts(rng: np.random.Generator) -> Parts:
+    """A laptop standing on y = 0 with its hinge near x = 0."""
+    width = rng.triangular(0.25, 0.325, 0.41)
+    depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
+    thickness = rng.triangular(0.006, 0.014, 0.032)
+    corner = rng.uniform(0.001, 0.02)
+
+    margin, key_length = rng.uniform(0.008, 0.035), depth * rng.uniform(0.38, 0.55)
+    key_width = width * rng.uniform(0.8, 0.95)
+    recess = rng.uniform(0, 0.003)
+    start = 0.01 + margin
+    well = rectangle(key_length, key_width, 0.003) + (start + 0.5 * key_length, 0.0)
+    base = panel(depth, width, thickness, corner, rng.uniform(0, 0.45) * thickness, well, recess)
+    parts: Parts = [(base, BODY), *keyboard(rng, start, key_length, key_width, thickness - recess)]
+    if rng.random() < 0.8:
+        pad_start = start + key_length + 0.008
+        pad = max(0.02, depth - pad_start - 0.01) * rng.uniform(0.7, 1.0)
+        parts.append((box(pad, 0.0008, width * rng.uniform(0.2, 0.42)).moved(x=pad_start + 0.5 * pad, y=thickness - 0.0002), DETAIL))
+
+    slope = rng.choice([0.0, rng.uniform(0, 0.5)])  # a wedge: thinner towards the user
+    parts = [(wedged(mesh, slope / depth), part) for mesh, part in parts]
+
+    opening = np.radians(np.clip(rng.normal(115, 15), 75, 152))
+    hinge_x, hinge_y = rng.uniform(-0.006, 0.012), thickness + rng.uniform(-0.006, 0.008)
+    lid = screen(rng, depth * rng.uniform(0.9, 1.03), width * rng.uniform(0.97, 1.0), corner)
+    parts.append((lid.turned("z", opening).moved(hinge_x, hinge_y), ORIENTING))
+    parts += [(barrel.moved(hinge_x, hinge_y), DETAIL) for barrel in hinge(rng, width, rng.uniform(0.003, 0.008))]
+    if rng.random() < 0.15:  # a battery that sticks out at the back
+        bump = rng.uniform(0.005, 0.02)
+        parts.append((box(2 * bump, thickness * rng.uniform(0.7, 1.2), width * rng.uniform(0.5, 0.9), 0.003), DETAIL))
+    return parts
+
+
+def laptop(rng: np.random.Generator) -> Shape:
+    """An opened laptop: base at the bottom, screen at -x leaning towards -x, width along z."""
+    return assembled("laptop", laptop_parts(rng), drawn_scale(rng, overall=0.03, upright=0.03, across=0.03))

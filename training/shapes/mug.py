@@ -1,0 +1,71 @@
+"""Mugs: hollow bodies of many profiles with a handle of many forms at +x."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.shapes.mesh import Mesh, fillet, lathe, superellipse, sweep
+from training.shapes.shape import BODY, LID, ORIENTING, Parts, Shape, assembled, drawn_scale
+from training.shapes.vessel import bellied, hollowed
+
+
+def mug_outer(rng: np.random.Generator) -> np.ndarray:
+    """Outer profile (P, 2) [m]: straight, tapered, barrel, round-bottomed or conical."""
+    rim = 0.5 * rng.triangular(0.064, 0.09, 0.118)
+    height = np.clip(2 * rim * rng.triangular(0.65, 0.95, 1.45), 0.06, 0.145)
+    straight = rng.random() < 0.45
+    foot = rim * (rng.uniform(0.92, 1.03) if straight else rng.uniform(0.5, 0.95))
+    roundness = rng.choice([0.0, rng.uniform(0.1, 1.0)])
+    belly = 0.0 if rng.random() < 0.5 else rng.uniform(-0.1, 0.16)
+    flare = 0.0 if rng.random() < 0.7 else rng.uniform(0, 0.1)
+    outer = bellied(height, foot, rim, roundness, belly, flare)
+    chamfer = rng.uniform(0, 0.012)  # the turn from the standing face into the wall
+    return np.concatenate([fillet(np.array([[foot - chamfer, 0], [foot, 0], outer[3]]), chamfer)[:-1], outer[3:]])
+
+
+def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> Mesh:
+    """A handle in the xy plane from the wall of the profile `outer` (P, 2) [m]: C, D, ear, square or ring; round bar or flat strip."""
+    height = outer[-1, 1]
+    top, bottom = rng.uniform(0.68, 0.94) * height, rng.uniform(0.08, 0.38) * height
+    if rng.random() < 0.15:  # a small ring, high or low
+        bottom = max(bottom, top - rng.uniform(0.03, 0.05))
+    reach = rng.triangular(0.02, 0.031, 0.05)
+    thickness = rng.uniform(0.004, min(0.014, 0.4 * reach, 0.2 * (top - bottom)))
+    breadth = np.clip(thickness * rng.uniform(0.8, 3.5), 0.006, 0.03)
+
+    angle = np.linspace(np.pi / 2, -np.pi / 2, 24)
+    bend = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    exponent = rng.choice([2.0, rng.uniform(1.3, 6.0)])
+    bend *= (np.abs(bend) ** exponent).sum(axis=-1, keepdims=True) ** (-1 / exponent)
+    ear = 1 + rng.choice([0.0, rng.uniform(-0.3, 0.5)]) * bend[:, 1]  # wider at the top, or at the bottom
+    y = 0.5 * (top + bottom) + (0.5 * (top - bottom) - 0.5 * thickness) * bend[:, 1] + rng.normal(0, 0.06) * height * bend[:, 0]
+    ends = np.interp([top, bottom], outer[:, 1], outer[:, 0]) - 0.5 * wall  # inside the wall, not through it
+    x = np.linspace(*ends, len(y)) + (reach + 0.5 * wall - 0.5 * thickness) * bend[:, 0] * ear / ear.max()
+    section = superellipse(rng.uniform(2, 6), columns=16) * (0.5 * thickness, 0.5 * breadth)
+    swell = 1 + rng.uniform(-0.25, 0.25) * bend[:, 0]
+    return sweep(np.stack([x, y], axis=-1), section * swell[:, None, None])
+
+
+def lid(rng: np.random.Generator, outer: np.ndarray) -> Mesh:
+    """A travel mug's lid on the rim of the profile `outer` (P, 2) [m]."""
+    rim, height = outer[-1]
+    rise = rng.uniform(0.005, 0.025)
+    over, drop = rng.uniform(0.96, 1.06) * rim, rng.uniform(0.0, 0.012)
+    line = np.array([[over, height - drop], [over, height + 0.4 * rise], [over * rng.uniform(0.6, 0.95), height + rise], [0.4 * rim, height + rise]])
+    return lathe(fillet(line, rng.uniform(0, 0.006)))
+
+
+def mug_parts(rng: np.random.Generator) -> Parts:
+    """A mug standing on y = 0, axis along y."""
+    outer = mug_outer(rng)
+    wall = rng.uniform(0.002, 0.006)
+    profile = hollowed(outer, wall, floor=rng.uniform(0.003, 0.01), lip=rng.choice([0.0, wall / 2]))
+    parts: Parts = [(lathe(profile), BODY), (handle(rng, outer, wall), ORIENTING)]
+    if rng.random() < 0.12:
+        parts.append((lid(rng, outer), LID))
+    return parts
+
+
+def mug(rng: np.random.Generator) -> Shape:
+    """A mug: y up, handle at +x."""
+    return assembled("mug", mug_parts(rng), drawn_scale(rng, overall=0.05, upright=0.06, across=0.015))

@@ -1,0 +1,35 @@
+"""Open vessels: the wall that mugs and bowls have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.shapes.mesh import fillet
+
+
+def bellied(height: float, foot: float, rim: float, roundness: float, belly: float, flare: float, samples: int = 14) -> np.ndarray:
+    """Outer profile (samples, 2) of (radius, height) [m] from the foot to the rim.
+
+    foot, rim: radii [m]. roundness: share of the height over which the wall turns up from the foot, 0 straight to 1 a hemisphere.
+    belly: widening at half height [1]. flare: widening of the last fifth [1].
+    """
+    t = np.sin(np.linspace(0, np.pi / 2, samples)) ** 2  # dense at both ends, where the wall turns
+    corner = np.clip(1 - t / max(roundness, 1e-3), 0, 1)
+    turn = np.sqrt(1 - corner**2)  # 0 at the foot, 1 where the wall has turned up
+    straight = 1 - roundness
+    wall = straight * t + (1 - straight) * turn
+    radius = (foot + (rim - foot) * wall) * (1 + belly * 4 * t * (1 - t)) * (1 + flare * np.clip(5 * t - 4, 0, 1) ** 2)
+    return np.stack([radius, t * height], axis=-1)
+
+
+def hollowed(outer: np.ndarray, wall: float, floor: float, lip: float) -> np.ndarray:
+    """Closed profile of a vessel: up the outside (P, 2), over the rim and down the inside to the floor.
+
+    wall, floor: thicknesses [m]; lip: radius of the rim's rounding [m], 0 for a sharp rim.
+    """
+    height = outer[-1, 1]
+    inner_heights = np.linspace(height, floor, len(outer))
+    inner_radii = np.interp(inner_heights, outer[:, 1], outer[:, 0]) - wall
+    inner = np.stack([np.maximum(inner_radii, 0.25 * outer[-1, 0]), inner_heights], axis=-1)
+    rim = fillet(np.stack([outer[-2], outer[-1], inner[0], inner[1]]), lip)
+    return np.concatenate([outer[:-1], rim[1:-1], inner[1:]])
