@@ -23,14 +23,14 @@ def rotation_from_normals(y: np.ndarray, x: np.ndarray, confidence_y: np.ndarray
 
     Parameters: y, x (B, 3) of any positive length; confidence_y, confidence_x (B,) >= 0.
     Returns: R (B, 3, 3) with columns x, y, z; valid (B,) bool: False, with the identity as a placeholder that must not be used, where a direction
-    is zero or not finite, y is parallel to x, or both confidences are zero.
+    is zero or not finite, y is parallel to x, both confidences are zero, or one is negative.
     """
     y, y_valid = unit(y)
     x, x_valid = unit(x)
     axis = np.cross(y, x)
     sine = np.linalg.norm(axis, axis=1)
     total = confidence_x + confidence_y
-    valid = y_valid & x_valid & (sine > MINIMUM_SINE) & (total > MINIMUM_CONFIDENCE)
+    valid = y_valid & x_valid & (sine > MINIMUM_SINE) & (total > MINIMUM_CONFIDENCE) & (np.minimum(confidence_x, confidence_y) >= 0)
     axis = axis / np.where(valid, sine, 1.0)[:, None]
     defect = np.arctan2(sine, np.sum(y * x, axis=1)) - np.pi / 2
     share_y = confidence_x / np.where(valid, total, 1.0)

@@ -1,0 +1,105 @@
+"""CLIPose: category-level poses from points alone. Cut, sample, normalise, one network call for all objects, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipose_ros.core.decoding import rotation_from_normals, unit
+from clipose_ros.core.normalization import from_view, to_view
+from clipose_ros.core.sampling import stratified_indices, within_radius
+from clipose_ros.core.symmetry import canonical_rotation
+from clipose_ros.core.timing import Stopwatch
+from clipose_ros.core.types import Observation, PoseEstimate, Rejection
+from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
+from clipose_ros.inference.session import Session, SessionConfig
+
+MINIMUM_POINTS = 32
+INPUTS = {"points", "category"}
+OUTPUTS = {"y_axis", "x_axis", "confidence", "offset", "size"}
+
+
+class Clipose:
+    """Estimator around a network of models/. The same observations and seed give the same results, bit for bit, on the same machine and settings."""
+
+    def __init__(self, session: Session, seed: int = 0) -> None:
+        card = session.card
+        if set(card.inputs) != INPUTS or set(card.outputs) != OUTPUTS:
+            raise ValueError(f"card: expected inputs {sorted(INPUTS)} and outputs {sorted(OUTPUTS)}, got {sorted(card.inputs)} and {sorted(card.outputs)}")
+        self.session = session
+        self.categories = card.categories
+        self._seed = seed
+
+    @classmethod
+    def load(cls, model: str = DEFAULT_MODEL, models_dir: Path | None = None, config: SessionConfig = SessionConfig(), seed: int = 0) -> Clipose:
+        """Find a model by name, check it, load it and run it once, so that the first frame is as fast as the others."""
+        folder = find_model(model, models_dir)
+        estimator = cls(Session(folder, read_card(folder), config), seed)
+        estimator._network(np.ones((1, estimator.session.card.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
+        return estimator
+
+    def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
+        """See `Estimator.estimate`. Stages: sampling, network, decoding."""
+        stopwatch = stopwatch or Stopwatch()
+        with stopwatch.stage("sampling"):
+            clouds = [self._sample(observation) for observation in observations]
+            hopeful = [i for i, cloud in enumerate(clouds) if not isinstance(cloud, Rejection)]
+            if not hopeful:
+                return clouds
+            categories = [observations[i].category for i in hopeful]
+            scale = np.array([self.session.card.scale[category] for category in categories])
+            points, centre, R_view_camera = to_view(np.stack([clouds[i] for i in hopeful]), scale)
+            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64)
+        with stopwatch.stage("network"):
+            outputs = self._network(points, category)
+        with stopwatch.stage("decoding"):
+            poses = self._decode(outputs, categories, centre, R_view_camera, scale)
+        results = list(clouds)
+        for i, pose in zip(hopeful, poses):
+            results[i] = pose
+        return results
+
+    def _sample(self, observation: Observation) -> np.ndarray | Rejection:
+        """Cloud of the network's number of points (N, 3) [m], camera frame, or why there is none."""
+        card, points = self.session.card, observation.points
+        if observation.category not in self.categories:
+            return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
+        if not np.isfinite(points).all():
+            return Rejection(observation.category, f"points: expected finite coordinates, got {np.count_nonzero(~np.isfinite(points).all(axis=1))} without")
+        points = points[within_radius(points, card.outlier_radius * card.scale[observation.category])]
+        if len(points) < MINIMUM_POINTS:
+            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(points)}")
+        if points[:, 2].min() <= 0:
+            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {points[:, 2].min():.3f} m")
+        # A generator of its own per object: the draw must not depend on what else is in the frame.
+        return points[stratified_indices(len(points), card.points, np.random.default_rng(self._seed))]
+
+    def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""
+        return {name: value.astype(np.float64) for name, value in self.session.run({"points": points, "category": category}).items()}
+
+    def _decode(self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray) -> list:
+        """A pose or a rejection for each of B network outputs."""
+        B = len(categories)
+        R_camera_view, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
+        y_axis, x_axis = (np.einsum("bij,bj->bi", R_camera_view, outputs[name]) for name in ("y_axis", "x_axis"))
+        confidence_y, confidence_x = outputs["confidence"].T
+        rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
+        y_axis, y_valid = unit(y_axis)
+        finite = np.all([np.isfinite(value.reshape(B, -1)).all(axis=1) for value in outputs.values()], axis=0)
+        results = []
+        for i, category in enumerate(categories):
+            symmetric = category in self.session.card.axis_symmetric
+            if not finite[i]:
+                results.append(Rejection(category, "network output: expected finite values, got NaN or infinity"))
+            elif not (y_valid if symmetric else valid)[i]:
+                results.append(Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation"))
+            elif outputs["size"][i].min() <= 0:
+                results.append(Rejection(category, f"network output: expected positive extents, got {outputs['size'][i]} m"))
+            else:
+                R_camera_object = canonical_rotation(y_axis[i]) if symmetric else rotation[i]
+                score = confidence_y[i] if symmetric else np.sqrt(confidence_y[i] * confidence_x[i])
+                results.append(PoseEstimate(category, float(score), R_camera_object, translation[i], outputs["size"][i]))
+        return results

@@ -1,0 +1,97 @@
+"""A network in ONNX Runtime: one provider, chosen openly, and one batched call."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+
+from clipose_ros.inference.card import ModelCard, read_model
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """Where and how a network runs. threads: 0 takes every core that the process may use. allow_cpu: accept the CPU when the provider cannot be had."""
+
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    threads: int = 0
+    allow_cpu: bool = False
+
+    def __post_init__(self) -> None:
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"provider: expected one of {', '.join(PROVIDERS)}, got {self.provider}")
+        if self.threads < 0:
+            raise ValueError(f"threads: expected 0 (all cores) or more, got {self.threads}")
+
+
+class Session:
+    """The network of a model folder, loaded, checked against its card and warmed up.
+
+    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone would fall back to the CPU silently.
+    """
+
+    def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
+        self.card = card
+        self.threads = config.threads or len(os.sched_getaffinity(0))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
+        wanted = _available(config)
+        self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=list(wanted))
+        self.provider = _check_provider(self._session.get_providers()[0], wanted[0], config)
+        _check_signature("inputs", card.inputs, self._session.get_inputs())
+        _check_signature("outputs", card.outputs, self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for inputs by name, in one call."""
+        names = list(self.card.outputs)
+        return dict(zip(names, self._session.run(names, dict(inputs))))
+
+
+def _available(config: SessionConfig) -> tuple[str, ...]:
+    """Providers to ask for, best first; refuses before the model is loaded when this build of ONNX Runtime lacks the wanted one."""
+    built = onnxruntime.get_available_providers()
+    wanted = PROVIDERS[config.provider]
+    if wanted[0] in built:
+        return tuple(provider for provider in wanted if provider in built)
+    _refuse_or_warn(f"provider: expected one that this onnxruntime has ({', '.join(built)}), got {config.provider}", config)
+    return PROVIDERS["cpu"]
+
+
+def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
+    """Short name of the provider that really runs."""
+    if got != wanted:
+        _refuse_or_warn(f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing", config)
+    return next(name for name, providers in PROVIDERS.items() if providers[0] == got)
+
+
+def _refuse_or_warn(message: str, config: SessionConfig) -> None:
+    if not config.allow_cpu:
+        raise RuntimeError(f"{message}; set allow_cpu to run on the CPU instead")
+    log.warning("%s; running on the CPU, as allow_cpu permits", message)
+
+
+def _check_signature(key: str, expected: Mapping[str, tuple[int | str, ...]], got: list) -> None:
+    """The names and fixed dimensions of the network are those of the card."""
+    shapes = {value.name: value.shape for value in got}
+    if set(shapes) != set(expected):
+        raise ValueError(f"{key}: expected {', '.join(expected)} as the card says, got {', '.join(shapes)}")
+    for name, shape in expected.items():
+        fixed = len(shape) == len(shapes[name]) and all(a == b for a, b in zip(shape, shapes[name]) if isinstance(a, int) and isinstance(b, int))
+        if not fixed:
+            raise ValueError(f"{key}.{name}: expected {list(shape)} as the card says, got {shapes[name]}")

@@ -1,0 +1,75 @@
+"""A network that a test can understand: every output of an object is a simple function of its own points and category."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
+from clipose_ros.inference.card import ModelCard, write_card
+
+POINTS = 1024
+
+
+def tiny_network(y_axis, x_axis, confidence, size_factor):
+    """offset = mean of the points, size = size_factor * mean size of the category, the rest constant: the ONNX contract of CLIPose."""
+    constants = {
+        "zero": np.zeros(1),
+        "y": np.array(y_axis),
+        "x": np.array(x_axis),
+        "c": np.array(confidence),
+        "sizes": np.stack([MEAN_SIZES[category] for category in CATEGORIES]) * size_factor,
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["points"], ["offset"], axes=[1], keepdims=0),
+        helper.make_node("Mul", ["offset", "zero"], ["zeros3"]),
+        helper.make_node("ReduceMean", ["zeros3"], ["zeros1"], axes=[1], keepdims=1),
+        helper.make_node("Add", ["zeros3", "y"], ["y_axis"]),
+        helper.make_node("Add", ["zeros3", "x"], ["x_axis"]),
+        helper.make_node("Add", ["zeros1", "c"], ["confidence"]),
+        helper.make_node("Gather", ["sizes", "category"], ["size"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("points", TensorProto.FLOAT, ["batch", POINTS, 3]),
+            helper.make_tensor_value_info("category", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in OUTPUT_WIDTHS.items()],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+
+
+OUTPUT_WIDTHS = {"y_axis": 3, "x_axis": 3, "confidence": 2, "offset": 3, "size": 3}
+
+
+@pytest.fixture
+def write_model(tmp_path):
+    """Writes models/tiny under the test's folder and gives its path; `card` overrides fields of the card."""
+
+    def write(y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields):
+        folder = tmp_path / "models" / "tiny"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
+        (folder / "model.onnx").write_bytes(content)
+        card = ModelCard(
+            name="tiny",
+            file="model.onnx",
+            sha256=hashlib.sha256(content).hexdigest(),
+            categories=CATEGORIES,
+            mean_sizes=MEAN_SIZES,
+            axis_symmetric=("bottle", "bowl", "can"),
+            scale={category: 0.2 for category in CATEGORIES},
+            outlier_radius=0.8,
+            inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
+            outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
+        )
+        write_card(replace(card, **card_fields), folder)
+        return folder
+
+    return write

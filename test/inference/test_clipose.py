@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from clipose_ros.core.types import Observation, PoseEstimate, Rejection
+from clipose_ros.estimators.clipose import Clipose
+
+
+@pytest.fixture
+def load(write_model):
+    def load(seed=0, **network):
+        return Clipose.load(str(write_model(**network)), seed=seed)
+
+    return load
+
+
+def cloud(count, seed=0, centre=(0.0, 0.0, 1.0), radius=0.05):
+    return (np.random.default_rng(seed).uniform(-radius, radius, (count, 3)) + centre).astype(np.float32)
+
+
+def test_pose_on_the_optical_axis_is_what_the_network_says(load):
+    """On the axis the view frame is the camera's: x right, y axis up (-y of the camera)."""
+    points = cloud(5000)
+    (pose,) = load().estimate([Observation(points, "mug")])
+    np.testing.assert_allclose(pose.rotation, np.diag([1, -1, -1]), atol=5e-3)
+    np.testing.assert_allclose(pose.translation, points.mean(axis=0), atol=5e-3)
+    np.testing.assert_allclose(pose.size, [0.146, 0.083, 0.114], atol=1e-6)
+    assert pose.category == "mug" and pose.score == pytest.approx(np.sqrt(0.81 * 0.25))
+
+
+def test_off_the_axis_the_pose_turns_with_the_line_of_sight(load):
+    (pose,) = load().estimate([Observation(cloud(5000, centre=(1.0, 0.0, 1.0)), "mug")])
+    s = np.sqrt(0.5)
+    np.testing.assert_allclose(pose.rotation, [[s, 0, -s], [0, -1, 0], [-s, 0, -s]], atol=5e-3)
+    np.testing.assert_allclose(pose.translation, [1, 0, 1], atol=5e-3)
+
+
+def test_axis_symmetric_objects_get_the_canonical_rotation_and_the_score_of_y(load):
+    (pose,) = load(x_axis=(0.0, -1.0, 0.0)).estimate([Observation(cloud(2000), "can")])  # x parallel to y does not matter here
+    np.testing.assert_allclose(pose.rotation, np.diag([1, -1, -1]), atol=5e-3)
+    assert pose.score == pytest.approx(0.81)
+
+
+def test_rejections_keep_order_and_length(load):
+    broken = cloud(100)
+    broken[3, 1] = np.nan
+    observations = [
+        Observation(cloud(500), "mug"),
+        Observation(cloud(500), "banana"),
+        Observation(np.zeros((0, 3), np.float32), "can"),
+        Observation(cloud(12), "bowl"),
+        Observation(broken, "camera"),
+        Observation(cloud(500, centre=(0, 0, 0)), "laptop"),
+        Observation(cloud(32), "bottle"),
+    ]
+    results = load().estimate(observations)
+    assert [type(result) for result in results] == [PoseEstimate, *[Rejection] * 5, PoseEstimate]
+    assert [result.category for result in results] == [observation.category for observation in observations]
+    assert [result.reason for result in results[1:4]] == [
+        "category: expected one of bottle, bowl, camera, can, laptop, mug, got banana",
+        "points: expected at least 32, got 0",
+        "points: expected at least 32, got 12",
+    ]
+    assert results[4].reason == "points: expected finite coordinates, got 1 without"
+    assert results[5].reason.startswith("points: expected z > 0")
+
+
+def test_no_objects_and_no_hope_need_no_network(load):
+    estimator = load()
+    assert estimator.estimate([]) == []
+    assert estimator.estimate([Observation(cloud(3), "mug")]) == [Rejection("mug", "points: expected at least 32, got 3")]
+
+
+def test_background_behind_the_object_moves_nothing(load):
+    points = cloud(3000)
+    leaked = np.concatenate([points, cloud(400, seed=1, centre=(0, 0, 1.5))])
+    clean, with_leak = load().estimate([Observation(points, "mug"), Observation(leaked, "mug")])
+    np.testing.assert_allclose(with_leak.translation, clean.translation, atol=5e-3)
+
+
+def test_an_object_gets_the_same_pose_alone_and_in_any_company(load):
+    estimator = load()
+    observation = Observation(cloud(3000, seed=5), "mug")
+    others = [Observation(cloud(700, seed=6), "laptop"), Observation(cloud(5), "can"), Observation(cloud(2000, seed=7), "mug")]
+    (alone,) = estimator.estimate([observation])
+    *_, in_company = estimator.estimate([*others, observation])
+    # Other points would move the mean by 1e-4 m; the batch size may change the last bits of a float32 sum.
+    np.testing.assert_allclose(alone.translation, in_company.translation, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(alone.rotation, in_company.rotation, rtol=0, atol=1e-6)
+
+
+def test_two_runs_are_identical_and_the_seed_matters(load):
+    observation = Observation(cloud(3000), "mug")
+    first, again, other = (load(seed=seed).estimate([observation])[0].translation for seed in (3, 3, 4))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ({"y_axis": (np.nan, 1, 0)}, "finite values"),
+        ({"size_factor": np.inf}, "finite values"),
+        ({"x_axis": (0.0, 1.0, 0.0)}, "degenerate rotation"),
+        ({"confidence": (0.0, 0.0)}, "degenerate rotation"),
+        ({"size_factor": -1.0}, "positive extents"),
+    ],
+)
+def test_an_answer_that_is_no_pose_is_a_rejection(load, network, reason):
+    (result,) = load(**network).estimate([Observation(cloud(500), "mug")])
+    assert isinstance(result, Rejection) and reason in result.reason
+
+
+def test_a_model_with_another_contract_is_refused(write_model):
+    folder = write_model(outputs={"y_axis": ("batch", 3)})
+    with pytest.raises(ValueError, match="outputs: expected y_axis"):
+        Clipose.load(str(folder))
