@@ -1,0 +1,174 @@
+"""ROS messages to and from the types of the core. The only place that knows about encodings, steps and byte order.
+
+Images become views of the message's bytes: nothing is copied, except to turn big-endian pixels into native ones.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection
+from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
+
+NS_PER_S = 1_000_000_000
+
+# encoding: (type of a channel, channels)
+DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
+LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
+COLOUR_ENCODINGS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3)}
+
+
+def stamp_ns(stamp: Time) -> int:
+    """Time of a header [ns]."""
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def stamp_message(time_ns: int) -> Time:
+    """Inverse of `stamp_ns`."""
+    return Time(sec=time_ns // NS_PER_S, nanosec=time_ns % NS_PER_S)
+
+
+def image_view(name: str, image: Image, encodings: dict[str, tuple[type, int]]) -> np.ndarray:
+    """Pixels of an image message, (H, W) or (H, W, C), sharing its memory.
+
+    Raises ValueError, which names the image as `name`, for another encoding than those given, and for sizes that contradict each other.
+    """
+    if image.encoding not in encodings:
+        raise ValueError(f"{name} encoding: expected {' or '.join(encodings)}, got {image.encoding!r}")
+    scalar, channels = encodings[image.encoding]
+    dtype = np.dtype(scalar)
+    row_bytes = image.width * channels * dtype.itemsize
+    if image.height == 0 or image.width == 0:
+        raise ValueError(f"{name}: expected pixels, got {image.width}x{image.height}")
+    if image.step < row_bytes:
+        raise ValueError(f"{name} step: expected at least {row_bytes} bytes for {image.width} px of {image.encoding}, got {image.step}")
+    if len(image.data) < image.step * (image.height - 1) + row_bytes:
+        raise ValueError(f"{name} data: expected {image.step * image.height} bytes for {image.height} rows, got {len(image.data)}")
+
+    wire = dtype.newbyteorder(">" if image.is_bigendian else "<")
+    shape, strides = (image.height, image.width, channels), (image.step, channels * dtype.itemsize, dtype.itemsize)
+    pixels = np.ndarray(shape, wire, buffer=image.data, strides=strides).astype(dtype, copy=False)
+    return pixels[:, :, 0] if channels == 1 else pixels
+
+
+def depth_view(image: Image) -> np.ndarray:
+    """(H, W) uint16 [mm] or float32 [m]: the encoding decides the unit (REP 118)."""
+    return image_view("depth", image, DEPTH_ENCODINGS)
+
+
+def label_view(image: Image) -> np.ndarray:
+    """(H, W) uint8 or uint16, 0 is background."""
+    return image_view("label_image", image, LABEL_ENCODINGS)
+
+
+def colour_view(image: Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    pixels = image_view("colour", image, COLOUR_ENCODINGS)
+    return pixels[:, :, ::-1] if image.encoding == "bgr8" else pixels
+
+
+def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """Image of (H, W) or (H, W, C) native-endian pixels."""
+    pixels = np.ascontiguousarray(pixels)
+    image = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    image.step = pixels.strides[0]
+    image.is_bigendian = int(sys.byteorder == "big")
+    data = array.array("B")
+    data.frombytes(memoryview(pixels).cast("B"))  # hundreds of times faster than assigning the numpy array
+    image.data = data
+    return image
+
+
+def intrinsics_from(info: CameraInfo, shape: tuple[int, int]) -> Intrinsics:
+    """Intrinsics of the rectified image of `shape` (H, W): P, or K where P is not filled in, in the pixels of the region of interest and binning.
+
+    Raises ValueError when the image has another size than `info` says.
+    """
+    bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    roi = info.roi
+    height, width = (roi.height or info.height) // bin_y, (roi.width or info.width) // bin_x
+    if (height, width) != tuple(shape):
+        raise ValueError(f"camera_info: expected the size of the depth image, {shape[1]}x{shape[0]}, got {width}x{height}")
+    fx, cx, fy, cy = (info.p[0], info.p[2], info.p[5], info.p[6]) if info.p[0] else (info.k[0], info.k[2], info.k[4], info.k[5])
+    return Intrinsics(fx / bin_x, fy / bin_y, (cx - roi.x_offset) / bin_x, (cy - roi.y_offset) / bin_y)
+
+
+def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
+    """CameraInfo of a rectified image of `shape` (H, W)."""
+    fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
+    info = CameraInfo(header=header, height=shape[0], width=shape[1], distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
+    """Label image and instances of a frame."""
+    labels = frame.labels.astype(np.uint16)
+    instances = [ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in frame.instances]
+    return InstanceArray(header=header, label_image=image_message(labels, "16UC1", header), instances=instances)
+
+
+def frame_from(depth: Image, info: CameraInfo, instances: InstanceArray, colour: Image | None = None) -> Frame:
+    """The frame that the messages describe, with the stamp and frame of the depth image.
+
+    Raises ValueError for encodings and sizes that do not fit.
+    """
+    depth_pixels = depth_view(depth)
+    return Frame(
+        stamp_ns=stamp_ns(depth.header.stamp),
+        frame_id=depth.header.frame_id,
+        depth=depth_pixels,
+        # Where nothing was detected there may be no label image either.
+        labels=label_view(instances.label_image) if instances.instances else np.zeros(depth_pixels.shape, np.uint8),
+        instances=tuple(Instance(i.label, i.category, i.score, i.id) for i in instances.instances),
+        intrinsics=intrinsics_from(info, depth_pixels.shape),
+        colour=None if colour is None else colour_view(colour),
+    )
+
+
+def pose_message(rotation: np.ndarray, translation: np.ndarray) -> Pose:
+    """Pose of a rotation (3, 3) and translation (3,) [m]."""
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat().tolist()
+    position = np.asarray(translation, dtype=float).tolist()
+    return Pose(position=Point(x=position[0], y=position[1], z=position[2]), orientation=Quaternion(x=x, y=y, z=z, w=w))
+
+
+def object_pose_message(instance: Instance, estimate: PoseEstimate) -> ObjectPose:
+    """9DoF pose of one instance."""
+    size = np.asarray(estimate.size, dtype=float).tolist()
+    return ObjectPose(
+        id=instance.id,
+        category=estimate.category,
+        score=float(estimate.score),
+        pose=pose_message(estimate.rotation, estimate.translation),
+        size=Vector3(x=size[0], y=size[1], z=size[2]),
+    )
+
+
+def pose_estimate_from(message: ObjectPose) -> PoseEstimate:
+    """Inverse of `object_pose_message`."""
+    position, q, size = message.pose.position, message.pose.orientation, message.size
+    rotation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    translation = np.array([position.x, position.y, position.z])
+    return PoseEstimate(message.category, message.score, rotation, translation, np.array([size.x, size.y, size.z]))
+
+
+def pose_array_message(results: tuple[tuple[Instance, PoseEstimate | Rejection], ...], header: Header) -> ObjectPoseArray:
+    """Every instance, in order, as a pose or as a rejection."""
+    message = ObjectPoseArray(header=header)
+    for instance, result in results:
+        if isinstance(result, Rejection):
+            message.rejections.append(ObjectRejection(id=instance.id, category=instance.category, reason=result.reason))
+        else:
+            message.poses.append(object_pose_message(instance, result))
+    return message

@@ -1,0 +1,247 @@
+"""`make demo`: pose node and player in processes of their own, real DDS between them; compares the poses with the truth that the sequence carries."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+import tyro
+from ament_index_python.packages import get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rich.console import Console
+from rich.table import Table
+from sensor_msgs.msg import CameraInfo, Image
+
+from clipose_ros.core.metrics import PoseError, pose_error
+from clipose_ros.core.types import PoseEstimate
+from clipose_ros.drawing import draw_pose
+from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.msg import ObjectPoseArray
+from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
+
+START_UP_S = 60.0
+GRACE_S = 10.0
+REPORT_PERIOD_S = 5.0
+# Worse medians than these mean that something is broken, not that the model is weak.
+ABSURD = PoseError(rotation_deg=30.0, translation_m=0.05, size_relative=0.5)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """folder: NOCS format with truth.json; None: launch/demo. seconds: from the first pose on. rate_hz: of the player. output: picture to write."""
+
+    folder: Path | None = None
+    seconds: float = 30.0
+    rate_hz: float = 15.0
+    model: str = DEFAULT_MODEL
+    output: Path = Path("demo.png")
+
+
+@dataclass
+class Record:
+    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and the node's last word about itself."""
+
+    poses: dict[int, ObjectPoseArray] = field(default_factory=dict)
+    truth: dict[int, ObjectPoseArray] = field(default_factory=dict)
+    latency_ms: dict[int, float] = field(default_factory=dict)
+    picture: tuple[Image, CameraInfo, ObjectPoseArray] | None = None
+    diagnostics: dict[str, str] = field(default_factory=dict)
+
+    def errors(self) -> dict[tuple[str, str], list[PoseError | None]]:
+        """Errors by (id, category), one per true object of an answered frame; None where the object was rejected."""
+        errors = defaultdict(list)
+        for stamp in self.poses.keys() & self.truth.keys():
+            poses = {pose.id: pose for pose in self.poses[stamp].poses}
+            for true in self.truth[stamp].poses:
+                pose = poses.get(true.id)
+                errors[true.id, true.category].append(pose and pose_error(pose_estimate_from(pose), pose_estimate_from(true)))
+        return dict(sorted(errors.items()))
+
+    def rate_hz(self, messages: dict[int, ObjectPoseArray]) -> float:
+        """Frames a second by their stamps."""
+        stamps = sorted(messages)
+        return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / 1e9) if len(stamps) > 1 else 0.0
+
+
+class Recorder(Node):
+    """Subscribes to what the pose node and the player publish."""
+
+    def __init__(self) -> None:
+        super().__init__("demo")
+        self.record = Record()
+        self._colour: dict[int, Image] = {}
+        self._camera_info: CameraInfo | None = None
+        self.create_subscription(ObjectPoseArray, "clipose/poses_9dof", self._on_poses, 10)
+        self.create_subscription(ObjectPoseArray, "player/truth", self._on_truth, 10)
+        self.create_subscription(Image, "rgb/image_rect_color", self._on_colour, 5)
+        self.create_subscription(CameraInfo, "rgb/camera_info", self._on_camera_info, 5)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
+        stamp = stamp_ns(message.header.stamp)
+        self.record.poses[stamp] = message
+        self.record.latency_ms[stamp] = (info["source_timestamp"] - stamp) / 1e6
+        shown = len(self.record.picture[2].poses) if self.record.picture else 0
+        if stamp in self._colour and self._camera_info and len(message.poses) > shown:
+            self.record.picture = (self._colour[stamp], self._camera_info, message)
+
+    def _on_truth(self, message: ObjectPoseArray) -> None:
+        self.record.truth[stamp_ns(message.header.stamp)] = message
+
+    def _on_colour(self, message: Image) -> None:
+        self._colour[stamp_ns(message.header.stamp)] = message
+        while len(self._colour) > 30:
+            del self._colour[next(iter(self._colour))]
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.record.diagnostics = {value.key: value.value for value in message.status[0].values}
+
+
+def launch_folder() -> Path:
+    """launch/ of the checkout, else of the installed package."""
+    checkout = Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "package.xml").is_file() else Path(get_package_share_directory("clipose_ros"))) / "launch"
+
+
+def isolate() -> None:
+    """This process and its children on a ROS domain of their own, on this machine only, with room for images in shared memory."""
+    profile = str(launch_folder() / "fastdds_shm.xml")
+    os.environ.update(ROS_DOMAIN_ID=str(1 + os.getpid() % 100), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile, FASTDDS_DEFAULT_PROFILES_FILE=profile)
+
+
+@contextmanager
+def started(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
+    """A node in a process of its own, ended by SIGINT."""
+    process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", *arguments])
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float, console: Console) -> None:
+    """Record until `seconds` after the first poses. Raises RuntimeError when they do not come or a process ends."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+    record, begin_s, first_s, reported_s = recorder.record, time.monotonic(), None, time.monotonic()
+    while first_s is None or time.monotonic() - first_s < seconds:
+        executor.spin_once(timeout_sec=0.1)
+        now_s = time.monotonic()
+        ended = [process.args[2] for process in processes if process.poll() is not None]
+        if ended:
+            raise RuntimeError(f"{ended[0]}: expected it to run, but it ended")
+        if first_s is None and record.poses:
+            first_s = now_s
+            console.print(f"first poses after {now_s - begin_s:.1f} s; recording for {seconds:g} s")
+        if first_s is None and now_s - begin_s > START_UP_S:
+            raise RuntimeError(f"poses: expected within {START_UP_S:g} s, got none")
+        if now_s - reported_s > REPORT_PERIOD_S:
+            reported_s = now_s
+            console.print(f"  {now_s - begin_s:3.0f} s: {len(record.truth)} frames played, {len(record.poses)} answered")
+
+
+def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table:
+    """One row per object, medians over its frames."""
+    table = Table("id", "category", "rotation [deg]", "translation [cm]", "size [%]", "frames", "rejected", title="Objects: median error against the truth")
+    for (id, category), of_object in errors.items():
+        known = [error for error in of_object if error]
+        median = median_error(known)
+        cells = (f"{median.rotation_deg:.1f}", f"{median.translation_m * 100:.1f}", f"{median.size_relative * 100:.0f}") if known else ("-",) * 3
+        table.add_row(id, category, *cells, str(len(of_object)), str(len(of_object) - len(known)))
+    return table
+
+
+def timing_table(record: Record) -> Table:
+    """Rates, latency and losses of the run."""
+    p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
+    table = Table("measured", "value", title="Over DDS, this machine")
+    table.add_row("frames played", f"{record.rate_hz(record.truth):.1f} Hz, {len(record.truth)}")
+    table.add_row("frames answered", f"{record.rate_hz(record.poses):.1f} Hz, {len(record.poses)}")
+    table.add_row("stamp to publish", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms")
+    for key, value in record.diagnostics.items():
+        if key.startswith(("dropped", "failures", "stage")):
+            table.add_row(key, value)
+    return table
+
+
+def median_error(errors: list[PoseError]) -> PoseError:
+    """Median of each of the three errors."""
+    rows = np.array([(error.rotation_deg, error.translation_m, error.size_relative) for error in errors])
+    return PoseError(*np.median(rows, axis=0).tolist())
+
+
+def write_picture(record: Record, path: Path) -> None:
+    """Boxes and axes on the colour image of the frame with the most poses."""
+    image, info, message = record.picture
+    pixels = colour_view(image).copy()
+    intrinsics = intrinsics_from(info, pixels.shape[:2])
+    for pose in message.poses:
+        draw_pose(pixels, pose_estimate_from(pose), intrinsics)
+    if not cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+        raise RuntimeError(f"{path}: expected a place to write a picture, got a refusal")
+
+
+def check(errors: dict[tuple[str, str], list[PoseError | None]]) -> None:
+    """Raises RuntimeError when the poses cannot be the poses of these objects."""
+    known = [error for of_object in errors.values() for error in of_object if error]
+    if not known:
+        raise RuntimeError("poses: expected some with a truth to compare, got none")
+    median = median_error(known)
+    for name in ("rotation_deg", "translation_m", "size_relative"):
+        if not getattr(median, name) <= getattr(ABSURD, name):
+            raise RuntimeError(f"median {name}: expected at most {getattr(ABSURD, name):g}, got {getattr(median, name):.3g}")
+
+
+def demo(config: DemoConfig) -> None:
+    """Run, record, print, draw. Raises RuntimeError when the result is not to be trusted."""
+    console = Console()
+    folder = config.folder or launch_folder() / "demo"
+    isolate()
+    rclpy.init()
+    recorder = Recorder()
+    pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"model:={config.model}")
+    player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
+    with started("clipose_ros.ros.node", *pose_arguments) as pose_node, started("clipose_ros.ros.player", *player_arguments) as player:
+        watch(recorder, [pose_node, player], config.seconds, console)
+    errors = recorder.record.errors()
+    console.print(object_table(errors), timing_table(recorder.record))
+    if recorder.record.picture:
+        write_picture(recorder.record, config.output)
+        console.print(f"picture: {config.output.resolve()}")
+    recorder.destroy_node()
+    rclpy.try_shutdown()
+    check(errors)
+
+
+def main() -> None:
+    """Exit status 1 when no poses came or they are absurd."""
+    try:
+        demo(tyro.cli(DemoConfig, description=__doc__))
+    except RuntimeError as error:
+        sys.exit(f"demo: {error}")
+
+
+if __name__ == "__main__":
+    main()

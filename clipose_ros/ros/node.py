@@ -1,0 +1,133 @@
+"""The pose node: callbacks store, one worker estimates the newest complete frame and publishes. Start it with scripts/pose_node or launch/pose.launch.py."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.msg import InstanceArray
+from clipose_ros.pipeline import Pipeline
+from clipose_ros.ros.conversions import frame_from, stamp_ns
+from clipose_ros.ros.health import Health
+from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
+from clipose_ros.ros.publishers import PosePublishers
+from clipose_ros.ros.spinning import run
+from clipose_ros.ros.synchroniser import Bundle, Synchroniser
+
+DEPTH = "depth_registered/image_rect"
+CAMERA_INFO = "rgb/camera_info"
+INSTANCES = "instances"
+INPUT_DEPTH = 5  # more would only queue frames that are too old
+DIAGNOSTICS_PERIOD_S = 1.0
+MISMATCH_PERIOD_S = 5.0
+
+
+class PoseNode(Node):
+    """Subscribes to depth, camera info and instances; publishes the poses of every frame with the depth image's stamp and frame.
+
+    Raises ValueError for parameters and models that do not fit, RuntimeError when the provider cannot be had.
+    """
+
+    def __init__(self, **options) -> None:
+        super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
+        self.parameters = read_parameters(self, PoseNodeParameters)
+        self._pipeline = load_pipeline(self.parameters)
+        self._synchroniser = Synchroniser(self.parameters.buffer_size)
+        self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s)
+        self._outputs = PosePublishers(self, self.parameters.marker_lifetime_s)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+        reliability = ReliabilityPolicy.RELIABLE if self.parameters.reliable_inputs else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=INPUT_DEPTH, reliability=reliability)
+        self.create_subscription(Image, DEPTH, self._on_depth, qos)
+        self.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, qos)
+        self.create_subscription(InstanceArray, INSTANCES, self._on_instances, qos)
+
+        # Steady clocks: with use_sim_time and no /clock these must still fire.
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(self.parameters.silence_s, self._warn_of_silence, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
+        self._worker.start()
+        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {reliability.name.lower()}")
+
+    def destroy_node(self) -> None:
+        """Let the worker finish its frame, then go."""
+        if hasattr(self, "_worker"):
+            self._synchroniser.close()
+            self._worker.join(timeout=5.0)
+        super().destroy_node()
+
+    def _on_depth(self, message: Image) -> None:
+        self._health.heard(DEPTH)
+        self._synchroniser.add_depth(stamp_ns(message.header.stamp), message)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._health.heard(CAMERA_INFO)
+        self._synchroniser.set_camera_info(message)
+
+    def _on_instances(self, message: InstanceArray) -> None:
+        self._health.heard(INSTANCES)
+        self._synchroniser.add_instances(stamp_ns(message.header.stamp), message)
+
+    def _work(self) -> None:
+        """One frame after the other; an error costs its frame only."""
+        while (bundle := self._synchroniser.take()) is not None:
+            try:
+                self._process(bundle)
+            except Exception as error:  # whatever it is, the next frame must get its chance
+                if not self.context.ok():
+                    return
+                self._health.failed()
+                self.get_logger().error(f"dropping frame {bundle.stamp_ns}: {error}", throttle_duration_sec=1.0)
+                self.get_logger().debug(traceback.format_exc())
+
+    def _process(self, bundle: Bundle) -> None:
+        header = bundle.depth.header
+        self._warn_of_frames(header, bundle.instances.header)
+        result = self._pipeline.process(frame_from(bundle.depth, bundle.camera_info, bundle.instances))
+        self._outputs.publish(result, header)
+        self._health.done(result.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
+
+    def _warn_of_frames(self, depth: Header, instances: Header) -> None:
+        if depth.frame_id != instances.frame_id:
+            text = f"{INSTANCES} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}; is the depth registered to the colour image?"
+            self.get_logger().warning(text, throttle_duration_sec=MISMATCH_PERIOD_S)
+
+    def _warn_of_silence(self) -> None:
+        reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
+        for topic in self._health.silent():
+            name = self.resolve_topic_name(topic)
+            publishers = self.get_publishers_info_by_topic(name)
+            offered = ", ".join(publisher.qos_profile.reliability.name.lower() for publisher in publishers) or "nobody publishes"
+            text = f"{name}: expected messages, got none for {self.parameters.silence_s:g} s (subscribed {reliability}, depth {INPUT_DEPTH}; offered: {offered})"
+            self.get_logger().warning(text)
+
+    def _publish_diagnostics(self) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, dict(self._synchroniser.drops)))
+
+
+def load_pipeline(parameters: PoseNodeParameters) -> Pipeline:
+    """The pipeline that the parameters describe, loaded and warm."""
+    models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
+    return Pipeline(Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed), parameters.depth_range())
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run(PoseNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Typed, validated parameters. The fields of a frozen dataclass are the parameters of a node, its defaults theirs; launch/params.yaml explains them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.inference.session import SessionConfig
+
+Parameters = TypeVar("Parameters")
+
+# Every node has these; they are rclpy's.
+ROS_PARAMETERS = ("use_sim_time", "start_type_description_service")
+
+
+@dataclass(frozen=True)
+class PoseNodeParameters:
+    """Parameters of the pose node.
+
+    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu: as `SessionConfig`.
+    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
+    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
+    marker_lifetime_s: after that RViz drops a marker that is not renewed [s].
+    """
+
+    model: str = DEFAULT_MODEL
+    models_dir: str = ""
+    provider: str = SessionConfig.provider
+    threads: int = SessionConfig.threads
+    allow_cpu: bool = SessionConfig.allow_cpu
+    seed: int = 0
+    min_depth_m: float = DepthRange.minimum
+    max_depth_m: float = DepthRange.maximum
+    buffer_size: int = 60
+    reliable_inputs: bool = False
+    silence_s: float = 5.0
+    marker_lifetime_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        _expect("model", self.model != "", "a name or a path", self.model)
+        _expect("models_dir", self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(), "a folder, or empty", self.models_dir)
+        _expect("seed", self.seed >= 0, "0 or more", self.seed)
+        _expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
+        _expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
+        _expect("buffer_size", self.buffer_size >= 1, "1 or more", self.buffer_size)
+        _expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
+        _expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
+        self.session()
+
+    def session(self) -> SessionConfig:
+        """How the network is to run."""
+        return SessionConfig(provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu)
+
+    def depth_range(self) -> DepthRange:
+        """Which depths are valid."""
+        return DepthRange(self.min_depth_m, self.max_depth_m)
+
+
+@dataclass(frozen=True)
+class PlayerParameters:
+    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end; frame_id: of all messages."""
+
+    folder: str
+    rate_hz: float = 15.0
+    loop: bool = True
+    frame_id: str = "camera_color_optical_frame"
+
+    def __post_init__(self) -> None:
+        _expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
+        _expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
+        _expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
+
+
+def read_parameters(node: Node, kind: type[Parameters]) -> Parameters:
+    """The parameters of a node as an instance of the dataclass `kind`, declared and fixed for the node's life.
+
+    The node must have been made with `automatically_declare_parameters_from_overrides=True`: this is how given names become visible, wrong ones too.
+    Raises ValueError, which names the parameter, for unknown names, missing or mistyped values and what `kind` itself refuses.
+    """
+    types = typing.get_type_hints(kind)
+    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items() if not _is_ros_parameter(name)}
+    unknown = sorted(given.keys() - types.keys())
+    if unknown:
+        raise ValueError(f"{unknown[0]}: expected one of the parameters {', '.join(types)}, got an unknown name")
+    missing = sorted(field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING and field.name not in given)
+    if missing:
+        raise ValueError(f"{missing[0]}: expected a value, got none")
+    parameters = kind(**{name: _typed(name, types[name], value) for name, value in given.items()})
+    for name in sorted(types.keys() - given.keys()):
+        node.declare_parameter(name, getattr(parameters, name))
+    node.add_on_set_parameters_callback(_refuse_changes)
+    return parameters
+
+
+def _typed(name: str, expected: type, value: object) -> object:
+    """The value as the expected type; YAML writes a whole number of metres as an integer, nothing else is converted."""
+    if expected is float and type(value) is int:
+        return float(value)
+    _expect(name, type(value) is expected, f"{expected.__name__}", f"{value!r}")
+    _expect(name, expected is not float or math.isfinite(value), "a finite number", value)
+    return value
+
+
+def _is_ros_parameter(name: str) -> bool:
+    return name in ROS_PARAMETERS or name.startswith("qos_overrides.")
+
+
+def _refuse_changes(parameters: list[Parameter]) -> SetParametersResult:
+    """A change that would have no effect must not look like a success."""
+    own = [parameter.name for parameter in parameters if not _is_ros_parameter(parameter.name)]
+    return SetParametersResult(successful=not own, reason=f"{own[0]}: expected at start only, restart the node" if own else "")
+
+
+def _expect(name: str, condition: bool, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {got}")

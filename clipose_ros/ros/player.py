@@ -1,0 +1,112 @@
+"""Publishes a folder in NOCS format as a camera and a segmenter would: colour, depth, camera info, instances and, where the folder has it, the truth."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from clipose_ros.core.types import Frame, Instance
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from clipose_ros.nocs_folder import NocsFolder
+from clipose_ros.pose_files import PosesByInstance, read_poses
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_array_message
+from clipose_ros.ros.parameters import PlayerParameters, read_parameters
+from clipose_ros.ros.spinning import run
+
+COLOUR = "rgb/image_rect_color"
+DEPTH = "depth_registered/image_rect"
+CAMERA_INFO = "rgb/camera_info"
+INSTANCES = "instances"
+TRUTH = "~/truth"
+TRUTH_FILE = "truth.json"
+
+QOS = QoSProfile(depth=5)  # reliable: matches every subscriber
+CACHED_FRAMES = 64  # a short sequence is decoded once, a long one does not fill the memory
+
+
+@dataclass(frozen=True)
+class PlayedMessages:
+    """The messages of one frame; colour and truth are None where the folder lacks them."""
+
+    depth: Image
+    camera_info: CameraInfo
+    instances: InstanceArray
+    colour: Image | None
+    truth: ObjectPoseArray | None
+
+
+class Player(Node):
+    """Plays the frames in the order of their names, each stamped with the time at which it is published."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("player", automatically_declare_parameters_from_overrides=True, **options)
+        self.parameters = read_parameters(self, PlayerParameters)
+        self._folder = NocsFolder(Path(self.parameters.folder).expanduser())
+        truth_file = self._folder.path / TRUTH_FILE
+        self._truth = read_poses(truth_file) if truth_file.exists() else None
+        self._messages = functools.lru_cache(CACHED_FRAMES)(self._read)
+        self._next = 0
+        self._camera_info = self.create_publisher(CameraInfo, CAMERA_INFO, QOS)
+        self._depth = self.create_publisher(Image, DEPTH, QOS)
+        self._colour = self.create_publisher(Image, COLOUR, QOS)
+        self._instances = self.create_publisher(InstanceArray, INSTANCES, QOS)
+        self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
+        self.create_timer(1.0 / self.parameters.rate_hz, self._play)
+        self.get_logger().info(f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz")
+
+    def _play(self) -> None:
+        if self._next == len(self._folder):
+            if not self.parameters.loop:
+                self.context.try_shutdown()
+                return
+            self._next = 0
+        messages = self._messages(self._folder.names[self._next])
+        self._next += 1
+        self._publish(messages)
+
+    def _publish(self, messages: PlayedMessages) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.parameters.frame_id)
+        outputs = (
+            (self._camera_info, messages.camera_info),
+            (self._depth, messages.depth),
+            (self._colour, messages.colour),
+            (self._truths, messages.truth),
+            (self._instances, messages.instances),
+        )
+        messages.instances.label_image.header = header
+        for publisher, message in outputs:
+            if message is not None:
+                message.header = header
+                publisher.publish(message)
+
+    def _read(self, name: str) -> PlayedMessages:
+        frame, header = self._folder.read(name), Header()
+        return PlayedMessages(
+            depth=image_message(frame.depth, "16UC1", header),
+            camera_info=camera_info_message(frame.intrinsics, frame.depth.shape, header),
+            instances=instance_array_message(frame, header),
+            colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
+            truth=None if self._truth is None else truth_message(name, frame, self._truth, header),
+        )
+
+
+def truth_message(name: str, frame: Frame, truth: PosesByInstance, header: Header) -> ObjectPoseArray:
+    """True poses of the instances of a frame; an instance without truth is left out."""
+    known: list[Instance] = [instance for instance in frame.instances if (name, int(instance.id)) in truth]
+    return pose_array_message(tuple((instance, truth[name, int(instance.id)]) for instance in known), header)
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run(Player))
+
+
+if __name__ == "__main__":
+    main()

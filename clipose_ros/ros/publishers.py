@@ -1,0 +1,36 @@
+"""The node's outputs: one frame's results as 9DoF poses, plain poses and markers, all with the header of the depth image."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import PoseArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from clipose_ros.core.types import PoseEstimate
+from clipose_ros.msg import ObjectPoseArray
+from clipose_ros.pipeline import FrameResult
+from clipose_ros.ros.conversions import pose_array_message
+from clipose_ros.ros.markers import Markers
+
+OUTPUT_QOS = QoSProfile(depth=10)  # reliable, volatile
+
+
+class PosePublishers:
+    """`~/poses_9dof`, `~/poses` and `~/markers` of a node. Called by one thread."""
+
+    def __init__(self, node: Node, marker_lifetime_s: float) -> None:
+        self._poses_9dof = node.create_publisher(ObjectPoseArray, "~/poses_9dof", OUTPUT_QOS)
+        self._poses = node.create_publisher(PoseArray, "~/poses", OUTPUT_QOS)
+        self._marker_arrays = node.create_publisher(MarkerArray, "~/markers", OUTPUT_QOS)
+        self._markers = Markers(marker_lifetime_s)
+
+    def publish(self, result: FrameResult, header: Header) -> None:
+        """Publish a frame, also when it is empty; markers only where somebody looks."""
+        message = pose_array_message(result.results, header)
+        self._poses_9dof.publish(message)
+        self._poses.publish(PoseArray(header=header, poses=[pose.pose for pose in message.poses]))
+        if self._marker_arrays.get_subscription_count():
+            poses = [(instance, pose) for instance, pose in result.results if isinstance(pose, PoseEstimate)]
+            self._marker_arrays.publish(self._markers.message(poses, header))

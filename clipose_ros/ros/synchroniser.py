@@ -1,0 +1,123 @@
+"""Joins depth, instances and colour by stamp, and keeps the newest complete frame for one worker. Knows nothing of ROS: any object is a message."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The messages of one stamp; `camera_info` is the latest one, colour is None where it is not needed."""
+
+    stamp_ns: int
+    depth: Any
+    camera_info: Any
+    instances: Any
+    colour: Any = None
+
+
+class Synchroniser:
+    """Buffer by stamp with a one-slot mailbox.
+
+    Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of the other kinds have not
+    come in between. A completed frame that finds an unread one in the mailbox replaces it. Once a stamp is complete, what is older can only
+    lead to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause.
+
+    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns, a depth stamp that
+    is further behind the newest than this is a clock that went back (a bag that starts again), and forgets everything [ns].
+    """
+
+    def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = NS_PER_S // 2) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity: expected at least 1, got {capacity}")
+        self.drops: Counter[str] = Counter()
+        self._capacity = capacity
+        self._jump_ns = jump_ns
+        self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in ("depth", "instances", *(("colour",) if with_colour else ()))}
+        self._camera_info: Any = None
+        self._newest_depth_ns: int | None = None
+        self._completed_ns: int | None = None
+        self._mailbox: Bundle | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def set_camera_info(self, info: Any) -> None:
+        """The calibration of every frame that is completed from now on."""
+        with self._changed:
+            self._camera_info = info
+
+    def add_depth(self, stamp_ns: int, depth: Any) -> None:
+        """Store a depth image [ns]."""
+        with self._changed:
+            if self._newest_depth_ns is not None and stamp_ns < self._newest_depth_ns - self._jump_ns:
+                self._reset()
+            self._newest_depth_ns = max(stamp_ns, self._newest_depth_ns or stamp_ns)
+            self._add("depth", stamp_ns, depth)
+
+    def add_instances(self, stamp_ns: int, instances: Any) -> None:
+        """Store the instances of the image of this stamp [ns]."""
+        with self._changed:
+            self._add("instances", stamp_ns, instances)
+
+    def add_colour(self, stamp_ns: int, colour: Any) -> None:
+        """Store a colour image [ns]."""
+        with self._changed:
+            self._add("colour", stamp_ns, colour)
+
+    def take(self, timeout_s: float | None = None) -> Bundle | None:
+        """Wait for the newest complete frame and take it; None after the time-out [s] or `close`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._mailbox is not None, timeout_s)
+            bundle, self._mailbox = self._mailbox, None
+            return None if self._closed else bundle
+
+    def close(self) -> None:
+        """Wake whoever waits in `take`; from now on it returns None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        """Messages that wait for their partners."""
+        with self._changed:
+            return sum(len(buffer) for buffer in self._buffers.values())
+
+    def _add(self, kind: str, stamp_ns: int, message: Any) -> None:
+        buffer = self._buffers[kind]
+        if stamp_ns in buffer or stamp_ns == self._completed_ns:
+            self.drops[f"{kind} twice"] += 1
+        elif self._completed_ns is not None and stamp_ns < self._completed_ns:
+            self.drops[f"{kind} after a newer frame"] += 1
+        else:
+            buffer[stamp_ns] = message
+            if all(stamp_ns in other for other in self._buffers.values()):
+                self._complete(stamp_ns)
+            elif len(buffer) > self._capacity:
+                del buffer[next(iter(buffer))]  # the first that came, not the smallest stamp: leftovers of a clock that went back must go
+                self.drops[f"{kind} without partners"] += 1
+
+    def _complete(self, stamp_ns: int) -> None:
+        messages = {kind: buffer.pop(stamp_ns) for kind, buffer in self._buffers.items()}
+        self._completed_ns = stamp_ns
+        for kind, buffer in self._buffers.items():
+            for stale in [stamp for stamp in buffer if stamp < stamp_ns]:
+                del buffer[stale]
+                self.drops[f"{kind} without partners"] += 1
+        if self._camera_info is None:
+            self.drops["frame without camera_info"] += 1
+            return
+        if self._mailbox is not None:
+            self.drops["frame replaced by a newer one"] += 1
+        self._mailbox = Bundle(stamp_ns, messages["depth"], self._camera_info, messages["instances"], messages.get("colour"))
+        self._changed.notify_all()
+
+    def _reset(self) -> None:
+        self.drops["clock went back"] += sum(len(buffer) for buffer in self._buffers.values()) + (self._mailbox is not None)
+        for buffer in self._buffers.values():
+            buffer.clear()
+        self._newest_depth_ns = self._completed_ns = self._mailbox = None
