@@ -1,0 +1,119 @@
+"""The compact point network: patches of raw points become tokens of a small transformer, with the heads of CLIPose on top.
+
+The patches are gathered from the input, which needs no gradient, so the backward pass has no gather: it trains on two CPU cores
+and runs in a few milliseconds. The heads are CLIPose's: a plane normal with a confidence for y and for x, the residual of the
+translation and of the size. The two dense heads, object coordinates and foreground of each patch centre, serve training alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
+
+
+@dataclass(frozen=True)
+class PatchTransformerConfig:
+    points: int = 1024
+    patches: int = 64
+    neighbours: int = 24  # points of a patch
+    patch_scale: float = 0.2  # network units that a patch is expected to span
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.points % self.patches:
+            raise ValueError(f"patches: expected a divisor of points {self.points}, got {self.patches}")
+
+
+def category_scales() -> Tensor:
+    """Metres per network unit (6,): the diagonal of the category's mean box."""
+    return torch.tensor([float((MEAN_SIZES[c] ** 2).sum() ** 0.5) for c in CATEGORIES])
+
+
+class PatchEncoder(nn.Module):
+    """Points -> tokens: every (points / patches)-th point is a centre; its nearest points, relative to it, are pooled."""
+
+    def __init__(self, config: PatchTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))  # narrow until pooled: it runs on every point of every patch
+        self.project = nn.Linear(64, config.width)
+        self.position = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, config.width))
+
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        c = self.config
+        centres = points[:, :: c.points // c.patches]  # (B, P, 3); the cloud is in raster order, so this covers the silhouette evenly
+        squared = centres.square().sum(-1, keepdim=True) - 2 * centres @ points.transpose(1, 2) + points.square().sum(-1)[:, None]
+        nearest = squared.topk(c.neighbours, dim=-1, largest=False, sorted=False).indices  # (B, P, K)
+        flat = nearest.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
+        patch = points.gather(1, flat).unflatten(1, (c.patches, c.neighbours))
+        local = (patch - centres[:, :, None]) / c.patch_scale
+        tokens = self.project(self.embed(torch.cat([local, patch], dim=-1)).max(2).values)  # (B, P, width)
+        return tokens + self.position(centres), centres
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, width / heads)
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchTransformer(nn.Module):
+    """Normalised cloud and category -> pose in the view frame (see `clipose_ros.core.normalization`)."""
+
+    def __init__(self, config: PatchTransformerConfig = PatchTransformerConfig()) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.encoder = PatchEncoder(config)
+        self.category = nn.Embedding(len(CATEGORIES), width)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.pose_heads = nn.ModuleDict(
+            {name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out)) for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()}
+        )
+        self.dense_head = nn.Linear(width, 4)
+        self.register_buffer("mean_sizes", torch.tensor([MEAN_SIZES[c].tolist() for c in CATEGORIES]))
+        self.register_buffer("scales", category_scales())
+        nn.init.normal_(self.category.weight, std=0.5)
+
+    def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
+        """points (B, 1024, 3) float32 normalised; category (B,) int64.
+
+        Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
+        in training also centres (B, P, 3), coordinates (B, P, 3) of the centres in the object frame [scale], foreground (B, P) logits.
+        """
+        tokens, centres = self.encoder(points)
+        x = torch.cat([self.category(category)[:, None], tokens], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        pooled = torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)
+        y, xr, offset, size = (head(pooled) for head in self.pose_heads.values())
+        result = {
+            "y_axis": F.normalize(y[:, 1:], dim=-1),
+            "x_axis": F.normalize(xr[:, 1:], dim=-1),
+            "confidence": torch.sigmoid(torch.stack([y[:, 0], xr[:, 0]], dim=-1)),
+            "offset": offset,
+            "size": (self.mean_sizes[category] + self.scales[category][:, None] * size).clamp(min=0.005),
+        }
+        if self.training:
+            dense = self.dense_head(x[:, 1:])
+            result |= {"centres": centres, "coordinates": dense[..., :3], "foreground": dense[..., 3]}
+        return result

@@ -1,0 +1,169 @@
+"""What a depth camera and a detector do to a clean crop, drawn anew for a whole batch on the device of its tensors.
+
+Genuine frames differ from rendered ones in ways that decide accuracy: the mask is registered to the depth only to a few pixels,
+so that about a tenth of its points lie on the background *behind* the object; the depth carries an offset of some millimetres,
+waves, quantisation and holes; the mask itself has bays, holes and cuts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """Spread of each error. A pair is the range of a uniform draw for each view; pixels are image pixels."""
+
+    shift_px: tuple[float, float] = (0.0, 5.5)  # sigma of the offset between mask and depth
+    boundary_px: float = 3.0  # scale on which the mask boundary wanders
+    boundary_threshold: tuple[float, float] = (0.1, 0.7)  # of the smoothed mask: below 0.5 the mask grows
+    pushed: float = 0.5  # share of views whose background is moved away: the generated scenes have too few edges of tables
+    push_m: tuple[float, float] = (0.0, 0.5)
+    hole_share: tuple[float, float] = (0.02, 0.14)  # of the depth pixels
+    speckle_share: float = 0.02
+    cheese: float = 0.25  # share of views whose mask has many holes
+    cheese_share: tuple[float, float] = (0.05, 0.55)
+    cut: float = 0.25  # share of views that lose a part to an occluder or a poor mask
+    axial_noise: tuple[float, float] = (0.0005, 0.0035)  # sigma at 1 m [m], grows with z²
+    disparity_step: tuple[float, float] = (0.0005, 0.003)  # quantisation at 1 m [m], grows with z²
+    wave_m: tuple[float, float] = (0.0, 0.005)  # low-frequency error
+    strong_wave: float = 0.12  # share of views with four times the wave (dark screens, glossy glaze)
+    bias: float = 0.005  # sigma of the relative depth offset
+    edge_mix: tuple[float, float] = (0.0, 0.8)  # how far depth is smeared across edges
+    outlier_share: float = 0.01
+    intrinsics: float = 0.01  # sigma of the relative focal error
+
+
+def _uniform(low_high: tuple[float, float], batch: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    low, high = low_high
+    return low + (high - low) * torch.rand(batch, 1, 1, generator=generator, device=like.device)
+
+
+def _chance(share: float, batch: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(batch, 1, 1, generator=generator, device=like.device) < share
+
+
+def _waves(batch: int, side: int, cells: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Smooth fields (batch, side, side) of unit variance (nearly), `cells` across."""
+    coarse = torch.randn(batch, 1, cells, cells, generator=generator, device=like.device)
+    return 1.4 * F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True)[:, 0]
+
+
+def _box_mean(image: Tensor, reach: int) -> Tensor:
+    """Mean over (2 reach + 1)² pixels, the border repeated: slices added up, several times faster on a CPU than pooling one channel."""
+    padded = F.pad(image[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    rows, columns = image.shape[1:]
+    summed = sum(padded[:, i : i + rows] for i in range(2 * reach + 1))
+    return sum(summed[:, :, i : i + columns] for i in range(2 * reach + 1)) / (2 * reach + 1) ** 2
+
+
+def _shift(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    """Move each (side, side) image by whole pixels (batch, 1, 1); the border is repeated."""
+    batch, side, _ = image.shape
+    index = torch.arange(side, device=image.device)
+    rows = (index[None, :, None] - dy).clamp(0, side - 1)
+    columns = (index[None, None, :] - dx).clamp(0, side - 1)
+    return image[torch.arange(batch, device=image.device)[:, None, None], rows, columns]
+
+
+def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
+    """What a detector makes of the true mask.
+
+    Parameters: target (B, G, G) bool; pixels (B,) image pixels per crop pixel. Returns: (B, G, G) bool.
+    """
+    batch, side, _ = target.shape
+    px = pixels[:, None, None]
+    shift = _uniform(config.shift_px, batch, px, generator) / px
+    dx, dy = ((torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2))
+    mask = _shift(target, dx, dy).float()
+
+    # The boundary wanders by about `boundary_px`: smooth, disturb, cut at a level drawn for the view.
+    smooth = _box_mean(mask, 2)
+    reach = (config.boundary_px / (2.5 * px)).clamp(max=1.0)
+    level = 0.5 + (_uniform(config.boundary_threshold, batch, px, generator) - 0.5) * reach
+    mask = smooth + 0.12 * reach * _waves(batch, side, 16, px, generator) > level
+
+    holes = _waves(batch, side, 22, px, generator)
+    share = _uniform(config.cheese_share, batch, px, generator)
+    # The quantile of a unit normal, near enough for a spread.
+    cheese = (holes > 1.4142 * torch.erfinv(1 - 2 * share)) & _chance(config.cheese, batch, px, generator)
+
+    # A straight cut: the part of the crop beyond a line through a random point near the object's rim.
+    grid = torch.linspace(-1, 1, side, device=px.device)
+    angle = _uniform((0, 6.2832), batch, px, generator)
+    across = grid[None, None, :] * torch.cos(angle) + grid[None, :, None] * torch.sin(angle)
+    cut = (across > _uniform((0.05, 0.75), batch, px, generator)) & _chance(config.cut, batch, px, generator)
+    return mask & ~cheese & ~cut
+
+
+def pushed_background(depth: Tensor, target: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
+    """Depth (B, G, G) [m] with all but the target moved back along the rays by a distance drawn for the view."""
+    push = _uniform(config.push_m, len(depth), depth, generator) * _chance(config.pushed, len(depth), depth, generator)
+    return torch.where(target | (depth == 0), depth, depth + push)
+
+
+def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
+    """What a depth camera makes of clean depth (B, G, G) [m]; 0 where nothing was measured, there and here."""
+    batch, side, _ = depth.shape
+    seen = depth > 0
+    mean = _box_mean(depth, 1)
+    step = (mean - depth).abs() > 0.008
+    even = torch.rand(depth.shape, generator=generator, device=depth.device)
+    mix = _uniform(config.edge_mix, batch, depth, generator) * even
+    depth = torch.where(step, depth + mix * (mean - depth), depth)
+
+    z2 = depth * depth
+    fine = torch.randn(depth.shape, generator=generator, device=depth.device)
+    coarse = _box_mean(fine, 1) * 3
+    noise = torch.where(_chance(0.5, batch, depth, generator), fine, coarse) * _uniform(config.axial_noise, batch, depth, generator) * z2
+    wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(_chance(config.strong_wave, batch, depth, generator), 4.0, 1.0)
+    noise = noise + wave * _waves(batch, side, 7, depth, generator)
+    bias = 1 + config.bias * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
+    quantum = _uniform(config.disparity_step, batch, depth, generator)
+    disparity = (1 / ((depth * bias + noise).clamp(min=0.05)) / quantum).round()
+    measured = 1 / (disparity * quantum).clamp(min=1e-3)
+
+    astray = (even - 0.5).abs() < config.outlier_share / 2  # one draw serves twice: it is independent of `fine`, and edges are few
+    measured = torch.where(astray, measured + 0.08 * fine, measured)
+
+    share = _uniform(config.hole_share, batch, depth, generator)
+    hole = _waves(batch, side, 30, depth, generator) > 1.4142 * torch.erfinv(1 - 2 * share)
+    hole |= even > 1 - config.speckle_share
+    return torch.where(seen & ~hole, measured.clamp(min=0.05), 0.0)
+
+
+def sample_cloud(depth: Tensor, mask: Tensor, rays: Tensor, samples: int, radius: Tensor, config: SensorConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """1024-point clouds of masked crops: the batched torch twin of `core.backprojection` and `core.sampling`.
+
+    Parameters: depth (B, G, G) [m]; mask (B, G, G) bool; rays (B, 4) as in `training.views`; radius (B,) [m] of the cut about the median.
+    Returns: points (B, samples, 3) [m] camera frame; pixel (B, samples) index into the crop; usable (B,) bool, False where too few points are left.
+    """
+    batch, side, _ = depth.shape
+    grid = torch.arange(side, device=depth.device, dtype=depth.dtype)
+    focal = 1 + config.intrinsics * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
+    x = (rays[:, 0, None, None] + rays[:, 1, None, None] * grid[None, None, :]) * focal * depth
+    y = (rays[:, 2, None, None] + rays[:, 3, None, None] * grid[None, :, None]) * focal * depth
+    points = torch.stack([x, y, depth], dim=-1).flatten(1, 2)
+
+    valid = (mask & (depth > 0)).flatten(1)
+    first = _stratified(valid, samples, generator)
+    median = torch.take_along_dim(points, first[..., None], 1).median(dim=1).values
+    near = (points - median[:, None]).square().sum(-1) <= radius[:, None] ** 2
+    valid = valid & near
+    pixel = _stratified(valid, samples, generator)
+    return torch.take_along_dim(points, pixel[..., None], 1), pixel, valid.sum(1) >= 32
+
+
+def _stratified(valid: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    """As `core.sampling.stratified_indices`, for each row of valid (B, P): indices (B, samples) of set pixels in raster order (0 where none is set)."""
+    count = valid.sum(1)
+    start = count.cumsum(0) - count
+    order = torch.cat([valid.nonzero()[:, 1], torch.zeros(1, dtype=torch.long, device=valid.device)])
+    strata = torch.arange(samples, device=valid.device) + torch.rand(len(valid), samples, generator=generator, device=valid.device)
+    rank = torch.minimum((strata * (count[:, None] / samples)).long(), (count[:, None] - 1).clamp(min=0))
+    chosen = order[(start[:, None] + rank).clamp(max=len(order) - 1)]
+    return torch.where(count[:, None] > 0, chosen, 0)

@@ -1,0 +1,172 @@
+"""The generated data set: clean depth crops of procedural objects on tables, in shards on disk.
+
+    python -m training.views --output data/views --views 120000 --workers 2
+
+A shard is one .npz of arrays with a row for each view (`VIEW_ARRAYS`). What a sensor and a detector add (noise, holes, bleeding
+masks) is drawn anew at each training step, from the clean crop, by `training.sensor`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.progress import Progress
+from scipy.spatial.transform import Rotation
+
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.types import Intrinsics
+from training.renderer import FAR_M, CastShape, Placed, Plane, pixel_rays, render
+from training.shapes import make_shape
+
+GRID = 72  # crop side [crop pixels]
+DEPTH_UNIT_M = 1e-4  # of the stored uint16
+WIDTH, HEIGHT = 640, 480
+BACKGROUND, TARGET, OTHER = 0, 1, 2
+
+VIEW_ARRAYS = {
+    "depth": "(GRID, GRID) uint16 clean depth [DEPTH_UNIT_M]; 0 outside the image",
+    "label": "(GRID, GRID) uint8: BACKGROUND, TARGET, OTHER",
+    "rays": "(4,) float32: a crop pixel (column i, row j) looks along (r0 + i r1, r2 + j r3, 1)",
+    "pixels": "() float32: image pixels per crop pixel",
+    "rotation": "(3, 3) float32 R_camera_object",
+    "translation": "(3,) float32 [m]",
+    "size": "(3,) float32 [m]",
+    "category": "() int64 index into CATEGORIES",
+    "cue": "() float32: share of the visible pixels that show the part that tells the heading (handle, screen, lens)",
+}
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How views are drawn. Angles in degrees, lengths in metres."""
+
+    distance_m: tuple[float, float] = (0.40, 1.50)
+    elevation_deg: tuple[float, float] = (8.0, 75.0)
+    roll_deg: float = 6.0  # sigma
+    lying: float = 0.12  # share of targets in a free orientation
+    neighbours: float = 0.6  # mean number of other objects
+    focal_px: tuple[float, float] = (560.0, 640.0)
+    margin: float = 0.12  # of the box side, around the projected object
+    visible: float = 0.55  # least share of the target's own pixels inside the image and before other objects
+    views_per_shape: int = 12
+
+
+def _camera_to_table(config: ViewConfig, rng: np.random.Generator) -> np.ndarray:
+    """R_camera_table of a camera that looks down on a table whose y axis is up."""
+    elevation = np.deg2rad(rng.uniform(*config.elevation_deg))
+    look = Rotation.from_euler("x", np.pi + elevation).as_matrix()  # table y up -> image down, tilted
+    roll = Rotation.from_euler("z", np.deg2rad(rng.normal(0, config.roll_deg))).as_matrix()
+    return roll @ look
+
+
+def _resting(shape_vertices: np.ndarray, lying: bool, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """R_table_object of an object that stands (or lies anyhow) on the table, and the height of its centre above it [m]."""
+    turn = Rotation.random(random_state=rng) if lying else Rotation.from_euler("y", rng.uniform(0, 2 * np.pi))
+    rotation = turn.as_matrix()
+    return rotation, float(-(shape_vertices @ rotation[1]).min())
+
+
+def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
+    """One view of `target`, as `VIEW_ARRAYS` (None where too little of it is seen)."""
+    focal = rng.uniform(*config.focal_px)
+    intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 6), HEIGHT / 2 + rng.normal(0, 6))
+    R_camera_table = _camera_to_table(config, rng)
+    R_table_object, height = _resting(target.shape.vertices, rng.random() < config.lying, rng)
+    rotation = R_camera_table @ R_table_object
+
+    # The centre is seen at any pixel but the outermost: detectors do report objects that the image cuts.
+    u, v = rng.uniform(0.1, 0.9) * WIDTH, rng.uniform(0.12, 0.88) * HEIGHT
+    distance = rng.uniform(*config.distance_m) * max(1.0, np.linalg.norm(target.shape.size) / 0.35)
+    translation = distance * np.array([(u - intrinsics.cx) / focal, (v - intrinsics.cy) / focal, 1.0])
+
+    up = R_camera_table[:, 1]
+    table_point = translation - height * up
+    planes = [Plane(up, float(up @ table_point))]
+    if rng.random() < 0.7:  # the floor or a wall behind the table's edge; seen where the table ends
+        away = R_camera_table @ Rotation.from_euler("y", rng.uniform(-0.6, 0.6)).as_matrix() @ np.array([0.0, 0.0, -1.0])
+        planes.append(Plane(away, float(away @ (table_point + away * rng.uniform(0.25, 2.5)))))
+    placed = [Placed(target, rotation, translation)]
+    for other in others:
+        R_table_other, other_height = _resting(other.shape.vertices, rng.random() < config.lying, rng)
+        reach = 0.5 * (np.linalg.norm(target.shape.size[[0, 2]]) + np.linalg.norm(other.shape.size[[0, 2]])) * rng.uniform(0.75, 1.6)
+        bearing = rng.uniform(0, 2 * np.pi)
+        step = R_camera_table @ np.array([reach * np.cos(bearing), other_height, reach * np.sin(bearing)])
+        placed.append(Placed(other, R_camera_table @ R_table_other, table_point + step))
+
+    corners = target.shape.vertices @ rotation.T + translation
+    if corners[:, 2].min() < 0.1:
+        return None
+    px = corners[:, :2] / corners[:, 2:] * focal + (intrinsics.cx, intrinsics.cy)
+    low, high = px.min(0), px.max(0)
+    side = (high - low).max() * (1 + 2 * config.margin) + 6
+    step = side / GRID
+    start = (low + high) / 2 - side / 2 + step / 2
+    columns, rows = start[0] + step * np.arange(GRID), start[1] + step * np.arange(GRID)
+    uu, vv = np.meshgrid(columns, rows)
+    inside = (uu >= 0) & (uu < WIDTH) & (vv >= 0) & (vv < HEIGHT)
+
+    directions = pixel_rays(uu.ravel(), vv.ravel(), intrinsics)
+    depth, index, face = render(directions, placed, planes)
+    alone = np.isfinite(target.cast(directions, rotation, translation)[0])
+    seen = (index == 0) & inside.ravel()
+    if seen.sum() < max(config.visible * alone.sum(), 60):
+        return None
+    label = np.where(index == 0, TARGET, np.where(index > 0, OTHER, BACKGROUND)).astype(np.uint8)
+    parts = target.shape.parts[face[seen]]
+    return {
+        "depth": np.where(inside, np.minimum(depth, FAR_M).reshape(GRID, GRID) / DEPTH_UNIT_M, 0).round().astype(np.uint16),
+        "label": label.reshape(GRID, GRID),
+        "rays": np.array([(start[0] - intrinsics.cx) / focal, step / focal, (start[1] - intrinsics.cy) / focal, step / focal], np.float32),
+        "pixels": np.float32(step),
+        "rotation": rotation.astype(np.float32),
+        "translation": translation.astype(np.float32),
+        "size": target.shape.size.astype(np.float32),
+        "category": np.int64(CATEGORIES.index(target.shape.category)),
+        "cue": np.float32((parts == 1).mean()),
+    }
+
+
+def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig()) -> dict[str, np.ndarray]:
+    """`views` views, the categories in equal parts, of shapes that no other seed draws."""
+    rng = np.random.default_rng(seed)
+    drawn: list[dict[str, np.ndarray]] = []
+    while len(drawn) < views:
+        shapes = [CastShape(make_shape(category, rng)) for category in CATEGORIES]
+        for target in shapes:
+            for _ in range(config.views_per_shape):
+                others = [shapes[i] for i in rng.integers(len(shapes), size=min(rng.poisson(config.neighbours), 3))]
+                view = draw_view(target, others, config, rng)
+                if view is not None:
+                    drawn.append(view)
+    order = rng.permutation(len(drawn))[:views]
+    return {name: np.stack([drawn[i][name] for i in order]) for name in VIEW_ARRAYS}
+
+
+def _write_shard(job: tuple[Path, int, int]) -> Path:
+    output, seed, views = job
+    path = output / f"shard_{seed:06d}.npz"
+    if not path.exists():
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        with unfinished.open("wb") as file:
+            np.savez(file, **draw_shard(seed, views))
+        unfinished.rename(path)
+    return path
+
+
+def generate(output: Path, views: int = 120_000, shard_views: int = 2_000, seed: int = 1, workers: int = 2) -> None:
+    """Write shards of views; those that are there already are kept, so an interrupted run goes on where it stopped."""
+    output.mkdir(parents=True, exist_ok=True)
+    jobs = [(output, seed * 100_000 + i, shard_views) for i in range(-(-views // shard_views))]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
+        task = progress.add_task("views", total=len(jobs) * shard_views)
+        for _ in pool.imap_unordered(_write_shard, jobs):
+            progress.advance(task, shard_views)
+
+
+if __name__ == "__main__":
+    tyro.cli(generate)
