@@ -68,7 +68,7 @@ def squeeze(rng: np.random.Generator) -> Parts:
     closure = rng.uniform(0.012, 0.05)
     style = rng.choice(3)
     if style == 0:  # a flip-top that goes on with the body's section
-        lid = lathe(cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, closure), superellipse(exponent, aspect))
+        lid = lathe(cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, max(closure, 1.3 * (neck_start - shoulder))), superellipse(exponent, aspect))
     elif style == 1:  # a nozzle
         tip = [[1.1 * neck, neck_start - 0.003], [neck, neck_start + 0.3 * closure], [0.35 * neck, neck_start + 0.4 * closure], [0.2 * neck, neck_start + closure]]
         lid = lathe(fillet(np.array(tip), rng.uniform(0, 0.01)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, fillet, inset, lathe, loft, rectangle, resampled, stacked
+from training.shapes.mesh import Mesh, box, edge_steps, fillet, inward, lathe, loft, raised, rectangle, resampled
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Family, Parts, Shape, assembled, drawn, drawn_scale
 
 
@@ -22,25 +22,20 @@ class Body:
     edge: float
 
 
-def footprint(body: Body, grip: float, grip_width: float) -> np.ndarray:
-    """Outline (C, 2) in x, z [m] of the body with the grip's bulge in front at the +z end."""
-    outline = resampled(rectangle(body.depth, body.width, body.corner), 72)
-    x, z = outline.T
-    centre = 0.5 * (body.width - grip_width)
-    bulge = np.exp(-(((z - centre) / (0.5 * grip_width)) ** 4))
-    return np.stack([x + grip * bulge * np.clip(0.5 + x / body.depth, 0, 1), z], axis=-1)
-
-
 def housing(rng: np.random.Generator, body: Body) -> Mesh:
-    """The body with its grip, which may fall back towards the top."""
+    """The body; in front at its +z end the grip, which may fall back towards the top."""
+    outline = resampled(rectangle(body.depth, body.width, body.corner), 72)
     grip_width = body.width * rng.uniform(0.18, 0.34)
-    top_grip = body.grip * rng.uniform(0.3, 1.0)
-    angles = np.linspace(0, np.pi / 2, 3)
-    lower = [(body.edge * (1 - np.cos(a)), body.edge * (1 - np.sin(a)), body.grip) for a in angles]
-    upper = [(body.height - body.edge * (1 - np.sin(a)), body.edge * (1 - np.cos(a)), top_grip) for a in angles]
-    waist = [(rng.uniform(0.5, 0.8) * body.height, 0.0, body.grip)]
-    rings = [stacked(inset(footprint(body, grip, grip_width), distance), height) for height, distance, grip in lower + waist + upper]
-    return loft(np.concatenate(rings))
+    bulge = np.exp(-(((outline[:, 1] - 0.5 * (body.width - grip_width)) / (0.5 * grip_width)) ** 4))
+    bulge *= np.clip(0.5 + outline[:, 0] / body.depth, 0, 1)  # none at the back
+    gripped = outline + body.grip * bulge[:, None] * (1.0, 0.0)
+
+    heights, insets = edge_steps(0.0, body.height, body.edge)
+    middle = len(heights) // 2
+    heights, insets = np.insert(heights, middle, rng.uniform(0.5, 0.8) * body.height), np.insert(insets, middle, 0.0)
+    fall = np.where(np.arange(len(heights)) > middle, rng.uniform(0, 0.7), 0.0)[:, None, None]
+    outlines = (1 - fall) * gripped + fall * outline + insets[:, None, None] * inward(gripped)
+    return loft(raised(outlines, heights))
 
 
 def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
@@ -81,44 +76,78 @@ def display(rng: np.random.Generator, body: Body) -> Mesh:
 
 
 def hump(rng: np.random.Generator, body: Body, rise: float, width: float) -> Parts:
-    """The prism or finder on top of the body around z = 0: a frustum with a hot shoe and an eyepiece at the back."""
-    length = body.depth * rng.uniform(0.7, 1.15)
-    corner = rng.uniform(0.002, 0.012)
-    foot, shrink = rectangle(length, width, corner, 24), rng.uniform((0.4, 0.35), (0.95, 0.9))
-    lean = np.array([rng.uniform(-0.15, 0.1) * length, 0.0])
-    levels = np.array([0.0, rng.uniform(0.2, 0.8), 0.9, 1.0])
-    sizes = 1 - levels[:, None] ** rng.uniform(1, 3) * (1 - shrink) - np.array([0, 0, 0, 0.12])[:, None]
-    rings = np.concatenate([stacked(foot * size + lean * level, body.height - 0.004 + level * (rise + 0.004)) for level, size in zip(levels, sizes, strict=True)])
+    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at the back."""
+    length = body.depth * rng.uniform(0.7, 1.2)
+    foot = rectangle(length, width, rng.uniform(0.002, 0.012), 24)
+    shrink = rng.uniform((0.4, 0.3), (0.95, 0.9))  # of the top against the foot, in x and z
+    lean = np.array([rng.uniform(-0.15, 0.2) * length, 0.0])
+    levels = np.array([0.0, 0.15, 0.35, 0.6, 0.85, 0.95, 1.0])
+    rounding = np.array([0, 0, 0, 0, 0.02, 0.08, 0.25]) * rng.uniform(0.2, 1.2)
+    sizes = 1 - levels[:, None] ** np.exp(rng.uniform(-0.8, 1.1)) * (1 - shrink) - rounding[:, None]
+    sunk = 0.004
+    rings = raised(foot * sizes[:, None] + lean * levels[:, None, None], body.height - sunk + levels * (rise + sunk))
     parts: Parts = [(loft(rings), DETAIL)]
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:  # the hot shoe
         parts.append((box(0.018, rng.uniform(0.001, 0.005), 0.02).moved(x=lean[0] - 0.1 * length, y=body.height + rise), DETAIL))
     if rng.random() < 0.7:
         eye = rng.uniform(0.004, 0.016)
-        parts.append((box(2 * eye, 0.7 * rise + 0.004, 0.6 * width, 0.003).moved(-0.5 * body.depth, body.height - 0.004), DETAIL))
+        parts.append((box(2 * eye, 0.7 * rise + sunk, 0.5 * width, 0.003).moved(-0.5 * body.depth, body.height - sunk), DETAIL))
     return parts
 
 
-def lens_length(rng: np.random.Generator, longest: float) -> float:
-    """Bare mount, pancake to standard, or long up to `longest` [m]."""
-    low, high = drawn(rng, {(0.003, 0.014): 0.15, (0.02, 0.07): 0.6, (0.06, longest): 0.25})
-    return rng.uniform(low, high)
+def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
+    """The hollow lens mount of a body without lens, along +x from x = 0."""
+    length, wall = rng.uniform(0.004, 0.028), rng.uniform(0.1, 0.25) * radius
+    line = np.array([[radius * rng.uniform(1.0, 1.15), 0], [radius, length], [radius - wall, length], [radius - wall, 0.0021]])
+    return lathe(line).turned("z", -np.pi / 2)
+
+
+def shroud(rng: np.random.Generator, radius: float) -> Mesh:
+    """The body's bulge around the lens: a soft cone along +x from x = 0."""
+    foot, length = radius * rng.uniform(1.05, 1.5), rng.uniform(0.006, 0.028)
+    line = np.array([[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.6 * radius, length]])
+    return lathe(fillet(line, rng.uniform(0, 0.01))).turned("z", -np.pi / 2)
+
+
+def slumped(rng: np.random.Generator, parts: Parts, body: Body) -> Parts:
+    """The parts with shoulders that fall off towards both ends and a footprint that widens or narrows with height; keeps the axes."""
+    fall = np.where(rng.random() < 0.5, 0.0, rng.uniform(0, 0.22, 2))
+    power, widening = rng.uniform(1.5, 4), rng.uniform(-0.08, 0.08)
+    return [(slumped_mesh(mesh, body, fall, power, widening), part) for mesh, part in parts]
+
+
+def slumped_mesh(mesh: Mesh, body: Body, fall: np.ndarray, power: float, widening: float) -> Mesh:
+    """One mesh of `slumped`. fall (2,): lowering [1] of the top at the -z and the +z end."""
+    x, y, z = mesh.vertices.T
+    level, end = y / body.height - 0.5, np.minimum(np.abs(2 * z / body.width), 1.0)
+    lowered = y * (1 - fall[(z > 0).astype(int)] * end**power * np.clip(level + 0.5, 0, 1))
+    return Mesh(np.stack([x, lowered, z * (1 + widening * level)], axis=-1), mesh.faces)
+
+
+def lens(rng: np.random.Generator, radius: float, longest: float) -> Mesh:
+    """What is in front of an interchangeable-lens body: a bare mount, a pancake to standard lens, or one up to `longest` [m]."""
+    low, high = drawn(rng, {(0.0, 0.0): 0.14, (0.02, 0.07): 0.6, (0.06, longest): 0.26})
+    return barrel(rng, radius, rng.uniform(low, high)) if high > 0 else bare_mount(rng, radius)
 
 
 def reflex(rng: np.random.Generator) -> Parts:
     """Single-lens reflex, with or without a vertical grip, bridge cameras too: prism hump, deep grip, large lens."""
-    width = rng.triangular(0.11, 0.148, 0.168)
+    width = rng.triangular(0.11, 0.15, 0.168)
     total = width * rng.triangular(0.6, 0.8, 1.0)
-    rise = total * rng.uniform(0.13, 0.27)
-    depth = rng.uniform(0.032, 0.062)
+    rise = total * rng.uniform(0.13, 0.3)
+    depth = rng.uniform(0.034, 0.066)
     corner = rng.uniform(0.15, 0.49) * depth
     body = Body(width, total - rise, depth, grip=rng.uniform(0.008, 0.032), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
-    hump_width = width * rng.uniform(0.28, 0.5)
     axis_z = -width * rng.uniform(0, 0.1)
-    radius = min(rng.uniform(0.027, 0.042), 0.5 * body.height)
-    axis_y = max(radius, body.height * rng.uniform(0.42, 0.62))
+    radius = min(rng.uniform(0.027, 0.047), 0.52 * body.height)
+    axis_y = max(0.95 * radius, body.height * rng.uniform(0.42, 0.62))
+    hump_width = width * rng.uniform(0.28, 0.6)
     prism = [(mesh.moved(z=axis_z), part) for mesh, part in hump(rng, body, rise, hump_width)]  # stands on the optical axis
-    parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.55 * hump_width - axis_z), (display(rng, body), DETAIL)]
-    return [*parts, (barrel(rng, radius, lens_length(rng, 0.13)).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)]
+    parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.4 * hump_width - axis_z), (display(rng, body), DETAIL)]
+    front = 0.5 * depth - 0.002
+    if rng.random() < 0.6:
+        parts.append((shroud(rng, radius).moved(front, axis_y, axis_z), DETAIL))
+    return slumped(rng, [*parts, (lens(rng, radius, 0.13).moved(front, axis_y, axis_z), ORIENTING)], body)
 
 
 def mirrorless(rng: np.random.Generator) -> Parts:
@@ -132,23 +161,23 @@ def mirrorless(rng: np.random.Generator) -> Parts:
     if rng.random() < 0.6:
         parts += hump(rng, body, rng.uniform(0.006, 0.022), width * rng.uniform(0.2, 0.38))
     radius = min(rng.uniform(0.024, 0.036), 0.52 * height)
-    lens = barrel(rng, radius, lens_length(rng, 0.1))
-    return [*parts, (lens.moved(0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14)), ORIENTING)]
+    front = lens(rng, radius, 0.1).moved(0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14))
+    return slumped(rng, [*parts, (front, ORIENTING)], body)
 
 
 def compact(rng: np.random.Generator) -> Parts:
-    """Pocket cameras: a small flat body, a telescope lens out of the middle towards -z."""
+    """Pocket cameras: a small flat body, a telescope lens, often drawn in, out of the middle towards -z."""
     width = rng.uniform(0.083, 0.122)
     height = width * rng.uniform(0.54, 0.76)
-    depth = rng.uniform(0.017, 0.038)
+    depth = rng.uniform(0.017, 0.04)
     corner = rng.uniform(0.1, 0.49) * depth
     body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.0, 0.01)]), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
-    radius = rng.uniform(0.26, 0.47) * height
-    lens = barrel(rng, radius, rng.uniform(0.006, 0.045))
+    radius, reach = rng.uniform(0.26, 0.47) * height, rng.uniform(*drawn(rng, {(0.004, 0.012): 0.35, (0.01, 0.045): 0.65}))
     parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.15 * width), (display(rng, body), DETAIL)]
     if rng.random() < 0.2:  # a raised flash
         parts.append((box(0.6 * depth, rng.uniform(0.006, 0.02), 0.25 * width, 0.002).moved(y=height - 0.002, z=-rng.uniform(0.1, 0.35) * width), DETAIL))
-    return [*parts, (lens.moved(0.5 * depth - 0.002, height * rng.uniform(0.42, 0.54), -width * rng.uniform(0.0, 0.22)), ORIENTING)]
+    front = barrel(rng, radius, reach).moved(0.5 * depth - 0.002, height * rng.uniform(0.42, 0.54), -width * rng.uniform(0.0, 0.22))
+    return slumped(rng, [*parts, (front, ORIENTING)], body)
 
 
 FAMILIES: dict[Family, float] = {reflex: 0.58, mirrorless: 0.2, compact: 0.22}

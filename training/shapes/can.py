@@ -43,7 +43,7 @@ def tube(rng: np.random.Generator) -> Parts:
     radius = 0.5 * rng.triangular(0.05, 0.072, 0.1)
     height = np.clip(2 * radius * rng.uniform(1.2, 3.2), 0.08, 0.24)
     cap_radius, cap_height = radius * rng.uniform(1.0, 1.06), rng.uniform(0.006, 0.035)
-    body = np.array([[radius - 0.001, 0], [radius, 0.001], [radius, height]])
+    body = np.array([[radius - 0.001, 0], [radius, 0.001], [radius, height - 0.003]])
     dome = rng.choice([0.0, rng.uniform(0, 0.012)])
     cap = [[cap_radius, height - cap_height], [cap_radius, height], [cap_radius * rng.uniform(0.6, 0.98), height + dome], [0.3 * radius, height + 1.1 * dome]]
     return [(lathe(body), BODY), (lathe(fillet(np.array(cap), rng.uniform(0, 0.006))), LID)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, lathe, loft, rectangle, slab_rings, stacked
+from training.shapes.mesh import Mesh, box, lathe, loft, rectangle, raised, slab_rings
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn_scale
 
 
 def panel(length: float, width: float, thickness: float, corner: float, edge: float, sunk: np.ndarray, depth: float) -> Mesh:
     """A plate over x in [0, length], y in [0, thickness] and z in +-width/2 [m] whose top has the outline `sunk` (C, 2) lowered by `depth` [m]."""
     outline = rectangle(length, width, corner) + (0.5 * length, 0.0)
-    return loft(np.concatenate([slab_rings(outline, 0.0, thickness, edge), stacked(sunk, thickness), stacked(sunk, thickness - depth)]))
+    well = raised(np.stack([sunk, sunk]), np.array([thickness, thickness - depth]))
+    return loft(np.concatenate([slab_rings(outline, 0.0, thickness, edge), well]))
 
 
 def keyboard(rng: np.random.Generator, start: float, length: float, width: float, deck: float) -> Parts:
@@ -19,7 +20,7 @@ def keyboard(rng: np.random.Generator, start: float, length: float, width: float
     rows = 6
     pitch = length / rows
     rise = rng.uniform(0.0005, 0.003)
-    return [(box(0.8 * pitch, rise, width, 0.0005).moved(x=start + (row + 0.5) * pitch, y=deck), DETAIL) for row in range(rows)]
+    return [(box(0.8 * pitch, rise, width).moved(x=start + (row + 0.5) * pitch, y=deck), DETAIL) for row in range(rows)]
 
 
 def screen(rng: np.random.Generator, length: float, width: float, corner: float) -> Mesh:
@@ -51,7 +52,7 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     """A laptop standing on y = 0 with its hinge near x = 0."""
     width = rng.triangular(0.25, 0.325, 0.41)
     depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
-    thickness = rng.triangular(0.006, 0.014, 0.032)
+    thickness = rng.triangular(0.006, 0.016, 0.032)
     corner = rng.uniform(0.001, 0.02)
 
     margin, key_length = rng.uniform(0.008, 0.035), depth * rng.uniform(0.38, 0.55)
@@ -64,12 +65,12 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     if rng.random() < 0.8:
         pad_start = start + key_length + 0.008
         pad = max(0.02, depth - pad_start - 0.01) * rng.uniform(0.7, 1.0)
-        parts.append((box(pad, 0.0008, width * rng.uniform(0.2, 0.42)).moved(x=pad_start + 0.5 * pad, y=thickness - 0.0002), DETAIL))
+        parts.append((box(pad, 0.001, width * rng.uniform(0.2, 0.42)).moved(x=pad_start + 0.5 * pad, y=thickness - 0.0002), DETAIL))
 
     slope = rng.choice([0.0, rng.uniform(0, 0.5)])  # a wedge: thinner towards the user
     parts = [(wedged(mesh, slope / depth), part) for mesh, part in parts]
 
-    opening = np.radians(np.clip(rng.normal(115, 15), 75, 152))
+    opening = np.radians(np.clip(rng.normal(120, 15), 75, 152))
     hinge_x, hinge_y = rng.uniform(-0.006, 0.012), thickness + rng.uniform(-0.006, 0.008)
     lid = screen(rng, depth * rng.uniform(0.9, 1.03), width * rng.uniform(0.97, 1.0), corner)
     parts.append((lid.turned("z", opening).moved(hinge_x, hinge_y), ORIENTING))

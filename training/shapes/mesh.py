@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 COLUMNS = 48  # points around a ring
+QUARTERS = 0.5 * np.pi * np.arange(4)[:, None]
+QUADRANTS = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
 
 
 class Mesh(NamedTuple):
@@ -41,7 +43,7 @@ def loft(rings: np.ndarray) -> Mesh:
     """Skin over rings (R, C, 3) of points, each closed, with a flat cap (a fan around its mean) on the first and on the last."""
     rows, columns = rings.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
-    following = np.roll(index, -1, axis=1)
+    following = np.concatenate([index[:, 1:], index[:, :1]], axis=1)
     quads = np.stack([index[:-1], following[:-1], following[1:], index[1:]], axis=-1).reshape(-1, 4)
     hubs = rows * columns + np.arange(2)[:, None]
     fans = [np.stack([np.broadcast_to(hub, columns), index[row], following[row]], axis=-1) for hub, row in zip(hubs, (0, -1), strict=True)]
@@ -61,10 +63,9 @@ def superellipse(exponent: float = 2.0, aspect: float = 1.0, columns: int = COLU
 def rectangle(length: float, width: float, corner: float, columns: int = COLUMNS) -> np.ndarray:
     """Outline (C, 2) [m] of a rectangle `length` x `width` around the origin with rounded corners of radius `corner` [m]."""
     corner = min(corner, 0.49 * length, 0.49 * width)
-    angle = np.concatenate([start + np.linspace(0, np.pi / 2, columns // 4) for start in np.pi / 2 * np.arange(4)])
+    angle = (np.linspace(0, np.pi / 2, columns // 4) + QUARTERS).ravel()
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    quadrant = np.repeat([(1, 1), (-1, 1), (-1, -1), (1, -1)], columns // 4, axis=0)
-    return quadrant * (0.5 * length - corner, 0.5 * width - corner) + corner * direction
+    return QUADRANTS.repeat(columns // 4, axis=0) * (0.5 * length - corner, 0.5 * width - corner) + corner * direction
 
 
 def resampled(outline: np.ndarray, columns: int) -> np.ndarray:
@@ -75,11 +76,12 @@ def resampled(outline: np.ndarray, columns: int) -> np.ndarray:
     return np.stack([np.interp(stations, along, closed[:, axis]) for axis in (0, 1)], axis=-1)
 
 
-def inset(outline: np.ndarray, distance: float) -> np.ndarray:
-    """The counter-clockwise closed outline (C, 2) moved inwards by `distance` [m]."""
-    tangent = np.roll(outline, -1, axis=0) - np.roll(outline, 1, axis=0)
-    inward = np.stack([-tangent[:, 1], tangent[:, 0]], axis=-1)
-    return outline + distance * inward / np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-12)
+def inward(outline: np.ndarray) -> np.ndarray:
+    """Unit normals (C, 2) of the counter-clockwise closed outline (C, 2), towards its inside."""
+    closed = np.concatenate([outline[-1:], outline, outline[:1]])
+    tangent = closed[2:] - closed[:-2]
+    normal = tangent[:, ::-1] * (-1.0, 1.0)
+    return normal / np.maximum(np.hypot(normal[:, 0], normal[:, 1]), 1e-12)[:, None]
 
 
 def fillet(polyline: np.ndarray, radius: float | np.ndarray, steps: int = 4) -> np.ndarray:
@@ -122,18 +124,27 @@ def sweep(path: np.ndarray, section: np.ndarray) -> Mesh:
     return loft(np.concatenate([in_plane, section[..., 1:]], axis=-1))
 
 
-def stacked(outline: np.ndarray, height: float) -> np.ndarray:
-    """One ring (1, C, 3) at `height` [m] over the outline (C, 2) in x, z."""
-    return np.insert(outline, 1, height, axis=1)[None]
+def raised(outlines: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Rings (R, C, 3): outlines (R, C, 2) in x, z [m] at the heights (R,) [m]."""
+    rings = np.empty((*outlines.shape[:2], 3))
+    rings[..., 0], rings[..., 1], rings[..., 2] = outlines[..., 0], np.asarray(heights)[:, None], outlines[..., 1]
+    return rings
+
+
+def edge_steps(bottom: float, top: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Heights (R,) and insets (R,) [m] that take a side wall from `bottom` to `top` around edges of radius `edge` [m]; no edge, no extra rings."""
+    edge = min(edge, 0.49 * (top - bottom))
+    if edge <= 0:
+        return np.array([bottom, top]), np.zeros(2)
+    turn = np.linspace(0, np.pi / 2, 3)
+    rise, inset = edge * (1 - np.cos(turn)), edge * (1 - np.sin(turn))
+    return np.concatenate([bottom + rise, top - rise[::-1]]), np.concatenate([inset, inset[::-1]])
 
 
 def slab_rings(outline: np.ndarray, bottom: float, top: float, edge: float) -> np.ndarray:
     """Rings (R, C, 3) from `bottom` to `top` [m] over the outline (C, 2) in x, z, with edges rounded by radius `edge` [m]."""
-    edge = min(edge, 0.49 * (top - bottom))
-    angles = np.linspace(0, np.pi / 2, 3)
-    lower = [stacked(inset(outline, edge * (1 - np.sin(a))), bottom + edge * (1 - np.cos(a))) for a in angles]
-    upper = [stacked(inset(outline, edge * (1 - np.cos(a))), top - edge * (1 - np.sin(a))) for a in angles]
-    return np.concatenate(lower + upper)
+    heights, insets = edge_steps(bottom, top, edge)
+    return raised(outline + insets[:, None, None] * inward(outline), heights)
 
 
 def slab(outline: np.ndarray, bottom: float, top: float, edge: float = 0.0) -> Mesh:
@@ -143,4 +154,4 @@ def slab(outline: np.ndarray, bottom: float, top: float, edge: float = 0.0) -> M
 
 def box(length: float, height: float, width: float, edge: float = 0.0) -> Mesh:
     """Block of x, y, z extents `length`, `height`, `width` [m] with rounded edges [m]: centred in x and z, standing on y = 0."""
-    return slab(rectangle(length, width, edge, columns=16), 0.0, height, edge)
+    return slab(rectangle(length, width, edge, columns=16 if edge > 0 else 4), 0.0, height, edge)

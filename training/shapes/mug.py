@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, fillet, lathe, superellipse, sweep
+from training.shapes.mesh import Mesh, fillet, lathe, loft, superellipse, sweep
 from training.shapes.shape import BODY, LID, ORIENTING, Parts, Shape, assembled, drawn_scale
 from training.shapes.vessel import bellied, hollowed
 
 
 def mug_outer(rng: np.random.Generator) -> np.ndarray:
     """Outer profile (P, 2) [m]: straight, tapered, barrel, round-bottomed or conical."""
-    rim = 0.5 * rng.triangular(0.064, 0.09, 0.118)
+    rim = 0.5 * rng.triangular(0.064, 0.096, 0.12)
     height = np.clip(2 * rim * rng.triangular(0.65, 0.95, 1.45), 0.06, 0.145)
     straight = rng.random() < 0.45
     foot = rim * (rng.uniform(0.92, 1.03) if straight else rng.uniform(0.5, 0.95))
@@ -23,10 +23,13 @@ def mug_outer(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([fillet(np.array([[foot - chamfer, 0], [foot, 0], outer[3]]), chamfer)[:-1], outer[3:]])
 
 
-def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> Mesh:
-    """A handle in the xy plane from the wall of the profile `outer` (P, 2) [m]: C, D, ear, square or ring; round bar or flat strip."""
+def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mesh]:
+    """A handle in the xy plane from the wall of the profile `outer` (P, 2) [m]: C, D, ear, square or ring; round bar or flat strip.
+
+    Some have a thin web that fills the eye: small eyes look closed to a depth camera.
+    """
     height = outer[-1, 1]
-    top, bottom = rng.uniform(0.68, 0.94) * height, rng.uniform(0.08, 0.38) * height
+    top, bottom = rng.uniform(0.68, 0.97) * height, rng.uniform(0.08, 0.38) * height
     if rng.random() < 0.15:  # a small ring, high or low
         bottom = max(bottom, top - rng.uniform(0.03, 0.05))
     reach = rng.triangular(0.02, 0.031, 0.05)
@@ -43,7 +46,12 @@ def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> Mesh:
     x = np.linspace(*ends, len(y)) + (reach + 0.5 * wall - 0.5 * thickness) * bend[:, 0] * ear / ear.max()
     section = superellipse(rng.uniform(2, 6), columns=16) * (0.5 * thickness, 0.5 * breadth)
     swell = 1 + rng.uniform(-0.25, 0.25) * bend[:, 0]
-    return sweep(np.stack([x, y], axis=-1), section * swell[:, None, None])
+    path = np.stack([x, y], axis=-1)
+    bar = sweep(path, section * swell[:, None, None])
+    if rng.random() > 0.12:
+        return [bar]
+    half = 0.3 * thickness
+    return [bar, loft(np.stack([np.insert(path, 2, z, axis=1) for z in (-half, half)]))]
 
 
 def lid(rng: np.random.Generator, outer: np.ndarray) -> Mesh:
@@ -60,7 +68,7 @@ def mug_parts(rng: np.random.Generator) -> Parts:
     outer = mug_outer(rng)
     wall = rng.uniform(0.002, 0.006)
     profile = hollowed(outer, wall, floor=rng.uniform(0.003, 0.01), lip=rng.choice([0.0, wall / 2]))
-    parts: Parts = [(lathe(profile), BODY), (handle(rng, outer, wall), ORIENTING)]
+    parts: Parts = [(lathe(profile), BODY), *((mesh, ORIENTING) for mesh in handle(rng, outer, wall))]
     if rng.random() < 0.12:
         parts.append((lid(rng, outer), LID))
     return parts
