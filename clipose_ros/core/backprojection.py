@@ -55,15 +55,14 @@ def backproject(frame: Frame, depth_range: DepthRange = DepthRange()) -> list[np
     if 0 in wanted:
         raise ValueError("instances: expected labels other than 0, which is the background, got 0")
     labels = frame.labels.reshape(-1)
-    pixels = np.flatnonzero(labels)
+    pixels = np.flatnonzero(labels != 0)
+    pixels = pixels[np.argsort(labels[pixels], kind="stable")]  # by instance; stable: raster order survives within one
     z = metres(frame.depth.reshape(-1)[pixels])
     valid = (z >= depth_range.minimum) & (z <= depth_range.maximum)  # false for NaN, inf, 0 and negative depths
     pixels, z = pixels[valid], z[valid]
-    order = np.argsort(labels[pixels], kind="stable")  # stable: raster order survives within an instance
-    pixels, z = pixels[order], z[order]
     v, u = np.divmod(pixels, frame.depth.shape[1])
     points = pinhole(u, v, z, frame.intrinsics)
-    sorted_labels = labels[pixels]
+    sorted_labels = labels[pixels].astype(np.int64)
     first = np.searchsorted(sorted_labels, wanted, side="left")
     last = np.searchsorted(sorted_labels, wanted, side="right")
     return [points[a:b] for a, b in zip(first, last)]

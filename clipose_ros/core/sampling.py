@@ -28,5 +28,5 @@ def within_radius(points: np.ndarray, radius: float) -> np.ndarray:
     """
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
-    distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    return distance <= radius
+    offset = points - np.median(points, axis=0)
+    return np.einsum("ni,ni->n", offset, offset) <= radius**2

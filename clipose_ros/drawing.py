@@ -1,0 +1,55 @@
+"""Poses drawn on the colour image: the oriented box, the axes (x red, y green, z blue) and a label."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from clipose_ros.core.backprojection import project
+from clipose_ros.core.metrics import box_corners
+from clipose_ros.core.types import Intrinsics, PoseEstimate
+
+# RGB, one per instance in turn: apart from each other and from the axes.
+BOX_COLOURS = ((255, 200, 40), (70, 200, 255), (255, 120, 200), (170, 255, 120), (190, 150, 255), (255, 150, 80))
+AXIS_COLOURS = ((235, 50, 50), (50, 200, 60), (60, 100, 255))
+OUTLINE_COLOUR = (20, 20, 20)  # round the axes and for text: readable on any object
+EDGES = tuple((a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit)  # corners that differ in one bit
+NEAREST_M = 0.01  # what lies nearer or behind the camera is not drawn
+SUBPIXEL_BITS = 4
+
+
+def draw_pose(image: np.ndarray, pose: PoseEstimate, intrinsics: Intrinsics, label: str = "", colour: tuple[int, int, int] = BOX_COLOURS[0]) -> None:
+    """Draw one pose into `image` (H, W, 3) uint8 RGB, in place. `label` goes above the box; without one it is the category and the score."""
+    corners = box_corners(pose)
+    # The edges at the far corner are hidden by the object itself: thinner, so that the box reads as a solid.
+    far = int(np.argmax(np.linalg.norm(corners, axis=1)))
+    for a, b in sorted(EDGES, key=lambda edge: far not in edge):
+        _line(image, corners[[a, b]], intrinsics, colour, 1 if far in (a, b) else 2)
+    length = 0.6 * pose.size.mean()
+    for axis, axis_colour in enumerate(AXIS_COLOURS):
+        tip = pose.translation + length * pose.rotation[:, axis]
+        shaft = np.stack([pose.translation, tip])
+        _line(image, shaft, intrinsics, OUTLINE_COLOUR, 5)
+        _line(image, shaft, intrinsics, axis_colour, 3)
+    if (corners[:, 2] > NEAREST_M).all():
+        _label(image, project(corners, intrinsics), label or f"{pose.category} {pose.score:.2f}", colour)
+
+
+def _line(image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int) -> None:
+    if (ends[:, 2] <= NEAREST_M).any():
+        return
+    pixels = project(ends, intrinsics)
+    if np.abs(pixels).max() > 1e5:  # beyond what OpenCV's fixed point holds
+        return
+    (a, b) = np.rint(pixels * (1 << SUBPIXEL_BITS)).astype(int).tolist()
+    cv2.line(image, a, b, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _label(image: np.ndarray, corners: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
+    """Dark text on a filled tab above the topmost corner, kept inside of the image."""
+    font, size = cv2.FONT_HERSHEY_DUPLEX, 0.42
+    (width, height), baseline = cv2.getTextSize(text, font, size, 1)
+    x = int(np.clip(corners[:, 0].mean() - width / 2, 3, max(3, image.shape[1] - width - 4)))
+    y = int(np.clip(corners[:, 1].min() - 6 - baseline, height + 4, max(height + 4, image.shape[0] - baseline - 4)))
+    cv2.rectangle(image, (x - 3, y - height - 3), (x + width + 3, y + baseline), colour, cv2.FILLED)
+    cv2.putText(image, text, (x, y), font, size, OUTLINE_COLOUR, 1, cv2.LINE_AA)

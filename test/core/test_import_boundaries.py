@@ -1,0 +1,44 @@
+"""Dependencies point one way. Each import runs in a process of its own and is asked what came along."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def modules_of(package):
+    files = (ROOT / "clipose_ros" / package).glob("*.py")
+    return [f"clipose_ros.{package}.{file.stem}" for file in sorted(files) if file.stem != "__init__"]
+
+
+def imported_with(module):
+    """Top-level packages that importing `module` brings in."""
+    code = f"import sys, json, {module}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", modules_of("core") + modules_of("tracking"))
+def test_core_and_tracking_need_numpy_alone(module):
+    assert not imported_with(module) & {"torch", "rclpy", "onnxruntime", "cv2", "yaml", "tyro", "rich", "training"}
+
+
+@pytest.mark.parametrize("module", [*modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli"])
+def test_the_runtime_needs_neither_torch_nor_ros(module):
+    assert not imported_with(module) & {"torch", "rclpy", "training"}
+
+
+def test_the_check_sees_what_it_looks_for():
+    assert "onnxruntime" in imported_with("clipose_ros.inference.session")
+    assert "cv2" in imported_with("clipose_ros.cli")
+
+
+@pytest.mark.parametrize(("library", "home"), [("onnxruntime", "inference"), ("rclpy", "ros")])
+def test_one_folder_imports_it(library, home):
+    sources = {path.relative_to(ROOT / "clipose_ros"): path.read_text() for path in (ROOT / "clipose_ros").rglob("*.py")}
+    users = {path.parts[0] for path, text in sources.items() if f"import {library}" in text or f"from {library}" in text}
+    assert users <= {home}
