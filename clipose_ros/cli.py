@@ -138,7 +138,7 @@ def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
 
 def _evaluation_table(evaluation: Evaluation) -> Table:
     rates, medians = evaluation.rates, evaluation.medians
-    title = "% of the objects within n degrees and m centimetres; medians of those with a pose"
+    title = "% of n objects within limits; median errors of those with a pose"
     thresholds = list(rates["mean"])
     table = _table(title, "category", "n", "no pose", *(name.replace("deg_", "°") for name in thresholds), "°", "cm", "size")
     for category, errors in evaluation.errors.items():

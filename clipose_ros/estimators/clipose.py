@@ -68,13 +68,14 @@ class Clipose:
             return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
         if not np.isfinite(points).all():
             return Rejection(observation.category, f"points: expected finite coordinates, got {np.count_nonzero(~np.isfinite(points).all(axis=1))} without")
-        points = points[within_radius(points, card.outlier_radius * card.scale[observation.category])]
-        if len(points) < MINIMUM_POINTS:
-            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(points)}")
-        if points[:, 2].min() <= 0:
-            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {points[:, 2].min():.3f} m")
+        kept = np.flatnonzero(within_radius(points, card.outlier_radius * card.scale[observation.category]))
+        if len(kept) < MINIMUM_POINTS:
+            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(kept)}")
         # A generator of its own per object: the draw must not depend on what else is in the frame.
-        return points[stratified_indices(len(points), card.points, np.random.default_rng(self._seed))]
+        cloud = points[kept[stratified_indices(len(kept), card.points, np.random.default_rng(self._seed))]]
+        if cloud[:, 2].min() <= 0:
+            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {cloud[:, 2].min():.3f} m")
+        return cloud
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from clipose_ros.benchmark import IMAGE_SHAPE, INTRINSICS, RADIUS_M, bench, spheres_on_table
+from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
+from clipose_ros.drawing import draw_pose
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.pipeline import Pipeline
+
+
+@pytest.fixture
+def pipeline(write_model):
+    return Pipeline(Clipose.load(str(write_model())))
+
+
+def test_every_instance_of_a_frame_gets_a_result_in_order(pipeline):
+    frame = spheres_on_table(3, ["mug", "spoon", "can"])
+    result = pipeline.process(frame)
+    assert (result.stamp_ns, result.frame_id) == (frame.stamp_ns, frame.frame_id)
+    assert [instance for instance, _ in result.results] == list(frame.instances)
+    assert [type(pose) for _, pose in result.results] == [PoseEstimate, Rejection, PoseEstimate]
+    assert list(result.stages_ms) == ["backprojection", "sampling", "network", "decoding"]
+
+
+def test_the_estimate_lies_on_the_sphere_that_the_frame_shows(pipeline):
+    """The tiny network answers with the mean of the visible points, which is at most a radius from the nearest point of the sphere."""
+    frame = spheres_on_table(1, ["mug"])
+    (cloud,) = backproject(frame)
+    ((_, pose),) = pipeline.process(frame).results
+    assert np.linalg.norm(pose.translation - cloud.mean(axis=0)) < 2e-3
+    assert 0 < pose.translation[2] - cloud[:, 2].min() < RADIUS_M
+
+
+def test_empty_masks_and_invalid_depth_are_rejections_and_no_instances_is_no_result(pipeline):
+    seen = spheres_on_table(1, ["mug"])
+    for depth, labels in ((seen.depth, np.zeros_like(seen.labels)), (np.zeros_like(seen.depth), seen.labels)):
+        ((_, pose),) = pipeline.process(Frame(7, "camera", depth, labels, seen.instances, INTRINSICS)).results
+        assert pose == Rejection("mug", "points: expected at least 32, got 0")
+    assert pipeline.process(Frame(7, "camera", seen.depth, seen.labels, (), INTRINSICS)).results == ()
+
+
+def test_metres_and_millimetres_give_the_same_pose_bit_for_bit(pipeline):
+    frame = spheres_on_table(2, ["mug", "can"])
+    in_metres = Frame(0, "camera", frame.depth / np.float32(1000), frame.labels, frame.instances, INTRINSICS)
+    for (_, a), (_, b) in zip(pipeline.process(frame).results, pipeline.process(in_metres).results):
+        assert a.translation.tobytes() == b.translation.tobytes() and a.rotation.tobytes() == b.rotation.tobytes()
+
+
+def test_the_bench_frame_shows_spheres_of_the_right_size():
+    frame = spheres_on_table(10, ["mug"])
+    assert frame.depth.shape == IMAGE_SHAPE and frame.instances[-1] == Instance(10, "mug", id="10")
+    for cloud in backproject(frame):
+        assert 2000 < len(cloud) < 10000
+        width, depth = np.ptp(cloud[:, 0]), np.ptp(cloud[:, 2])
+        assert width == pytest.approx(2 * RADIUS_M, abs=6e-3) and depth < RADIUS_M + 2e-3
+
+
+def test_bench_reports_ordered_percentiles_and_stages_that_fit_in_the_whole(pipeline):
+    report = bench(pipeline, instances=2, frames=20)
+    assert report["instances"] == 2
+    assert 0 < report["p50_ms"] <= report["p95_ms"] <= report["p99_ms"]
+    assert 0 < sum(report["stages"].values()) < 1.5 * report["p50_ms"]
+
+
+def test_drawing_puts_the_axes_where_the_pose_is_and_survives_any_pose():
+    pose = PoseEstimate("mug", 0.9, np.eye(3), np.array([0.0, 0.0, 1.0]), np.full(3, 0.2))
+    image = np.zeros((*IMAGE_SHAPE, 3), np.uint8)
+    draw_pose(image, pose, INTRINSICS)
+    red, green = image[239:242, 350:380].max(axis=(0, 1)), image[260:290, 319:322].max(axis=(0, 1))  # x to the right, y down in the image
+    assert red.argmax() == 0 and red[0] > 150 and green.argmax() == 1 and green[1] > 150
+    assert not image[:, :200].any() and not image[:, 440:].any()  # 0.1 / 0.9 * 600 px about the centre
+    for translation in ([0, 0, 0.05], [0, 0, -1.0], [1e7, 0, 1], [0.5, 0.4, 0.9]):
+        draw_pose(image, PoseEstimate("mug", 0.9, np.eye(3), np.array(translation, dtype=float), np.full(3, 0.2)), INTRINSICS)
