@@ -52,8 +52,9 @@ def test_the_bench_frame_shows_spheres_of_the_right_size():
     assert frame.depth.shape == IMAGE_SHAPE and frame.instances[-1] == Instance(10, "mug", id="10")
     for cloud in backproject(frame):
         assert 2000 < len(cloud) < 10000
-        width, depth = np.ptp(cloud[:, 0]), np.ptp(cloud[:, 2])
-        assert width == pytest.approx(2 * RADIUS_M, abs=6e-3) and depth < RADIUS_M + 2e-3
+        # |p|^2 = 2 c.p + (r^2 - |c|^2): a linear fit of centre and radius
+        fit = np.linalg.lstsq(np.c_[2 * cloud, np.ones(len(cloud))].astype(float), np.sum(cloud.astype(float) ** 2, axis=1), rcond=None)[0]
+        assert np.sqrt(fit[3] + fit[:3] @ fit[:3]) == pytest.approx(RADIUS_M, abs=1e-3)
 
 
 def test_bench_reports_ordered_percentiles_and_stages_that_fit_in_the_whole(pipeline):
