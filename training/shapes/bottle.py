@@ -19,7 +19,8 @@ def necked(rng: np.random.Generator, radius: float, height: float, shoulder: flo
     """A foot, a body, a shoulder and a neck with a mouth or a cap. shoulder, neck_start: heights [m]; radius, neck: radii [m]."""
     waist, bulge = radius * rng.choice([1.0, rng.uniform(0.86, 1.0)]), radius * rng.choice([1.0, rng.uniform(0.95, 1.03)])
     foot = radius * rng.uniform(0.82, 1.0)
-    line = [[foot, 0], [radius, rng.uniform(0.008, 0.03)], [waist, rng.uniform(0.35, 0.6) * shoulder], [bulge, shoulder], [neck, neck_start], [neck, height]]
+    line = [[foot, 0], [radius, rng.uniform(0.008, 0.03)], [waist, rng.uniform(0.35, 0.6) * shoulder]]
+    line += [[bulge, shoulder], [neck, neck_start], [neck, height]]
     soft = np.array([rng.uniform(0, 0.012), 0.05, rng.uniform(0, 0.08), rng.uniform(0, 0.08)])
     parts: Parts = [(lathe(fillet(np.array(line), soft, steps=6)), BODY)]
     closure = max(rng.uniform(0.008, 0.03), 0.25 * neck)
@@ -28,7 +29,8 @@ def necked(rng: np.random.Generator, radius: float, height: float, shoulder: flo
         parts.append((lathe(cap(rng, wide, height - 0.8 * closure, closure)), LID))
     else:  # an open mouth with a lip
         lip = neck * rng.uniform(1.0, 1.2)
-        parts.append((lathe(np.array([[lip, height - rng.uniform(0.004, 0.02)], [lip, height], [0.8 * neck, height], [0.75 * neck, height - 0.02]])), LID))
+        mouth = [[lip, height - rng.uniform(0.004, 0.02)], [lip, height + 0.001], [0.8 * neck, height + 0.001]]
+        parts.append((lathe(np.array(mouth)), LID))
     return parts
 
 
@@ -70,8 +72,8 @@ def squeeze(rng: np.random.Generator) -> Parts:
     if style == 0:  # a flip-top that goes on with the body's section
         lid = lathe(cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, max(closure, 1.3 * (neck_start - shoulder))), superellipse(exponent, aspect))
     elif style == 1:  # a nozzle
-        tip = [[1.1 * neck, neck_start - 0.003], [neck, neck_start + 0.3 * closure], [0.35 * neck, neck_start + 0.4 * closure], [0.2 * neck, neck_start + closure]]
-        lid = lathe(fillet(np.array(tip), rng.uniform(0, 0.01)))
+        widths, rises = neck * np.array([1.1, 1.0, 0.35, 0.2]), closure * np.array([0.0, 0.3, 0.4, 1.0])
+        lid = lathe(fillet(np.stack([widths, neck_start - 0.003 + rises], axis=-1), rng.uniform(0, 0.01)))
     else:
         lid = lathe(cap(rng, neck * rng.uniform(0.95, 1.3), neck_start - 0.003, closure))
     quarter = rng.choice([0.0, np.pi / 2])  # scans have the broad side along x or along z
@@ -97,7 +99,8 @@ def spray(rng: np.random.Generator) -> Parts:
     height, radius = rng.uniform(0.14, 0.24), rng.uniform(0.022, 0.036)
     top = height * rng.uniform(0.72, 0.88)
     crown = radius * rng.uniform(0.5, 0.9)
-    body = fillet(np.array([[radius, 0], [radius, top], [crown, top + rng.uniform(0.006, 0.02)], [0.4 * radius, top + 0.02]]), rng.uniform(0.002, 0.02))
+    line = [[radius, 0], [radius, top], [crown, top + rng.uniform(0.006, 0.02)], [0.4 * radius, top + 0.02]]
+    body = fillet(np.array(line), rng.uniform(0.002, 0.02))
     lid = lathe(cap(rng, rng.choice([crown, radius * rng.uniform(0.93, 1.0)]), top, height - top))
     aspect = rng.choice([1.0, rng.uniform(0.55, 1.0)])
     return [(lathe(body).scaled(z=aspect), BODY), (lid.scaled(z=aspect), LID)]

@@ -62,11 +62,13 @@ def dial(rng: np.random.Generator) -> Mesh:
 
 
 def top_controls(rng: np.random.Generator, body: Body, clear: float) -> Parts:
-    """Shutter button above the grip and dials, all outside |z| < clear [m]."""
-    right = [dial(rng).moved(rng.uniform(-0.3, 0.3) * body.depth, body.height, rng.uniform(clear, 0.45 * body.width)) for _ in range(rng.integers(0, 3))]
-    left = [dial(rng).moved(rng.uniform(-0.2, 0.2) * body.depth, body.height, -rng.uniform(clear, 0.42 * body.width)) for _ in range(rng.integers(0, 2))]
+    """Dials on both shoulders, outside |z| < clear [m], and the shutter button above the grip."""
+    dials = []
+    for side, most in ((1, 3), (-1, 2)):
+        for _ in range(rng.integers(0, most)):
+            dials.append(dial(rng).moved(rng.uniform(-0.3, 0.3) * body.depth, body.height, side * rng.uniform(clear, 0.44 * body.width)))
     shutter = dial(rng).moved(0.3 * body.depth + 0.6 * body.grip, body.height * 0.98, 0.36 * body.width)
-    return [(mesh, DETAIL) for mesh in (*right, *left, shutter)]
+    return [(mesh, DETAIL) for mesh in (*dials, shutter)]
 
 
 def display(rng: np.random.Generator, body: Body) -> Mesh:
@@ -102,9 +104,9 @@ def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
     return lathe(line).turned("z", -np.pi / 2)
 
 
-def shroud(rng: np.random.Generator, radius: float) -> Mesh:
-    """The body's bulge around the lens: a soft cone along +x from x = 0."""
-    foot, length = radius * rng.uniform(1.05, 1.5), rng.uniform(0.006, 0.028)
+def shroud(rng: np.random.Generator, radius: float, widest: float) -> Mesh:
+    """The body's bulge around the lens: a soft cone along +x from x = 0, its foot at most `widest` in radius [m]."""
+    foot, length = max(radius, min(radius * rng.uniform(1.05, 1.5), widest)), rng.uniform(0.006, 0.028)
     line = np.array([[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.6 * radius, length]])
     return lathe(fillet(line, rng.uniform(0, 0.01))).turned("z", -np.pi / 2)
 
@@ -146,7 +148,7 @@ def reflex(rng: np.random.Generator) -> Parts:
     parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.4 * hump_width - axis_z), (display(rng, body), DETAIL)]
     front = 0.5 * depth - 0.002
     if rng.random() < 0.6:
-        parts.append((shroud(rng, radius).moved(front, axis_y, axis_z), DETAIL))
+        parts.append((shroud(rng, radius, widest=axis_y).moved(front, axis_y, axis_z), DETAIL))
     return slumped(rng, [*parts, (lens(rng, radius, 0.13).moved(front, axis_y, axis_z), ORIENTING)], body)
 
 
@@ -175,7 +177,8 @@ def compact(rng: np.random.Generator) -> Parts:
     radius, reach = rng.uniform(0.26, 0.47) * height, rng.uniform(*drawn(rng, {(0.004, 0.012): 0.35, (0.01, 0.045): 0.65}))
     parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.15 * width), (display(rng, body), DETAIL)]
     if rng.random() < 0.2:  # a raised flash
-        parts.append((box(0.6 * depth, rng.uniform(0.006, 0.02), 0.25 * width, 0.002).moved(y=height - 0.002, z=-rng.uniform(0.1, 0.35) * width), DETAIL))
+        flash = box(0.6 * depth, rng.uniform(0.006, 0.02), 0.25 * width, 0.002)
+        parts.append((flash.moved(y=height - 0.002, z=-rng.uniform(0.1, 0.35) * width), DETAIL))
     front = barrel(rng, radius, reach).moved(0.5 * depth - 0.002, height * rng.uniform(0.42, 0.54), -width * rng.uniform(0.0, 0.22))
     return slumped(rng, [*parts, (front, ORIENTING)], body)
 

@@ -45,7 +45,8 @@ def tube(rng: np.random.Generator) -> Parts:
     cap_radius, cap_height = radius * rng.uniform(1.0, 1.06), rng.uniform(0.006, 0.035)
     body = np.array([[radius - 0.001, 0], [radius, 0.001], [radius, height - 0.003]])
     dome = rng.choice([0.0, rng.uniform(0, 0.012)])
-    cap = [[cap_radius, height - cap_height], [cap_radius, height], [cap_radius * rng.uniform(0.6, 0.98), height + dome], [0.3 * radius, height + 1.1 * dome]]
+    cap = [[cap_radius, height - cap_height], [cap_radius, height]]
+    cap += [[cap_radius * rng.uniform(0.6, 0.98), height + dome], [0.3 * radius, height + 1.1 * dome]]
     return [(lathe(body), BODY), (lathe(fillet(np.array(cap), rng.uniform(0, 0.006))), LID)]
 
 

@@ -23,8 +23,19 @@ def mug_outer(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([fillet(np.array([[foot - chamfer, 0], [foot, 0], outer[3]]), chamfer)[:-1], outer[3:]])
 
 
+def bend(rng: np.random.Generator) -> np.ndarray:
+    """The handle's line (P, 2): out in [0, 1], up from 1 down to -1: C, D, square, triangular or ear."""
+    angle = np.linspace(np.pi / 2, -np.pi / 2, 24)
+    line = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    exponent = rng.choice([2.0, rng.uniform(1.3, 6.0)])
+    line *= (np.abs(line) ** exponent).sum(axis=-1, keepdims=True) ** (-1 / exponent)
+    ear = 1 + rng.choice([0.0, rng.uniform(-0.3, 0.5)]) * line[:, 1]  # wider at the top, or at the bottom
+    line[:, 0] *= ear / (line[:, 0] * ear).max()
+    return line
+
+
 def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mesh]:
-    """A handle in the xy plane from the wall of the profile `outer` (P, 2) [m]: C, D, ear, square or ring; round bar or flat strip.
+    """A handle in the xy plane on the profile `outer` (P, 2) [m] of a vessel whose wall is `wall` [m] thick: a round bar or a flat strip.
 
     Some have a thin web that fills the eye: small eyes look closed to a depth camera.
     """
@@ -33,20 +44,17 @@ def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mes
     if rng.random() < 0.15:  # a small ring, high or low
         bottom = max(bottom, top - rng.uniform(0.03, 0.05))
     reach = rng.triangular(0.02, 0.031, 0.05)
-    thickness = rng.uniform(0.004, min(0.014, 0.4 * reach, 0.2 * (top - bottom)))
-    breadth = np.clip(thickness * rng.uniform(0.8, 3.5), 0.006, 0.03)
+    thickness = min(rng.triangular(0.004, 0.009, 0.015), 0.4 * reach, 0.2 * (top - bottom))
+    breadth = np.clip(thickness * rng.uniform(0.8, 3.0), 0.006, 0.03)
 
-    angle = np.linspace(np.pi / 2, -np.pi / 2, 24)
-    bend = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    exponent = rng.choice([2.0, rng.uniform(1.3, 6.0)])
-    bend *= (np.abs(bend) ** exponent).sum(axis=-1, keepdims=True) ** (-1 / exponent)
-    ear = 1 + rng.choice([0.0, rng.uniform(-0.3, 0.5)]) * bend[:, 1]  # wider at the top, or at the bottom
-    y = 0.5 * (top + bottom) + (0.5 * (top - bottom) - 0.5 * thickness) * bend[:, 1] + rng.normal(0, 0.06) * height * bend[:, 0]
-    ends = np.interp([top, bottom], outer[:, 1], outer[:, 0]) - 0.5 * wall  # inside the wall, not through it
-    x = np.linspace(*ends, len(y)) + (reach + 0.5 * wall - 0.5 * thickness) * bend[:, 0] * ear / ear.max()
-    section = superellipse(rng.uniform(2, 6), columns=16) * (0.5 * thickness, 0.5 * breadth)
-    swell = 1 + rng.uniform(-0.25, 0.25) * bend[:, 0]
+    out, up = bend(rng).T
+    y = 0.5 * (top + bottom) + 0.5 * (top - bottom - thickness) * up + rng.normal(0, 0.06) * height * out
+    ends = np.interp([top, bottom], outer[:, 1], outer[:, 0]) - 0.5 * wall  # in the middle of the wall, not through it
+    x = np.linspace(*ends, len(y)) + (reach + 0.5 * (wall - thickness)) * out
     path = np.stack([x, y], axis=-1)
+
+    section = superellipse(rng.uniform(2, 6), columns=16) * (0.5 * thickness, 0.5 * breadth)
+    swell = 1 + rng.uniform(-0.25, 0.25) * out
     bar = sweep(path, section * swell[:, None, None])
     if rng.random() > 0.12:
         return [bar]

@@ -11,11 +11,11 @@ import numpy as np
 from training.shapes.mesh import Mesh
 
 T = TypeVar("T")
+Parts = list[tuple[Mesh, int]]
+Family = Callable[[np.random.Generator], Parts]
 
 # Part ids, the same in all categories.
 BODY, ORIENTING, DETAIL, LID = 0, 1, 2, 3
-
-Parts = list[tuple[Mesh, int]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,3 @@ def drawn_scale(rng: np.random.Generator, overall: float, upright: float, across
     """Scale per axis from log-normal jitters: of the whole, of the height against the footprint, and of x against z."""
     whole, tall, wide = np.exp(rng.normal(0.0, 1.0, 3).clip(-2, 2) * (overall, upright, across))
     return float(whole * wide), float(whole * tall), float(whole / wide)
-
-
-Family = Callable[[np.random.Generator], Parts]
