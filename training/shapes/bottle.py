@@ -37,7 +37,7 @@ def necked(rng: np.random.Generator, radius: float, height: float, shoulder: flo
 def glass(rng: np.random.Generator) -> Parts:
     """Drink bottles: soda, juice, beer, wine."""
     height = rng.triangular(0.16, 0.23, 0.33)
-    radius = np.clip(height * rng.triangular(0.11, 0.18, 0.25), 0.026, 0.052)
+    radius = np.clip(height * rng.triangular(0.11, 0.19, 0.26), 0.026, 0.054)
     shoulder = height * rng.uniform(0.4, 0.75)
     neck_start = min(shoulder + height * rng.uniform(0.05, 0.3), 0.93 * height)
     return necked(rng, radius, height, shoulder, neck_start, neck=max(radius * rng.uniform(0.28, 0.6), 0.011))
@@ -46,7 +46,7 @@ def glass(rng: np.random.Generator) -> Parts:
 def flask(rng: np.random.Generator) -> Parts:
     """Steel and plastic drinking flasks: a straight body, a wide neck, a large cap, sometimes a waist or a stepped lid."""
     height = rng.triangular(0.16, 0.23, 0.3)
-    radius = rng.uniform(0.03, 0.045)
+    radius = rng.uniform(0.032, 0.047)
     shoulder = height * rng.uniform(0.68, 0.88)
     parts = necked(rng, radius, height, shoulder, min(shoulder + rng.uniform(0.004, 0.03), 0.96 * height), neck=radius * rng.uniform(0.55, 0.95))
     if rng.random() < 0.6:

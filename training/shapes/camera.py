@@ -52,7 +52,7 @@ def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
     sunk = 0.0 if rng.random() < 0.3 else rng.uniform(0.002, 0.012)  # a cap lies flush, glass behind the rim
     tip = line[-1]
     line += [[0.85 * tip[0], tip[1]], [0.75 * tip[0], tip[1] - min(sunk, 0.5 * length)], [0.3 * tip[0], tip[1] - 0.6 * min(sunk, 0.5 * length)]]
-    return lathe(fillet(np.array(line), rng.uniform(0, 0.002))).turned("z", -np.pi / 2)
+    return lathe(fillet(np.array(line), rng.uniform(0, 0.002), steps=3)).turned("z", -np.pi / 2)
 
 
 def dial(rng: np.random.Generator) -> Mesh:
