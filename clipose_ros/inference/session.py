@@ -50,6 +50,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        # Idle threads that spin take the cores from whatever shares them: on two busy cores, waiting instead halves the latency.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         wanted = _available(config)
         self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=list(wanted))
