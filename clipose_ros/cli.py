@@ -107,7 +107,8 @@ def bench(
     estimator = Clipose.load(model, models_dir, SessionConfig(provider, threads))
     session = estimator.session
     results = [benchmark.bench(Pipeline(estimator), count, frames) for count in instances]
-    report = {"results": results, "provider": session.provider, "precision": session.card.precision, "threads": session.threads, "model": session.card.name}
+    card = session.card
+    report = {"results": results, "provider": session.provider, "precision": card.precision, "threads": session.threads, "model": card.name}
     if as_json:
         _print_json(report)
     else:

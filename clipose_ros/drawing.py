@@ -14,6 +14,7 @@ BOX_COLOURS = ((255, 200, 40), (70, 200, 255), (255, 120, 200), (170, 255, 120),
 AXIS_COLOURS = ((235, 50, 50), (50, 200, 60), (60, 100, 255))
 OUTLINE_COLOUR = (20, 20, 20)  # round the axes and for text: readable on any object
 EDGES = tuple((a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit)  # corners that differ in one bit
+AXIS_LENGTH = 0.6  # of the mean extent
 NEAREST_M = 0.01  # what lies nearer or behind the camera is not drawn
 SUBPIXEL_BITS = 4
 
@@ -25,14 +26,14 @@ def draw_pose(image: np.ndarray, pose: PoseEstimate, intrinsics: Intrinsics, lab
     far = int(np.argmax(np.linalg.norm(corners, axis=1)))
     for a, b in sorted(EDGES, key=lambda edge: far not in edge):
         _line(image, corners[[a, b]], intrinsics, colour, 1 if far in (a, b) else 2)
-    length = 0.6 * pose.size.mean()
-    for axis, axis_colour in enumerate(AXIS_COLOURS):
-        tip = pose.translation + length * pose.rotation[:, axis]
+    tips = pose.translation + AXIS_LENGTH * pose.size.mean() * pose.rotation.T
+    for tip, axis_colour in zip(tips, AXIS_COLOURS):
         shaft = np.stack([pose.translation, tip])
         _line(image, shaft, intrinsics, OUTLINE_COLOUR, 5)
         _line(image, shaft, intrinsics, axis_colour, 3)
-    if (corners[:, 2] > NEAREST_M).all():
-        _label(image, project(corners, intrinsics), label or f"{pose.category} {pose.score:.2f}", colour)
+    drawn = np.concatenate([corners, tips])
+    if (drawn[:, 2] > NEAREST_M).all():
+        _label(image, project(drawn, intrinsics), label or f"{pose.category} {pose.score:.2f}", colour)
 
 
 def _line(image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int) -> None:
@@ -45,11 +46,11 @@ def _line(image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: t
     cv2.line(image, a, b, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _label(image: np.ndarray, corners: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
-    """Dark text on a filled tab above the topmost corner, kept inside of the image."""
+def _label(image: np.ndarray, pixels: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
+    """Dark text on a filled tab above the topmost of the drawn pixels (N, 2), kept inside of the image."""
     font, size = cv2.FONT_HERSHEY_DUPLEX, 0.42
     (width, height), baseline = cv2.getTextSize(text, font, size, 1)
-    x = int(np.clip(corners[:, 0].mean() - width / 2, 3, max(3, image.shape[1] - width - 4)))
-    y = int(np.clip(corners[:, 1].min() - 6 - baseline, height + 4, max(height + 4, image.shape[0] - baseline - 4)))
+    x = int(np.clip(pixels[:, 0].mean() - width / 2, 3, max(3, image.shape[1] - width - 4)))
+    y = int(np.clip(pixels[:, 1].min() - 6 - baseline, height + 4, max(height + 4, image.shape[0] - baseline - 4)))
     cv2.rectangle(image, (x - 3, y - height - 3), (x + width + 3, y + baseline), colour, cv2.FILLED)
     cv2.putText(image, text, (x, y), font, size, OUTLINE_COLOUR, 1, cv2.LINE_AA)

@@ -13,7 +13,10 @@ from clipose_ros.pose_files import PosesByInstance
 
 @dataclass(frozen=True)
 class Evaluation:
-    """errors: by category in the order of the truth, None for an object without a right pose. rejected, missing: how many of those None, by category."""
+    """errors: by category in the order of the truth, None for an object without a pose.
+
+    rejected, missing: how many of those None, by category.
+    """
 
     errors: dict[str, list[PoseError | None]]
     rejected: dict[str, int]

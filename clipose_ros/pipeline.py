@@ -12,7 +12,10 @@ from clipose_ros.estimators.base import Estimator
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What a frame gave: one result per instance, in the order of the frame, with the frame's stamp and coordinate frame. stages_ms: wall clock by stage."""
+    """What a frame gave: one result per instance, in the order of the frame, with the frame's stamp and frame_id.
+
+    stages_ms: wall clock by stage.
+    """
 
     stamp_ns: int
     frame_id: str

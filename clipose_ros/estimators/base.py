@@ -17,6 +17,6 @@ class Estimator(Protocol):
     def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
         """One result per observation, in the same order, all computed together.
 
-        A hopeless object (unknown category, too few points, no finite answer) gives a `Rejection` with the reason; it never raises and never vanishes.
+        A hopeless object (unknown category, too few points, no finite answer) gives a `Rejection` with the reason; it never raises or vanishes.
         """
         ...

@@ -26,8 +26,9 @@ class Clipose:
 
     def __init__(self, session: Session, seed: int = 0) -> None:
         card = session.card
-        if set(card.inputs) != INPUTS or set(card.outputs) != OUTPUTS:
-            raise ValueError(f"card: expected inputs {sorted(INPUTS)} and outputs {sorted(OUTPUTS)}, got {sorted(card.inputs)} and {sorted(card.outputs)}")
+        for key, expected, got in (("inputs", INPUTS, set(card.inputs)), ("outputs", OUTPUTS, set(card.outputs))):
+            if got != expected:
+                raise ValueError(f"card {key}: expected {', '.join(sorted(expected))}, got {', '.join(sorted(got))}")
         self.session = session
         self.categories = card.categories
         self._seed = seed
@@ -67,7 +68,8 @@ class Clipose:
         if observation.category not in self.categories:
             return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
         if not np.isfinite(points).all():
-            return Rejection(observation.category, f"points: expected finite coordinates, got {np.count_nonzero(~np.isfinite(points).all(axis=1))} without")
+            broken = np.count_nonzero(~np.isfinite(points).all(axis=1))
+            return Rejection(observation.category, f"points: expected finite coordinates, got {broken} without")
         kept = np.flatnonzero(within_radius(points, card.outlier_radius * card.scale[observation.category]))
         if len(kept) < MINIMUM_POINTS:
             return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(kept)}")
@@ -81,8 +83,10 @@ class Clipose:
         """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""
         return {name: value.astype(np.float64) for name, value in self.session.run({"points": points, "category": category}).items()}
 
-    def _decode(self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray) -> list:
-        """A pose or a rejection for each of B network outputs."""
+    def _decode(
+        self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+    ) -> list[PoseEstimate | Rejection]:
+        """A pose or a rejection for each of B network outputs; centre, R_view_camera and scale as `to_view` has them."""
         B = len(categories)
         R_camera_view, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
         y_axis, x_axis = (np.einsum("bij,bj->bi", R_camera_view, outputs[name]) for name in ("y_axis", "x_axis"))

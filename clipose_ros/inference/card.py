@@ -25,7 +25,8 @@ class ModelCard:
     """What `card.yaml` holds; its keys are these fields.
 
     file: the ONNX file beside the card; sha256: of that file, hexadecimal. categories: in the order of the network's `category` index.
-    mean_sizes: mean extents x, y, z [m] and scale: one unit of the network [m], both by category. axis_symmetric: categories whose x axis means nothing.
+    mean_sizes: mean extents x, y, z [m] and scale: one unit of the network [m], both by category.
+    axis_symmetric: categories whose x axis means nothing.
     points: points per cloud. outlier_radius: points further than this from the median of the cloud are cut, in units of `scale`.
     inputs, outputs: shapes by name, a string for a free dimension. precision: of the weights. training, accuracy: free, for people to read.
     """

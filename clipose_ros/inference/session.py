@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """Where and how a network runs. threads: 0 takes every core that the process may use. allow_cpu: accept the CPU when the provider cannot be had."""
+    """Where and how a network runs.
+
+    threads: 0 takes every core that the process may use. allow_cpu: accept the CPU when the provider cannot be had.
+    """
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: int = 0
@@ -41,7 +44,7 @@ class SessionConfig:
 class Session:
     """The network of a model folder, loaded, checked against its card and warmed up.
 
-    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone would fall back to the CPU silently.
+    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone would silently run on the CPU.
     """
 
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:

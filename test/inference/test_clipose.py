@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.inference.card import read_card
+from clipose_ros.inference.session import Session
 
 
 @pytest.fixture
@@ -111,6 +115,8 @@ def test_an_answer_that_is_no_pose_is_a_rejection(load, network, reason):
 
 
 def test_a_model_with_another_contract_is_refused(write_model):
-    folder = write_model(outputs={"y_axis": ("batch", 3)})
-    with pytest.raises(ValueError, match="outputs: expected y_axis"):
-        Clipose.load(str(folder))
+    """Card and network agree with each other here, but not with what CLIPose needs."""
+    session = Session(folder := write_model(), read_card(folder))
+    session.card = replace(session.card, outputs={"y_axis": ("batch", 3)})
+    with pytest.raises(ValueError, match="card outputs: expected confidence, offset, size, x_axis, y_axis, got y_axis"):
+        Clipose(session)

@@ -14,12 +14,16 @@ COLOUR = RNG.integers(0, 256, (12, 16, 3)).astype(np.uint8)
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes frame 0000 (instances 0, 7 and distractor 254) and gives the folder; a file replaced by None is left out, by bytes or text written as it is."""
+    """Writes frame 0000 (instances 0, 7 and distractor 254) and gives the folder.
+
+    A file replaced by None is left out, by bytes or text written as it is.
+    """
 
     def write(**replaced):
         mask = np.full((12, 16), 255, np.uint8)
         mask[2:4, 2:4], mask[5, 5:9], mask[8, :] = 0, 7, 254
-        files = {"color.png": COLOUR[:, :, ::-1], "depth.png": DEPTH_MM, "mask.png": mask, "meta.txt": "0 6 mug_a\n7 1 02876657 bottle_b\n254 0 unknown\n"}
+        meta = "0 6 mug_a\n7 1 02876657 bottle_b\n254 0 unknown\n"
+        files = {"color.png": COLOUR[:, :, ::-1], "depth.png": DEPTH_MM, "mask.png": mask, "meta.txt": meta}
         files.update({kind.replace("_", "."): value for kind, value in replaced.items()})
         for kind, value in files.items():
             content = cv2.imencode(".png", value)[1].tobytes() if isinstance(value, np.ndarray) else value
