@@ -48,28 +48,34 @@ def tiny_network(y_axis, x_axis, confidence, size_factor):
 OUTPUT_WIDTHS = {"y_axis": 3, "x_axis": 3, "confidence": 2, "offset": 3, "size": 3}
 
 
+def write_tiny(folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields):
+    """Model folder of a tiny network; `card_fields` overrides fields of the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    card = ModelCard(
+        name="tiny",
+        file="model.onnx",
+        sha256=hashlib.sha256(content).hexdigest(),
+        categories=CATEGORIES,
+        mean_sizes=MEAN_SIZES,
+        axis_symmetric=("bottle", "bowl", "can"),
+        scale={category: 0.2 for category in CATEGORIES},
+        outlier_radius=0.8,
+        inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
+        outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
+    )
+    write_card(replace(card, **card_fields), folder)
+    return folder
+
+
 @pytest.fixture
 def write_model(tmp_path):
-    """Writes models/tiny under the test's folder and gives its path; `card` overrides fields of the card."""
+    """Writes models/tiny under the test's folder and gives its path; takes the arguments of `write_tiny`."""
+    return lambda **arguments: write_tiny(tmp_path / "models" / "tiny", **arguments)
 
-    def write(y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields):
-        folder = tmp_path / "models" / "tiny"
-        folder.mkdir(parents=True, exist_ok=True)
-        content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
-        (folder / "model.onnx").write_bytes(content)
-        card = ModelCard(
-            name="tiny",
-            file="model.onnx",
-            sha256=hashlib.sha256(content).hexdigest(),
-            categories=CATEGORIES,
-            mean_sizes=MEAN_SIZES,
-            axis_symmetric=("bottle", "bowl", "can"),
-            scale={category: 0.2 for category in CATEGORIES},
-            outlier_radius=0.8,
-            inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
-            outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
-        )
-        write_card(replace(card, **card_fields), folder)
-        return folder
 
-    return write
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Path of one tiny model for the whole run, with the defaults of `write_tiny`."""
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny")

@@ -1,0 +1,144 @@
+"""Real DDS on this machine only, on a domain of this run's own, with the node in a process of its own."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from sensor_msgs.msg import CameraInfo, Image
+from visualization_msgs.msg import MarkerArray
+
+ROOT = Path(__file__).resolve().parents[2]
+INPUTS = {"depth": (Image, "depth_registered/image_rect"), "camera_info": (CameraInfo, "rgb/camera_info"), "instances": (InstanceArray, "instances")}
+OUTPUTS = {
+    "poses_9dof": (ObjectPoseArray, "clipose/poses_9dof"),
+    "poses": (PoseArray, "clipose/poses"),
+    "markers": (MarkerArray, "clipose/markers"),
+    "diagnostics": (DiagnosticArray, "/diagnostics"),
+}
+PATIENCE_S = 30.0  # this machine may be busy; a test that passes does not wait
+
+
+def wait_for(condition, seconds=PATIENCE_S):
+    """Whether the condition became true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def stamp_of(message):
+    """Stamp of a message; a marker array has those of its markers."""
+    if isinstance(message, MarkerArray):
+        return message.markers[0].header.stamp if message.markers else None
+    return message.header.stamp
+
+
+class Client:
+    """A camera, a segmenter and a consumer of poses in one node."""
+
+    def __init__(self):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("client", context=self.context)
+        self.publishers = {key: self.node.create_publisher(kind, topic, 10) for key, (kind, topic) in INPUTS.items()}
+        self.received = {key: [] for key in OUTPUTS}
+        for key, (kind, topic) in OUTPUTS.items():
+            self.node.create_subscription(kind, topic, self.received[key].append, 10)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def _spin(self):
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def close(self):
+        rclpy.shutdown(context=self.context)
+        self._thread.join()
+
+    def connected(self):
+        """Whether the node's subscriptions and publishers have been discovered."""
+        subscribed = all(publisher.get_subscription_count() for publisher in self.publishers.values())
+        return subscribed and all(self.node.count_publishers(topic) for _, topic in OUTPUTS.values())
+
+    def send(self, depth=None, camera_info=None, instances=None):
+        for key, message in (("camera_info", camera_info), ("depth", depth), ("instances", instances)):
+            if message is not None:
+                self.publishers[key].publish(message)
+
+    def answer(self, stamp, output="poses_9dof"):
+        """The output with this stamp, or None."""
+        return next((message for message in list(self.received[output]) if stamp_of(message) == stamp), None)
+
+    def answer_soon(self, stamp, output):
+        """The output with this stamp, which must come."""
+        assert wait_for(lambda: self.answer(stamp, output)), f"no {output} for stamp {stamp}"
+        return self.answer(stamp, output)
+
+    def ask(self, depth, camera_info, instances, output="poses_9dof"):
+        """The output for a frame. Best effort may lose a message, so they are sent again until the answer is there."""
+        stamp = depth.header.stamp
+        for _ in range(int(PATIENCE_S)):
+            self.send(depth, camera_info, instances)
+            if wait_for(lambda: self.answer(stamp, output), seconds=1.0):
+                return self.answer(stamp, output)
+        pytest.fail(f"no {output} for stamp {stamp}")
+
+    def counters(self):
+        """The node's last word about itself."""
+        return {value.key: value.value for value in self.received["diagnostics"][-1].status[0].values} if self.received["diagnostics"] else {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dds():
+    profile = str(ROOT / "launch" / "fastdds_shm.xml")
+    os.environ.update(ROS_DOMAIN_ID=str(1 + os.getpid() % 100), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile, FASTDDS_DEFAULT_PROFILES_FILE=profile)
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """Starts a module of clipose_ros.ros as a process; what still runs at the end is killed."""
+    processes = []
+
+    def start(module, *ros_arguments):
+        command = [sys.executable, "-m", f"clipose_ros.ros.{module}", "--ros-args", *ros_arguments]
+        processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Waits until a condition is true, and fails when it does not become so."""
+
+    def wait(condition):
+        assert wait_for(condition), f"waited {PATIENCE_S:g} s in vain"
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def client(dds):
+    client = Client()
+    yield client
+    client.close()

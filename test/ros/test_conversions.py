@@ -1,0 +1,142 @@
+import array
+
+import numpy as np
+import pytest
+from clipose_ros.msg import InstanceArray
+from clipose_ros.ros import conversions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from clipose_ros.core.types import Instance, Intrinsics, PoseEstimate, Rejection
+
+DEPTH_MM = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
+
+
+def image(pixels, encoding, padding=0, big_endian=False):
+    """Message of (H, W[, C]) pixels whose rows end with `padding` bytes of garbage."""
+    wire = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
+    rows = [row.tobytes() + b"\xee" * padding for row in wire]
+    height, width = pixels.shape[:2]
+    return Image(height=height, width=width, encoding=encoding, step=len(rows[0]), is_bigendian=int(big_endian), data=array.array("B", b"".join(rows)))
+
+
+def camera_info(width=4, height=3, **fields):
+    k = [500.0, 0.0, 2.0, 0.0, 510.0, 1.0, 0.0, 0.0, 1.0]
+    return CameraInfo(width=width, height=height, k=k, **fields)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 6])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_depth_survives_padding_and_byte_order(padding, big_endian):
+    view = conversions.depth_view(image(DEPTH_MM, "16UC1", padding, big_endian))
+    np.testing.assert_array_equal(view, DEPTH_MM)
+    assert view.dtype == np.uint16
+
+    depth_m = DEPTH_MM.astype(np.float32) / 1000
+    depth_m[1, 2] = np.nan
+    view = conversions.depth_view(image(depth_m, "32FC1", padding, big_endian))
+    np.testing.assert_array_equal(view, depth_m)
+    assert view.dtype == np.float32
+
+
+def test_views_share_the_memory_of_the_message():
+    message = image(DEPTH_MM, "16UC1")
+    assert np.shares_memory(conversions.depth_view(message), np.frombuffer(message.data, np.uint8))
+
+
+def test_colour_is_rgb_whatever_the_order_on_the_wire():
+    rgb = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    np.testing.assert_array_equal(conversions.colour_view(image(rgb, "rgb8", padding=3)), rgb)
+    np.testing.assert_array_equal(conversions.colour_view(image(rgb[:, :, ::-1], "bgr8", padding=3)), rgb)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
+def test_labels_of_eight_bits(encoding):
+    labels = np.eye(3, 4, dtype=np.uint8)
+    np.testing.assert_array_equal(conversions.label_view(image(labels, encoding)), labels)
+
+
+def test_image_message_is_the_inverse_of_the_view():
+    header = Header(frame_id="optical")
+    message = conversions.image_message(DEPTH_MM[:, 1:3], "16UC1", header)
+    np.testing.assert_array_equal(conversions.depth_view(message), DEPTH_MM[:, 1:3])
+    assert (message.height, message.width, message.step, message.header.frame_id) == (3, 2, 4, "optical")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoding": "64FC1"}, "depth encoding: expected 16UC1 or 32FC1, got '64FC1'"),
+        ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected"),
+        ({"step": 7}, "depth step: expected at least 8 bytes"),
+        ({"data": array.array("B", bytes(23))}, "depth data: expected 24 bytes for 3 rows, got 23"),
+        ({"height": 0}, "depth: expected pixels, got 4x0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    broken = image(DEPTH_MM, "16UC1")
+    for name, value in change.items():
+        setattr(broken, name, value)
+    with pytest.raises(ValueError, match=message):
+        conversions.depth_view(broken)
+
+
+def test_projection_matrix_wins_over_k_when_filled_in():
+    assert conversions.intrinsics_from(camera_info(), (3, 4)) == Intrinsics(500, 510, 2, 1)
+    p = [400.0, 0.0, 2.5, 0.0, 0.0, 410.0, 1.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert conversions.intrinsics_from(camera_info(p=p), (3, 4)) == Intrinsics(400, 410, 2.5, 1.5)
+
+
+def test_region_of_interest_and_binning_move_and_scale_the_centre():
+    info = camera_info(width=640, height=480, binning_x=2, binning_y=2)
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 1, 3, 8, 6
+    assert conversions.intrinsics_from(info, (3, 4)) == Intrinsics(250, 255, 0.5, -1)
+
+
+def test_camera_info_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="camera_info: expected the size of the depth image, 4x3, got 8x3"):
+        conversions.intrinsics_from(camera_info(width=8), (3, 4))
+
+
+def test_uncalibrated_camera_is_refused():
+    with pytest.raises(ValueError, match="intrinsics: expected"):
+        conversions.intrinsics_from(CameraInfo(width=4, height=3), (3, 4))
+
+
+def test_camera_info_round_trip():
+    intrinsics = Intrinsics(600.5, 601.5, 3.25, 1.75)
+    assert conversions.intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
+
+
+def test_no_instances_need_no_label_image():
+    frame = conversions.frame_from(image(DEPTH_MM, "16UC1"), camera_info(), InstanceArray())
+    assert frame.instances == () and not frame.labels.any()
+
+
+def test_stamps_are_exact_nanoseconds():
+    assert conversions.stamp_ns(conversions.stamp_message(1_700_000_000_123_456_789)) == 1_700_000_000_123_456_789
+
+
+def test_poses_survive_the_message():
+    turn = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    estimate = PoseEstimate("mug", 0.5, turn, np.array([0.1, -0.2, 0.9]), np.array([0.12, 0.1, 0.08]))
+    message = conversions.object_pose_message(Instance(3, "mug", id="m"), estimate)
+    back = conversions.pose_estimate_from(message)
+    np.testing.assert_allclose(back.rotation, turn, atol=1e-12)
+    np.testing.assert_array_equal(back.translation, estimate.translation)
+    np.testing.assert_array_equal(back.size, estimate.size)
+    assert (message.id, back.category, back.score) == ("m", "mug", 0.5)
+
+
+def test_quarter_turn_about_z_is_the_quaternion_of_the_textbook():
+    q = conversions.pose_message(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3)).orientation
+    np.testing.assert_allclose([q.x, q.y, q.z, q.w], [0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
+
+
+def test_every_instance_is_in_one_of_the_lists():
+    estimate = PoseEstimate("can", 0.5, np.eye(3), np.zeros(3), np.ones(3))
+    results = ((Instance(1, "can", id="a"), estimate), (Instance(2, "shoe", id="b"), Rejection("shoe", "unknown")))
+    message = conversions.pose_array_message(results, Header(frame_id="optical"))
+    assert [pose.id for pose in message.poses] == ["a"]
+    assert [(r.id, r.category, r.reason) for r in message.rejections] == [("b", "shoe", "unknown")]
+    assert message.header.frame_id == "optical"

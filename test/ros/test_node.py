@@ -1,0 +1,162 @@
+"""The pose node in its own process, asked over DDS."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from clipose_ros.msg import InstanceArray, ObjectInstance
+from rclpy.qos import ReliabilityPolicy
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from clipose_ros.benchmark import RADIUS_M, spheres_on_table
+from clipose_ros.core.backprojection import pinhole
+from clipose_ros.core.types import Frame, PoseEstimate
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.pipeline import Pipeline
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_estimate_from, stamp_message
+
+FRAME_ID = "some_optical_frame"
+CATEGORIES = ("can", "mug", "laptop")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(dds, start_process, tiny_model):
+    process = start_process("node", "-p", f"model:={tiny_model}")
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def client(client, wait_until):
+    wait_until(client.connected)
+    return client
+
+
+@pytest.fixture(scope="module")
+def spheres():
+    return spheres_on_table(3, CATEGORIES)
+
+
+@pytest.fixture
+def header():
+    return Header(stamp=stamp_message(time.time_ns()), frame_id=FRAME_ID)
+
+
+def messages(frame: Frame, header: Header, encoding="16UC1"):
+    return {
+        "depth": image_message(frame.depth, encoding, header),
+        "camera_info": camera_info_message(frame.intrinsics, frame.depth.shape, header),
+        "instances": instance_array_message(frame, header),
+    }
+
+
+def test_poses_are_those_of_the_pipeline(client, spheres, header, tiny_model):
+    """What comes out of the node is what the same model gives for the frame in memory, and near the spheres."""
+    answer = client.ask(**messages(spheres, header))
+    assert answer.header == header
+    assert [pose.id for pose in answer.poses] == ["1", "2", "3"] and not answer.rejections
+    expected = Pipeline(Clipose.load(str(tiny_model))).process(spheres).results
+    for message, (instance, pose) in zip(answer.poses, expected):
+        assert isinstance(pose, PoseEstimate) and message.category == instance.category
+        published = pose_estimate_from(message)
+        np.testing.assert_allclose(published.rotation, pose.rotation, atol=1e-6)
+        np.testing.assert_allclose(published.translation, pose.translation, atol=1e-6)
+        np.testing.assert_allclose(published.size, pose.size, atol=1e-6)
+        v, u = np.nonzero(spheres.labels == instance.label)
+        surface = pinhole(u, v, spheres.depth[v, u] / 1000, spheres.intrinsics).mean(axis=0)
+        assert np.linalg.norm(published.translation - surface) < RADIUS_M / 2
+
+
+def test_depth_in_metres_gives_the_same_poses(client, spheres, header):
+    in_metres = Frame(0, FRAME_ID, spheres.depth.astype(np.float32) / 1000, spheres.labels, spheres.instances, spheres.intrinsics)
+    answer = client.ask(**messages(in_metres, header, "32FC1"))
+    later = Header(stamp=stamp_message(time.time_ns()), frame_id=FRAME_ID)
+    expected = client.ask(**messages(spheres, later))
+    for pose, other in zip(answer.poses, expected.poses, strict=True):
+        np.testing.assert_allclose(pose_estimate_from(pose).translation, pose_estimate_from(other).translation, atol=1e-4)
+
+
+def test_pose_array_and_markers_have_the_same_header_and_poses(client, spheres, header):
+    poses = client.ask(**messages(spheres, header))
+    array = client.answer_soon(header.stamp, "poses")
+    assert array.header == header
+    assert array.poses == [pose.pose for pose in poses.poses]
+    markers = client.answer_soon(header.stamp, "markers").markers
+    boxes = [marker for marker in markers if marker.ns == "box" and marker.action == Marker.ADD]
+    assert [marker.pose for marker in boxes] == array.poses
+    assert all(marker.header == header for marker in markers)
+
+
+def test_no_instances_give_an_empty_answer(client, spheres, header):
+    answer = client.ask(**{**messages(spheres, header), "instances": InstanceArray(header=header)})
+    assert answer.header == header and answer.poses == [] and answer.rejections == []
+    assert client.answer_soon(header.stamp, "poses").poses == []
+
+
+def test_unknown_class_is_rejected_and_the_others_are_not(client, spheres, header):
+    inputs = messages(spheres, header)
+    inputs["instances"].instances[1].category = "shoe"
+    answer = client.ask(**inputs)
+    assert [pose.id for pose in answer.poses] == ["1", "3"]
+    (rejection,) = answer.rejections
+    assert (rejection.id, rejection.category) == ("2", "shoe") and "shoe" in rejection.reason
+
+
+def test_empty_mask_is_rejected(client, spheres, header):
+    inputs = messages(spheres, header)
+    inputs["instances"].instances.append(ObjectInstance(label=99, category="mug", score=1.0, id="ghost"))
+    answer = client.ask(**inputs)
+    assert len(answer.poses) == 3
+    (rejection,) = answer.rejections
+    assert rejection.id == "ghost" and "points" in rejection.reason
+
+
+@pytest.mark.parametrize(("value", "dtype", "encoding"), [(0, np.uint16, "16UC1"), (np.nan, np.float32, "32FC1"), (np.inf, np.float32, "32FC1")])
+def test_invalid_depth_everywhere_rejects_everything(client, spheres, header, value, dtype, encoding):
+    depth = np.full(spheres.depth.shape, value, dtype)
+    answer = client.ask(**messages(Frame(0, FRAME_ID, depth, spheres.labels, spheres.instances, spheres.intrinsics), header, encoding))
+    assert answer.header == header and answer.poses == []
+    assert [rejection.id for rejection in answer.rejections] == ["1", "2", "3"]
+
+
+def test_late_masks_are_joined_with_their_own_depth(client, spheres, header, wait_until):
+    """Three newer depth images come between an image and its masks; that they are empty must not matter."""
+    inputs = messages(spheres, header)
+    first_ns = time.time_ns()
+    client.send(depth=inputs["depth"], camera_info=inputs["camera_info"])
+    for i in range(3):
+        newer = Header(stamp=stamp_message(first_ns + (i + 1) * 33_000_000), frame_id=FRAME_ID)
+        client.send(depth=image_message(np.zeros_like(spheres.depth), "16UC1", newer))
+    time.sleep(0.3)
+    answer = client.ask(**inputs)
+    assert answer.header == header and len(answer.poses) == 3
+
+
+def test_a_broken_frame_costs_only_itself(client, spheres, header, wait_until):
+    wait_until(client.counters)
+    failures = int(client.counters()["failures"])
+    broken = messages(spheres, header)
+    broken["instances"].label_image = image_message(np.ones((3, 4), np.uint16), "16UC1", header)
+    for _ in range(3):
+        client.send(**broken)
+        time.sleep(0.1)
+    later = Header(stamp=stamp_message(time.time_ns()), frame_id=FRAME_ID)
+    assert len(client.ask(**messages(spheres, later)).poses) == 3
+    assert client.answer(header.stamp) is None
+    wait_until(lambda: int(client.counters()["failures"]) == failures + 1)
+
+
+def test_a_recording_that_starts_again_is_answered_again(client, spheres, header):
+    client.ask(**messages(spheres, header))
+    earlier = Header(stamp=stamp_message(time.time_ns() - 100_000_000_000), frame_id=FRAME_ID)
+    assert client.ask(**messages(spheres, earlier)).header == earlier
+
+
+def test_inputs_are_best_effort_and_outputs_reliable(client):
+    (depth,) = client.node.get_subscriptions_info_by_topic("/depth_registered/image_rect")
+    (poses,) = client.node.get_publishers_info_by_topic("/clipose/poses_9dof")
+    assert depth.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert poses.qos_profile.reliability == ReliabilityPolicy.RELIABLE

@@ -1,0 +1,102 @@
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.parameter import Parameter
+
+from clipose_ros.ros.parameters import PlayerParameters, PoseNodeParameters, read_parameters
+
+PARAMS_FILE = Path(__file__).resolve().parents[2] / "launch" / "params.yaml"
+
+
+@pytest.fixture
+def read(dds):
+    """Reads the parameters of a node that was started with these command line arguments."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes = []
+
+    def read(*arguments, kind=PoseNodeParameters, name="clipose", **options):
+        cli_args = ["--ros-args", *arguments]
+        nodes.append(rclpy.create_node(name, context=context, cli_args=cli_args, automatically_declare_parameters_from_overrides=True, **options))
+        return read_parameters(nodes[-1], kind)
+
+    read.nodes = nodes
+    yield read
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_the_file_says_what_the_node_does_without_it():
+    """launch/params.yaml lists every parameter, and none with another value than the default."""
+    assert yaml.safe_load(PARAMS_FILE.read_text())["/**/clipose"]["ros__parameters"] == asdict(PoseNodeParameters())
+
+
+@pytest.mark.parametrize("namespace", ["/", "/robot", "/robot/arm"])
+def test_the_file_is_read_in_every_namespace(read, tmp_path, namespace):
+    other = tmp_path / "params.yaml"
+    other.write_text(PARAMS_FILE.read_text().replace("seed: 0", "seed: 7"))
+    assert read("--params-file", str(other), namespace=namespace).seed == 7
+
+
+def test_whole_numbers_are_metres_too(read):
+    parameters = read("-p", "max_depth_m:=3")
+    assert parameters.max_depth_m == 3.0 and parameters.depth_range().maximum == 3.0
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("max_depth_m:=0.05", "max_depth_m: expected more than min_depth_m, 0.1, got 0.05"),
+        ("min_depth_m:=0.0", "min_depth_m: expected more than 0, got 0.0"),
+        ("max_depth_m:=.nan", "max_depth_m: expected a finite number, got nan"),
+        ("max_depth_m:=far", "max_depth_m: expected float, got 'far'"),
+        ("buffer_size:=0", "buffer_size: expected 1 or more, got 0"),
+        ("buffer_size:=2.5", "buffer_size: expected int, got 2.5"),
+        ("seed:=true", "seed: expected int, got True"),
+        ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
+        ("threads:=-1", "threads: expected 0"),
+        ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
+        ("silence_s:=0.0", "silence_s: expected more than 0, got 0.0"),
+        ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, got -1.0"),
+        ("max_depth:=4.0", "max_depth: expected one of the parameters model, .*, got an unknown name"),
+    ],
+)
+def test_wrong_parameters_are_named(read, argument, message):
+    with pytest.raises(ValueError, match=message):
+        read("-p", argument)
+
+
+def test_unknown_names_in_a_file_are_refused(read, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    use_sim_time: false\n    sed: 1\n")
+    with pytest.raises(ValueError, match="sed: expected one of the parameters"):
+        read("--params-file", str(file))
+
+
+def test_required_parameters_are_asked_for(read):
+    with pytest.raises(ValueError, match="folder: expected a value, got none"):
+        read(kind=PlayerParameters, name="player")
+
+
+def test_player_parameters_are_checked(read, tmp_path):
+    assert read("-p", f"folder:={tmp_path}", "-p", "rate_hz:=10", kind=PlayerParameters, name="player").rate_hz == 10.0
+    with pytest.raises(ValueError, match="rate_hz: expected more than 0, at most 1000, got 0.0"):
+        read("-p", f"folder:={tmp_path}", "-p", "rate_hz:=0.0", kind=PlayerParameters, name="player")
+    with pytest.raises(ValueError, match=re.escape("folder: expected a folder in NOCS format, got /nowhere")):
+        read("-p", "folder:=/nowhere", kind=PlayerParameters, name="player")
+
+
+def test_every_parameter_is_declared_and_a_change_is_refused(read):
+    parameters = read("-p", "seed:=3")
+    (node,) = read.nodes
+    assert {name: node.get_parameter(name).value for name in asdict(parameters)} == asdict(parameters)
+    (result,) = node.set_parameters([Parameter("seed", value=4)])
+    assert not result.successful and "seed: expected at start only" in result.reason
+    assert node.get_parameter("seed").value == 3
+    (result,) = node.set_parameters([Parameter("use_sim_time", value=True)])
+    assert result.successful

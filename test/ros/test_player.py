@@ -1,0 +1,98 @@
+"""The player in its own process, and the demo that compares poses with the truth it plays."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from sensor_msgs.msg import CameraInfo, Image
+
+from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.ros.conversions import colour_view, depth_view, intrinsics_from, label_view, pose_estimate_from, stamp_ns
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = {
+    "colour": (Image, "rgb/image_rect_color"),
+    "depth": (Image, "depth_registered/image_rect"),
+    "camera_info": (CameraInfo, "rgb/camera_info"),
+    "instances": (InstanceArray, "instances"),
+    "truth": (ObjectPoseArray, "player/truth"),
+}
+FRAMES = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three frames of spheres; the red channel of frame k is 50 k, and the true translation is (k, 0, 1)."""
+    folder = tmp_path_factory.mktemp("sequence")
+    frame, truth = spheres_on_table(2, ("can", "mug")), []
+    for k in range(FRAMES):
+        name = f"{k:04d}"
+        colour = np.zeros((*frame.depth.shape, 3), np.uint8)
+        colour[:, :, 2] = 50 * k  # OpenCV's order is B, G, R
+        cv2.imwrite(str(folder / f"{name}_color.png"), colour)
+        cv2.imwrite(str(folder / f"{name}_depth.png"), frame.depth)
+        cv2.imwrite(str(folder / f"{name}_mask.png"), frame.labels - np.uint8(1))
+        lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} sphere\n" for i in frame.instances]
+        (folder / f"{name}_meta.txt").write_text("".join(lines))
+        instance = {"R": np.eye(3).tolist(), "t": [k, 0, 1], "size": [0.1, 0.1, 0.1], "model": "sphere"}
+        truth.append({"frame": name, "instances": [{"instance": i.label - 1, "class": i.category, **instance} for i in frame.instances]})
+    (folder / "truth.json").write_text(json.dumps(truth))
+    intrinsics = frame.intrinsics
+    (folder / "intrinsics.json").write_text(json.dumps({"fx": intrinsics.fx, "fy": intrinsics.fy, "cx": intrinsics.cx, "cy": intrinsics.cy}))
+    return folder
+
+
+@pytest.fixture
+def played(client, start_process, folder, wait_until):
+    """Messages by stamp and kind, of at least eight frames that arrived whole, in order."""
+    frames = {}
+    for key, (kind, topic) in TOPICS.items():
+        client.node.create_subscription(kind, topic, lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message), 10)
+    start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye")
+
+    def whole():
+        return [frames[stamp] for stamp in sorted(frames) if len(frames[stamp]) == len(TOPICS)]
+
+    wait_until(lambda: len(whole()) >= 8)
+    return whole()
+
+
+def test_player_publishes_the_folder_in_a_loop_with_fresh_stamps(played):
+    reference = spheres_on_table(2, ("can", "mug"))
+    indices = []
+    for messages in played:
+        assert {message.header.frame_id for message in messages.values()} == {"eye"}
+        assert messages["instances"].label_image.header == messages["instances"].header
+        np.testing.assert_array_equal(depth_view(messages["depth"]), reference.depth)
+        np.testing.assert_array_equal(label_view(messages["instances"].label_image), reference.labels)
+        assert intrinsics_from(messages["camera_info"], reference.depth.shape) == reference.intrinsics
+        index = colour_view(messages["colour"])[0, 0, 0] // 50
+        assert [pose_estimate_from(pose).translation.tolist() for pose in messages["truth"].poses] == [[index, 0, 1]] * 2
+        assert [(i.category, i.id) for i in messages["instances"].instances] == [(p.category, p.id) for p in messages["truth"].poses]
+        indices.append(int(index))
+    assert set(indices) == set(range(FRAMES))
+    stamps = [stamp_ns(messages["depth"].header.stamp) for messages in played]
+    steps = np.round(np.diff(stamps) / 1e8).astype(int)  # 1, or more where a frame was not whole
+    assert (np.diff(indices) % FRAMES == steps % FRAMES).all()
+
+
+def test_player_ends_after_the_last_frame_when_it_does_not_loop(dds, start_process, folder):
+    process = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=50.0", "-p", "loop:=false")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in output
+
+
+def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model, tmp_path):
+    """The truth of this folder is nowhere near the spheres: the demo must print its table, draw its picture and fail."""
+    picture = tmp_path / "demo.png"
+    arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
+    demo = subprocess.run([sys.executable, "-m", "clipose_ros.ros.demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert demo.returncode == 1 and "median" in demo.stderr, demo.stderr
+    assert "stamp to publish" in demo.stdout
+    assert cv2.imread(str(picture)).shape == (480, 640, 3)

@@ -1,0 +1,134 @@
+import threading
+
+import pytest
+
+from clipose_ros.ros.synchroniser import Bundle, Synchroniser
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def synchroniser():
+    synchroniser = Synchroniser(capacity=5)
+    synchroniser.set_camera_info("info")
+    return synchroniser
+
+
+def frame(synchroniser, stamp_ns):
+    synchroniser.add_depth(stamp_ns, f"depth {stamp_ns}")
+    synchroniser.add_instances(stamp_ns, f"instances {stamp_ns}")
+
+
+def test_equal_stamps_meet_in_any_order(synchroniser):
+    synchroniser.add_instances(1, "i1")
+    synchroniser.add_depth(1, "d1")
+    assert synchroniser.take(0) == Bundle(1, "d1", "info", "i1")
+    synchroniser.add_depth(2, "d2")
+    synchroniser.add_instances(2, "i2")
+    assert synchroniser.take(0) == Bundle(2, "d2", "info", "i2")
+
+
+def test_near_is_not_equal(synchroniser):
+    synchroniser.add_depth(10, "d")
+    synchroniser.add_instances(11, "i")
+    assert synchroniser.take(0) is None
+
+
+def test_late_masks_find_their_depth(synchroniser):
+    for stamp in range(5):
+        synchroniser.add_depth(stamp, stamp)
+    synchroniser.add_instances(1, "late")
+    assert synchroniser.take(0) == Bundle(1, 1, "info", "late")
+    synchroniser.add_instances(3, "later")
+    assert synchroniser.take(0) == Bundle(3, 3, "info", "later")
+    assert synchroniser.drops == {"depth without partners": 2}  # 0 and 2
+
+
+def test_masks_that_are_too_late_find_nothing(synchroniser):
+    for stamp in range(7):
+        synchroniser.add_depth(stamp, stamp)
+    synchroniser.add_instances(1, "too late")
+    assert synchroniser.take(0) is None
+    assert synchroniser.drops["depth without partners"] == 2
+
+
+def test_buffers_are_bounded(synchroniser):
+    for stamp in range(1000):
+        synchroniser.add_depth(stamp, "d")
+        synchroniser.add_instances(5000 + stamp, "i")
+    assert len(synchroniser) == 10
+    assert synchroniser.drops == {"depth without partners": 995, "instances without partners": 995}
+
+
+def test_newest_complete_frame_wins(synchroniser):
+    frame(synchroniser, 1)
+    frame(synchroniser, 2)
+    assert synchroniser.take(0).stamp_ns == 2
+    assert synchroniser.take(0) is None
+    assert synchroniser.drops == {"frame replaced by a newer one": 1}
+
+
+def test_older_than_the_last_frame_is_dropped(synchroniser):
+    frame(synchroniser, 10)
+    frame(synchroniser, 5)
+    assert synchroniser.take(0).stamp_ns == 10
+    assert synchroniser.drops == {"depth after a newer frame": 1, "instances after a newer frame": 1}
+
+
+def test_duplicates_are_counted_and_change_nothing(synchroniser):
+    synchroniser.add_depth(1, "first")
+    synchroniser.add_depth(1, "second")
+    synchroniser.add_instances(1, "i")
+    synchroniser.add_instances(1, "again")
+    assert synchroniser.take(0) == Bundle(1, "first", "info", "i")
+    assert synchroniser.take(0) is None
+    assert synchroniser.drops == {"depth twice": 1, "instances twice": 1}
+
+
+def test_a_clock_that_goes_back_starts_afresh(synchroniser):
+    frame(synchroniser, 10_000 * MS)
+    assert synchroniser.take(0).stamp_ns == 10_000 * MS
+    synchroniser.add_depth(10_033 * MS, "never completed")
+    frame(synchroniser, 20 * MS)
+    assert synchroniser.take(0).stamp_ns == 20 * MS
+    assert synchroniser.drops == {"clock went back": 1}
+
+
+def test_leftovers_of_a_clock_that_went_back_do_not_push_out_new_messages(synchroniser):
+    synchroniser.add_depth(10_000 * MS, "old time")
+    synchroniser.add_depth(1 * MS, "new time")
+    for stamp in range(10_001, 10_005):
+        synchroniser.add_instances(stamp * MS, "masks of the old time")
+    for stamp in range(1, 4):
+        frame(synchroniser, stamp * MS)
+        assert synchroniser.take(0).stamp_ns == stamp * MS
+
+
+def test_frames_wait_for_nothing_without_camera_info():
+    synchroniser = Synchroniser(capacity=5)
+    frame(synchroniser, 1)
+    assert synchroniser.take(0) is None
+    assert synchroniser.drops == {"frame without camera_info": 1}
+
+
+def test_colour_is_waited_for_where_it_is_needed():
+    synchroniser = Synchroniser(capacity=5, with_colour=True)
+    synchroniser.set_camera_info("info")
+    frame(synchroniser, 1)
+    assert synchroniser.take(0) is None
+    synchroniser.add_colour(1, "c")
+    assert synchroniser.take(0) == Bundle(1, "depth 1", "info", "instances 1", "c")
+
+
+def test_close_wakes_the_worker(synchroniser):
+    taken = []
+    worker = threading.Thread(target=lambda: taken.append(synchroniser.take()))
+    worker.start()
+    synchroniser.close()
+    worker.join(timeout=5)
+    assert taken == [None]
+
+
+def test_capacity_is_checked():
+    with pytest.raises(ValueError, match="capacity: expected at least 1, got 0"):
+        Synchroniser(capacity=0)
