@@ -39,6 +39,12 @@ class CastShape:
         missed = (face < 0) | (hit["tfar"] <= 0)
         return np.where(missed, np.inf, hit["tfar"]), np.where(missed, -1, face)
 
+    def blocks(self, points: np.ndarray, direction: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """Whether the shape lies in `direction` (3,) from each of `points` (P, 3) [m], camera frame: (P,) bool."""
+        origins = ((points - translation) @ rotation).astype(np.float32)
+        directions = np.broadcast_to((direction @ rotation).astype(np.float32), origins.shape)
+        return self.scene.run(np.ascontiguousarray(origins), np.ascontiguousarray(directions), query="OCCLUDED") == 0
+
 
 @dataclass(frozen=True)
 class Placed:

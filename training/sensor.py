@@ -47,10 +47,12 @@ def _chance(share: float, batch: int, like: Tensor, generator: torch.Generator) 
     return torch.rand(batch, 1, 1, generator=generator, device=like.device) < share
 
 
-def _waves(batch: int, side: int, cells: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Smooth fields (batch, side, side) of unit variance (nearly), `cells` across."""
-    coarse = torch.randn(batch, 1, cells, cells, generator=generator, device=like.device)
-    return 1.4 * F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True)[:, 0]
+def _waves(like: Tensor, cell: float, generator: torch.Generator) -> Tensor:
+    """Smooth fields shaped as `like` (B, H, W), of unit variance (nearly), with waves about `cell` pixels long."""
+    batch, *shape = like.shape
+    cells = [max(2, round(length / cell)) for length in shape]
+    coarse = torch.randn(batch, 1, *cells, generator=generator, device=like.device)
+    return 1.4 * F.interpolate(coarse, size=shape, mode="bilinear", align_corners=True)[:, 0]
 
 
 def _box_mean(image: Tensor, reach: int) -> Tensor:
@@ -62,20 +64,19 @@ def _box_mean(image: Tensor, reach: int) -> Tensor:
 
 
 def _shift(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Move each (side, side) image by whole pixels (batch, 1, 1); the border is repeated."""
-    batch, side, _ = image.shape
-    index = torch.arange(side, device=image.device)
-    rows = (index[None, :, None] - dy).clamp(0, side - 1)
-    columns = (index[None, None, :] - dx).clamp(0, side - 1)
+    """Move each image of (batch, height, width) by whole pixels (batch, 1, 1); the border is repeated."""
+    batch, height, width = image.shape
+    rows = (torch.arange(height, device=image.device)[None, :, None] - dy).clamp(0, height - 1)
+    columns = (torch.arange(width, device=image.device)[None, None, :] - dx).clamp(0, width - 1)
     return image[torch.arange(batch, device=image.device)[:, None, None], rows, columns]
 
 
 def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
     """What a detector makes of the true mask.
 
-    Parameters: target (B, G, G) bool; pixels (B,) image pixels per crop pixel. Returns: (B, G, G) bool.
+    Parameters: target (B, H, W) bool; pixels (B,) image pixels per pixel of these crops. Returns: (B, H, W) bool.
     """
-    batch, side, _ = target.shape
+    batch, height, width = target.shape
     px = pixels[:, None, None]
     shift = _uniform(config.shift_px, batch, px, generator) / px
     dx, dy = ((torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2))
@@ -85,30 +86,30 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
     smooth = _box_mean(mask, 2)
     reach = (config.boundary_px / (2.5 * px)).clamp(max=1.0)
     level = 0.5 + (_uniform(config.boundary_threshold, batch, px, generator) - 0.5) * reach
-    mask = smooth + 0.12 * reach * _waves(batch, side, 16, px, generator) > level
+    mask = (smooth > 0) & (smooth + 0.12 * reach * _waves(smooth, 4.5, generator) > level)
 
-    holes = _waves(batch, side, 22, px, generator)
+    holes = _waves(smooth, 3.3, generator)
     share = _uniform(config.cheese_share, batch, px, generator)
     # The quantile of a unit normal, near enough for a spread.
     cheese = (holes > 1.4142 * torch.erfinv(1 - 2 * share)) & _chance(config.cheese, batch, px, generator)
 
     # A straight cut: the part of the crop beyond a line through a random point near the object's rim.
-    grid = torch.linspace(-1, 1, side, device=px.device)
+    rows, columns = (torch.linspace(-1, 1, length, device=px.device) for length in (height, width))
     angle = _uniform((0, 6.2832), batch, px, generator)
-    across = grid[None, None, :] * torch.cos(angle) + grid[None, :, None] * torch.sin(angle)
+    across = columns[None, None, :] * torch.cos(angle) + rows[None, :, None] * torch.sin(angle)
     cut = (across > _uniform((0.05, 0.75), batch, px, generator)) & _chance(config.cut, batch, px, generator)
     return mask & ~cheese & ~cut
 
 
 def pushed_background(depth: Tensor, target: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """Depth (B, G, G) [m] with all but the target moved back along the rays by a distance drawn for the view."""
+    """Depth (B, H, W) [m] with all but the target moved back along the rays by a distance drawn for the view."""
     push = _uniform(config.push_m, len(depth), depth, generator) * _chance(config.pushed, len(depth), depth, generator)
     return torch.where(target | (depth == 0), depth, depth + push)
 
 
 def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """What a depth camera makes of clean depth (B, G, G) [m]; 0 where nothing was measured, there and here."""
-    batch, side, _ = depth.shape
+    """What a depth camera makes of clean depth (B, H, W) [m]; 0 where nothing was measured, there and here."""
+    batch = len(depth)
     seen = depth > 0
     mean = _box_mean(depth, 1)
     step = (mean - depth).abs() > 0.008
@@ -121,7 +122,7 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     coarse = _box_mean(fine, 1) * 3
     noise = torch.where(_chance(0.5, batch, depth, generator), fine, coarse) * _uniform(config.axial_noise, batch, depth, generator) * z2
     wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(_chance(config.strong_wave, batch, depth, generator), 4.0, 1.0)
-    noise = noise + wave * _waves(batch, side, 7, depth, generator)
+    noise = noise + wave * _waves(depth, 10.0, generator)
     bias = 1 + config.bias * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
     quantum = _uniform(config.disparity_step, batch, depth, generator)
     disparity = (1 / ((depth * bias + noise).clamp(min=0.05)) / quantum).round()
@@ -131,7 +132,7 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     measured = torch.where(astray, measured + 0.08 * fine, measured)
 
     share = _uniform(config.hole_share, batch, depth, generator)
-    hole = _waves(batch, side, 30, depth, generator) > 1.4142 * torch.erfinv(1 - 2 * share)
+    hole = _waves(depth, 2.4, generator) > 1.4142 * torch.erfinv(1 - 2 * share)
     hole |= even > 1 - config.speckle_share
     return torch.where(seen & ~hole, measured.clamp(min=0.05), 0.0)
 

@@ -30,11 +30,13 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     centre = np.median(points, axis=1)
     R_view_camera = view_rotation(centre)
-    normalised = np.einsum("bij,bnj->bni", R_view_camera, points - centre[:, None]) / scale[:, None, None]
+    normalised = (points - centre[:, None]) @ np.swapaxes(R_view_camera, -1, -2) / scale[:, None, None]
     return normalised.astype(np.float32), centre, R_view_camera
 
 
-def from_view(rotation: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def from_view(
+    rotation: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Pose in the camera frame from the pose in the network's frame.
 
     Parameters: rotation R_view_object (B, 3, 3); offset (B, 3) [1] of the box centre from `centre`; the rest as `to_view` gives them.
