@@ -52,7 +52,7 @@ def pose_node(context) -> list[Node]:
                 ("rgb/camera_info", LaunchConfiguration("camera_info")),
                 ("instances", LaunchConfiguration("instances")),
             ],
-            arguments=["--ros-args", "--log-level", ["clipose:=", LaunchConfiguration("log_level")]],
+            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
         )
     ]
