@@ -27,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.metrics import PoseError, pose_error
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.drawing import draw_pose
+from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
@@ -35,6 +35,7 @@ from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estim
 START_UP_S = 60.0
 GRACE_S = 10.0
 REPORT_PERIOD_S = 5.0
+KEPT_COLOURS = 30  # images that wait for the poses of their stamp
 # Worse medians than these mean that something is broken, not that the model is weak.
 ABSURD = PoseError(rotation_deg=30.0, translation_m=0.05, size_relative=0.5)
 
@@ -52,13 +53,13 @@ class DemoConfig:
 
 @dataclass
 class Record:
-    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and the node's last word about itself."""
+    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and what the node said about itself, once a second."""
 
     poses: dict[int, ObjectPoseArray] = field(default_factory=dict)
     truth: dict[int, ObjectPoseArray] = field(default_factory=dict)
     latency_ms: dict[int, float] = field(default_factory=dict)
     picture: tuple[Image, CameraInfo, ObjectPoseArray] | None = None
-    diagnostics: dict[str, str] = field(default_factory=dict)
+    diagnostics: list[dict[str, str]] = field(default_factory=list)
 
     def errors(self) -> dict[tuple[str, str], list[PoseError | None]]:
         """Errors by (id, category), one per true object of an answered frame; None where the object was rejected."""
@@ -70,10 +71,14 @@ class Record:
                 errors[true.id, true.category].append(pose and pose_error(pose_estimate_from(pose), pose_estimate_from(true)))
         return dict(sorted(errors.items()))
 
-    def rate_hz(self, messages: dict[int, ObjectPoseArray]) -> float:
-        """Frames a second by their stamps."""
-        stamps = sorted(messages)
-        return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / 1e9) if len(stamps) > 1 else 0.0
+    def played(self) -> list[int]:
+        """Stamps of the frames that were played since the node was there [ns]."""
+        return sorted(stamp for stamp in self.truth if self.poses and stamp >= min(self.poses))
+
+    def stages_ms(self) -> dict[str, float]:
+        """Median of each stage [ms]."""
+        stages = [key for key in (self.diagnostics[-1] if self.diagnostics else {}) if key.startswith("stage")]
+        return {stage: float(np.median([float(said[stage]) for said in self.diagnostics if stage in said])) for stage in stages}
 
 
 class Recorder(Node):
@@ -103,14 +108,14 @@ class Recorder(Node):
 
     def _on_colour(self, message: Image) -> None:
         self._colour[stamp_ns(message.header.stamp)] = message
-        while len(self._colour) > 30:
+        while len(self._colour) > KEPT_COLOURS:
             del self._colour[next(iter(self._colour))]
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.record.diagnostics = {value.key: value.value for value in message.status[0].values}
+        self.record.diagnostics.append({value.key: value.value for value in message.status[0].values})
 
 
 def launch_folder() -> Path:
@@ -164,7 +169,7 @@ def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float,
 
 def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table:
     """One row per object, medians over its frames."""
-    table = Table("id", "category", "rotation [deg]", "translation [cm]", "size [%]", "frames", "rejected", title="Objects: median error against the truth")
+    table = Table("id", "category", "rotation °", "translation cm", "size %", "frames", "rejected", title="Median error against the truth, by object")
     for (id, category), of_object in errors.items():
         known = [error for error in of_object if error]
         median = median_error(known)
@@ -177,13 +182,20 @@ def timing_table(record: Record) -> Table:
     """Rates, latency and losses of the run."""
     p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
     table = Table("measured", "value", title="Over DDS, this machine")
-    table.add_row("frames played", f"{record.rate_hz(record.truth):.1f} Hz, {len(record.truth)}")
-    table.add_row("frames answered", f"{record.rate_hz(record.poses):.1f} Hz, {len(record.poses)}")
+    table.add_row("frames played", f"{len(record.played())} ({rate_hz(record.played()):.1f} Hz)")
+    table.add_row("frames answered", f"{len(record.poses)} ({rate_hz(sorted(record.poses)):.1f} Hz)")
     table.add_row("stamp to publish", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-    for key, value in record.diagnostics.items():
-        if key.startswith(("dropped", "failures", "stage")):
-            table.add_row(key, value)
+    for stage, ms in record.stages_ms().items():
+        table.add_row(stage.removesuffix(" ms"), f"p50 {ms:.1f} ms")
+    for key, count in (record.diagnostics[-1] if record.diagnostics else {}).items():
+        if key.startswith(("dropped", "failures")):
+            table.add_row(key, count)
     return table
+
+
+def rate_hz(stamps: list[int]) -> float:
+    """Frames a second of sorted stamps [ns]."""
+    return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / 1e9) if len(stamps) > 1 else 0.0
 
 
 def median_error(errors: list[PoseError]) -> PoseError:
@@ -197,8 +209,8 @@ def write_picture(record: Record, path: Path) -> None:
     image, info, message = record.picture
     pixels = colour_view(image).copy()
     intrinsics = intrinsics_from(info, pixels.shape[:2])
-    for pose in message.poses:
-        draw_pose(pixels, pose_estimate_from(pose), intrinsics)
+    for i, pose in enumerate(message.poses):
+        draw_pose(pixels, pose_estimate_from(pose), intrinsics, colour=BOX_COLOURS[i % len(BOX_COLOURS)])
     if not cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
         raise RuntimeError(f"{path}: expected a place to write a picture, got a refusal")
 
