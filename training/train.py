@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,13 +133,21 @@ def train(config: TrainConfig) -> Path:
         augmenting.set_state(saved["augmenting"].cpu())
         step, seconds = saved["step"], saved["seconds"]
 
+    drawer = BatchDrawer(pool, config.category_share, drawing)
+
+    def next_batch() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """A batch, and the generators' states from which it was drawn."""
+        states = {"drawing": drawing.get_state(), "augmenting": augmenting.get_state()}
+        truth = make_batch(pool.rows(drawer.draw(config.batch), device), config.network.patches, config.batches, augmenting)
+        kept = truth.pop("usable")
+        return {name: value[kept] for name, value in truth.items()}, states
+
     def save() -> None:
         state = {
             "network": network.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
-            "drawing": drawing.get_state(),
-            "augmenting": augmenting.get_state(),
+            **coming.result()[1],  # drawn again after a resume
             "step": step,
             "seconds": seconds,
             "views": len(pool),
@@ -148,17 +157,15 @@ def train(config: TrainConfig) -> Path:
         torch.save(state, unfinished)
         unfinished.rename(path)
 
-    drawer = BatchDrawer(pool, config.category_share, drawing)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     running: dict[str, float] = {}
-    with Progress(*columns) as progress, (config.output / "log.jsonl").open("a") as log:
+    with Progress(*columns) as progress, (config.output / "log.jsonl").open("a") as log, ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(next_batch)
         task = progress.add_task("training", total=config.steps, completed=step)
         started = time.monotonic()
         while step < config.steps:
-            rows = pool.rows(drawer.draw(config.batch), device)
-            truth = make_batch(rows, config.network.patches, config.batches, augmenting)
-            kept = truth.pop("usable")
-            truth = {name: value[kept] for name, value in truth.items()}
+            truth, _ = coming.result()
+            coming = ahead.submit(next_batch)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)
             losses = pose_losses(network(truth["points"], truth["category"]), truth, config.weights)

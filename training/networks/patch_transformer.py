@@ -25,6 +25,7 @@ class PatchTransformerConfig:
     width: int = 128
     layers: int = 4
     heads: int = 4
+    expansion: int = 2  # of the MLP in each layer
 
     def __post_init__(self) -> None:
         if self.points % self.patches:
@@ -61,12 +62,12 @@ class PatchEncoder(nn.Module):
 class Block(nn.Module):
     """Pre-norm self-attention and MLP."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, width / heads)
@@ -83,7 +84,7 @@ class PatchTransformer(nn.Module):
         width = config.width
         self.encoder = PatchEncoder(config)
         self.category = nn.Embedding(len(CATEGORIES), width)
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.expansion) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.pose_heads = nn.ModuleDict(
             {name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out)) for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()}
