@@ -99,20 +99,27 @@ class Recorder(Node):
         stamp = stamp_ns(message.header.stamp)
         self.record.poses[stamp] = message
         self.record.latency_ms[stamp] = (info["source_timestamp"] - stamp) / 1e6
-        shown = len(self.record.picture[2].poses) if self.record.picture else 0
-        if stamp in self._colour and self._camera_info and len(message.poses) > shown:
-            self.record.picture = (self._colour[stamp], self._camera_info, message)
+        self._keep_picture(stamp)
 
     def _on_truth(self, message: ObjectPoseArray) -> None:
         self.record.truth[stamp_ns(message.header.stamp)] = message
 
     def _on_colour(self, message: Image) -> None:
-        self._colour[stamp_ns(message.header.stamp)] = message
+        stamp = stamp_ns(message.header.stamp)
+        self._colour[stamp] = message
         while len(self._colour) > KEPT_COLOURS:
             del self._colour[next(iter(self._colour))]
+        self._keep_picture(stamp)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
+
+    def _keep_picture(self, stamp: int) -> None:
+        """Colour and poses of a stamp come in any order; the first frame with the most poses is the picture."""
+        colour, poses = self._colour.get(stamp), self.record.poses.get(stamp)
+        shown = len(self.record.picture[2].poses) if self.record.picture else 0
+        if colour and poses and self._camera_info and len(poses.poses) > shown:
+            self.record.picture = (colour, self._camera_info, poses)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.record.diagnostics.append({value.key: value.value for value in message.status[0].values})
@@ -127,7 +134,10 @@ def launch_folder() -> Path:
 def isolate() -> None:
     """This process and its children on a ROS domain of their own, on this machine only, with room for images in shared memory."""
     profile = str(launch_folder() / "fastdds_shm.xml")
-    os.environ.update(ROS_DOMAIN_ID=str(1 + os.getpid() % 100), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    domain = 1 + os.getpid() % 100
+    if os.environ.get("ROS_DOMAIN_ID") == str(domain):
+        domain = 1 + domain % 100
+    os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile, FASTDDS_DEFAULT_PROFILES_FILE=profile)
 
 

@@ -110,9 +110,9 @@ def dds():
     os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile, FASTDDS_DEFAULT_PROFILES_FILE=profile)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_process():
-    """Starts a module of clipose_ros.ros as a process; what still runs at the end is killed."""
+    """Starts a module of clipose_ros.ros as a process; what still runs at the end of the test module is killed."""
     processes = []
 
     def start(module, *ros_arguments):

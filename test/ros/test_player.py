@@ -1,6 +1,7 @@
 """The player in its own process, and the demo that compares poses with the truth it plays."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,12 +55,14 @@ def played(client, start_process, folder, wait_until):
     frames = {}
     for key, (kind, topic) in TOPICS.items():
         client.node.create_subscription(kind, topic, lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message), 10)
-    start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye")
+    player = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye")
 
     def whole():
         return [frames[stamp] for stamp in sorted(frames) if len(frames[stamp]) == len(TOPICS)]
 
     wait_until(lambda: len(whole()) >= 8)
+    player.send_signal(signal.SIGINT)
+    assert player.wait(10) == 0
     return whole()
 
 
@@ -93,6 +96,6 @@ def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model
     picture = tmp_path / "demo.png"
     arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
     demo = subprocess.run([sys.executable, "-m", "clipose_ros.ros.demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert demo.returncode == 1 and "median" in demo.stderr, demo.stderr
-    assert "stamp to publish" in demo.stdout
+    assert demo.returncode == 1 and "median" in demo.stderr, demo.stdout + demo.stderr
+    assert "stamp to publish" in demo.stdout and "picture" in demo.stdout, demo.stdout + demo.stderr
     assert cv2.imread(str(picture)).shape == (480, 640, 3)

@@ -1,0 +1,48 @@
+"""The model that we ship, on the sequence that we ship, over DDS."""
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from std_msgs.msg import Header
+
+from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.types import PoseEstimate
+from clipose_ros.nocs_folder import NocsFolder
+from clipose_ros.pose_files import read_poses
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_estimate_from, stamp_message
+
+DEMO = Path(__file__).resolve().parents[2] / "launch" / "demo"
+
+
+@pytest.fixture(scope="module")
+def node(dds, start_process):
+    process = start_process("node", "--params-file", str(DEMO.parent / "params.yaml"))
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+def test_best_seen_object_is_where_the_truth_says(node, client, wait_until):
+    """Loose bounds: that the pose went through camera, labels, network and messages in one piece; accuracy is measured elsewhere."""
+    wait_until(client.connected)
+    folder, truth = NocsFolder(DEMO), read_poses(DEMO / "truth.json")
+    name = folder.names[0]
+    frame = folder.read(name)
+    header = Header(stamp=stamp_message(time.time_ns()), frame_id="camera_color_optical_frame")
+    answer = client.ask(
+        depth=image_message(frame.depth, "16UC1", header),
+        camera_info=camera_info_message(frame.intrinsics, frame.depth.shape, header),
+        instances=instance_array_message(frame, header),
+    )
+    assert answer.header == header
+    assert len(answer.poses) + len(answer.rejections) == len(frame.instances) >= 3
+
+    best = max(frame.instances, key=lambda instance: np.count_nonzero(frame.labels == instance.label))
+    (pose,) = [pose for pose in answer.poses if pose.id == best.id]
+    true = truth[name, int(best.id)]
+    assert isinstance(true, PoseEstimate)
+    error = pose_error(pose_estimate_from(pose), true)
+    assert error.rotation_deg < 20 and error.translation_m < 0.03 and error.size_relative < 0.3, error
