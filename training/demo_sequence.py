@@ -31,7 +31,7 @@ LIGHT_TABLE = np.array([0.45, 1.0, 0.55]) / np.linalg.norm([0.45, 1.0, 0.55])  #
 # A RealSense-like camera and an ordinary detector: calmer than what training draws.
 SENSOR = SensorConfig(
     shift_px=(0.0, 1.5),
-    boundary_threshold=(0.35, 0.55),
+    boundary_level=(0.35, 0.6),
     cheese=0.0,
     cut=0.0,
     axial_noise=(0.001, 0.0015),

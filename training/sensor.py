@@ -20,7 +20,7 @@ class SensorConfig:
 
     shift_px: tuple[float, float] = (0.0, 5.5)  # sigma of the offset between mask and depth
     boundary_px: float = 3.0  # scale on which the mask boundary wanders
-    boundary_threshold: tuple[float, float] = (0.1, 0.7)  # of the smoothed mask: below 0.5 the mask grows
+    boundary_level: tuple[float, float] = (0.08, 0.75)  # at which the softened mask is cut: below 0.5 it grows
     pushed: float = 0.5  # share of views whose background is moved away: the generated scenes have too few edges of tables
     push_m: tuple[float, float] = (0.0, 0.5)
     hole_share: tuple[float, float] = (0.02, 0.14)  # of the depth pixels
@@ -82,11 +82,11 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
     dx, dy = ((torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2))
     mask = _shift(target, dx, dy).float()
 
-    # The boundary wanders by about `boundary_px`: smooth, disturb, cut at a level drawn for the view.
+    # The boundary wanders by about `boundary_px`: soften the mask over that reach, disturb it, cut it at a level drawn for the view.
     smooth = _box_mean(mask, 2)
     reach = (config.boundary_px / (2.5 * px)).clamp(max=1.0)
-    level = 0.5 + (_uniform(config.boundary_threshold, batch, px, generator) - 0.5) * reach
-    mask = (smooth > 0) & (smooth + 0.12 * reach * _waves(smooth, 4.5, generator) > level)
+    soft = mask + reach * (smooth - mask) + 0.12 * reach * _waves(smooth, 4.5, generator)
+    mask = (smooth > 0) & (soft > _uniform(config.boundary_level, batch, px, generator))
 
     holes = _waves(smooth, 3.3, generator)
     share = _uniform(config.cheese_share, batch, px, generator)

@@ -1,0 +1,128 @@
+"""Batches: the torch twins against numpy, targets against geometry, and the errors that the sensor model promises."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipose_ros.core import normalization
+from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from training.dataset import BatchConfig, ViewPool, facing_rotation, make_batch, view_rotation
+from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
+from training.views import DEPTH_UNIT_M, TARGET, draw_shard
+
+PERFECT = SensorConfig(
+    shift_px=(0, 0),
+    boundary_px=0.0,
+    pushed=0.0,
+    hole_share=(0.0, 0.0),
+    speckle_share=0.0,
+    cheese=0.0,
+    cut=0.0,
+    axial_noise=(0, 0),
+    disparity_step=(1e-6, 1e-6),
+    wave_m=(0, 0),
+    bias=0.0,
+    edge_mix=(0, 0),
+    outlier_share=0.0,
+    intrinsics=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> ViewPool:
+    path: Path = tmp_path_factory.mktemp("views") / "shard_000004.npz"
+    np.savez(path, **draw_shard(seed=4, views=48))
+    return ViewPool([path])
+
+
+def rows(pool: ViewPool) -> dict[str, torch.Tensor]:
+    return pool.rows(torch.arange(len(pool)), torch.device("cpu"))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_view_rotation_equals_its_numpy_reference():
+    centre = torch.tensor([[0.1, -0.3, 0.8], [0.0, 0.0, 1.0], [-1.0, 0.2, 0.5]], dtype=torch.float64)
+    np.testing.assert_allclose(view_rotation(centre).numpy(), normalization.view_rotation(centre.numpy()), atol=1e-12)
+
+
+def test_normalised_points_and_pose_describe_the_same_object(pool):
+    """Without sensor errors, every point that the target tensors call foreground lies in the box of its own pose."""
+    batch = make_batch(rows(pool), 64, BatchConfig(sensor=PERFECT, scale_jitter=0.0), generator())
+    half = batch["size"] / batch["scale"][:, None] / 2
+    foreground = batch["foreground"].bool()
+    assert foreground.float().mean() > 0.97
+    assert ((batch["coordinates"].abs() <= half[:, None] + 0.01).all(-1) | ~foreground).all()
+
+
+def test_coordinates_are_the_centres_in_the_object_frame(pool):
+    batch = make_batch(rows(pool), 64, BatchConfig(), generator())
+    rotation = torch.stack([batch["x_axis"], batch["y_axis"], torch.cross(batch["x_axis"], batch["y_axis"], dim=-1)], dim=-1)
+    centres = torch.einsum("bij,bpj->bpi", rotation, batch["coordinates"]) + batch["offset"][:, None]
+    torch.testing.assert_close(centres, batch["points"][:, ::16], atol=1e-5, rtol=1e-5)
+
+
+def test_axis_symmetric_targets_keep_y_and_face_the_camera():
+    y = torch.nn.functional.normalize(torch.tensor([[0.2, -1.0, 0.3]]), dim=-1)
+    x = torch.nn.functional.normalize(torch.linalg.cross(y, torch.tensor([[1.0, 0.5, 0.1]])), dim=-1)
+    rotation = torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+    facing = facing_rotation(rotation)[0]
+    torch.testing.assert_close(facing[:, 1], y[0])
+    torch.testing.assert_close(facing.T @ facing, torch.eye(3), atol=1e-6, rtol=0)
+    assert facing[2, 0] < 0 and abs(facing[2, 2]) < 1e-5  # x towards the camera, z across the line of sight
+
+
+def test_only_objects_with_a_heading_carry_x_weight(pool):
+    batch = make_batch(rows(pool), 64, BatchConfig(), generator())
+    for category, weight in zip(batch["category"].tolist(), batch["x_weight"].tolist(), strict=True):
+        assert (weight == 0) == (CATEGORIES[category] in AXIS_SYMMETRIC)
+
+
+def test_same_generator_gives_the_same_batch(pool):
+    one, two = (make_batch(rows(pool), 64, BatchConfig(), generator(5)) for _ in range(2))
+    for name in one:
+        assert torch.equal(one[name], two[name])
+
+
+def test_misregistered_masks_leak_background_that_lies_behind(pool):
+    data = rows(pool)
+    target = data["label"] == TARGET
+    clean = data["depth"].float() * DEPTH_UNIT_M
+    depth = pushed_background(clean, target, SensorConfig(), generator(1))
+    assert torch.equal(depth[target], clean[target]) and (depth >= clean).all()
+    mask = detected_mask(target, data["pixels"], replace(SensorConfig(), cheese=0.0, cut=0.0), generator(2))
+    leaked = (mask & ~target).sum() / mask.sum()
+    assert 0.02 < leaked < 0.2
+
+
+def test_perfect_sensor_changes_nothing(pool):
+    data = rows(pool)
+    target = data["label"] == TARGET
+    clean = data["depth"].float() * DEPTH_UNIT_M
+    assert torch.equal(detected_mask(target, data["pixels"], PERFECT, generator()), target)
+    torch.testing.assert_close(measured_depth(clean, PERFECT, generator()), clean, atol=1e-4, rtol=0)
+
+
+def test_depth_noise_grows_with_the_square_of_distance():
+    config = replace(PERFECT, axial_noise=(0.002, 0.002))
+    spread = [measured_depth(torch.full((64, 24, 24), z), config, generator()).std().item() for z in (0.5, 1.0, 2.0)]
+    np.testing.assert_allclose(spread, [0.0005, 0.002, 0.008], rtol=0.1)
+
+
+def test_cloud_holds_only_masked_pixels_near_the_median(pool):
+    data = rows(pool)
+    mask = data["label"] == TARGET
+    depth = data["depth"].float() * DEPTH_UNIT_M
+    radius = torch.full((len(depth),), 0.1)
+    points, pixel, usable = sample_cloud(depth, mask, data["rays"], 256, radius, PERFECT, generator())
+    assert points.shape == (len(depth), 256, 3) and usable.all()
+    assert mask.flatten(1).gather(1, pixel).all()
+    assert (pixel.diff(dim=1) >= 0).all()  # raster order, as at run time
+    torch.testing.assert_close(points[..., 2], depth.flatten(1).gather(1, pixel))
+    # The median is taken before the cut; it may differ from that of what is left by a part of the radius.
+    assert ((points - points.median(1, keepdim=True).values).norm(dim=-1) < 0.2).all()
