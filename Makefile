@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_SECONDS ?= 30
-# PyPI's torch for Linux brings gigabytes of CUDA libraries that the tests do not need; on a GPU machine: make test TORCH_INDEX=https://pypi.org/simple
+# PyPI's torch for Linux brings gigabytes of CUDA libraries that the tests do not need; on a GPU machine, install the torch of your choice into .venv before.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements-training.txt)
 
