@@ -16,7 +16,7 @@ class LossWeights:
     perpendicular: float = 0.25
     offset: float = 6.0
     size: float = 3.0
-    confidence: float = 0.25
+    confidence: float = 1.0
     coordinates: float = 4.0
     foreground: float = 0.25
 
@@ -53,8 +53,12 @@ def pose_losses(output: dict[str, Tensor], truth: dict[str, Tensor], weights: Lo
         "perpendicular": weights.perpendicular * weighted_mean((output["y_axis"] * output["x_axis"]).sum(-1).abs(), asymmetric),
         "offset": weights.offset * ((output["offset"] - truth["offset"]).square().sum(-1) + 1e-8).sqrt().mean(),
         "size": weights.size * ((output["size"] - truth["size"]).abs().sum(-1) / truth["scale"]).mean(),
+        # Squared, so that a confidence is the *expected* target; the papers' L1 gives its median: 0 wherever more than half fail.
         "confidence": weights.confidence
-        * ((confidence[:, 0] - confidence_target(y_error)).abs().mean() + weighted_mean((confidence[:, 1] - confidence_target(x_error)).abs(), asymmetric)),
+        * (
+            (confidence[:, 0] - confidence_target(y_error)).square().mean()
+            + weighted_mean((confidence[:, 1] - confidence_target(x_error)).square(), asymmetric)
+        ),
         "coordinates": weights.coordinates * (coordinate_error * truth["foreground"]).sum() / truth["foreground"].sum().clamp(min=1),
         "foreground": weights.foreground * F.binary_cross_entropy_with_logits(output["foreground"], truth["foreground"]),
     }

@@ -39,7 +39,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    category_share: tuple[float, ...] = (0.13, 0.12, 0.23, 0.12, 0.18, 0.22)  # of each batch, in the order of CATEGORIES: more for the harder ones
+    category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)  # of each batch, in the order of CATEGORIES: more for the harder ones
     validation_shards: int = 1  # the last shards by name; no training view shows their shapes
     log_every: int = 100
     checkpoint_every: int = 1_000
