@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,17 @@ def parity(network: PatchTransformer, session: Session, batches: tuple[int, ...]
     return worst
 
 
-def export(checkpoint: Path, output: Path, accuracy: Path | None = None) -> None:
+def commit() -> str:
+    """Of the code that exports; unknown outside a git checkout."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def export(checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "") -> None:
     """Write model.onnx and card.yaml.
 
     accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says nothing about accuracy.
+    remark: what the card should say about the training beyond its figures.
     Raises ValueError when ONNX Runtime and torch differ by more than PARITY.
     """
     network, saved = load_network(checkpoint)
@@ -116,6 +124,8 @@ def export(checkpoint: Path, output: Path, accuracy: Path | None = None) -> None
             "batch": config["batch"],
             "seconds": round(saved["seconds"]),
             "device": config["device"],
+            "commit": commit(),
+            **({"remark": remark} if remark else {}),
         },
         accuracy=yaml.safe_load(accuracy.read_text()) if accuracy else {},
     )
