@@ -71,7 +71,8 @@ def pixel_rays(u: np.ndarray, v: np.ndarray, intrinsics: Intrinsics) -> np.ndarr
 def render(directions: np.ndarray, placed: list[Placed], planes: list[Plane]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is first along each ray.
 
-    Returns: depth (P,) float32 [m], at most FAR_M; index (P,) int16: i for placed[i], -1 - j for planes[j], -1 - len(planes) for nothing; face (P,) int64 of a shape, else -1.
+    Returns: depth (P,) float32 [m], at most FAR_M; index (P,) int16: i for placed[i], -1 - j for planes[j], -1 - len(planes) for nothing;
+    face (P,) int64 of a shape, else -1.
     """
     depth = np.full(len(directions), FAR_M)
     index = np.full(len(directions), -1 - len(planes), dtype=np.int16)

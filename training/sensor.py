@@ -137,7 +137,9 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     return torch.where(seen & ~hole, measured.clamp(min=0.05), 0.0)
 
 
-def sample_cloud(depth: Tensor, mask: Tensor, rays: Tensor, samples: int, radius: Tensor, config: SensorConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def sample_cloud(
+    depth: Tensor, mask: Tensor, rays: Tensor, samples: int, radius: Tensor, config: SensorConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """1024-point clouds of masked crops: the batched torch twin of `core.backprojection` and `core.sampling`.
 
     Parameters: depth (B, G, G) [m]; mask (B, G, G) bool; rays (B, 4) as in `training.views`; radius (B,) [m] of the cut about the median.

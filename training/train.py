@@ -180,7 +180,8 @@ def train(config: TrainConfig) -> Path:
             if step % config.log_every == 0:
                 now = time.monotonic()
                 seconds, started = seconds + now - started, now
-                log.write(json.dumps({"step": step, "seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)} | {k: round(v, 4) for k, v in running.items()}) + "\n")
+                line = {"step": step, "seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)}
+                log.write(json.dumps(line | {k: round(v, 4) for k, v in running.items()}) + "\n")
                 log.flush()
                 progress.update(task, completed=step, description=f"training, loss {running['total']:.3f}")
                 running = {}
@@ -190,7 +191,8 @@ def train(config: TrainConfig) -> Path:
                 log.write(json.dumps({"step": step, "validation": report}) + "\n")
                 log.flush()
                 mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
-                progress.console.print(f"step {step}: within 10° 5 cm " + ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items()) + f", mean {mean:.3f}")
+                by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
+                progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
     return path
 
 

@@ -26,7 +26,6 @@ from rich.table import Table
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.metrics import PoseError, pose_error
-from clipose_ros.core.types import PoseEstimate
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray

@@ -22,8 +22,8 @@ def imported_with(*modules):
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_core_and_tracking_need_numpy_alone():
-    brought = imported_with(*modules_of("core"), *modules_of("tracking"))
+def test_core_needs_numpy_alone():
+    brought = imported_with(*modules_of("core"))
     assert "numpy" in brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "yaml", "tyro", "rich", "training"}
 
 
