@@ -138,6 +138,12 @@ def _compact_confidence(c: Comparison) -> Tensor:
     return y + weighted_mean((confidence[:, 1] - confidence_target(c.x_error)).square(), c.asymmetric)
 
 
+def _published_offset(c: Comparison) -> Tensor:
+    """L1 of the translation [m] (CLIPose eq. 10)."""
+    unit_m = c.scale[:, None]
+    return absolute(c.output["offset"] * unit_m, c.truth["offset"] * unit_m, c.beta).mean()
+
+
 def _published_confidence(c: Comparison) -> Tensor:
     """|c - exp(-13.7 ‖Δ‖²)| of both directions (GPV-Pose)."""
     error = (c.output["confidence"] - confidence_target(torch.stack([c.y_error, c.x_error], dim=-1))).abs()
@@ -156,7 +162,9 @@ def _face_confidences(c: Comparison) -> Tensor:
 
 
 def _projection(c: Comparison) -> Tensor:
-    y, x = (points.projection_loss(c.truth["points"], c.output["offset"], c.output[f"{n}_axis"], c.canonical[..., i], c.scale) for n, i in (("y", 1), ("x", 0)))
+    o, cloud = c.output, c.truth["points"]
+    y = points.projection_loss(cloud, o["offset"], o["y_axis"], c.canonical[..., 1], c.scale)
+    x = points.projection_loss(cloud, o["offset"], o["x_axis"], c.canonical[..., 0], c.scale)
     return y.mean() + weighted_mean(x, c.x_weight)
 
 
@@ -197,7 +205,7 @@ TERMS = {
     "x_axis_l1": Term(("x_axis",), (), lambda c: weighted_mean(absolute(c.output["x_axis"], c.truth["x_axis"], c.beta), c.x_weight)),
     "y_axis_cosine": Term(("y_axis",), (), lambda c: cosine(c.output["y_axis"], c.truth["y_axis"]).mean()),
     "x_axis_cosine": Term(("x_axis",), (), lambda c: weighted_mean(cosine(c.output["x_axis"], c.truth["x_axis"]), c.x_weight)),
-    "offset_l1": Term(("offset",), (), lambda c: absolute(c.output["offset"] * c.scale[:, None], c.truth["offset"] * c.scale[:, None], c.beta).mean()),
+    "offset_l1": Term(("offset",), (), _published_offset),
     "size_l1": Term(("size",), (), lambda c: absolute(c.output["size"], c.truth["size"], c.beta).mean()),
     "confidence_l1": Term(("confidence",), (), _published_confidence),
     "face_normals": Term(*VOTES, lambda c: faces.normal_loss(c.output["face_normals"], c.true_planes, c.face_weights).mean()),
@@ -228,10 +236,10 @@ TERMS = {
 def pose_losses(output: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights = LossWeights()) -> dict[str, Tensor]:
     """Every term that has a weight and that the network's output has a say in, already weighted, and their sum as "total".
 
-    output: as networks give it; for "completion" also completion (B, K, 3), surface points in the network frame [scale].
+    output: as networks give it; for the term completion also completion (B, K, 3), surface points in the network frame [scale].
     truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible tells x; offset (B, 3);
-    scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3),
-    rotation (B, 3, 3) R_network_object, category (B,) and surface (B, M, 3), the full surface in the network frame [scale].
+    scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also coordinates (B, P, 3), foreground (B, P) float,
+    points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,) and surface (B, M, 3), the full surface in the network frame [scale].
 
     Raises ValueError where the truth of a term is missing, or where no term is left.
     """

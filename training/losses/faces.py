@@ -61,7 +61,7 @@ def distance_loss(distances: Tensor, true: Tensor, scale: Tensor, weights: Tenso
 
 
 def face_confidence_target(normals: Tensor, distances: Tensor, planes: Planes, true: Tensor, scale: Tensor) -> Tensor:
-    """exp(-303.5 d²), d = ‖n̂ d̂ - n d‖ [m]: how far a vote falls from the foot of its point on the face (GPV-Pose): 0.97 at 1 cm, 0.47 at 5 cm.
+    """exp(-303.5 d²), d = ‖n̂ d̂ - n d‖ [m], how far a vote falls from the foot of its point on the face (GPV-Pose): 0.97 at 1 cm, 0.47 at 5.
 
     Parameters: normals (B, N, 6, 3), distances (B, N, 6) [scale] as voted; true (B, N, 6) [scale]; scale (B,). Returns: (B, N, 6), no gradient.
     """
@@ -135,7 +135,7 @@ def vote_size_loss(fitted: Planes, offset: Tensor, size: Tensor, scale: Tensor, 
 
 
 def vote_self_loss(fitted: Planes, weights: Tensor) -> Tensor:
-    """A box's own consistency: opposite normals are opposite (L1 of n+ + n-), and x and z faces perpendicular to y faces (|n · n_y|), a sixth each."""
+    """A box's own consistency: opposite normals are opposite (L1 of n+ + n-), x and z faces perpendicular to y faces (|n · n_y|); a sixth each."""
     plus, minus = fitted.normal[:, PLUS], fitted.normal[:, MINUS]
     parallel = absolute(plus, -minus)
     upright = (plus * plus[:, 1:2]).sum(-1).abs() + (minus * minus[:, 1:2]).sum(-1).abs()

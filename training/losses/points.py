@@ -20,7 +20,7 @@ def object_points(points: Tensor, offset: Tensor, rotation: Tensor) -> Tensor:
 
 
 def projection_loss(points: Tensor, offset: Tensor, axis: Tensor, coordinate: Tensor, scale: Tensor) -> Tensor:
-    """|(p - t̂) · r̂ - q|, q (B, N) the true object-frame coordinate along this axis: ties a direction (B, 3) to the offset (GPV-Pose, weight 1)."""
+    """|(p - t̂) · r̂ - q| for a direction r̂ (B, 3), q (B, N) the true object-frame coordinate along it (GPV-Pose, weight 1)."""
     along = torch.einsum("bni,bi->bn", points - offset[:, None], axis)
     return (along - coordinate).abs().mean(1) * scale
 
