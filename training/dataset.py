@@ -1,18 +1,17 @@
-"""From shards of clean views to batches of augmented, normalised clouds with their targets."""
+"""From rows of views to batches of augmented, normalised clouds with their targets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from training.augmentation import AugmentationConfig, PosedClouds, among, augmented
 from training.networks.patch_transformer import category_scales
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
-from training.views import DEPTH_UNIT_M, TARGET, VIEW_ARRAYS
+from training.views import DEPTH_UNIT_M, TARGET
 
 
 @dataclass(frozen=True)
@@ -22,26 +21,9 @@ class BatchConfig:
     scale_jitter: float = 0.12  # sizes are multiplied by up to 1 ± this
     hidden_cue: float = 0.01  # below this share of visible pixels the heading cue of a mug counts as hidden
     hidden_weight: float = 0.15  # of the x axis then
+    mask_noise: float = 0.0  # share of the measured views whose mask gets a detector's errors on top; the paper has 0.5
     sensor: SensorConfig = field(default_factory=SensorConfig)
-
-
-class ViewPool:
-    """All views of a folder of shards, in memory."""
-
-    def __init__(self, shards: list[Path]) -> None:
-        if not shards:
-            raise ValueError("shards: expected at least one file, got none")
-        loaded = []
-        for path in shards:
-            with np.load(path, allow_pickle=False) as file:
-                loaded.append({name: file[name] for name in VIEW_ARRAYS})
-        self.arrays = {name: torch.from_numpy(np.concatenate([shard[name] for shard in loaded])) for name in VIEW_ARRAYS}
-
-    def __len__(self) -> int:
-        return len(self.arrays["category"])
-
-    def rows(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
-        return {name: array[index].to(device) for name, array in self.arrays.items()}
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
 def view_rotation(centre: Tensor) -> Tensor:
@@ -63,22 +45,20 @@ def facing_rotation(rotation: Tensor) -> Tensor:
 
 
 def make_batch(rows: dict[str, Tensor], patches: int, config: BatchConfig, generator: torch.Generator) -> dict[str, Tensor]:
-    """Augment and normalise views.
+    """Augment and normalise views, on the device of their tensors.
 
-    Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses` names;
-    usable (B,) bool, False for views of which too few points were left.
+    rows: the arrays of `rows.ROW_TYPES`; the sensor model is applied to all but those that say `measured`.
+    Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses` names, with rotation
+    (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; usable (B,) bool, False for views of which too few
+    points were left.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]
-    depth = rows["depth"].float() * DEPTH_UNIT_M
-    target = rows["label"] == TARGET
-    mask = detected_mask(target, rows["pixels"], config.sensor, generator)
-    measured = measured_depth(pushed_background(depth, target, config.sensor, generator), config.sensor, generator)
-    points, pixel, usable = sample_cloud(measured, mask, rows["rays"], config.points, config.outlier_radius * scale, config.sensor, generator)
+    points, foreground, usable = observed_clouds(rows, config.outlier_radius * scale, config, generator)
 
     stretch = 1 + config.scale_jitter * (2 * torch.rand(len(points), generator=generator, device=points.device) - 1)
-    points = points * stretch[:, None, None]
-    translation, size = rows["translation"] * stretch[:, None], rows["size"] * stretch[:, None]
+    clouds = PosedClouds(points * stretch[:, None, None], rows["rotation"], rows["translation"] * stretch[:, None], rows["size"] * stretch[:, None])
+    points, rotation, translation, size = augmented(clouds, category, config.augmentation, generator)
 
     centre = points.median(dim=1).values
     usable = usable & (centre[:, 2] > 0.05)
@@ -86,17 +66,15 @@ def make_batch(rows: dict[str, Tensor], patches: int, config: BatchConfig, gener
     R_view_camera = view_rotation(centre)
     normalised = (points - centre[:, None]) @ R_view_camera.transpose(1, 2) / scale[:, None, None]
     offset = torch.einsum("bij,bj->bi", R_view_camera, translation - centre) / scale[:, None]
-    rotation = R_view_camera @ rows["rotation"]
-    symmetric = torch.tensor([c in AXIS_SYMMETRIC for c in CATEGORIES], device=category.device)[category]
+    rotation = R_view_camera @ rotation
+    symmetric = among(category, *AXIS_SYMMETRIC)
     rotation = torch.where(symmetric[:, None, None], facing_rotation(rotation), rotation)
 
     step = config.points // patches
     coordinates = (normalised[:, ::step] - offset[:, None]) @ rotation  # R^T (p - t), row by row
-    foreground = target.flatten(1).gather(1, pixel[:, ::step]).float()
     # What lies outside the object's box cannot be its surface, whatever the clean label says (outliers, smeared edges).
     inside = (coordinates.abs() <= 0.55 * (size / scale[:, None])[:, None] + 0.03).all(-1)
-    mug = category == CATEGORIES.index("mug")
-    hidden = mug & (rows["cue"] < config.hidden_cue)
+    hidden = among(category, "mug") & (rows["cue"] < config.hidden_cue)
     x_weight = torch.where(symmetric, 0.0, torch.where(hidden, config.hidden_weight, 1.0))
     return {
         "points": normalised,
@@ -109,5 +87,42 @@ def make_batch(rows: dict[str, Tensor], patches: int, config: BatchConfig, gener
         "size": size,
         "scale": scale,
         "coordinates": coordinates,
-        "foreground": foreground * inside,
+        "foreground": foreground[:, ::step] * inside,
+        "rotation": rotation,
     }
+
+
+def observed_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """What camera and detector make of views: simulated for rendered ones, as it is for measured ones.
+
+    Parameters: rows as for `make_batch`; radius (B,) [m] of the cut about the median.
+    Returns: points (B, N, 3) [m] camera frame; foreground (B, N) float, 1 where a point's pixel shows the object; usable (B,) bool.
+    """
+    measured = rows.get("measured")
+    if measured is None or not measured.any():
+        return _simulated_clouds(rows, radius, config, generator)
+    if measured.all():
+        return _measured_clouds(rows, radius, config, generator)
+    parts = [(_simulated_clouds, ~measured), (_measured_clouds, measured)]
+    made = [cloud({name: array[which] for name, array in rows.items()}, radius[which], config, generator) for cloud, which in parts]
+    order = torch.cat([which.nonzero()[:, 0] for _, which in parts]).argsort()
+    return tuple(torch.cat(pair)[order] for pair in zip(*made, strict=True))
+
+
+def _simulated_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    depth = rows["depth"].float() * DEPTH_UNIT_M
+    target = rows["label"] == TARGET
+    mask = detected_mask(target, rows["pixels"], config.sensor, generator)
+    depth = measured_depth(pushed_background(depth, target, config.sensor, generator), config.sensor, generator)
+    points, pixel, usable = sample_cloud(depth, mask, rows["rays"], config.points, radius, config.sensor, generator)
+    return points, target.flatten(1).gather(1, pixel).float(), usable
+
+
+def _measured_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    depth = rows["depth"].float() * DEPTH_UNIT_M
+    mask = target = rows["label"] == TARGET
+    if config.mask_noise > 0:
+        noisy = torch.rand(len(depth), 1, 1, generator=generator, device=depth.device) < config.mask_noise
+        mask = torch.where(noisy, detected_mask(target, rows["pixels"], config.sensor, generator), target)
+    points, pixel, usable = sample_cloud(depth, mask, rows["rays"], config.points, radius, replace(config.sensor, intrinsics=0.0), generator)
+    return points, target.flatten(1).gather(1, pixel).float(), usable

@@ -9,7 +9,8 @@ import torch
 
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.dataset import BatchConfig, ViewPool, facing_rotation, make_batch, view_rotation
+from training.dataset import BatchConfig, facing_rotation, make_batch, view_rotation
+from training.rows import ViewPool
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
 from training.views import DEPTH_UNIT_M, TARGET, draw_shard
 

@@ -1,0 +1,242 @@
+"""Where training rows come from: shards on disk, and data sets that read their rows one by one. A row is one view, `views.VIEW_ARRAYS`.
+
+Two arrays may come on top: `measured` () bool, depth and mask are those of a real sensor, so the sensor model leaves them alone; and
+`colour` (224, 224, 3) uint8 RGB, all zero where there is no picture. What cannot be read, or cannot be true, is left out and counted by reason.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipose_ros.core.categories import CATEGORIES
+from training.views import GRID
+
+ROW_TYPES: dict[str, tuple[tuple[int, ...], Any]] = {  # shape and type of each array's row; those of `views.VIEW_ARRAYS`, then the optional ones
+    "depth": ((GRID, GRID), np.uint16),
+    "label": ((GRID, GRID), np.uint8),
+    "rays": ((4,), np.float32),
+    "pixels": ((), np.float32),
+    "rotation": ((3, 3), np.float32),
+    "translation": ((3,), np.float32),
+    "size": ((3,), np.float32),
+    "category": ((), np.int64),
+    "cue": ((), np.float32),
+    "measured": ((), np.bool_),
+    "colour": ((224, 224, 3), np.uint8),
+}
+OPTIONAL = ("measured", "colour")
+BROKEN = -1  # category of a row that must not be drawn
+LARGEST_M = 20.0  # of a size or a distance that can be true
+
+
+class Rows(Protocol):
+    """Rows by number. category: (V,) int64, BROKEN for those left out; skipped: how many were left out, by reason."""
+
+    category: np.ndarray
+    skipped: Counter[str]
+
+    def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
+        """Arrays of the rows that could be read, their places in `index`, and how many could not be, by reason."""
+
+
+def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file, mapped from disk: a row is read when it is asked for, and the file may be larger than the memory.
+
+    Raises ValueError for anything that `numpy.savez` does not write, OSError when the file cannot be read.
+    """
+    size = path.stat().st_size
+    arrays = {}
+    try:
+        # numpy's own mapping keeps a file descriptor for each array, and large data sets have thousands of shards.
+        content = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{member.filename}: expected an array that is not compressed, as numpy.savez writes it")
+                file.seek(member.header_offset + 26)
+                file.seek(sum(struct.unpack("<HH", file.read(4))), 1)  # name and extra field of the local header
+                np.lib.format.read_magic(file)
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                if dtype.hasobject or fortran:
+                    raise ValueError(f"{member.filename}: expected plain numbers row by row, got {dtype}")
+                arrays[member.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, content.data, file.tell())
+    except (zipfile.BadZipFile, struct.error, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: expected a whole .npz file, got {error}") from error
+    return arrays
+
+
+def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of `ROW_TYPES`. Raises ValueError where one is missing or has another shape or type."""
+    checked = {}
+    for name, (shape, dtype) in ROW_TYPES.items():
+        if name in OPTIONAL and name not in arrays:
+            continue
+        array = arrays.get(name)
+        views = len(arrays["category"]) if "category" in arrays else 0
+        if array is None or array.shape != (views, *shape) or array.dtype != dtype:
+            got = "none" if array is None else f"{array.shape} {array.dtype}"
+            raise ValueError(f"{name}: expected {(views, *shape)} {np.dtype(dtype)}, got {got}")
+        checked[name] = array
+    return checked
+
+
+def flaws(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows (V,) bool that cannot be true, by reason; a row has at most one."""
+    numbers = [arrays[name].reshape(len(arrays["category"]), -1) for name in ("rays", "pixels", "rotation", "translation", "size", "cue")]
+    rotation, size, translation = arrays["rotation"], arrays["size"], arrays["translation"]
+    with np.errstate(all="ignore"):
+        skew = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+        reasons = {
+            "numbers that are not finite": ~np.isfinite(np.concatenate(numbers, axis=1)).all(1),
+            "unknown category": (arrays["category"] < 0) | (arrays["category"] >= len(CATEGORIES)),
+            "no rotation": (skew > 1e-2) | (np.linalg.det(rotation) < 0),
+            "impossible size": ((size <= 0) | (size > LARGEST_M)).any(1),
+            "impossible position": (translation[:, 2] <= 0) | (np.abs(translation) > LARGEST_M).any(1),
+        }
+    seen = np.zeros(len(size), bool)
+    for reason, rows in reasons.items():
+        reasons[reason] = rows & ~seen
+        seen |= rows
+    return reasons
+
+
+class ShardRows:
+    """The rows of one shard, mapped from disk or, for small data sets on slow disks, in memory. Raises ValueError or OSError as `mapped_arrays`."""
+
+    def __init__(self, path: Path, in_memory: bool = False) -> None:
+        arrays = checked_arrays(mapped_arrays(path))
+        self.arrays = {name: array.copy() if in_memory else array for name, array in arrays.items()}
+        broken = flaws(arrays)
+        self.skipped = Counter({reason: int(rows.sum()) for reason, rows in broken.items() if rows.any()})
+        self.category = np.where(np.any(list(broken.values()), axis=0), BROKEN, arrays["category"])
+
+    def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
+        return {name: array[index] for name, array in self.arrays.items()}, np.arange(len(index)), Counter()
+
+
+class DatasetRows:
+    """Rows of a map-style data set that reads each of them from its own files.
+
+    Parameters: dataset, `dataset[i]` gives one row as a mapping of `ROW_TYPES` or raises OSError or ValueError, whose `reason`, where it has one,
+    says under which name to count; category (V,) int64, known without reading.
+    """
+
+    def __init__(self, dataset: Sequence[Mapping[str, np.ndarray]], category: np.ndarray) -> None:
+        self.dataset, self.category, self.skipped = dataset, category, Counter()
+
+    def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
+        rows, places, skipped = [], [], Counter()
+        for place, i in enumerate(index.tolist()):
+            try:
+                row = checked_arrays({name: np.asarray(value)[None] for name, value in self.dataset[i].items()})
+                reason = next((reason for reason, broken in flaws(row).items() if broken[0]), None)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "reason", type(error).__name__)
+            if reason is None:
+                rows.append(row)
+                places.append(place)
+            else:
+                skipped[reason] += 1
+        names = rows[0].keys() if rows else ()
+        return {name: np.concatenate([row[name] for row in rows]) for name in names}, np.array(places, int), skipped
+
+
+class ViewPool:
+    """Rows of many shards and data sets under one numbering.
+
+    Parameters: parts, shards by their path, or rows; in_memory, of the shards. A shard that cannot be read is left out and counted.
+    Raises ValueError when nothing is left.
+    """
+
+    def __init__(self, parts: Sequence[Path | Rows], in_memory: bool = False) -> None:
+        if not parts:
+            raise ValueError("shards: expected at least one file, got none")
+        self.skipped: Counter[str] = Counter()
+        self.parts: list[Rows] = []
+        for part in parts:
+            try:
+                self.parts.append(ShardRows(part, in_memory) if isinstance(part, Path) else part)
+                self.skipped.update(self.parts[-1].skipped)
+            except (OSError, ValueError) as error:
+                self.skipped[f"shard {part}: {error}"] += 1
+        if not self.parts or all((part.category == BROKEN).all() for part in self.parts):
+            raise ValueError(f"shards: expected one that can be read, got {dict(self.skipped)}")
+        self.category = np.concatenate([part.category for part in self.parts])
+        self.starts = np.cumsum([0] + [len(part.category) for part in self.parts])
+
+    def __len__(self) -> int:
+        return len(self.category)
+
+    def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], Counter[str]]:
+        """Arrays of the rows (K,) that can be read, in the order of index, and how many cannot be, by reason. `measured` is always among them."""
+        skipped: Counter[str] = Counter()
+        got: dict[str, np.ndarray] = {}
+        whole = np.zeros(len(index), bool)
+        owner = np.searchsorted(self.starts, index, side="right") - 1
+        for number in np.unique(owner):
+            of_part = np.flatnonzero(owner == number)
+            arrays, places, missing = self.parts[number].read(index[of_part] - self.starts[number])
+            skipped.update(missing)
+            whole[of_part[places]] = True
+            for name, array in ({"measured": np.zeros(len(places), bool)} | arrays).items():
+                if name not in got:
+                    got[name] = np.zeros((len(index), *ROW_TYPES[name][0]), ROW_TYPES[name][1])
+                got[name][of_part[places]] = array
+        return {name: array[whole] for name, array in got.items()}, skipped
+
+    def rows(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
+        """`read`, as tensors on a device."""
+        arrays, skipped = self.read(index.numpy())
+        self.skipped.update(skipped)
+        return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+class RowDrawer:
+    """Random rows: the sources in fixed shares, and within each source the categories.
+
+    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,), category_share (C,), both in any unit.
+    """
+
+    def __init__(self, category: np.ndarray, source: np.ndarray, source_share: Sequence[float], category_share: Sequence[float]) -> None:
+        cells, shares = [], []
+        for s, of_source in enumerate(source_share):
+            present = {c: np.flatnonzero((source == s) & (category == c)) for c in range(len(CATEGORIES))}
+            weights = {c: category_share[c] for c, rows in present.items() if len(rows) and category_share[c] > 0}
+            if of_source > 0 and not weights:
+                raise ValueError(f"share: expected rows in each source that is drawn from, got none in source {s}")
+            cells += [present[c] for c in weights]
+            shares += [of_source * weight / sum(weights.values()) for weight in weights.values()]
+        self.order = np.concatenate(cells)
+        self.count = np.array([len(cell) for cell in cells])
+        self.start = np.cumsum(self.count) - self.count
+        self.share = np.array(shares) / sum(shares)
+
+    def draw(self, batch: int, rng: np.random.Generator) -> np.ndarray:
+        """Numbers (batch,) of rows."""
+        cell = rng.choice(len(self.count), batch, p=self.share)
+        return self.order[self.start[cell] + (rng.random(batch) * self.count[cell]).astype(np.int64)]
+
+
+class StepRows(torch.utils.data.Dataset):
+    """What one process reads in each step: a function of the seed and of the number of the step alone, so that any step can be drawn again.
+
+    All processes draw the same rows; process `rank` of `processes` reads every `processes`-th of them.
+    """
+
+    def __init__(self, pool: ViewPool, drawer: RowDrawer, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.pool, self.drawer, self.batch, self.seed, self.rank, self.processes = pool, drawer, batch, seed, rank, processes
+
+    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Arrays of the rows that could be read, and how many could not be, by reason."""
+        index = self.drawer.draw(self.batch, np.random.default_rng([self.seed, step]))
+        arrays, skipped = self.pool.read(index[self.rank :: self.processes])
+        return arrays, dict(skipped)
