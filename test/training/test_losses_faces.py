@@ -29,7 +29,8 @@ def votes(seed, count=2, points=12):
     rng = np.random.default_rng(seed)
     normals = rng.normal(size=(count, points, 6, 3))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return tensor(rng.normal(size=(count, points, 3))), tensor(normals), tensor(rng.normal(size=(count, points, 6))), tensor(rng.uniform(size=(count, points, 6)))
+    cloud, distances, confidences = rng.normal(size=(count, points, 3)), rng.normal(size=(count, points, 6)), rng.uniform(size=(count, points, 6))
+    return tensor(cloud), tensor(normals), tensor(distances), tensor(confidences)
 
 
 def perfect_votes(rotation, offset, half_size, points):
@@ -105,7 +106,8 @@ def test_confidence_target_counts_the_direction_of_the_vote():
 
 
 def test_confidence_loss_by_hand():
-    assert faces.face_confidence_loss(torch.full((1, 3, 6), 0.25), torch.ones(1, 3, 6), torch.tensor([[1.0, 0, 0, 0, 0, 1]])).item() == pytest.approx(0.25)
+    loss = faces.face_confidence_loss(torch.full((1, 3, 6), 0.25), torch.ones(1, 3, 6), torch.tensor([[1.0, 0, 0, 0, 0, 1]]))
+    assert loss.item() == pytest.approx(0.75 * 2 / 6)
 
 
 @pytest.mark.parametrize("seed", range(3))
