@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.shapes import Shape, make_shape
-from training.shapes.shape import BODY, LID, ORIENTING
+from training.shapes.mesh import box
+from training.shapes.scan import bumps, scanned, skin, sphere
+from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
 
 SEEDS = range(40)
 
@@ -15,13 +19,14 @@ SEEDS = range(40)
 SIZE_RANGES = {
     "bottle": ((0.025, 0.09, 0.025), (0.14, 0.42, 0.14)),
     "bowl": ((0.09, 0.03, 0.09), (0.26, 0.18, 0.26)),
-    "camera": ((0.02, 0.04, 0.065), (0.26, 0.2, 0.22)),
+    "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
     "can": ((0.035, 0.04, 0.035), (0.13, 0.29, 0.13)),
     "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
     "mug": ((0.07, 0.045, 0.05), (0.21, 0.18, 0.15)),
 }
 
 
+@cache
 def shapes(category: str) -> list[Shape]:
     return [make_shape(category, np.random.default_rng(seed)) for seed in SEEDS]
 
@@ -116,6 +121,54 @@ def test_lens_looks_towards_plus_x_and_the_grip_is_at_plus_z():
         assert lens[:, 0].max() > body[:, 0].min() + 0.5 * np.ptp(body[:, 0])
         grips.append(body[body[:, 0].argmax(), 2] - lens[:, 2].mean())
     assert np.mean(np.array(grips) > 0) > 0.7  # the others have no grip
+
+
+def block_with_lens() -> Shape:
+    body, lens = box(0.04, 0.08, 0.12), box(0.05, 0.04, 0.04).moved(x=0.04, y=0.02)
+    return assembled("camera", [(body, BODY), (lens, ORIENTING)])
+
+
+def test_skin_lies_on_the_outermost_surface():
+    shape = assembled("camera", [(box(0.04, 0.08, 0.12), BODY), (box(0.02, 0.02, 0.02).moved(y=0.03), DETAIL)])  # the second one is inside
+    points, parts = skin(shape, np.array([0.005, 0.01, 0.0]))
+    np.testing.assert_allclose(np.abs(points / (0.02, 0.04, 0.06)).max(axis=1), 1, atol=1e-4)
+    assert (parts == BODY).all()
+
+
+def test_skin_refuses_a_centre_outside():
+    with pytest.raises(ValueError, match="centre: expected a point inside the shape, got"):
+        skin(block_with_lens(), np.array([0.0, 0.2, 0.0]))
+
+
+def test_sphere_is_closed_wound_outwards_and_its_mean_keeps_constants():
+    points, faces, mean = sphere()
+    assert len(faces) == 2 * len(points) - 4  # Euler
+    assert (np.linalg.det(points[faces]) > 0).all()
+    np.testing.assert_allclose(mean @ np.ones(len(points)), 1)
+
+
+def test_bumps_grow_with_the_smoothing():
+    edges = sphere()[1][:, :2]
+    steps = [np.abs(np.diff(bumps(np.random.default_rng(0), times)[edges])).mean() for times in (1, 3, 9)]
+    assert steps[0] > 1.3 * steps[1] > 1.3**2 * steps[2]
+
+
+def test_scan_keeps_the_frame_about_the_size_and_the_lens_in_front():
+    shape, missed = block_with_lens(), 0
+    for seed in SEEDS:
+        scan = assembled("camera", scanned(np.random.default_rng(seed), shape))
+        np.testing.assert_allclose(scan.size, shape.size, atol=0.02)
+        assert centre_of(scan, ORIENTING)[0] > centre_of(scan, BODY)[0] + 0.01
+        missed += len(scan.faces) < len(sphere()[1])
+    assert 0.4 * len(SEEDS) < missed < len(SEEDS)  # some have holes, some have none
+
+
+def test_cameras_are_flat_and_long_as_drawn_and_as_scanned():
+    sizes = np.array([shape.size for shape in shapes("camera")])
+    assert np.ptp(sizes[:, 0] / sizes[:, 2]) > 0.6  # as flat as a compact, as long as a telephoto lens
+    assert np.ptp(sizes[:, 1] / sizes[:, 2]) > 0.3
+    scans = np.mean([DETAIL in shape.parts and len(shape.vertices) < 1.1 * len(sphere()[0]) for shape in shapes("camera")])
+    assert 0.2 < scans < 0.8
 
 
 def test_screen_is_at_minus_x_above_a_base_symmetric_in_z():

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, edge_steps, fillet, inward, lathe, loft, raised, rectangle, resampled
+from training.shapes.mesh import Mesh, box, edge_steps, fillet, inward, lathe, loft, raised, rectangle, resampled, slab, superellipse
+from training.shapes.scan import scanned
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Family, Parts, Shape, assembled, drawn, drawn_scale
+
+SCANNED = 0.5  # share of the cameras that are as a scanner sees them, the others are as drawn
+MIRRORED = 0.03  # share with the grip and the controls at -z
 
 
 @dataclass(frozen=True)
@@ -23,27 +27,34 @@ class Body:
 
 
 def housing(rng: np.random.Generator, body: Body) -> Mesh:
-    """The body; in front at its +z end the grip, which may fall back towards the top."""
+    """The body, its front straight, bowed or tapered; at its +z end the grip, which may fall back towards the top, and behind it a thumb rest."""
     outline = resampled(rectangle(body.depth, body.width, body.corner), 72)
-    grip_width = body.width * rng.uniform(0.18, 0.34)
-    bulge = np.exp(-(((outline[:, 1] - 0.5 * (body.width - grip_width)) / (0.5 * grip_width)) ** 4))
-    bulge *= np.clip(0.5 + outline[:, 0] / body.depth, 0, 1)  # none at the back
-    gripped = outline + body.grip * bulge[:, None] * (1.0, 0.0)
+    front, along = np.clip(0.5 + outline[:, 0] / body.depth, 0, 1), 2 * outline[:, 1] / body.width
+    taper = np.where(rng.random(2) < 0.5, 0.0, rng.uniform(0, 0.45, 2))[(along > 0).astype(int)]  # of the depth, at either end
+    tapered = outline - taper[:, None] * body.depth * (front * np.abs(along) ** rng.uniform(1.2, 4))[:, None] * (1.0, 0.0)
+
+    grip_width = body.width * rng.uniform(0.16, 0.36)
+    from_grip = (outline[:, 1] - 0.5 * (body.width - grip_width)) / (0.5 * grip_width)
+    bulge = body.grip * np.exp(-(np.abs(from_grip) ** rng.uniform(2, 5))) * front  # none at the back
+    rest = rng.choice([0.0, rng.uniform(0, 0.007)]) * np.exp(-(from_grip**2)) * (1 - front)
+    gripped = tapered + (bulge - rest)[:, None] * (1.0, 0.0)
 
     heights, insets = edge_steps(0.0, body.height, body.edge)
     middle = len(heights) // 2
     heights, insets = np.insert(heights, middle, rng.uniform(0.5, 0.8) * body.height), np.insert(insets, middle, 0.0)
     fall = np.where(np.arange(len(heights)) > middle, rng.uniform(0, 0.7), 0.0)[:, None, None]
-    outlines = (1 - fall) * gripped + fall * outline + insets[:, None, None] * inward(gripped)
+    outlines = (1 - fall) * gripped + fall * tapered + insets[:, None, None] * inward(gripped)
     return loft(raised(outlines, heights))
 
 
 def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
-    """A lens along +x from x = 0: rings of different radii, then glass behind a rim, a hood or a cap."""
+    """A lens along +x from x = 0: rings of different radii or tubes drawn out of each other, then glass behind a rim, a hood or a cap."""
     count = rng.integers(1, 5) if length > 0.02 else 1
     stations = np.concatenate([[0], np.sort(rng.uniform(0.1, 0.95, count - 1)), [1]]) * length
     radii = radius * rng.uniform(0.8, 1.0, count)
-    radii[rng.integers(count)] = radius
+    if rng.random() < 0.3:
+        radii = np.sort(radius * rng.uniform(0.6, 1.0, count))[::-1]
+    radii[0 if rng.random() < 0.4 else rng.integers(count)] = radius
     line = [[r, x] for r, x0, x1 in zip(radii, stations[:-1], stations[1:], strict=True) for r, x in ((r, x0), (r, x1))]
     front = radii[-1]
     if length > 0.03 and rng.random() < 0.25:  # a hood
@@ -52,7 +63,7 @@ def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
     sunk = 0.0 if rng.random() < 0.3 else rng.uniform(0.002, 0.012)  # a cap lies flush, glass behind the rim
     tip = line[-1]
     line += [[0.85 * tip[0], tip[1]], [0.75 * tip[0], tip[1] - min(sunk, 0.5 * length)], [0.3 * tip[0], tip[1] - 0.6 * min(sunk, 0.5 * length)]]
-    return lathe(fillet(np.array(line), rng.uniform(0, 0.002), steps=3)).turned("z", -np.pi / 2)
+    return lathe(fillet(np.array(line), rng.uniform(0, 0.003), steps=3)).turned("z", -np.pi / 2)
 
 
 def dial(rng: np.random.Generator) -> Mesh:
@@ -71,44 +82,59 @@ def top_controls(rng: np.random.Generator, body: Body, clear: float) -> Parts:
     return [(mesh, DETAIL) for mesh in (*dials, shutter)]
 
 
-def display(rng: np.random.Generator, body: Body) -> Mesh:
-    """The screen at the back."""
-    width, height, out = body.width * rng.uniform(0.4, 0.65), body.height * rng.uniform(0.45, 0.8), rng.uniform(0.001, 0.008)
-    return box(2 * out, height, width, 0.001).moved(-0.5 * body.depth, rng.uniform(0.1, 0.9) * (body.height - height), -0.1 * body.width)
+def back(rng: np.random.Generator, body: Body, film: float) -> Parts:
+    """The display, proud or folded out a little, or, with probability `film`, the plain door of a film camera."""
+    if rng.random() < film:
+        door = box(rng.uniform(0.001, 0.004), 0.86 * body.height, rng.uniform(0.6, 0.8) * body.width, 0.0005)
+        return [(door.moved(-0.5 * body.depth, 0.07 * body.height), DETAIL)]
+    width, height, out = body.width * rng.uniform(0.4, 0.65), body.height * rng.uniform(0.45, 0.8), rng.uniform(0.001, 0.009)
+    screen = box(2 * out, height, width, 0.001)
+    parts: Parts = [(screen.moved(-0.5 * body.depth, rng.uniform(0.1, 0.9) * (body.height - height), -0.1 * body.width), DETAIL)]
+    if rng.random() < 0.4:  # the control wheel
+        wheel = dial(rng).turned("z", np.pi / 2)
+        parts.append((wheel.moved(-0.5 * body.depth, rng.uniform(0.25, 0.6) * body.height, 0.36 * body.width), DETAIL))
+    return parts
 
 
-def hump(rng: np.random.Generator, body: Body, rise: float, width: float) -> Parts:
-    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at the back."""
-    length = body.depth * rng.uniform(0.7, 1.2)
-    foot = rectangle(length, width, rng.uniform(0.002, 0.012), 24)
+def hump(rng: np.random.Generator, body: Body, rise: float, width: float, overhang: float = 0.0) -> Parts:
+    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at the back.
+
+    overhang: how far it, or the flash folded into it, sticks out over the lens [m].
+    """
+    length = body.depth * rng.uniform(0.7, 1.2) + overhang
+    foot = rectangle(length, width, rng.uniform(0.002, 0.35 * min(length, width)), 24) + (0.5 * overhang, 0.0)
     shrink = rng.uniform((0.4, 0.3), (0.95, 0.9))  # of the top against the foot, in x and z
     lean = np.array([rng.uniform(-0.15, 0.2) * length, 0.0])
     levels = np.array([0.0, 0.15, 0.35, 0.6, 0.85, 0.95, 1.0])
     rounding = np.array([0, 0, 0, 0, 0.02, 0.08, 0.25]) * rng.uniform(0.2, 1.2)
     sizes = 1 - levels[:, None] ** np.exp(rng.uniform(-0.8, 1.1)) * (1 - shrink) - rounding[:, None]
-    sunk = 0.004
+    sunk = 0.004 + 0.5 * overhang
     rings = raised(foot * sizes[:, None] + lean * levels[:, None, None], body.height - sunk + levels * (rise + sunk))
     parts: Parts = [(loft(rings), DETAIL)]
     if rng.random() < 0.6:  # the hot shoe
         parts.append((box(0.018, rng.uniform(0.001, 0.005), 0.02).moved(x=lean[0] - 0.1 * length, y=body.height + rise), DETAIL))
-    if rng.random() < 0.7:
-        eye = rng.uniform(0.004, 0.016)
-        parts.append((box(2 * eye, 0.7 * rise + sunk, 0.5 * width, 0.003).moved(-0.5 * body.depth, body.height - sunk), DETAIL))
+    if rng.random() < 0.75:
+        eye, cup = rng.uniform(0.004, 0.02), rng.uniform(0.3, 0.7)
+        parts.append((box(2 * eye, 0.7 * rise + 0.004, cup * width, 0.003).moved(-0.5 * body.depth, body.height - 0.004), DETAIL))
     return parts
 
 
 def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
-    """The hollow lens mount of a body without lens, along +x from x = 0."""
+    """The lens mount of a body without lens, along +x from x = 0: hollow, or closed by a cap."""
     length, wall = rng.uniform(0.004, 0.028), rng.uniform(0.1, 0.25) * radius
-    line = np.array([[radius * rng.uniform(1.0, 1.15), 0], [radius, length], [radius - wall, length], [radius - wall, 0.0021]])
+    floor = 0.0021 if rng.random() < 0.75 else length - rng.uniform(0, 0.003)
+    line = np.array([[radius * rng.uniform(1.0, 1.15), 0], [radius, length], [radius - wall, length], [radius - wall, floor]])
     return lathe(line).turned("z", -np.pi / 2)
 
 
-def shroud(rng: np.random.Generator, radius: float, widest: float) -> Mesh:
-    """The body's bulge around the lens: a soft cone along +x from x = 0, its foot at most `widest` in radius [m]."""
-    foot, length = max(radius, min(radius * rng.uniform(1.05, 1.5), widest)), rng.uniform(0.006, 0.028)
-    line = np.array([[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.6 * radius, length]])
-    return lathe(fillet(line, rng.uniform(0, 0.01))).turned("z", -np.pi / 2)
+def shroud(rng: np.random.Generator, radius: float, widest: float, longest: float = 0.028) -> Mesh:
+    """The body's bulge around the lens: a soft, hollow cone along +x from x = 0, its foot at most `widest` high [m], squarish, wider than high."""
+    foot, length = max(radius, min(radius * rng.uniform(1.05, 1.5), widest)), rng.uniform(0.006, longest)
+    rim = np.array([[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.97 * radius, length], [0.97 * radius, 0.001]])
+    line = fillet(rim, (rng.uniform(0, 0.015), 0.0))
+    towards_foot = np.clip(1 - line[:, 1] / length, 0, 1)[:, None, None]
+    squarish = superellipse(rng.uniform(2, 4), rng.uniform(1.0, 1.3))
+    return lathe(line, superellipse() + towards_foot * (squarish - superellipse())).turned("z", -np.pi / 2)
 
 
 def slumped(rng: np.random.Generator, parts: Parts, body: Body) -> Parts:
@@ -126,66 +152,154 @@ def slumped_mesh(mesh: Mesh, body: Body, fall: np.ndarray, power: float, widenin
     return Mesh(np.stack([x, lowered, z * (1 + widening * level)], axis=-1), mesh.faces)
 
 
-def lens(rng: np.random.Generator, radius: float, longest: float) -> Mesh:
+def lens(rng: np.random.Generator, radius: float, longest: float, bare: float) -> Mesh:
     """What is in front of an interchangeable-lens body: a bare mount, a pancake to standard lens, or one up to `longest` [m]."""
-    low, high = drawn(rng, {(0.0, 0.0): 0.14, (0.02, 0.07): 0.6, (0.06, longest): 0.26})
+    low, high = drawn(rng, {(0.0, 0.0): bare, (0.02, 0.07): 0.6, (0.06, longest): 0.24})
     return barrel(rng, radius, rng.uniform(low, high)) if high > 0 else bare_mount(rng, radius)
 
 
 def reflex(rng: np.random.Generator) -> Parts:
-    """Single-lens reflex, with or without a vertical grip, bridge cameras too: prism hump, deep grip, large lens."""
+    """Single-lens reflex, with or without a vertical grip: prism hump, often with a flash over the lens, deep grip, large lens."""
     width = rng.triangular(0.11, 0.15, 0.168)
     total = width * rng.triangular(0.6, 0.8, 1.0)
-    rise = total * rng.uniform(0.13, 0.3)
-    depth = rng.uniform(0.034, 0.066)
+    rise = total * rng.uniform(0.13, 0.33)
+    depth = rng.triangular(0.032, 0.045, 0.078)
     corner = rng.uniform(0.15, 0.49) * depth
-    body = Body(width, total - rise, depth, grip=rng.uniform(0.008, 0.032), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
+    body = Body(width, total - rise, depth, grip=rng.uniform(0.008, 0.034), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
     axis_z = -width * rng.uniform(0, 0.1)
     radius = min(rng.uniform(0.027, 0.047), 0.52 * body.height)
     axis_y = max(0.95 * radius, body.height * rng.uniform(0.42, 0.62))
     hump_width = width * rng.uniform(0.28, 0.6)
-    prism = [(mesh.moved(z=axis_z), part) for mesh, part in hump(rng, body, rise, hump_width)]  # stands on the optical axis
-    parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.4 * hump_width - axis_z), (display(rng, body), DETAIL)]
+    overhang = rng.choice([0.0, rng.uniform(0.0, 0.03)])
+    prism = [(mesh.moved(z=axis_z), part) for mesh, part in hump(rng, body, rise, hump_width, overhang)]  # stands on the optical axis
+    parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.4 * hump_width - axis_z), *back(rng, body, film=0.15)]
     front = 0.5 * depth - 0.002
-    if rng.random() < 0.6:
-        parts.append((shroud(rng, radius, widest=axis_y).moved(front, axis_y, axis_z), DETAIL))
-    return slumped(rng, [*parts, (lens(rng, radius, 0.13).moved(front, axis_y, axis_z), ORIENTING)], body)
+    if rng.random() < 0.65:
+        parts.append((shroud(rng, radius, widest=axis_y, longest=0.036).moved(front, axis_y, axis_z), DETAIL))
+    return slumped(rng, [*parts, (lens(rng, radius, 0.13, bare=0.24).moved(front, axis_y, axis_z), ORIENTING)], body)
+
+
+def bridge(rng: np.random.Generator) -> Parts:
+    """Superzoom cameras: a rounded body nearly as deep as wide, a tall hump over a thick lens that grows out of it."""
+    width = rng.uniform(0.098, 0.132)
+    height, depth = width * rng.uniform(0.5, 0.64), width * rng.uniform(0.3, 0.62)
+    corner = rng.uniform(0.25, 0.49) * depth
+    body = Body(width, height, depth, grip=rng.uniform(0.012, 0.034), corner=corner, edge=rng.uniform(0.3, 0.9) * corner)
+    axis_y, axis_z = height * rng.uniform(0.46, 0.56), -width * rng.uniform(0.04, 0.16)
+    radius = min(rng.uniform(0.026, 0.042), axis_y)
+    front = 0.5 * depth - 0.002
+    finder = hump(rng, body, rng.uniform(0.012, 0.034), width * rng.uniform(0.3, 0.55), rng.uniform(0.0, 0.04))
+    parts: Parts = [(housing(rng, body), BODY), *((mesh.moved(z=axis_z), part) for mesh, part in finder), *back(rng, body, film=0.0)]
+    parts += top_controls(rng, body, 0.2 * width)
+    parts.append((shroud(rng, radius, widest=axis_y, longest=0.045).moved(front, axis_y, axis_z), DETAIL))
+    return slumped(rng, [*parts, (barrel(rng, radius, rng.uniform(0.02, 0.09)).moved(front, axis_y, axis_z), ORIENTING)], body)
 
 
 def mirrorless(rng: np.random.Generator) -> Parts:
-    """Mirrorless and rangefinder bodies: flatter, a small finder or none, lens from pancake to long."""
+    """Mirrorless bodies: flatter, a small finder or none, lens from pancake to long."""
     width = rng.uniform(0.098, 0.142)
     height = width * rng.uniform(0.5, 0.66)
     depth = rng.uniform(0.024, 0.042)
     corner = rng.uniform(0.1, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.004, 0.02)]), corner=corner, edge=rng.uniform(0.1, 0.7) * corner)
-    parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.2 * width), (display(rng, body), DETAIL)]
+    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.004, 0.024)]), corner=corner, edge=rng.uniform(0.1, 0.7) * corner)
+    parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.2 * width), *back(rng, body, film=0.0)]
     if rng.random() < 0.6:
         parts += hump(rng, body, rng.uniform(0.006, 0.022), width * rng.uniform(0.2, 0.38))
     radius = min(rng.uniform(0.024, 0.036), 0.52 * height)
-    front = lens(rng, radius, 0.1).moved(0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14))
+    front = lens(rng, radius, 0.1, bare=0.16).moved(0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14))
     return slumped(rng, [*parts, (front, ORIENTING)], body)
+
+
+def rangefinder(rng: np.random.Generator) -> Parts:
+    """Film cameras and their descendants: round-ended, no grip, a top plate with knobs, a lever and sometimes a prism; a lens that tapers."""
+    width = rng.uniform(0.115, 0.15)
+    height, depth = width * rng.uniform(0.46, 0.64), rng.uniform(0.026, 0.044)
+    plate = rng.uniform(0.15, 0.32) * height
+    corner = rng.uniform(0.3, 0.49) * depth
+    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0, 0.008)]), corner=corner, edge=rng.uniform(0.001, 0.004))
+    plan = rectangle(depth * rng.uniform(0.9, 1.1), width * rng.uniform(0.94, 1.02), corner)
+    top = slab(plan, height - plate, height + 0.001, rng.uniform(0, 0.003))
+    parts: Parts = [(housing(rng, body), BODY), (top, DETAIL), *top_controls(rng, body, 0.22 * width), *back(rng, body, film=0.7)]
+    for side in (-1, 1):  # rewind knob and advance lever
+        if rng.random() < 0.7:
+            parts.append((dial(rng).moved(rng.uniform(-0.2, 0.2) * depth, height, side * rng.uniform(0.34, 0.42) * width), DETAIL))
+    if rng.random() < 0.55:
+        parts += hump(rng, body, rng.uniform(0.008, 0.03), width * rng.uniform(0.25, 0.45))
+    radius = min(rng.uniform(0.02, 0.034), 0.5 * height)
+    front = lens(rng, radius, 0.08, bare=0.08).moved(0.5 * depth - 0.002, height * rng.uniform(0.4, 0.48), -width * rng.uniform(-0.03, 0.1))
+    return [*parts, (front, ORIENTING)]
 
 
 def compact(rng: np.random.Generator) -> Parts:
     """Pocket cameras: a small flat body, a telescope lens, often drawn in, out of the middle towards -z."""
     width = rng.uniform(0.083, 0.122)
     height = width * rng.uniform(0.54, 0.76)
-    depth = rng.uniform(0.017, 0.04)
+    depth = rng.uniform(0.017, 0.042)
     corner = rng.uniform(0.1, 0.49) * depth
     body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.0, 0.01)]), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
-    radius, reach = rng.uniform(0.26, 0.47) * height, rng.uniform(*drawn(rng, {(0.004, 0.012): 0.35, (0.01, 0.045): 0.65}))
-    parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.15 * width), (display(rng, body), DETAIL)]
+    radius, reach = rng.uniform(0.2, 0.47) * height, rng.uniform(*drawn(rng, {(0.003, 0.012): 0.45, (0.01, 0.045): 0.55}))
+    axis_y, axis_z = height * rng.uniform(0.42, 0.58), -width * rng.uniform(0.0, 0.24)
+    parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.15 * width), *back(rng, body, film=0.15)]
     if rng.random() < 0.2:  # a raised flash
         flash = box(0.6 * depth, rng.uniform(0.006, 0.02), 0.25 * width, 0.002)
         parts.append((flash.moved(y=height - 0.002, z=-rng.uniform(0.1, 0.35) * width), DETAIL))
-    front = barrel(rng, radius, reach).moved(0.5 * depth - 0.002, height * rng.uniform(0.42, 0.54), -width * rng.uniform(0.0, 0.22))
-    return slumped(rng, [*parts, (front, ORIENTING)], body)
+    if rng.random() < 0.25:  # a lens cover that slides along the front
+        cover = box(2 * rng.uniform(0.003, 0.008), 0.94 * height, rng.uniform(0.3, 0.6) * width, 0.002)
+        parts.append((cover.moved(0.5 * depth, 0.03 * height, rng.uniform(-0.15, 0.15) * width), DETAIL))
+    if rng.random() < 0.3:
+        parts.append((shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.012).moved(0.5 * depth - 0.002, axis_y, axis_z), DETAIL))
+    return slumped(rng, [*parts, (barrel(rng, radius, reach).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)], body)
 
 
-FAMILIES: dict[Family, float] = {reflex: 0.58, mirrorless: 0.2, compact: 0.22}
+def boxy(rng: np.random.Generator) -> Parts:
+    """Box cameras, upright or cubic: twin-lens reflex, medium format with a finder on top, action cameras."""
+    kind = drawn(rng, {"twin": 0.4, "medium": 0.35, "action": 0.25})
+    if kind == "action":
+        width, height, depth = rng.uniform((0.055, 0.038, 0.022), (0.075, 0.055, 0.045))
+    else:
+        width, height, depth = rng.uniform((0.07, 0.085, 0.065), (0.105, 0.135, 0.11))
+    corner = rng.uniform(0.03, 0.2) * depth
+    body = Body(width, height, depth, grip=0.0, corner=corner, edge=rng.uniform(0.3, 1.0) * corner)
+    parts: Parts = [(housing(rng, body), BODY), *back(rng, body, film=0.8)]
+    radius = rng.uniform(0.22, 0.32) * min(height, width)
+    front, axis_z = 0.5 * depth - 0.002, rng.uniform(-0.25, 0.0) * width if kind == "action" else 0.0
+    if kind == "twin":
+        parts.append((barrel(rng, 0.8 * radius, rng.uniform(0.01, 0.03)).moved(front, 0.72 * height, 0.0), ORIENTING))
+        parts.append((barrel(rng, radius, rng.uniform(0.01, 0.035)).moved(front, 0.3 * height, 0.0), ORIENTING))
+        parts.append((dial(rng).turned("x", np.pi / 2).moved(0.0, 0.5 * height, 0.5 * width), DETAIL))
+        if rng.random() < 0.5:  # the light shaft, open
+            parts.append((box(0.75 * depth, rng.uniform(0.01, 0.05), 0.75 * width).moved(y=height - 0.002), DETAIL))
+        return parts
+    reach = rng.uniform(0.003, 0.012) if kind == "action" else rng.uniform(0.02, 0.08)
+    if kind == "medium" and rng.random() < 0.6:
+        parts += hump(rng, body, rng.uniform(0.015, 0.04), width * rng.uniform(0.5, 0.9))
+    return [*parts, (barrel(rng, radius, reach).moved(front, height * rng.uniform(0.45, 0.6), axis_z), ORIENTING)]
+
+
+def instant(rng: np.random.Generator) -> Parts:
+    """Instant cameras: a broad rounded block, deeper at its foot, with a lens tower in front."""
+    width = rng.uniform(0.1, 0.145)
+    height, depth = width * rng.uniform(0.7, 1.0), rng.uniform(0.04, 0.075)
+    corner = rng.uniform(0.2, 0.49) * depth
+    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.004, 0.015)]), corner=corner, edge=rng.uniform(0.3, 0.9) * corner)
+    radius, axis_y, axis_z = rng.uniform(0.024, 0.038), height * rng.uniform(0.42, 0.6), rng.uniform(-0.15, 0.05) * width
+    parts: Parts = [(housing(rng, body), BODY), *back(rng, body, film=0.9)]
+    if rng.random() < 0.5:  # where the picture comes out
+        foot = box(rng.uniform(0.01, 0.04), rng.uniform(0.15, 0.35) * height, 0.9 * width, 0.004)
+        parts.append((foot.moved(0.5 * depth), DETAIL))
+    if rng.random() < 0.4:
+        parts += hump(rng, body, rng.uniform(0.006, 0.025), width * rng.uniform(0.4, 0.9))
+    parts.append((shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.03).moved(0.5 * depth - 0.002, axis_y, axis_z), DETAIL))
+    return slumped(rng, [*parts, (barrel(rng, radius, rng.uniform(0.008, 0.04)).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)], body)
+
+
+FAMILIES: dict[Family, float] = {reflex: 0.47, bridge: 0.1, mirrorless: 0.13, rangefinder: 0.08, compact: 0.17, boxy: 0.03, instant: 0.02}
 
 
 def camera(rng: np.random.Generator) -> Shape:
-    """A camera: lens towards +x, y up, grip at +z."""
-    return assembled("camera", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.05, upright=0.05, across=0.06))
+    """A camera: lens towards +x, y up, grip at +z; as drawn, or as a scanner sees it."""
+    parts = drawn(rng, FAMILIES)(rng)
+    if rng.random() < MIRRORED:
+        parts = [(mesh.scaled(z=-1), part) for mesh, part in parts]
+    shape = assembled("camera", parts, drawn_scale(rng, overall=0.05, upright=0.05, across=0.06))
+    return assembled("camera", scanned(rng, shape)) if rng.random() < SCANNED else shape

@@ -1,0 +1,103 @@
+"""What a scanner makes of an object: one smooth skin over all parts, gaps filled, edges rounded, bumps and holes where it saw badly."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from scipy.sparse import csr_array, diags_array
+from scipy.spatial import ConvexHull
+
+from training.shapes.mesh import Mesh
+from training.shapes.shape import BODY, ORIENTING, Parts, Shape
+
+POINTS = 2500
+
+
+@cache
+def sphere() -> tuple[np.ndarray, np.ndarray, csr_array]:
+    """Points (V, 3) spread evenly over the unit sphere, faces (F, 3) wound outwards, and the (V, V) mean over each point and its neighbours."""
+    index = np.arange(POINTS) + 0.5
+    height, angle = 1 - 2 * index / POINTS, np.pi * (1 + np.sqrt(5)) * index
+    ring = np.sqrt(1 - height**2)
+    points = np.stack([ring * np.cos(angle), height, ring * np.sin(angle)], axis=-1)
+    faces = ConvexHull(points).simplices.astype(np.int32)
+    corners = points[faces]
+    inside_out = np.linalg.det(corners) < 0
+    faces[inside_out] = faces[inside_out][:, ::-1]
+    rows, columns = faces[:, [0, 1, 2, 0, 1, 2]].ravel(), faces[:, [0, 1, 2, 1, 2, 0]].ravel()  # each edge once in each direction
+    linked = csr_array((np.ones(len(rows)), (rows, columns)), shape=(POINTS, POINTS))
+    linked.data[:] = 1.0
+    return points, faces, diags_array(1 / linked.sum(axis=1)) @ linked
+
+
+def skin(shape: Shape, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outermost points (V, 3) [m] of a shape along the rays of `sphere` from `centre` (3,) [m], and the part of each (V,).
+
+    What cannot be seen from the centre is bridged, as a scanner bridges what it cannot look into.
+    Raises: ValueError where a ray meets nothing, because the centre is outside.
+    """
+    scene = EmbreeScene()
+    TriangleMesh(scene, shape.vertices, shape.faces)
+    rays = sphere()[0] * shape.size  # denser towards the long ends
+    outwards = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    reach = 2 * np.linalg.norm(shape.size)
+    origins = (centre + reach * outwards).astype(np.float32)
+    hit = scene.run(origins, np.ascontiguousarray(-outwards, dtype=np.float32), output=True)
+    if (hit["primID"] < 0).any() or (hit["tfar"] > reach).any():
+        raise ValueError(f"centre: expected a point inside the shape, got {centre}")
+    return origins - hit["tfar"][:, None] * outwards, shape.parts[hit["primID"]]
+
+
+def bumps(rng: np.random.Generator, times: int) -> np.ndarray:
+    """Smooth noise (V,) over the sphere, of unit deviation; its bumps grow with the square root of `times`."""
+    mean, noise = sphere()[2], rng.normal(size=POINTS)
+    for _ in range(times):
+        noise = mean @ noise
+    return (noise - noise.mean()) / noise.std()
+
+
+def holes(rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Which faces (F,) the scanner missed: dark glass in front, the shining display at the back, the side on which the object stood.
+
+    Parameters: vertices (V, 3) [m]; normals (F, 3) unit; faces (F, 3); parts (F,).
+    """
+    centres, extent = vertices[faces].mean(axis=1), np.ptp(vertices, axis=0)
+    ragged = 1 + 0.2 * bumps(rng, 6)[faces[:, 0]]
+    missed = np.zeros(len(faces), bool)
+    front = (parts == ORIENTING) & (normals[:, 0] > 0.5)
+    if rng.random() < 0.3 and front.any():
+        axis = centres[front].mean(axis=0)
+        missed |= front & (np.linalg.norm((centres - axis)[:, 1:], axis=1) < ragged * rng.uniform(0.1, 0.25) * extent[1])
+    if rng.random() < 0.35:
+        middle = vertices.mean(axis=0)[1:] + rng.uniform(-0.2, 0.1, 2) * extent[1:]
+        away = np.abs((centres[:, 1:] - middle) / (rng.uniform((0.15, 0.12), (0.45, 0.36)) * extent[1:]))
+        missed |= (normals[:, 0] < -0.6) & ((away**3).sum(axis=1) < ragged)
+    if rng.random() < 0.5:
+        missed |= (normals[:, 1] < -0.7) & (centres[:, 1] < vertices[:, 1].min() + 0.15 * extent[1])
+    return missed
+
+
+def scanned(rng: np.random.Generator, shape: Shape) -> Parts:
+    """The skin of a shape with a front at +x: smoothed, bumpy, with holes."""
+    body = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
+    centre = 0.5 * (body.min(axis=0) + body.max(axis=0))
+    centre[0] *= 1 - rng.triangular(0.0, 0.0, 0.7)  # towards the centre of the box: bridges the corner between body and lens
+    points, part_of_point = skin(shape, centre)
+    directions, faces, mean = sphere()
+    for _ in range(rng.integers(2, 6)):
+        points = mean @ points
+    points += min(rng.lognormal(-7.8, 0.7), 0.0018) * bumps(rng, rng.integers(1, 12))[:, None] * directions
+
+    corners = points[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    parts = part_of_point[faces[:, 0]]
+    seen = ~holes(rng, points, normals, faces, parts)
+    skins: Parts = []
+    for part in np.unique(parts):
+        used, index = np.unique(faces[seen & (parts == part)], return_inverse=True)
+        skins.append((Mesh(points[used], index.reshape(-1, 3).astype(np.int32)), int(part)))
+    return skins
