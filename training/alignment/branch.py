@@ -1,0 +1,114 @@
+"""The CLIP branch of CLIPose: aligns the cloud's feature with an image and a text of the same object, in training alone.
+
+Nothing of it is part of the network, so an export has nothing to drop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.alignment.contrastive import category_cross_entropy, noise_contrastive
+from training.alignment.descriptions import category_texts, estimation_texts, pose_texts, random_poses
+from training.alignment.towers import ImageTower, PromptConfig, TextTower, load_clip
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """Weights of the terms (equations 4 and 14; 0 leaves a term out) and how they are made. The defaults are the paper's."""
+
+    clip: str = "openai/clip-vit-base-patch16"  # a name at the hub, a folder, or "random": small and untrained
+    point_image: float = 1.0  # α
+    point_text: float = 1.0  # β
+    image_text: float = 0.0  # λ
+    image_category: float = 1.0
+    temperature: float = 0.07  # τ of the contrastive terms
+    category_temperature: float = 1.0  # of the classification; equation 5 has none
+    class_aware: bool = False  # samples of one category are not each other's negatives
+    text_pose: Literal["true", "none", "random"] = "true"
+    joint_text: bool = False  # train prompts and projection of the text tower, too
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "category_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected above 0, got {getattr(self, name)}")
+
+
+class Alignment(nn.Module):
+    """Loss terms between the cloud's feature, the image and the text of each sample.
+
+    Its state dict holds what is trained alone; the frozen weights are the hub's and come back with `config.clip`.
+    """
+
+    def __init__(self, feature_width: int, config: AlignmentConfig = AlignmentConfig()) -> None:
+        super().__init__()
+        self.config = config
+        clip = load_clip(config.clip)
+        uses_image = bool(config.point_image or config.image_text or config.image_category)
+        uses_text = bool(config.point_text or config.image_text or config.image_category)
+        self.image_tower = ImageTower(clip.vision, config.prompts) if uses_image else None
+        self.text_tower = TextTower(clip.text, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
+        uses_points = bool(config.point_image or config.point_text)
+        self.point_projection = nn.Linear(feature_width, clip.text.config.projection_dim) if uses_points else None
+        self.register_state_dict_post_hook(_leave_frozen_out)
+        self.register_load_state_dict_post_hook(_expect_no_frozen)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters to optimise, by name: point projection, prompt tokens, projection layers."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def texts(self, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None) -> list[str]:
+        """One text for each sample; the arguments are those of `forward`."""
+        indices = category.cpu().numpy()
+        if self.config.text_pose == "none":
+            return category_texts(indices)
+        if self.config.text_pose == "random":
+            if generator is None:
+                raise ValueError("generator: expected one for text_pose 'random', got None")
+            return pose_texts(indices, *random_poses(len(indices), generator))
+        return pose_texts(indices, rotation.cpu().numpy(), translation.cpu().numpy())
+
+    def forward(
+        self, feature: Tensor, images: Tensor, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """The terms of the batch, weighted; those of weight 0 are not there.
+
+        Parameters: feature (B, F) of the cloud; images (B, 3, 224, 224) as `training.alignment.images` makes them; category (B,) int64;
+        rotation (B, 3, 3) and translation (B, 3) [m] of the object, in whatever frame the texts shall speak of: what the cloud cannot tell
+        (the way to the camera, once it is centred) its feature cannot be aligned with; generator draws the poses of `text_pose` "random".
+        """
+        c = self.config
+        points = self.point_projection(feature) if self.point_projection is not None else None
+        image = self.image_tower(images) if self.image_tower is not None else None
+        texts = self.texts(category, rotation, translation, generator) if c.point_text or c.image_text else []
+        categories = estimation_texts() if c.image_category else []
+        text = self.text_tower([*texts, *categories]) if self.text_tower is not None else None  # one pass for both kinds
+        negatives = category if c.class_aware else None
+        terms = {}
+        if c.point_image:
+            terms["point_image"] = c.point_image * noise_contrastive(points, image, c.temperature, negatives)
+        if c.point_text:
+            terms["point_text"] = c.point_text * noise_contrastive(points, text[: len(texts)], c.temperature, negatives)
+        if c.image_text:
+            terms["image_text"] = c.image_text * noise_contrastive(image, text[: len(texts)], c.temperature, negatives)
+        if c.image_category:
+            terms["image_category"] = c.image_category * category_cross_entropy(image, text[len(texts) :], category, c.category_temperature)
+        return terms
+
+
+def _frozen(module: nn.Module) -> set[str]:
+    return {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+
+
+def _leave_frozen_out(module: nn.Module, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]) -> None:
+    for name in _frozen(module):
+        del state[prefix + name]
+
+
+def _expect_no_frozen(module: nn.Module, incompatible: Any) -> None:
+    frozen = _frozen(module)
+    incompatible.missing_keys[:] = [key for key in incompatible.missing_keys if not any(key == name or key.endswith(f".{name}") for name in frozen)]

@@ -1,0 +1,169 @@
+"""CLIP's two towers, frozen but for prompt tokens and projections (CLIPose, section III-C)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from clipose_ros.core.categories import CATEGORIES
+from training.alignment.descriptions import CATEGORY_TEXT, ESTIMATION_TEXT, POSE_TEXT
+
+RANDOM = "random"  # the name of a small CLIP with random weights
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What of the image tower is trained (tables III to V)."""
+
+    length: int = 10  # prompt tokens; 0 for none
+    position: Literal["prepend", "append"] = "prepend"  # right after [cls], or after the patches
+    layers: tuple[int, int] = (1, 1)  # first and last layer with prompt tokens of its own, counted from 1; later layers keep the last ones' outputs
+    projection: bool = True  # whether the projection layer is trained
+
+    def __post_init__(self) -> None:
+        if self.length < 0:
+            raise ValueError(f"length: expected at least 0, got {self.length}")
+        if not 1 <= self.layers[0] <= self.layers[1]:
+            raise ValueError(f"layers: expected 1 <= first <= last, got {self.layers}")
+
+
+@dataclass(frozen=True)
+class Clip:
+    vision: CLIPVisionModelWithProjection
+    text: CLIPTextModelWithProjection
+    tokenizer: CLIPTokenizer
+
+
+def load_clip(name: str) -> Clip:
+    """A CLIP by its name at the hub or by the path of its folder; `random` is a small one with random weights, always the same.
+
+    Raises ValueError where it cannot be had or lacks weights: nothing is silently left at random.
+    """
+    if name == RANDOM:
+        return random_clip()
+    return Clip(_pretrained(CLIPVisionModelWithProjection, name), _pretrained(CLIPTextModelWithProjection, name), _tokenizer(name))
+
+
+def _pretrained(kind: type[Any], name: str) -> Any:
+    try:
+        model, report = kind.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    except OSError as error:
+        expected = f"a CLIP at a hub within reach, in its cache or in a folder, or {RANDOM!r}"
+        raise ValueError(f"clip: expected {expected}, got {name!r}: {str(error).splitlines()[0]}") from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise ValueError(f"clip: expected all weights of {kind.__name__} in {name!r}, got none for {sorted(report['missing_keys'])[:3]}")
+    return model
+
+
+def _tokenizer(name: str) -> CLIPTokenizer:
+    try:
+        return CLIPTokenizer.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"clip: expected a tokenizer with the weights of {name!r}, got none: {str(error).splitlines()[0]}") from error
+
+
+def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
+    """ViT-B/16's shape, with its 12 layers and 196 patches, but narrow and untrained: for tests and rehearsals without a hub."""
+    tokenizer = template_tokenizer()
+    shape = {"hidden_size": width, "intermediate_size": 2 * width, "projection_dim": width, "num_hidden_layers": layers, "num_attention_heads": 2}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vision = CLIPVisionModelWithProjection(CLIPVisionConfig(patch_size=16, **shape))
+        text = CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=len(tokenizer), **shape, **ids))
+    return Clip(vision.eval(), text.eval(), tokenizer)
+
+
+def template_tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer with a small vocabulary of its own, bytes and the words of the templates; CLIP's 49,408 tokens come with its weights alone."""
+    letters = sorted(ByteLevel.alphabet())
+    texts = " ".join([POSE_TEXT, CATEGORY_TEXT, ESTIMATION_TEXT, *CATEGORIES]).split()
+    merges: list[tuple[str, str]] = []
+    for word in sorted({word for word in texts if word.isalpha()}):
+        pieces = [*word[:-1], f"{word[-1]}</w>"]
+        merges += [("".join(pieces[:i]), pieces[i]) for i in range(1, len(pieces))]
+    merges = list(dict.fromkeys(merges))
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges=merges)
+
+
+def _prompts(layers: int, length: int, width: int, inputs: int) -> nn.Parameter:
+    """Tokens (layers, length, width), drawn as in visual prompt tuning (the paper's [50]): Xavier uniform, as what embeds `inputs` numbers."""
+    bound = (6 / (inputs + width)) ** 0.5
+    return nn.Parameter(torch.empty(layers, length, width).uniform_(-bound, bound))
+
+
+def run_layers(layers: nn.ModuleList, tokens: Tensor, prompts: Tensor, first: int = 1, append: bool = False, causal: bool = False) -> Tensor:
+    """Tokens (B, T, D) through a tower's layers; layer `first` + i, counted from 1, gets prompts[i] (P, D) in place of the last prompts' outputs.
+
+    Returns: (B, T + P, D), the prompts after the first token (equation 6) or, appended, at the end.
+    """
+    length = prompts.shape[1]
+    for number, layer in enumerate(layers, start=1):
+        index = number - first
+        if 0 <= index < len(prompts):
+            start = tokens.shape[1] - (length if index else 0) if append else 1
+            end = start + (length if index else 0)
+            tokens = torch.cat([tokens[:, :start], prompts[index].expand(len(tokens), -1, -1), tokens[:, end:]], dim=1)
+        mask = torch.full((tokens.shape[1],) * 2, -torch.inf, device=tokens.device).triu(1) if causal else None
+        tokens = layer(tokens, mask)
+    return tokens
+
+
+class ImageTower(nn.Module):
+    """Images -> features; trained are the prompt tokens and the projection."""
+
+    def __init__(self, vision: CLIPVisionModelWithProjection, config: PromptConfig = PromptConfig()) -> None:
+        super().__init__()
+        first, last = config.layers
+        shape = vision.config
+        if last > shape.num_hidden_layers:
+            raise ValueError(f"layers: expected at most {shape.num_hidden_layers}, got {config.layers}")
+        self.config = config
+        self.vision = vision.requires_grad_(False)
+        self.vision.visual_projection.requires_grad_(config.projection)
+        self.prompts = _prompts(last - first + 1, config.length, shape.hidden_size, 3 * shape.patch_size**2).requires_grad_(config.length > 0)
+
+    def hidden(self, images: Tensor) -> Tensor:
+        """The last layer's tokens (B, 1 + P + patches, D), [cls] first, of images (B, 3, 224, 224)."""
+        model = self.vision.vision_model
+        tokens = model.pre_layrnorm(model.embeddings(images))
+        return run_layers(model.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, 512), not normalised, of images (B, 3, 224, 224)."""
+        return self.vision.visual_projection(self.vision.vision_model.post_layernorm(self.hidden(images)[:, 0]))
+
+
+class TextTower(nn.Module):
+    """Texts -> features. Frozen; trained jointly (table V), it learns `prompts` tokens after the start token and its projection."""
+
+    def __init__(self, text: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, prompts: int = 10, joint: bool = False) -> None:
+        super().__init__()
+        self.text, self.tokenizer = text.requires_grad_(False), tokenizer
+        self.text.text_projection.requires_grad_(joint)
+        width = text.config.hidden_size
+        self.prompts = _prompts(1, prompts if joint else 0, width, width).requires_grad_(joint and prompts > 0)
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """Token ids (B, T) int64. Raises ValueError for texts that the tower cannot read whole."""
+        ids = self.tokenizer(texts, padding=True, return_tensors="pt").input_ids
+        most = self.text.config.max_position_embeddings
+        if ids.shape[1] > most:
+            raise ValueError(f"texts: expected at most {most} tokens, got {ids.shape[1]}: {max(texts, key=len)!r}")
+        return ids.to(self.prompts.device)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """Features (B, 512), not normalised. Equal texts are read once."""
+        row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        ids = self.tokens(list(row))
+        model = self.text.text_model
+        hidden = run_layers(model.encoder.layers, model.embeddings(ids), self.prompts, causal=True)
+        end = (ids == self.tokenizer.eos_token_id).int().argmax(1) + self.prompts.shape[1]  # the first: padding is the same token
+        features = self.text.text_projection(model.final_layer_norm(hidden[torch.arange(len(ids), device=ids.device), end]))
+        return features[[row[text] for text in texts]]
