@@ -1,11 +1,11 @@
-"""REAL275 and CAMERA25 as published, as rows of `training.views`.
+"""REAL275 and CAMERA25 as published, as rows of `training.rows`.
 
     python -m training.nocs --root DIR --split real_train --output data/real_train --workers 2
 """
 
 from __future__ import annotations
 
-from training.nocs.files import SPLITS
-from training.nocs.rows import MEASURED_ARRAYS, NocsConfig, NocsViews, Skipped, collate
+from training.nocs.files import SPLITS, Unusable
+from training.nocs.rows import NocsConfig, NocsViews
 
-__all__ = ["MEASURED_ARRAYS", "SPLITS", "NocsConfig", "NocsViews", "Skipped", "collate"]
+__all__ = ["SPLITS", "NocsConfig", "NocsViews", "Unusable"]

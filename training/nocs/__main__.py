@@ -14,11 +14,14 @@ from training.nocs.shards import write_shards
 
 def main(config: tyro.conf.OmitArgPrefixes[NocsConfig], output: Path, shard_views: int = 2_000, workers: int = 2) -> None:
     """Write shards and print what was skipped, by reason."""
-    rows, counts, examples = write_shards(config, output, shard_views, workers)
-    table = Table("skipped", "count", "for example", title=f"{config.split}: {rows} rows in {output}")
-    for reason, count in counts.most_common():
-        table.add_row(reason, str(count), "\n".join(examples.get(reason, [])))
-    Console().print(table)
+    report = write_shards(config, output, shard_views, workers)
+    table = Table("skipped", "count", "for example", title=f"{config.split}: {report.rows} rows in {output}")
+    for reason, count in report.skipped.most_common():
+        table.add_row(reason, str(count), "\n".join(report.examples.get(reason, [])))
+    console = Console()
+    console.print(table)
+    if report.missing_models:
+        console.print(f"sizes from the coordinate maps, because these models are missing: {', '.join(sorted(report.missing_models))}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from clipose_ros.core.categories import CATEGORIES
@@ -33,13 +31,11 @@ from training.nocs.files import (
 from training.nocs.poses import LEAST_PIXELS, InstancePose, aligned_pose, box_of, boxed, handle_share, matched_truth, tight_mug
 from training.renderer import FAR_M
 from training.similarity import SimilarityConfig
-from training.views import BACKGROUND, DEPTH_UNIT_M, GRID, OTHER, TARGET, VIEW_ARRAYS, ViewConfig
+from training.views import BACKGROUND, DEPTH_UNIT_M, GRID, OTHER, TARGET, ViewConfig
 
 COLOUR_PX = 224  # as CLIP sees it
 SPOILT_PX = (440, 600)  # height, width: masks beyond are rendering errors of CAMERA25 (object-deformnet leaves the frames out)
 SPOILT_MODELS = frozenset({"b9be7cfe653740eb7633a2dd89cec754"})  # a mug of CAMERA25 that object-deformnet leaves out as improper
-
-MEASURED_ARRAYS = VIEW_ARRAYS | {"measured": "() bool: the depth comes from a sensor already, and the mask from a person"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +52,6 @@ class NocsConfig:
             raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {self.split}")
         if self.poses == "published" and not SPLITS[self.split].truth:
             raise ValueError(f"poses: expected coordinates or labels for {self.split}, got published: there are none")
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Why there is no row: a reason to count by, and what and where."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -111,34 +99,37 @@ def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
 class NocsViews(Dataset):
     """The instances of a split in the published order: scenes by name, frames and lines of the meta files as they come.
 
-    An item is a row, named as MEASURED_ARRAYS (and `colour`), or `Skipped` for what cannot be used: `collate` counts and drops these. Files are read when
-    an item is asked for; the index (from the meta files) is built once. `skipped` counts what the index had to leave out, by reason.
+    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises `Unusable`. The index is built once,
+    from the meta files alone: `category` (V,) int64 of its items, and `left_out`, why frames had to be left out.
+    So `DatasetRows(views, views.category)` is a source to train from.
     """
 
     def __init__(self, config: NocsConfig) -> None:
         self.config = config
         self.split: Split = SPLITS[config.split]
         self.frames = list_frames(config.root, self.split)
-        self.skipped: Counter[str] = Counter()
+        self.left_out: list[Unusable] = []
         self.index: list[tuple[int, MetaLine]] = []
         for number, frame in enumerate(self.frames):
             try:
                 self.index += [(number, line) for line in reading("meta", frame.path("meta.txt"), read_meta)]
             except Unusable as error:
-                self.skipped[error.reason] += 1
+                self.left_out.append(error)
+        self.category = np.array([CATEGORIES.index(line.category) for _, line in self.index], np.int64)
         self.mugs = read_mug_meta(config.root) if config.poses == "labels" else {}
+        self.missing_models: set[str] = set()  # so far; the sizes of these objects come from their coordinate maps
         self._boxes: dict[str, ModelBox | None] = {}
         self._last: tuple[int, Images | Unusable] | None = None  # neighbours in the index share a frame
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, item: int) -> dict[str, np.ndarray] | Skipped:
+    def __getitem__(self, item: int) -> dict[str, np.ndarray]:
         number, meta = self.index[item]
         try:
             return self._row(self.frames[number], meta, self._images(number))
         except Unusable as error:
-            return Skipped(error.reason, f"{self.frames[number]} instance {meta.instance}: {error}")
+            raise Unusable(error.reason, f"{self.frames[number]} instance {meta.instance}: {error}") from error
 
     @property
     def sources(self) -> str:
@@ -162,6 +153,8 @@ class NocsViews(Dataset):
         key = f"{meta.synset}/{meta.model}"
         if key not in self._boxes:
             self._boxes[key] = read_model_box(self.config.root, self.split, meta)
+            if self._boxes[key] is None:
+                self.missing_models.add(key.lstrip("/"))
         return self._boxes[key]
 
     def _row(self, frame: FrameFiles, meta: MetaLine, images: Images) -> dict[str, np.ndarray]:
@@ -225,9 +218,3 @@ def _pose_arrays(pose: InstancePose, category: str, cue: float) -> dict[str, np.
         "cue": np.float32(cue),
     }
 
-
-def collate(items: list[dict[str, np.ndarray] | Skipped]) -> tuple[dict[str, torch.Tensor], Counter[str]]:
-    """Rows as one batch (empty dict where there are none), and the reasons of what was skipped; the `collate_fn` of a DataLoader over `NocsViews`."""
-    rows = [item for item in items if not isinstance(item, Skipped)]
-    batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]} if rows else {}
-    return batch, Counter(item.reason for item in items if isinstance(item, Skipped))

@@ -1,4 +1,4 @@
-"""Shards of rows of a split on disk, which `training.dataset.ViewPool` reads as it reads those of `training.views`."""
+"""Shards of rows of a split on disk, which `training.rows.ViewPool` reads as it reads those of `training.views`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,43 @@ import json
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from rich.progress import Progress
 
-from training.nocs.rows import NocsConfig, NocsViews, Skipped
+from training.nocs.files import Unusable
+from training.nocs.rows import NocsConfig, NocsViews
 
-EXAMPLES = 3  # of each reason in the report
-Report = dict[str, list[str]]  # of a shard: by reason, what was skipped
+EXAMPLES = 3  # of each reason in a report
 
 _views: NocsViews  # of a worker
+
+
+@dataclass
+class Report:
+    """What was written: rows; by reason, how many instances were skipped and some examples; models whose size was taken from the coordinate maps."""
+
+    rows: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    missing_models: set[str] = field(default_factory=set)
+
+    def skip(self, reason: str, message: str) -> None:
+        self.skipped[reason] += 1
+        self.examples.setdefault(reason, [message])
+        if len(self.examples[reason]) < EXAMPLES and message not in self.examples[reason]:
+            self.examples[reason].append(message)
+
+    def add(self, other: Report) -> None:
+        self.rows += other.rows
+        self.skipped += other.skipped
+        self.missing_models |= other.missing_models
+        for reason, messages in other.examples.items():
+            self.examples[reason] = (self.examples.get(reason, []) + messages)[:EXAMPLES]
 
 
 def _open(config: NocsConfig) -> None:
@@ -25,25 +50,34 @@ def _open(config: NocsConfig) -> None:
     _views = NocsViews(config)
 
 
-def _write_shard(job: tuple[Path, range]) -> tuple[Path, int]:
-    """Rows of a part of the index in one file, and beside it, as JSON, what was skipped; a finished shard is kept."""
+def _write_shard(job: tuple[Path, range]) -> int:
+    """Rows of a part of the index in one file, and beside it, as JSON, the report that says that it is finished."""
     path, items = job
-    if not path.with_suffix(".json").exists():
-        rows, skipped = [], Report()
-        for item in (_views[i] for i in items):
-            if isinstance(item, Skipped):
-                skipped.setdefault(item.reason, []).append(item.message)
-            else:
-                rows.append(item)
-        if rows:
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-            with unfinished.open("wb") as file:
-                np.savez(file, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
-            unfinished.rename(path)
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        unfinished.write_text(json.dumps({"rows": len(rows), "skipped": skipped}, indent=1), encoding="utf-8")
-        unfinished.rename(path.with_suffix(".json"))
-    return path, len(items)
+    rows, report = [], Report()
+    for item in items:
+        try:
+            rows.append(_views[item])
+        except Unusable as error:
+            report.skip(error.reason, str(error))
+    report.rows, report.missing_models = len(rows), _views.missing_models
+    if rows:
+        _replace(path, lambda file: np.savez(file, **{name: np.stack([row[name] for row in rows]) for name in rows[0]}))
+    content = json.dumps(vars(report), default=sorted, indent=1).encode()
+    _replace(path.with_suffix(".json"), lambda file: file.write(content))
+    return len(items)
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """A file that is whole or not there."""
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        write(file)
+    unfinished.rename(path)
+
+
+def _read_report(path: Path) -> Report:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Report(content["rows"], Counter(content["skipped"]), content["examples"], set(content["missing_models"]))
 
 
 def _jobs(output: Path, instances: int, shard_views: int) -> Iterator[tuple[Path, range]]:
@@ -51,10 +85,9 @@ def _jobs(output: Path, instances: int, shard_views: int) -> Iterator[tuple[Path
         yield output / f"shard_{number:06d}.npz", range(start, min(start + shard_views, instances))
 
 
-def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, workers: int = 2) -> tuple[int, Counter[str], Report]:
+def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, workers: int = 2) -> Report:
     """Write the split `config` names as shards in `output`, in the published order; an interrupted run goes on where it stopped.
 
-    Returns: number of rows, counts of what was skipped by reason, and some examples of each.
     Raises: ValueError where there is no such split on disk, or `output` was written with another configuration.
     """
     views = NocsViews(config)
@@ -66,16 +99,17 @@ def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, wor
     written.write_text(settings, encoding="utf-8")
 
     jobs = list(_jobs(output, len(views), shard_views))
-    with multiprocessing.get_context("spawn").Pool(workers, _open, (config,)) as pool, Progress() as progress:
-        task = progress.add_task(f"{config.split}: {views.sources}", total=len(views))
-        for _, done in pool.imap_unordered(_write_shard, jobs):
-            progress.advance(task, done)
+    unfinished = [(path, items) for path, items in jobs if not path.with_suffix(".json").exists()]
+    with Progress() as progress:
+        task = progress.add_task(f"{config.split}: {views.sources}", total=sum(len(items) for _, items in unfinished))
+        if unfinished:
+            with multiprocessing.get_context("spawn").Pool(min(workers, len(unfinished)), _open, (config,)) as pool:
+                for done in pool.imap_unordered(_write_shard, unfinished):
+                    progress.advance(task, done)
 
-    rows, counts, examples = 0, Counter(views.skipped), Report()
+    total = Report()
+    for error in views.left_out:
+        total.skip(error.reason, str(error))
     for path, _ in jobs:
-        report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        rows += report["rows"]
-        for reason, messages in report["skipped"].items():
-            counts[reason] += len(messages)
-            examples[reason] = (examples.get(reason, []) + messages)[:EXAMPLES]
-    return rows, counts, examples
+        total.add(_read_report(path.with_suffix(".json")))
+    return total
