@@ -6,6 +6,7 @@ import numpy as np
 
 MINIMUM_SINE = 1e-3  # below it y and x span no plane: 0.06°
 MINIMUM_CONFIDENCE = 1e-6  # below it the confidences say nothing about who should yield
+AGREEMENT = np.cos(np.deg2rad(30))  # of two estimates of one direction
 
 
 def turn(vectors: np.ndarray, axes: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -40,6 +41,18 @@ def rotation_from_normals(y: np.ndarray, x: np.ndarray, confidence_y: np.ndarray
     z, _ = unit(z)
     rotation = np.stack([np.cross(y, z), y, z], axis=-1)
     return np.where(valid[:, None, None], rotation, np.eye(3)), valid
+
+
+def dominant_direction(directions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What K estimates of a direction agree on: the mean of those near the best supported one. The mean of all would be neither of two opposite answers.
+
+    Parameters: directions (B, K, 3) unit; confidence (B, K) >= 0.
+    Returns: (B, 3), zero where no estimate has a direction and a confidence; its confidence (B,): those in disagreement count as 0.
+    """
+    agree = np.einsum("bki,bji->bkj", directions, directions) > AGREEMENT
+    support = (agree * confidence[:, None]).sum(axis=2)
+    member = np.take_along_axis(agree, support.argmax(axis=1)[:, None, None], axis=1)[:, 0] * confidence
+    return unit(np.einsum("bk,bki->bi", member, directions))[0], member.mean(axis=1)
 
 
 def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""CLIPose: category-level poses from points alone. Cut, sample, normalise, one network call for all objects, decode."""
+"""CLIPose: category-level poses from points alone. Cut, sample, normalise, one network call for all objects, fuse their draws, decode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipose_ros.core.decoding import rotation_from_normals, unit
+from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
 from clipose_ros.core.normalization import from_view, to_view
 from clipose_ros.core.sampling import stratified_indices, within_radius
 from clipose_ros.core.symmetry import canonical_rotation
@@ -50,9 +50,10 @@ class Clipose:
             if not hopeful:
                 return clouds
             categories = [observations[i].category for i in hopeful]
-            scale = np.array([self.session.card.scale[category] for category in categories])
-            points, centre, R_view_camera = to_view(np.stack([clouds[i] for i in hopeful]), scale)
-            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64)
+            draws = self.session.card.draws
+            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(draws)
+            points, centre, R_view_camera = to_view(np.concatenate([clouds[i] for i in hopeful]), scale)
+            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(draws)
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
         with stopwatch.stage("decoding"):
@@ -63,7 +64,7 @@ class Clipose:
         return results
 
     def _sample(self, observation: Observation) -> np.ndarray | Rejection:
-        """Cloud of the network's number of points (N, 3) [m], camera frame, or why there is none."""
+        """Clouds (draws, N, 3) [m] of the network's number of points, camera frame, or why there are none."""
         card, points = self.session.card, observation.points
         if observation.category not in self.categories:
             return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
@@ -74,10 +75,11 @@ class Clipose:
         if len(kept) < MINIMUM_POINTS:
             return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(kept)}")
         # A generator of its own per object: the draw must not depend on what else is in the frame.
-        cloud = points[kept[stratified_indices(len(kept), card.points, np.random.default_rng(self._seed))]]
-        if cloud[:, 2].min() <= 0:
-            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {cloud[:, 2].min():.3f} m")
-        return cloud
+        rng = np.random.default_rng(self._seed)
+        clouds = points[kept[np.stack([stratified_indices(len(kept), card.points, rng) for _ in range(card.draws)])]]
+        if clouds[..., 2].min() <= 0:
+            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {clouds[..., 2].min():.3f} m")
+        return clouds
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""
@@ -86,25 +88,27 @@ class Clipose:
     def _decode(
         self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
     ) -> list[PoseEstimate | Rejection]:
-        """A pose or a rejection for each of B network outputs; centre, R_view_camera and scale as `to_view` has them."""
-        B = len(categories)
-        R_camera_view, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
-        y_axis, x_axis = (np.einsum("bij,bj->bi", R_camera_view, outputs[name]) for name in ("y_axis", "x_axis"))
-        confidence_y, confidence_x = outputs["confidence"].T
-        rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
-        y_axis, y_valid = unit(y_axis)
+        """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as `to_view` has them."""
+        card, B = self.session.card, len(categories)
         finite = np.all([np.isfinite(value.reshape(B, -1)).all(axis=1) for value in outputs.values()], axis=0)
+        R_camera_view, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
+        y_axis, x_axis = (np.einsum("bij,bj->bi", R_camera_view, outputs[name]).reshape(B, -1, 3) for name in ("y_axis", "x_axis"))
+        y_axis, confidence_y = dominant_direction(y_axis, outputs["confidence"][:, 0].reshape(B, -1))
+        x_axis, confidence_x = dominant_direction(x_axis, outputs["confidence"][:, 1].reshape(B, -1))
+        translation, size = (value.reshape(B, -1, 3).mean(axis=1) for value in (translation, outputs["size"]))
+        rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
         results = []
         for i, category in enumerate(categories):
-            symmetric = category in self.session.card.axis_symmetric
+            symmetric = category in card.axis_symmetric
             if not finite[i]:
                 results.append(Rejection(category, "network output: expected finite values, got NaN or infinity"))
-            elif not (y_valid if symmetric else valid)[i]:
+            elif not (y_axis[i].any() if symmetric else valid[i]):
                 results.append(Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation"))
-            elif outputs["size"][i].min() <= 0:
-                results.append(Rejection(category, f"network output: expected positive extents, got {outputs['size'][i]} m"))
+            elif size[i].min() <= 0:
+                results.append(Rejection(category, f"network output: expected positive extents, got {size[i]} m"))
             else:
                 R_camera_object = canonical_rotation(y_axis[i]) if symmetric else rotation[i]
                 score = confidence_y[i] if symmetric else np.sqrt(confidence_y[i] * confidence_x[i])
-                results.append(PoseEstimate(category, float(score), R_camera_object, translation[i], outputs["size"][i]))
+                score = card.calibration[category](score) if category in card.calibration else float(score)
+                results.append(PoseEstimate(category, score, R_camera_object, translation[i], size[i]))
         return results

@@ -21,6 +21,23 @@ MAXIMUM_CARD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """From a network's confidence to the probability that the pose is within 10° 5 cm: straight lines between knots."""
+
+    confidence: tuple[float, ...]
+    probability: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for key, values in (("confidence", self.confidence), ("probability", self.probability)):
+            ascending = len(values) > 0 and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values) and list(values) == sorted(values)
+            _expect(f"calibration.{key}", ascending, "ascending numbers in 0..1", values)
+        _expect("calibration", len(self.confidence) == len(self.probability), f"{len(self.confidence)} probabilities", len(self.probability))
+
+    def __call__(self, confidence: float) -> float:
+        return float(np.interp(confidence, self.confidence, self.probability))
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What `card.yaml` holds; its keys are these fields.
 
@@ -28,7 +45,10 @@ class ModelCard:
     mean_sizes: mean extents x, y, z [m] and scale: one unit of the network [m], both by category.
     axis_symmetric: categories whose x axis means nothing.
     points: points per cloud. outlier_radius: points further than this from the median of the cloud are cut, in units of `scale`.
-    inputs, outputs: shapes by name, a string for a free dimension. precision: of the weights. training, accuracy: free, for people to read.
+    inputs, outputs: shapes by name, a string for a free dimension. precision: of the weights.
+    draws: clouds drawn from each object's points; the pose is what the network's answers to them agree on.
+    calibration: by category, confidences (ascending) and at each the share of poses within 10° 5 cm; empty where it was not measured.
+    training, accuracy: free, for people to read.
     """
 
     name: str
@@ -43,6 +63,8 @@ class ModelCard:
     outputs: Mapping[str, tuple[int | str, ...]]
     points: int = 1024
     precision: str = "fp32"
+    draws: int = 1
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,6 +82,8 @@ class ModelCard:
             _expect(f"scale.{category}", _positive(scale), "a positive length [m]", scale)
         _expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
         _expect("points", isinstance(self.points, int) and self.points > 0, "a positive integer", self.points)
+        _expect("draws", isinstance(self.draws, int) and 1 <= self.draws <= 16, "an integer from 1 to 16", self.draws)
+        _expect("calibration", set(self.calibration) <= set(self.categories), f"some of {', '.join(self.categories)}", ", ".join(self.calibration))
         _expect("precision", isinstance(self.precision, str), "a text such as fp32", self.precision)
         _expect("training", isinstance(self.training, Mapping), "a mapping", self.training)
         _expect("accuracy", isinstance(self.accuracy, Mapping), "a mapping", self.accuracy)
@@ -87,6 +111,7 @@ def write_card(card: ModelCard, folder: Path) -> None:
         data[key] = list(data[key])
     for key in ("inputs", "outputs"):
         data[key] = {name: list(shape) for name, shape in data[key].items()}
+    data["calibration"] = {category: {name: list(values) for name, values in knots.items()} for category, knots in data["calibration"].items()}
     (folder / CARD_FILE).write_text(yaml.safe_dump(data, sort_keys=False, width=150), encoding="utf-8")
 
 
@@ -138,9 +163,15 @@ def _card_from(data: Any) -> ModelCard:
         _expect(key, isinstance(data[key], list), "a list of names", data[key])
     for key in ("mean_sizes", "scale", "inputs", "outputs"):
         _expect(key, isinstance(data[key], dict), "a mapping", data[key])
+    calibration = data.get("calibration", {})
+    _expect("calibration", isinstance(calibration, dict), "a mapping of categories", calibration)
+    for category, knots in calibration.items():
+        valid = isinstance(knots, dict) and set(knots) == {"confidence", "probability"} and all(isinstance(v, list) for v in knots.values())
+        _expect(f"calibration.{category}", valid, "lists confidence and probability", knots)
     return ModelCard(
         **{
             **data,
+            "calibration": {category: Calibration(**{name: tuple(values) for name, values in knots.items()}) for category, knots in calibration.items()},
             "categories": tuple(data["categories"]),
             "axis_symmetric": tuple(data["axis_symmetric"]),
             "mean_sizes": {category: np.asarray(size, dtype=np.float64) for category, size in data["mean_sizes"].items()},

@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.spatial.transform import Rotation
 
-from clipose_ros.core.decoding import rotation_from_normals
+from clipose_ros.core.decoding import dominant_direction, rotation_from_normals, unit
 
 ONE = np.ones(1)
 
@@ -66,3 +66,24 @@ def test_degenerate_input_is_flagged_and_leaves_the_others_alone():
     assert valid.tolist() == [True, False, False, False, False, False]
     np.testing.assert_allclose(rotation[0], np.eye(3))
     assert np.isfinite(rotation).all()
+
+
+def test_dominant_direction_is_the_mean_of_those_that_agree():
+    """Three near +x, one at -x: the odd one out counts as no confidence, and does not pull the mean."""
+    directions, _ = unit(np.array([[1, 0.1, 0], [1, -0.1, 0], [1, 0, 0], [-1, 0, 0]]))
+    direction, confidence = dominant_direction(directions[None], np.array([[0.8, 0.8, 0.4, 0.6]]))
+    np.testing.assert_allclose(direction, [[1, 0, 0]], atol=1e-12)
+    assert confidence == pytest.approx([0.5])
+
+
+def test_dominant_direction_of_one_estimate_is_that_estimate():
+    direction, confidence = dominant_direction(np.array([[[0.0, 0.6, 0.8]], [[0.0, 0.0, 0.0]]]), np.array([[0.3], [0.9]]))
+    np.testing.assert_allclose(direction, [[0, 0.6, 0.8], [0, 0, 0]], atol=1e-12)
+    assert confidence[0] == pytest.approx(0.3)
+
+
+def test_dominant_direction_follows_confidence_not_numbers():
+    directions = np.array([[[0.0, 0, 1], [0, 0, 1], [0, 1, 0]]])
+    direction, confidence = dominant_direction(directions, np.array([[0.1, 0.1, 0.9]]))
+    np.testing.assert_allclose(direction, [[0, 1, 0]], atol=1e-12)
+    assert confidence == pytest.approx([0.3])

@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from clipose_ros.core.categories import MEAN_SIZES
-from clipose_ros.inference.card import find_model, read_card, read_model
+from clipose_ros.inference.card import Calibration, find_model, read_card, read_model
 
 
 def edit(folder, **changes):
@@ -14,12 +14,13 @@ def edit(folder, **changes):
 
 
 def test_a_written_card_reads_back(write_model):
-    folder = write_model(training={"clouds": 180000}, accuracy={"10deg_5cm": 0.7})
+    folder = write_model(training={"clouds": 180000}, accuracy={"10deg_5cm": 0.7}, draws=2, calibration={"mug": Calibration((0.1, 0.9), (0.0, 0.8))})
     card = read_card(folder)
     assert card.name == "tiny" and card.points == 1024 and card.precision == "fp32"
     assert card.training == {"clouds": 180000} and card.accuracy == {"10deg_5cm": 0.7}
     assert card.inputs == {"points": ("batch", 1024, 3), "category": ("batch",)}
     np.testing.assert_array_equal(card.mean_sizes["mug"], MEAN_SIZES["mug"])
+    assert card.draws == 2 and card.calibration == {"mug": Calibration((0.1, 0.9), (0.0, 0.8))}
     assert read_model(folder, card) == (folder / "model.onnx").read_bytes()
 
 
@@ -47,6 +48,10 @@ def test_a_missing_network_file_is_named(write_model):
         ({"file": "../elsewhere.onnx"}, "file: expected a file name without folders"),
         ({"categories": "mug"}, "categories: expected a list of names, got mug"),
         ({"categories": ["mug", "mug"]}, "categories: expected different names"),
+        ({"draws": 0}, "draws: expected an integer from 1 to 16, got 0"),
+        ({"calibration": {"mug": {"confidence": [0.1]}}}, "calibration.mug: expected lists confidence and probability"),
+        ({"calibration": {"mug": {"confidence": [0.5, 0.1], "probability": [0, 1]}}}, "calibration.confidence: expected ascending numbers"),
+        ({"calibration": {"mug": {"confidence": [0.1, 0.5], "probability": [1]}}}, "calibration: expected 2 probabilities, got 1"),
         ({"axis_symmetric": ["jug"]}, "axis_symmetric: expected some of bottle"),
         ({"mean_sizes": {"mug": [1, 1, 1]}}, "mean_sizes: expected the keys bottle"),
         ({"scale": {c: -1.0 for c in MEAN_SIZES}}, "scale.bottle: expected a positive length"),

@@ -5,7 +5,7 @@ import pytest
 
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.inference.card import read_card
+from clipose_ros.inference.card import Calibration, read_card
 from clipose_ros.inference.session import Session
 
 
@@ -112,6 +112,21 @@ def test_two_runs_are_identical_and_the_seed_matters(load):
 def test_an_answer_that_is_no_pose_is_a_rejection(load, network, reason):
     (result,) = load(**network).estimate([Observation(cloud(500), "mug")])
     assert isinstance(result, Rejection) and reason in result.reason
+
+
+def test_several_draws_are_averaged(load):
+    """The network of this test answers with the mean of its points: over 16 draws that comes closer to the mean of the cloud than over one."""
+    observation = Observation(cloud(5000), "mug")
+    centre = observation.points.mean(axis=0)
+    one, many = ([load(seed=seed, draws=draws).estimate([observation])[0].translation for seed in range(8)] for draws in (1, 16))
+    assert np.abs(np.array(many) - centre).mean() < 0.5 * np.abs(np.array(one) - centre).mean()
+
+
+def test_the_score_is_what_the_calibration_makes_of_the_confidence(load):
+    knots = {"mug": Calibration((0.0, 0.45, 1.0), (0.0, 0.9, 1.0))}  # sqrt(0.81 * 0.25) = 0.45
+    mug, can = load(calibration=knots).estimate([Observation(cloud(500), "mug"), Observation(cloud(500), "can")])
+    assert mug.score == pytest.approx(0.9)
+    assert can.score == pytest.approx(0.81)
 
 
 def test_a_model_with_another_contract_is_refused(write_model):
