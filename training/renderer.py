@@ -24,7 +24,7 @@ class CastShape:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.scene = EmbreeScene()
-        self._mesh = TriangleMesh(self.scene, shape.vertices[shape.faces].astype(np.float32))
+        self._mesh = TriangleMesh(self.scene, shape.vertices, shape.faces)
 
     def cast(self, directions: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depth along camera rays.

@@ -53,6 +53,7 @@ class ViewConfig:
     focal_px: tuple[float, float] = (560.0, 640.0)
     margin: float = 0.12  # of the box side, around the projected object
     visible: float = 0.55  # least share of the target's own pixels inside the image and before other objects
+    shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)  # drawn in turn, in the order of CATEGORIES: more of those that differ most
     views_per_shape: int = 12
 
 
@@ -132,11 +133,12 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
 
 
 def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig()) -> dict[str, np.ndarray]:
-    """`views` views, the categories in equal parts, of shapes that no other seed draws."""
+    """`views` views, the categories in the proportions of `config.shapes`, of shapes that no other seed draws."""
     rng = np.random.default_rng(seed)
+    categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
     drawn: list[dict[str, np.ndarray]] = []
     while len(drawn) < views:
-        shapes = [CastShape(make_shape(category, rng)) for category in CATEGORIES]
+        shapes = [CastShape(make_shape(category, rng)) for category in categories]
         for target in shapes:
             for _ in range(config.views_per_shape):
                 others = [shapes[i] for i in rng.integers(len(shapes), size=min(rng.poisson(config.neighbours), 3))]

@@ -70,7 +70,7 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     slope = rng.choice([0.0, rng.uniform(0, 0.5)])  # a wedge: thinner towards the user
     parts = [(wedged(mesh, slope / depth), part) for mesh, part in parts]
 
-    opening = np.radians(np.clip(rng.normal(120, 15), 75, 152))
+    opening = np.radians(np.clip(rng.normal(122, 15), 80, 165) if rng.random() < 0.7 else rng.uniform(80, 165))
     hinge_x, hinge_y = rng.uniform(-0.006, 0.012), thickness + rng.uniform(-0.006, 0.008)
     lid = screen(rng, depth * rng.uniform(0.9, 1.03), width * rng.uniform(0.97, 1.0), corner)
     parts.append((lid.turned("z", opening).moved(hinge_x, hinge_y), ORIENTING))
