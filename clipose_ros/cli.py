@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,9 +23,13 @@ from clipose_ros.evaluation import Evaluation
 from clipose_ros.evaluation import evaluate as evaluate_poses
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol, Precision
+from clipose_ros.nocs_evaluation import evaluate as evaluate_nocs
 from clipose_ros.nocs_folder import NocsFolder
+from clipose_ros.nocs_results import NocsResults, read_results, result_files
 from clipose_ros.pipeline import FrameResult, Pipeline
 from clipose_ros.pose_files import read_poses, write_poses
+from clipose_ros.precision_plot import plot_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
@@ -69,19 +74,43 @@ def estimate(
     print(f"{output}: {len(results)} frames, {found} poses, {total - found} rejected")
 
 
-def evaluate(poses: Path, truth: Path, as_json: JsonFlag = False) -> None:
-    """Score poses.json against truth.json: share of the objects within n degrees and m centimetres; misses and rejections are wrong.
+def evaluate(
+    poses: Path | None = None,
+    truth: Path | None = None,
+    results: Path | None = None,
+    iou: IouVariant = NocsProtocol.iou,
+    mugs: MugRotation = NocsProtocol.mugs,
+    recentre_mugs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = NocsProtocol.recentre_mugs,
+    plot: Path | None = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score poses.json against truth.json, or a folder of NOCS result pickles by the protocol of REAL275 and CAMERA25.
+
+    Of poses.json: the share of the objects within n degrees and m centimetres; misses and rejections are wrong.
+    Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is left out) and ungated.
 
     Args:
         poses: as `clipose estimate` writes it.
         truth: the same fields, with a pose for every object.
+        results: folder of result pickles, instead of poses and truth. The options below are for it alone.
+        iou: original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the camera's axes.
+        mugs: published scores a mug without visible handle by its axis; full always scores its whole rotation.
+        recentre_mugs: put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
+        plot: picture of average precision against the thresholds to write (needs matplotlib).
         as_json: print JSON instead of a table.
     """
-    evaluation = evaluate_poses(read_poses(poses), read_poses(truth))
-    if as_json:
-        _print_json(evaluation.as_json())
+    if results and not (poses or truth):
+        _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
+    elif poses and truth and not (results or plot):
+        evaluation = evaluate_poses(read_poses(poses), read_poses(truth))
+        if as_json:
+            _print_json(evaluation.as_json())
+        else:
+            Console().print(_evaluation_table(evaluation))
     else:
-        Console().print(_evaluation_table(evaluation))
+        given = {"--poses": poses, "--truth": truth, "--results": results, "--plot": plot}
+        names = " ".join(name for name, path in given.items() if path) or "none"
+        raise ValueError(f"evaluate: expected --poses with --truth, or --results with or without --plot, got {names}")
 
 
 def bench(
@@ -127,6 +156,19 @@ def _print_json(data: dict) -> None:
     print(json.dumps(data))
 
 
+def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
+    files = result_files(folder)
+    results = read_results(track(files, "results", console=Console(stderr=True), transient=True))
+    precision = evaluate_nocs(results.images, protocol)
+    if plot:
+        plot_precision(precision, protocol, plot)
+    if as_json:
+        counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
+        _print_json({**precision.as_json(), **counts, "protocol": asdict(protocol)})
+    else:
+        _print_precision(precision, results, protocol)
+
+
 def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
     if frame.colour is None:
         raise ValueError(f"draw: expected a colour image for {path.name}, got none")
@@ -153,6 +195,32 @@ def _evaluation_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def _print_precision(precision: Precision, results: NocsResults, protocol: NocsProtocol) -> None:
+    report = precision.as_json()
+    instances, predictions = report["instances"], report["predictions"]
+    console = Console(highlight=False)
+    console.print(
+        f"{len(results.images)} images, {sum(instances.values())} ground truths, {sum(predictions.values())} predictions, "
+        f"{len(results.skipped)} files skipped\n{protocol.describe()}\naverage precision, %\n",
+        markup=False,
+    )
+    pose_names = [name.replace("deg_", "°") for name in report["pose"]["mean"]]
+    papers = _table("as in papers: pose of what matches at IoU 0.1, misses left out", "category", "n", "IoU25", "IoU50", "IoU75", *pose_names)
+    everything = _table("ungated: every ground truth and every prediction counts", "category", "n", "predicted", *pose_names)
+    for category, count in instances.items():
+        papers.add_row(category, str(count), *_percent(report["iou"][category]), *_percent(report["pose"][category]))
+        everything.add_row(category, str(count), str(predictions[category]), *_percent(report["pose_ungated"][category]))
+    for table in (papers, everything):
+        table.add_section()
+    papers.add_row("mean", "", *_percent(report["iou"]["mean"]), *_percent(report["pose"]["mean"]))
+    everything.add_row("mean", "", "", *_percent(report["pose_ungated"]["mean"]))
+    console.print(papers, everything)
+    for remark, count in results.remarks.items():
+        console.print(f"{count} × {remark}", markup=False)
+    for name, reason in results.skipped.items():
+        console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
+
+
 def _bench_table(report: dict) -> Table:
     title = f"{report['model']}, {report['provider']}, {report['precision']}, {report['threads']} threads: ms from frame to poses"
     stages = list(report["results"][0]["stages"])
@@ -171,5 +239,5 @@ def _table(title: str, first: str, *columns: str) -> Table:
     return table
 
 
-def _percent(rates: dict[str, float]) -> list[str]:
-    return [f"{rate:.1%}".rstrip("%") for rate in rates.values()]
+def _percent(rates: dict[str, float | None]) -> list[str]:
+    return ["–" if rate is None else f"{rate:.1%}".rstrip("%") for rate in rates.values()]

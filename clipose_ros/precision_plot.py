@@ -1,0 +1,44 @@
+"""Average precision against the thresholds of IoU, rotation and translation, as papers plot it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.nocs_evaluation import (
+    IOU_THRESHOLDS,
+    ROTATION_CURVE_DEG,
+    TRANSLATION_CURVE_CM,
+    NocsProtocol,
+    Precision,
+    rotation_curve,
+    translation_curve,
+)
+
+
+def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> None:
+    """Write a picture (PNG, PDF or SVG by the name of `path`): a line per category and their mean, and the mean of the ungated pose precision, dashed.
+
+    Raises RuntimeError where matplotlib is not installed, and ValueError for a format that it cannot write.
+    """
+    try:
+        from matplotlib.figure import Figure  # optional, and slow to import
+    except ImportError as error:
+        raise RuntimeError("plot: expected matplotlib to be installed, got none; pip install matplotlib") from error
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure.suptitle(protocol.describe(), fontsize="small")
+    panels = (
+        ("IoU", IOU_THRESHOLDS, precision.iou, None),
+        ("rotation [deg]", ROTATION_CURVE_DEG, rotation_curve(precision.pose), rotation_curve(precision.pose_ungated)),
+        ("translation [cm]", TRANSLATION_CURVE_CM, translation_curve(precision.pose), translation_curve(precision.pose_ungated)),
+    )
+    for axes, (label, thresholds, table, ungated) in zip(figure.subplots(1, 3), panels):
+        for category, curve in zip(CATEGORIES, table):
+            axes.plot(thresholds, 100 * curve, label=category)
+        axes.plot(thresholds, 100 * table[-1], "k", label="mean")
+        if ungated is not None:
+            axes.plot(thresholds, 100 * ungated[-1], "k--", label="mean, ungated")
+        axes.set(xlabel=label, ylabel="average precision [%]", xlim=(thresholds[0], thresholds[-1]), ylim=(0, 100))
+        axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+    figure.savefig(path, dpi=150)
