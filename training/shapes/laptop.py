@@ -25,7 +25,7 @@ def keyboard(rng: np.random.Generator, start: float, length: float, width: float
 
 def screen(rng: np.random.Generator, length: float, width: float, corner: float) -> Mesh:
     """The lid as it lies closed: hinge at x = 0, display (with a bezel) facing down at y = 0."""
-    thickness, bezel = rng.uniform(0.004, 0.012), rng.uniform(0.005, 0.02)
+    thickness, bezel = rng.uniform(0.002, 0.01), rng.uniform(0.005, 0.02)
     chin = bezel * rng.uniform(1.0, 2.5)
     view = rectangle(length - bezel - chin, width - 2 * bezel, 0.002) + (0.5 * (length - bezel + chin), 0.0)
     lid = panel(length, width, thickness, corner, rng.uniform(0, 0.4) * thickness, view, rng.uniform(0, 0.002))
@@ -52,7 +52,7 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     """A laptop standing on y = 0 with its hinge near x = 0."""
     width = rng.triangular(0.25, 0.325, 0.41)
     depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
-    thickness = rng.triangular(0.006, 0.016, 0.032)
+    thickness = rng.triangular(0.002, 0.008, 0.028)  # of scans, which lose what lies against the table, less than of the thing itself
     corner = rng.uniform(0.001, 0.02)
 
     margin, key_length = rng.uniform(0.008, 0.035), depth * rng.uniform(0.38, 0.55)
