@@ -42,6 +42,7 @@ class Alignment(nn.Module):
     """Loss terms between the cloud's feature, the image and the text of each sample.
 
     Its state dict holds what is trained alone; the frozen weights are the hub's and come back with `config.clip`.
+    Negatives are those of the process's own batch: where several train as one, each contrasts its share.
     """
 
     def __init__(self, feature_width: int, config: AlignmentConfig = AlignmentConfig()) -> None:
@@ -50,10 +51,10 @@ class Alignment(nn.Module):
         clip = load_clip(config.clip)
         uses_image = bool(config.point_image or config.image_text or config.image_category)
         uses_text = bool(config.point_text or config.image_text or config.image_category)
-        self.image_tower = ImageTower(clip.vision, config.prompts) if uses_image else None
-        self.text_tower = TextTower(clip.text, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
+        self.image_tower = ImageTower(clip.model, config.prompts) if uses_image else None
+        self.text_tower = TextTower(clip.model, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
         uses_points = bool(config.point_image or config.point_text)
-        self.point_projection = nn.Linear(feature_width, clip.text.config.projection_dim) if uses_points else None
+        self.point_projection = nn.Linear(feature_width, clip.model.config.projection_dim) if uses_points else None
         self.register_state_dict_post_hook(_leave_frozen_out)
         self.register_load_state_dict_post_hook(_expect_no_frozen)
 

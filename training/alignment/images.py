@@ -62,7 +62,7 @@ def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.
     light = torch.stack([2 * drawn() - 1, -drawn() - 0.2, -drawn() - 0.3], dim=-1)  # from above (-y) and from the camera (-z)
     lambert = torch.einsum("bhwi,bi->bhw", surface_normals(depth, rays), F.normalize(light, dim=-1)).clamp(min=0)
     ambient = 0.2 + 0.4 * drawn(1, 1)
-    brightness = torch.where(depth > 0, ambient + (1 - ambient) * lambert, 1.0)
+    brightness = torch.where(depth > 0, ambient + (1 - ambient) * lambert, 0.0)  # black, as colour crops are outside the image
     albedo = 0.15 + 0.8 * drawn(LABELS, 3)
     colour = albedo[torch.arange(len(depth), device=depth.device)[:, None, None], labels.long()] * brightness[..., None]
     return normalised(F.interpolate(colour.permute(0, 3, 1, 2), (SIDE, SIDE), mode="bilinear", antialias=True))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from clipose_ros.core.categories import CATEGORIES
 from training.alignment.descriptions import CATEGORY_TEXT, ESTIMATION_TEXT, POSE_TEXT
@@ -34,49 +34,40 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class Clip:
-    vision: CLIPVisionModelWithProjection
-    text: CLIPTextModelWithProjection
+    model: CLIPModel
     tokenizer: CLIPTokenizer
 
 
 def load_clip(name: str) -> Clip:
     """A CLIP by its name at the hub or by the path of its folder; `random` is a small one with random weights, always the same.
 
-    Raises ValueError where it cannot be had or lacks weights: nothing is silently left at random.
+    Raises ValueError where it cannot be had, or lacks weights or tokens: nothing is silently left at random.
     """
     if name == RANDOM:
         return random_clip()
-    return Clip(_pretrained(CLIPVisionModelWithProjection, name), _pretrained(CLIPTextModelWithProjection, name), _tokenizer(name))
-
-
-def _pretrained(kind: type[Any], name: str) -> Any:
     try:
-        model, report = kind.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        model, report = CLIPModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        tokenizer = CLIPTokenizer.from_pretrained(name)
     except OSError as error:
         expected = f"a CLIP at a hub within reach, in its cache or in a folder, or {RANDOM!r}"
         raise ValueError(f"clip: expected {expected}, got {name!r}: {str(error).splitlines()[0]}") from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise ValueError(f"clip: expected all weights of {kind.__name__} in {name!r}, got none for {sorted(report['missing_keys'])[:3]}")
-    return model
-
-
-def _tokenizer(name: str) -> CLIPTokenizer:
-    try:
-        return CLIPTokenizer.from_pretrained(name)
-    except OSError as error:
-        raise ValueError(f"clip: expected a tokenizer with the weights of {name!r}, got none: {str(error).splitlines()[0]}") from error
+    if report["missing_keys"]:
+        raise ValueError(f"clip: expected all weights of a CLIP in {name!r}, got none for {sorted(report['missing_keys'])[:3]}")
+    if len(tokenizer) != model.config.text_config.vocab_size:  # without its files, transformers makes an empty one
+        raise ValueError(f"clip: expected a tokenizer of {model.config.text_config.vocab_size} tokens in {name!r}, got {len(tokenizer)}")
+    return Clip(model, tokenizer)
 
 
 def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
-    """ViT-B/16's shape, with its 12 layers and 196 patches, but narrow and untrained: for tests and rehearsals without a hub."""
+    """The shape of ViT-B/32, with its 12 layers and 49 patches, but narrow and untrained: for tests and rehearsals without a hub."""
     tokenizer = template_tokenizer()
-    shape = {"hidden_size": width, "intermediate_size": 2 * width, "projection_dim": width, "num_hidden_layers": layers, "num_attention_heads": 2}
+    shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers, "num_attention_heads": 2}
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    text, vision = {"vocab_size": len(tokenizer), **shape, **ids}, {"patch_size": 32, **shape}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vision = CLIPVisionModelWithProjection(CLIPVisionConfig(patch_size=16, **shape))
-        text = CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=len(tokenizer), **shape, **ids))
-    return Clip(vision.eval(), text.eval(), tokenizer)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
+    return Clip(model.eval(), tokenizer)
 
 
 def template_tokenizer() -> CLIPTokenizer:
@@ -118,36 +109,35 @@ def run_layers(layers: nn.ModuleList, tokens: Tensor, prompts: Tensor, first: in
 class ImageTower(nn.Module):
     """Images -> features; trained are the prompt tokens and the projection."""
 
-    def __init__(self, vision: CLIPVisionModelWithProjection, config: PromptConfig = PromptConfig()) -> None:
+    def __init__(self, clip: CLIPModel, config: PromptConfig = PromptConfig()) -> None:
         super().__init__()
         first, last = config.layers
-        shape = vision.config
+        shape = clip.config.vision_config
         if last > shape.num_hidden_layers:
             raise ValueError(f"layers: expected at most {shape.num_hidden_layers}, got {config.layers}")
         self.config = config
-        self.vision = vision.requires_grad_(False)
-        self.vision.visual_projection.requires_grad_(config.projection)
+        self.vision = clip.vision_model.requires_grad_(False)
+        self.projection = clip.visual_projection.requires_grad_(config.projection)
         self.prompts = _prompts(last - first + 1, config.length, shape.hidden_size, 3 * shape.patch_size**2).requires_grad_(config.length > 0)
 
     def hidden(self, images: Tensor) -> Tensor:
         """The last layer's tokens (B, 1 + P + patches, D), [cls] first, of images (B, 3, 224, 224)."""
-        model = self.vision.vision_model
-        tokens = model.pre_layrnorm(model.embeddings(images))
-        return run_layers(model.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append")
+        tokens = self.vision.pre_layrnorm(self.vision.embeddings(images))
+        return run_layers(self.vision.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append")
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 512), not normalised, of images (B, 3, 224, 224)."""
-        return self.vision.visual_projection(self.vision.vision_model.post_layernorm(self.hidden(images)[:, 0]))
+        return self.projection(self.vision.post_layernorm(self.hidden(images)[:, 0]))
 
 
 class TextTower(nn.Module):
     """Texts -> features. Frozen; trained jointly (table V), it learns `prompts` tokens after the start token and its projection."""
 
-    def __init__(self, text: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, prompts: int = 10, joint: bool = False) -> None:
+    def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer, prompts: int = 10, joint: bool = False) -> None:
         super().__init__()
-        self.text, self.tokenizer = text.requires_grad_(False), tokenizer
-        self.text.text_projection.requires_grad_(joint)
-        width = text.config.hidden_size
+        self.text, self.tokenizer = clip.text_model.requires_grad_(False), tokenizer
+        self.projection = clip.text_projection.requires_grad_(joint)
+        width = clip.config.text_config.hidden_size
         self.prompts = _prompts(1, prompts if joint else 0, width, width).requires_grad_(joint and prompts > 0)
 
     def tokens(self, texts: list[str]) -> Tensor:
@@ -162,8 +152,7 @@ class TextTower(nn.Module):
         """Features (B, 512), not normalised. Equal texts are read once."""
         row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         ids = self.tokens(list(row))
-        model = self.text.text_model
-        hidden = run_layers(model.encoder.layers, model.embeddings(ids), self.prompts, causal=True)
+        hidden = run_layers(self.text.encoder.layers, self.text.embeddings(ids), self.prompts, causal=True)
         end = (ids == self.tokenizer.eos_token_id).int().argmax(1) + self.prompts.shape[1]  # the first: padding is the same token
-        features = self.text.text_projection(model.final_layer_norm(hidden[torch.arange(len(ids), device=ids.device), end]))
+        features = self.projection(self.text.final_layer_norm(hidden[torch.arange(len(ids), device=ids.device), end]))
         return features[[row[text] for text in texts]]
