@@ -4,8 +4,8 @@
 
 Layouts: ShapeNetCore (`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models (`<synset>/<model>/model.obj`), and
 `<category>/**/*.{obj,ply,glb,stl}`. Meshes must have y up. Versions of ShapeNet differ in where the front is, so the
-heading about y is found from the shape: a mug's handle is the narrow end, a laptop's screen the high side, a camera's lens the side that tapers. Where the
-shape does not say, the mesh is left out. Sizes are drawn around the category's mean size, whatever the unit.
+heading about y is found from the shape: a mug's handle is the narrow end, a laptop's screen the high side, a camera's lens the side that tapers.
+Where the shape does not say, the mesh is left out. Sizes are drawn around the category's mean size, whatever the unit.
 """
 
 from __future__ import annotations

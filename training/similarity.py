@@ -35,7 +35,7 @@ def umeyama(source: np.ndarray, target: np.ndarray, scale: float | None = None) 
     """The similarity of least squares (Umeyama 1991, eqs. 39-42).
 
     Parameters: source, target (..., N, 3) in correspondence; scale where it is known.
-    Returns: rotation (..., 3, 3), translation (..., 3), scale (...): target ≈ scale * rotation @ source + translation. Points that coincide give scale 0.
+    Returns: rotation (..., 3, 3), translation (..., 3), scale (...): target ≈ scale * rotation @ source + translation. One point has scale 0.
     """
     source_mean, target_mean = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     source_centred, target_centred = source - source_mean, target - target_mean
@@ -57,7 +57,9 @@ def residuals(source: np.ndarray, target: np.ndarray, rotation: np.ndarray, tran
     return np.linalg.norm(moved - target, axis=-1)
 
 
-def robust_similarity(source: np.ndarray, target: np.ndarray, scale: float | None = None, config: SimilarityConfig = SimilarityConfig()) -> Similarity:
+def robust_similarity(
+    source: np.ndarray, target: np.ndarray, scale: float | None = None, config: SimilarityConfig = SimilarityConfig()
+) -> Similarity:
     """The similarity that most correspondences agree on.
 
     Parameters: source (N, 3), N >= 5, of high quality (a coordinate map); target (N, 3) with outliers (measured points) [m]; scale where it is known.

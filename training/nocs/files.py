@@ -191,7 +191,10 @@ def read_image(frame: FrameFiles, kind: str, read: Callable[[Path], np.ndarray],
 
 @dataclass(frozen=True)
 class Images:
-    """The decoded images of a frame: depth (H, W) uint16 [mm], labels (H, W) uint8 (instance + 1, 0 background), coordinates (H, W, 3) float32, colour (H, W, 3) uint8."""
+    """The decoded images of a frame.
+
+    depth: (H, W) uint16 [mm]; labels: (H, W) uint8, instance + 1, 0 background; coordinates: (H, W, 3) float32 [diagonal]; colour: (H, W, 3) RGB.
+    """
 
     depth: np.ndarray
     labels: np.ndarray
@@ -216,7 +219,7 @@ def read_images(root: Path, split: Split, frame: FrameFiles, colour: bool) -> Im
 
 
 def read_model_box(root: Path, split: Split, meta: MetaLine) -> ModelBox | None:
-    """Box of an object model by the text file beside it (the scans' sizes are metric, those of CAMERA have a diagonal of 1); None where there is none."""
+    """Box of an object model by the text file beside it, None where there is none. Scans have metric sizes, those of CAMERA a diagonal of 1."""
     folder = root / "obj_models" / split.models
     path = folder / meta.synset / meta.model / "bbox.txt" if meta.synset else folder / f"{meta.model}.txt"
     return reading("model", path, _read_box) if path.is_file() else None

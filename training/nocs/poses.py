@@ -58,10 +58,10 @@ def aligned_pose(
     try:
         fit = robust_similarity(coordinates, points, box.diagonal_m, config)
     except ValueError as error:
-        raise Unusable("pose: no agreement of coordinates and depth", str(error)) from error
+        raise Unusable("pose: coordinates contradict the depth", str(error)) from error
     share = fit.inliers.mean()
     if share < LEAST_INLIERS:
-        raise Unusable("pose: no agreement of coordinates and depth", f"expected a share of {LEAST_INLIERS} of the points at least, got {share:.2f}")
+        raise Unusable("pose: coordinates contradict the depth", f"expected a share of {LEAST_INLIERS} of the points at least, got {share:.2f}")
     return boxed(fit.rotation, fit.translation, fit.scale, box)
 
 

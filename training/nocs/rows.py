@@ -42,7 +42,7 @@ SPOILT_MODELS = frozenset({"b9be7cfe653740eb7633a2dd89cec754"})  # a mug of CAME
 class NocsConfig:
     root: Path
     split: Literal["camera_train", "camera_val", "real_train", "real_test"] = "real_train"
-    poses: Literal["coordinates", "published", "labels"] = "coordinates"  # gts pickles, or object-deformnet's label files, instead of our own alignment
+    poses: Literal["coordinates", "published", "labels"] = "coordinates"  # our alignment, the gts pickles, or object-deformnet's label files
     colour: bool = False  # add `colour`: (224, 224, 3) uint8 RGB of the same crop
     margin: float = ViewConfig.margin
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
@@ -99,8 +99,8 @@ def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
 class NocsViews(Dataset):
     """The instances of a split in the published order: scenes by name, frames and lines of the meta files as they come.
 
-    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises `Unusable`. The index is built once,
-    from the meta files alone: `category` (V,) int64 of its items, and `left_out`, why frames had to be left out.
+    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises `Unusable`. The index is built
+    once, from the meta files alone: `category` (V,) int64 of its items, and `left_out`, why frames had to be left out.
     So `DatasetRows(views, views.category)` is a source to train from.
     """
 
