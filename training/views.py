@@ -1,6 +1,7 @@
 """The generated data set: clean depth crops of procedural objects on tables, in shards on disk.
 
     python -m training.views --output data/views --views 120000 --workers 2
+    python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2      # meshes beside the generated shapes
 
 A shard is one .npz of arrays with a row for each view (`VIEW_ARRAYS`). What a sensor and a detector add (noise, holes, bleeding
 masks) is drawn anew at each training step, from the clean crop, by `training.sensor`.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,10 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
 from training.renderer import FAR_M, CastShape, Placed, Plane, pixel_rays, render
-from training.shapes import make_shape
+from training.meshes import MeshConfig, MeshShapes
+from training.shapes import Shape, make_shape
+
+ShapeSource = Callable[[str, np.random.Generator], Shape]
 
 GRID = 72  # crop side [crop pixels]
 DEPTH_UNIT_M = 1e-4  # of the stored uint16
@@ -132,13 +137,13 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     }
 
 
-def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig()) -> dict[str, np.ndarray]:
-    """`views` views, the categories in the proportions of `config.shapes`, of shapes that no other seed draws."""
+def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig(), source: ShapeSource = make_shape) -> dict[str, np.ndarray]:
+    """`views` views, the categories in the proportions of `config.shapes`, of shapes of `source` that no other seed draws."""
     rng = np.random.default_rng(seed)
     categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
     drawn: list[dict[str, np.ndarray]] = []
     while len(drawn) < views:
-        shapes = [CastShape(make_shape(category, rng)) for category in categories]
+        shapes = [CastShape(source(category, rng)) for category in categories]
         for target in shapes:
             for _ in range(config.views_per_shape):
                 others = [shapes[i] for i in rng.integers(len(shapes), size=min(rng.poisson(config.neighbours), 3))]
@@ -149,25 +154,32 @@ def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig()) -> dict
     return {name: np.stack([drawn[i][name] for i in order]) for name in VIEW_ARRAYS}
 
 
-def _write_shard(job: tuple[Path, int, int]) -> Path:
-    output, seed, views = job
+def _write_shard(job: tuple[Path, int, int, MeshConfig | None]) -> dict[Path, str]:
+    """Write one shard if it is not there; the meshes that could not be used, with the reason."""
+    output, seed, views, meshes = job
     path = output / f"shard_{seed:06d}.npz"
-    if not path.exists():
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        with unfinished.open("wb") as file:
-            np.savez(file, **draw_shard(seed, views))
-        unfinished.rename(path)
-    return path
+    if path.exists():
+        return {}
+    source = MeshShapes(meshes) if meshes else None
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, **draw_shard(seed, views, source=source.make_shape if source else make_shape))
+    unfinished.rename(path)
+    return source.skipped if source else {}
 
 
-def generate(output: Path, views: int = 120_000, shard_views: int = 2_000, seed: int = 1, workers: int = 2) -> None:
+def generate(output: Path, views: int = 120_000, shard_views: int = 2_000, seed: int = 1, workers: int = 2, meshes: MeshConfig | None = None) -> None:
     """Write shards of views; those that are there already are kept, so an interrupted run goes on where it stopped."""
     output.mkdir(parents=True, exist_ok=True)
-    jobs = [(output, seed * 100_000 + i, shard_views) for i in range(-(-views // shard_views))]
+    jobs = [(output, seed * 100_000 + i, shard_views, meshes) for i in range(-(-views // shard_views))]
+    skipped: dict[Path, str] = {}
     with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
         task = progress.add_task("views", total=len(jobs) * shard_views)
-        for _ in pool.imap_unordered(_write_shard, jobs):
+        for reasons in pool.imap_unordered(_write_shard, jobs):
+            skipped |= reasons
             progress.advance(task, shard_views)
+    for mesh, reason in sorted(skipped.items()):
+        print(f"{mesh}: left out: {reason}")
 
 
 if __name__ == "__main__":
