@@ -1,0 +1,69 @@
+"""The point networks behind one interface, and their choice by configuration.
+
+On a command line with a field of type `NetworkConfig`: `network:clipose --network.hidden 512 256`, `network:compact --network.width 192`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+
+import tyro
+from torch import Tensor
+
+from training.networks.clipose import Clipose, CliposeConfig
+from training.networks.hs_encoder import HSEncoderConfig
+from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
+
+NetworkConfig = Annotated[PatchTransformerConfig, tyro.conf.subcommand("compact")] | Annotated[CliposeConfig, tyro.conf.subcommand("clipose")]
+
+
+class PoseNetwork(Protocol):
+    """What every network is: an `nn.Module` with its configuration as `config` (which has `points`) and the function below."""
+
+    config: PatchTransformerConfig | CliposeConfig
+
+    def __call__(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
+        """Pose from normalised clouds.
+
+        Parameters: points (B, N, 3) float32 in the network frame (view-aligned, centred on the median, divided by the category's scale;
+        `clipose_ros.core.normalization`), in raster order; category (B,) int64, index into CATEGORIES.
+
+        Returns, always: y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale] of the box centre from the
+        frame's origin; size (B, 3) [m].
+        In training the compact network adds coordinates (B, P, 3) in the object frame [scale] and foreground (B, P) logits, both of
+        points[:, :: N // P]; CLIPose adds reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit,
+        face_distances (B, N, 6) [scale], face_confidences (B, N, 6) in 0..1 (faces y+, x+, z+, x-, z-, y-), and feature (B, F), the
+        global feature of the cloud for the contrastive branch.
+        """
+
+
+def make_network(config: PatchTransformerConfig | CliposeConfig) -> Clipose | PatchTransformer:
+    """The network of a configuration, with random weights."""
+    return Clipose(config) if isinstance(config, CliposeConfig) else PatchTransformer(config)
+
+
+def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | CliposeConfig:
+    """The configuration from what `dataclasses.asdict` and JSON made of it.
+
+    A mapping without a "kind" is that of a patch transformer. Raises ValueError for an unknown kind or key.
+    """
+    kind = mapping.get("kind")
+    if kind is None:
+        return PatchTransformerConfig(**known_fields(PatchTransformerConfig, mapping))
+    if kind != "clipose":
+        raise ValueError(f"kind: expected clipose or none (patch transformer), got {kind}")
+    fields = known_fields(CliposeConfig, mapping)
+    if "encoder" in fields:
+        fields["encoder"] = HSEncoderConfig(**known_fields(HSEncoderConfig, fields["encoder"]))
+    return CliposeConfig(**fields)
+
+
+def known_fields(config: type, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with tuples for JSON's lists. Raises ValueError for keys that are no fields of the dataclass."""
+    names = [field.name for field in dataclasses.fields(config)]
+    unknown = [str(key) for key in mapping if key not in names]
+    if unknown:
+        raise ValueError(f"{config.__name__}: expected only {', '.join(names)}, got {', '.join(unknown)}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in mapping.items()}

@@ -1,0 +1,265 @@
+"""The point encoder of HS-Pose (the modified 3D-GCN that CLIPose builds on): five graph layers on three levels of the cloud.
+
+A cloud of N points becomes features at N, N / 4 and N / 16 points. A layer looks at the nearest points in *feature* space and weighs
+them by the direction in which they lie (RF-F), adds what the whole cloud says (ORL) and a shortcut of its input (STE).
+
+What differs from the published code, and why:
+
+- Pooling keeps every fourth point instead of a random quarter, so the same cloud always gives the same output. The cloud is in raster
+  order, so every fourth point covers the silhouette more evenly than a random quarter does.
+- A point is taken out of its own neighbours by its index. The published code drops the nearest one, which is another point wherever
+  a point occurs twice; and clouds of small objects are full of such points.
+- Of the neighbour searches only the seven different ones are done (in space once a level, in feature space once a layer), and none needs a gradient.
+- Of the responses to all neighbours only the strongest is kept in memory: one support after the other, as a whole they are 1.8 GB for 24 clouds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POOLING = 4  # points that become one, and neighbours that it hears
+BLOCK = 256  # points whose responses to one support are held at a time in inference: they stay in the cache, a whole level's do not
+
+
+@dataclass(frozen=True)
+class HSEncoderConfig:
+    """Widths and neighbourhoods; the defaults are those of HS-Pose and CLIPose.
+
+    channels: of the five layers, the first two on all points, the next two on every 4th, the last on every 16th.
+    neighbours: at most an eighth of a level's points. supports: directions that a channel knows.
+    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII), which aggregates by "sum".
+    """
+
+    points: int = 1024
+    neighbours: int = 20
+    supports: int = 7
+    channels: tuple[int, int, int, int, int] = (128, 128, 256, 256, 512)
+    aggregate: Literal["mean", "sum"] = "mean"  # of the responses to the supports
+    hybrid: bool = True
+
+    def __post_init__(self) -> None:
+        if self.points < 128 or self.points % POOLING**2:
+            raise ValueError(f"points: expected a multiple of {POOLING**2}, at least 128, got {self.points}")
+        if self.neighbours < POOLING:
+            raise ValueError(f"neighbours: expected at least {POOLING}, got {self.neighbours}")
+        if self.supports < 1:
+            raise ValueError(f"supports: expected at least 1, got {self.supports}")
+        if len(self.channels) != 5 or min(self.channels) < 1:
+            raise ValueError(f"channels: expected five positive widths, got {self.channels}")
+        if self.aggregate not in ("mean", "sum"):
+            raise ValueError(f"aggregate: expected mean or sum, got {self.aggregate}")
+
+
+class Pyramid(NamedTuple):
+    """Features of a cloud on levels of falling resolution.
+
+    features: (B, n, C) by level, the finest first; it has all N points. parents: for each coarser level the index (B, N) of the
+    point nearest to each of the N points: `rows(features[i], parents[i - 1])` is the level at full resolution.
+    """
+
+    features: tuple[Tensor, ...]
+    parents: tuple[Tensor, ...]
+
+
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """values (B, n, C) at index (B, ...) int64 -> (B, ..., C), as whole rows: far faster than `gather` in ONNX Runtime."""
+    batch, count, width = values.shape
+    start = torch.arange(batch, device=index.device) * count
+    flat = (index.flatten(1) + start[:, None]).flatten()
+    return values.reshape(batch * count, width).index_select(0, flat).reshape(*index.shape, width)
+
+
+@torch.no_grad()
+def distance_order(queries: Tensor, points: Tensor) -> Tensor:
+    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their order.
+
+    Always in single precision: half of it could not tell the neighbours of a dense cloud apart.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        queries, points = queries.float(), points.float()
+        return points.square().sum(-1)[:, None] - 2 * queries @ points.transpose(1, 2)
+
+
+@torch.no_grad()
+def neighbours(points: Tensor, count: int) -> Tensor:
+    """Indices (B, n, count) of the nearest other points, nearest first, of points or features (B, n, C)."""
+    found = distance_order(points, points).topk(count + 1, dim=-1, largest=False).indices
+    itself = found == torch.arange(points.shape[1], device=points.device)[:, None]
+    passed = itself[..., :count].cumsum(-1) > 0  # from the point itself on, the next one takes the place
+    return torch.where(passed, found[..., 1:], found[..., :count])
+
+
+def directions(points: Tensor, index: Tensor) -> Tensor:
+    """Unit vectors (B, n, K, 3) from points (B, n, 3) to those at index (B, n, K); zero towards a point at the same place."""
+    return F.normalize(rows(points, index) - points[:, :, None], dim=-1)
+
+
+class PointNorm(nn.Module):
+    """Batch normalisation of the last of (..., C): over all points of all clouds."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        if self.training:
+            return n(x.flatten(0, -2)).reshape(x.shape)
+        gain = n.weight * (n.running_var + n.eps).rsqrt()  # constants: ONNX Runtime folds them
+        return x * gain + (n.bias - n.running_mean * gain)
+
+
+class SurfaceConvolution(nn.Module):
+    """3D-GCN's surface layer: the directions in which the neighbours lie -> (B, n, C).
+
+    f = aggregate over supports s of max over neighbours k of ReLU(d_k · w_s), all vectors unit.
+    """
+
+    def __init__(self, config: HSEncoderConfig, width: int) -> None:
+        super().__init__()
+        self.mean = config.aggregate == "mean"
+        bound = 1 / math.sqrt(config.supports * width)
+        self.supports = nn.Parameter(torch.empty(config.supports, 3, width).uniform_(-bound, bound))
+
+    def forward(self, towards: Tensor) -> Tensor:
+        """towards (B, n, K, 3) unit."""
+        blocks = towards.split(BLOCK, dim=1)
+        strongest = [torch.cat([(block @ support).amax(2) for block in blocks], dim=1).relu() for support in F.normalize(self.supports, dim=1)]
+        total = torch.stack(strongest).sum(0)
+        return total / len(strongest) if self.mean else total
+
+
+class Convolution(nn.Module):
+    """3D-GCN's graph convolution.
+
+    f'_i = f_i W_0 + b_0 + aggregate over supports s of max over neighbours k of ReLU(d_ik · w_s) (f_k W_s + b_s), all of them (C,).
+    """
+
+    def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.count, self.mean = config.supports, config.aggregate == "mean"
+        bound = 1 / math.sqrt((config.supports + 1) * width_out)
+        self.project = nn.Linear(width_in, (config.supports + 1) * width_out)
+        self.supports = nn.Parameter(torch.empty(config.supports, 3, width_out))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, features: Tensor, index: Tensor, towards: Tensor) -> Tensor:
+        """features (B, n, C_in); index (B, n, K) of the neighbours; towards (B, n, K, 3) unit -> (B, n, C_out)."""
+        centre, *values = self.project(features).chunk(self.count + 1, dim=-1)
+        strongest = [self.strongest(v, support, index, towards) for v, support in zip(values, F.normalize(self.supports, dim=1), strict=True)]
+        total = torch.stack(strongest).sum(0)
+        return centre + (total / self.count if self.mean else total)
+
+    def strongest(self, values: Tensor, support: Tensor, index: Tensor, towards: Tensor) -> Tensor:
+        """max over neighbours of ReLU(cosine) · value for one support: values (B, n, C), support (3, C) -> (B, n, C).
+
+        In training the winner is found without a record for the backward pass and then computed again with one, which is the
+        same function with the same gradient: a maximum passes its gradient to the winner alone.
+        """
+        if not self.training:
+            blocks = zip(index.split(BLOCK, dim=1), towards.split(BLOCK, dim=1), strict=True)
+            return torch.cat([((t @ support).relu() * rows(values, i)).amax(2) for i, t in blocks], dim=1)
+        with torch.no_grad():
+            winner = ((towards @ support).relu() * rows(values, index)).argmax(2)  # (B, n, C)
+        value = values.gather(1, index.gather(2, winner))
+        direction = towards.gather(2, winner[..., None].expand(-1, -1, -1, 3))  # (B, n, C, 3)
+        return (direction * support.t()).sum(-1).relu() * value
+
+
+class GlobalContext(nn.Module):
+    """ORL: a residual from each feature and the mean over the cloud of the strongest nearby features."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(2 * width)
+        self.weight = nn.Parameter(torch.empty(width, 2 * width).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor, near: Tensor) -> Tensor:
+        """features (B, n, C); near (B, n, K) neighbours in space."""
+        context = rows(features, near).amax(2).mean(1)
+        own, shared = self.weight.chunk(2, dim=1)  # [f, g] W = f W_f + g W_g, and g is the same for all points
+        return features + F.linear(features, own) + F.linear(context, shared)[:, None]
+
+
+class HSSurface(nn.Module):
+    """The first layer: points -> (B, n, C)."""
+
+    def __init__(self, config: HSEncoderConfig, width: int) -> None:
+        super().__init__()
+        self.convolution = SurfaceConvolution(config, width)
+        self.context = GlobalContext(width) if config.hybrid else None
+        self.shortcut = nn.Linear(3, width, bias=False) if config.hybrid else None
+
+    def forward(self, points: Tensor, near: Tensor) -> Tensor:
+        """points (B, n, 3) [scale]; near (B, n, K) neighbours in space."""
+        features = self.convolution(directions(points, near))
+        return features if self.context is None else self.context(features, near) + self.shortcut(points)
+
+
+class HSLayer(nn.Module):
+    """A further layer: (B, n, C_in) -> (B, n, C_out)."""
+
+    def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.convolution = Convolution(config, width_in, width_out)
+        self.context = GlobalContext(width_out) if config.hybrid else None
+        self.shortcut = nn.Linear(width_in, width_out, bias=False) if config.hybrid else None
+
+    def forward(self, features: Tensor, points: Tensor, near: Tensor) -> Tensor:
+        """features (B, n, C_in); points (B, n, 3) [scale]; near (B, n, K) neighbours in space."""
+        if self.context is None:
+            return self.convolution(features, near, directions(points, near))
+        index = neighbours(features, near.shape[-1])
+        convolved = self.convolution(features, index, directions(points, index))
+        return self.context(convolved, near) + self.shortcut(features)
+
+
+class HSEncoder(nn.Module):
+    """Points -> pyramid of three levels: channels 0 + 1, 2 + 3 and 4 of the configuration, 1280 in all."""
+
+    def __init__(self, config: HSEncoderConfig = HSEncoderConfig()) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.surface = HSSurface(config, c[0])
+        self.layers = nn.ModuleList(HSLayer(config, a, b) for a, b in zip(c, c[1:]))
+        self.norms = nn.ModuleList(PointNorm(width) for width in c[1:4])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        c = self.config.channels
+        return c[0] + c[1], c[2] + c[3], c[4]
+
+    def near(self, points: Tensor) -> Tensor:
+        return neighbours(points, min(self.config.neighbours, points.shape[1] // 8))
+
+    def forward(self, points: Tensor) -> Pyramid:
+        """points (B, N, 3) [scale], in raster order."""
+        layers, norms = self.layers, self.norms
+        near = self.near(points)
+        f0 = self.surface(points, near).relu()
+        f1 = norms[0](layers[0](f0, points, near)).relu()
+
+        middle, pooled = pool(points, f1, near)
+        near = self.near(middle)
+        f2 = norms[1](layers[1](pooled, middle, near)).relu()
+        f3 = norms[2](layers[2](f2, middle, near)).relu()
+
+        coarse, pooled = pool(middle, f3, near)
+        f4 = layers[3](pooled, coarse, self.near(coarse))
+
+        parents = tuple(distance_order(points, level).argmin(-1) for level in (middle, coarse))
+        return Pyramid((torch.cat([f0, f1], dim=-1), torch.cat([f2, f3], dim=-1), f4), parents)
+
+
+def pool(points: Tensor, features: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Every fourth point, with the strongest features of its four neighbours: (B, n / 4, 3), (B, n / 4, C)."""
+    return points[:, ::POOLING], rows(features, near[:, ::POOLING, :POOLING]).amax(2)
