@@ -50,7 +50,7 @@ class NocsProtocol:
 
     def describe(self) -> str:
         """For people, in one line."""
-        iou = {"original": "original (NOCS as published, bounds over x, y, z of each corner)", "catre": "catre (boxes along the camera's axes)"}[self.iou]
+        iou = {"original": "original (as published, bounds over x, y, z of each corner)", "catre": "catre (boxes along the camera's axes)"}[self.iou]
         mugs = {"published": "without visible handle by their y axis", "full": "always by their whole rotation"}[self.mugs]
         return f"IoU: {iou}; mugs: {mugs}, {'re-centred on their body' if self.recentre_mugs else 'boxes as they are in the files'}"
 
@@ -124,7 +124,7 @@ def rotation_errors_deg(predicted: np.ndarray, true: np.ndarray, y_only: np.ndar
 
 
 def box_ious(predicted: Boxes, true: Boxes, symmetric: np.ndarray, variant: IouVariant) -> np.ndarray:
-    """Intersection over union of all predicted with all true boxes: (P, G); for `symmetric` (G,) the best of 20 spins of the prediction about its y."""
+    """Intersection over union of all predicted and all true boxes: (P, G); for `symmetric` (G,) the best of 20 spins of the prediction about y."""
     angles = 2 * np.pi * np.arange(SPINS if symmetric.any() else 1) / SPINS
     corners = (CORNER_SIGNS * predicted.sizes[:, None])[:, None] @ np.swapaxes(_y_rotations(angles), 1, 2)  # (P, spins, 8, 3)
     low, high = _extremes(_transformed(corners, predicted.poses[:, None]), variant)
@@ -264,7 +264,7 @@ def _transformed(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def _extremes(corners: np.ndarray, variant: IouVariant) -> tuple[np.ndarray, np.ndarray]:
-    """What a variant takes for the lower and upper bounds of corners (..., 8, 3): (..., 3) along the camera's axes, or (..., 8) one for each corner."""
+    """What a variant takes for the lower and upper bounds of corners (..., 8, 3): (..., 3) along the camera's axes or (..., 8) by corner."""
     axis = -2 if variant == "catre" else -1
     return corners.min(axis=axis), corners.max(axis=axis)
 

@@ -21,8 +21,8 @@ MAXIMUM_BOXES = 1000  # per image: with n of them, matching takes memory for n²
 class Boxes:
     """Oriented boxes of one image.
 
-    class_ids: (N,) index of CATEGORIES + 1. poses: (N, 4, 4) T_camera_object [m], which may carry a scale; sizes: (N, 3) extents in the units that this
-    scale makes metres. usable: (N,) False where pose or size describe no box; such a one never matches.
+    class_ids: (N,) index of CATEGORIES + 1. poses: (N, 4, 4) T_camera_object [m], which may carry a scale; sizes: (N, 3) extents in the units that
+    this scale makes metres. usable: (N,) False where pose or size describe no box; such a one never matches.
     """
 
     class_ids: np.ndarray

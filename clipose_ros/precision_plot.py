@@ -17,7 +17,7 @@ from clipose_ros.nocs_evaluation import (
 
 
 def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> None:
-    """Write a picture (PNG, PDF or SVG by the name of `path`): a line per category and their mean, and the mean of the ungated pose precision, dashed.
+    """Write a picture (PNG, PDF or SVG by its name): a line per category and their mean, and the mean of the ungated pose precision, dashed.
 
     Raises RuntimeError where matplotlib is not installed, and ValueError for a format that it cannot write.
     """

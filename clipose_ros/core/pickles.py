@@ -24,7 +24,7 @@ def load_pickle(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Any:
 
     Nothing that the file names is imported or called: what arrays need is rebuilt here, and every size is checked before memory is taken. Arrays of
     Python objects and structured arrays are refused. Text of Python 2 is read as Latin-1.
-    Raises ValueError, with the path, for a file that is larger than `maximum_bytes`, is broken or names anything else; OSError when it cannot be read.
+    Raises ValueError, with the path, for a file larger than `maximum_bytes`, broken or naming anything else; OSError when it cannot be read.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -11,7 +11,8 @@ from clipose_ros.core.pickles import load_pickle
 # What Python 2 with NumPy 1 wrote for {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path': 'caf\xe9'}, protocol 2.
 PYTHON2 = (
     b"\x80\x02}q\x00(U\x03idsq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85U\x01b\x87Rq\x04(K\x01K\x02\x85"
-    b"cnumpy\ndtype\nq\x05U\x02i4K\x00K\x01\x87Rq\x06(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08\x01\x00\x00\x00\xfe\xff\xff\xfftb"
+    b"cnumpy\ndtype\nq\x05U\x02i4K\x00K\x01\x87Rq\x06(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    b"U\x08\x01\x00\x00\x00\xfe\xff\xff\xfftb"
     b"U\x05scorecnumpy.core.multiarray\nscalar\nh\x05U\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     b"U\x04\x00\x00\x80?\x86RU\x04pathU\x04caf\xe9u."
 )
@@ -67,7 +68,10 @@ def test_pickles_of_python_2_are_read_as_latin_1(load):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize(("function", "argument", "name"), [(os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (open, "{}", "open")])
+CALLS = [(os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (open, "{}", "open")]
+
+
+@pytest.mark.parametrize(("function", "argument", "name"), CALLS)
 def test_a_call_is_refused_by_name_and_never_made(load, tmp_path, protocol, function, argument, name):
     trace = tmp_path / "trace"
     arguments = (argument.format(str(trace)), "w")[: 2 if function is open else 1]
@@ -96,13 +100,15 @@ def state_of(array, **changes):
     def pickled(value):
         return pickle.dumps(value, 3)[2:-1]
 
-    return head + b"(K\x01" + pickled(shape) + b"cnumpy\ndtype\n" + pickled((code, 0, 1)) + b"R" + pickled(dtype_state) + b"b\x89" + pickled(data) + b"tb."
+    dtype = b"cnumpy\ndtype\n" + pickled((code, 0, 1)) + b"R" + pickled(dtype_state) + b"b"
+    return head + b"(K\x01" + pickled(shape) + dtype + b"\x89" + pickled(data) + b"tb."
 
 
 def test_what_an_array_claims_must_fit_its_bytes(load):
     array = np.arange(4.0)
     np.testing.assert_array_equal(load(state_of(array)), array)
-    for change in ({"shape": (5,)}, {"shape": (-2, -2)}, {"shape": (10**12,)}, {"code": "f4"}, {"data": array.tobytes()[:-1]}, {"data": [1, 2, 3, 4]}):
+    shapes, contents = [(5,), (-2, -2), (10**12,)], [array.tobytes()[:-1], [1, 2, 3, 4]]
+    for change in ({"code": "f4"}, *({"shape": shape} for shape in shapes), *({"data": data} for data in contents)):
         with pytest.raises(ValueError, match="data: expected the bytes of"):
             load(state_of(array, **change))
     for state in ((3, "<", None, ("a",), {"a": 1}, 8, 1, 0), (3, "?", None, None, None, -1, -1, 0), (3, "<", (1, 2), None, None, -1, -1, 0)):
