@@ -8,7 +8,7 @@ import pytest
 
 from clipose_ros.core.pickles import load_pickle
 
-# What Python 2 with NumPy 1 wrote for {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path': 'caf\xe9'}, protocol 2.
+# Composed by hand as Python 2 with NumPy 1 writes {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path': 'caf\xe9'}, protocol 2.
 PYTHON2 = (
     b"\x80\x02}q\x00(U\x03idsq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85U\x01b\x87Rq\x04(K\x01K\x02\x85"
     b"cnumpy\ndtype\nq\x05U\x02i4K\x00K\x01\x87Rq\x06(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
@@ -16,6 +16,8 @@ PYTHON2 = (
     b"U\x05scorecnumpy.core.multiarray\nscalar\nh\x05U\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     b"U\x04\x00\x00\x80?\x86RU\x04pathU\x04caf\xe9u."
 )
+
+CALLS = [(os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (open, "{}", "open")]
 
 
 class Call:
@@ -68,9 +70,6 @@ def test_pickles_of_python_2_are_read_as_latin_1(load):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-CALLS = [(os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (open, "{}", "open")]
-
-
 @pytest.mark.parametrize(("function", "argument", "name"), CALLS)
 def test_a_call_is_refused_by_name_and_never_made(load, tmp_path, protocol, function, argument, name):
     trace = tmp_path / "trace"
