@@ -1,85 +1,196 @@
-"""Train the point network on generated views.
+"""Train a network, on one machine or many.
 
     python -m training.train --data data/views --output runs/lite
+    accelerate launch --multi_gpu -m training.train --data data/views --output runs/lite --device cuda --precision bf16
 
-Goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on the same shards.
+Goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on the same rows and as many processes.
+For that, everything random in a step follows from the seed and the number of the step.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import os
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 import tyro
+from accelerate import Accelerator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.dataset import BatchConfig, ViewPool, make_batch
+from training.checkpoint import load_network, read_checkpoint, write_checkpoint
+from training.dataset import BatchConfig, make_batch
+from training.distillation import DistillationWeights, distillation_losses, frozen
 from training.losses import LossWeights, pose_losses
-from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
+from training.networks import NetworkConfig, make_network
+from training.networks.patch_transformer import PatchTransformerConfig
+from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
+
+if TYPE_CHECKING:
+    from training.alignment.branch import Alignment, AlignmentConfig
+
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    data: Path
+    """One training run; a file of `OUTPUT` says with which settings it was made.
+
+    data: folders of shards, each a source of its own; share: of the batch that each source gets, in any unit (empty: the first gives all when it is
+    alone). batch: views in a step, over all processes. batches, weights: how clouds are made, and what their errors cost.
+    teacher: checkpoint of a network whose outputs are further targets.
+    """
+
+    data: tuple[Path, ...]
     output: Path
+    share: tuple[float, ...] = (1.0,)
     steps: int = 20_000
     batch: int = 64
+    optimiser: Literal["adamw", "ranger"] = "adamw"
     learning_rate: float = 1.5e-3
     warm_up: int = 500
-    flat: float = 0.3  # share of the steps at full rate; then a cosine to 1 %
+    flat: float = 0.3  # share of the steps at full rate; then a cosine
+    final: float = 0.01  # share of the rate that is left in the end
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)  # of each batch, in the order of CATEGORIES: more for the harder ones
-    validation_shards: int = 1  # the last shards by name; no training view shows their shapes
+    category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)  # of each source, in the order of CATEGORIES: more for the harder ones
+    validation_shards: int = 1  # the last shards of the first source by name; no training view shows their shapes
+    in_memory: bool = False  # read the shards whole at the start; else they are mapped, and the system keeps what fits
+    workers: int = 0  # processes that read rows ahead; 0: a thread does
     log_every: int = 100
     checkpoint_every: int = 1_000
-    device: str = "cpu"
-    network: PatchTransformerConfig = field(default_factory=PatchTransformerConfig)
+    tensorboard: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; losses and weights stay in fp32
+    network: NetworkConfig = field(default_factory=PatchTransformerConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     weights: LossWeights = field(default_factory=LossWeights)
+    teacher: Path | None = None
+    distillation: DistillationWeights = field(default_factory=DistillationWeights)
+
+    def __post_init__(self) -> None:
+        if len(self.category_share) != len(CATEGORIES):
+            raise ValueError(f"category_share: expected {len(CATEGORIES)} numbers, got {len(self.category_share)}")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("precision: expected fp32 or bf16 on a CPU, got fp16")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, flat, cosine to 1 %."""
+    """Linear warm-up, flat, cosine to the final share."""
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     flat_until = max(config.warm_up, config.flat * config.steps)
     done = min(1.0, max(0.0, (step - flat_until) / max(1.0, config.steps - flat_until)))
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    return config.learning_rate * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-class BatchDrawer:
-    """Random rows of a pool, the categories in fixed shares."""
+def make_optimiser(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW, or Ranger: RAdam with lookahead and centralised gradients. Vectors (biases, norms) are not decayed."""
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    from pytorch_optimizer import Ranger  # here: the import takes seconds
 
-    def __init__(self, pool: ViewPool, share: tuple[float, ...], generator: torch.Generator) -> None:
-        self.pool, self.generator = pool, generator
-        self.rows = [(pool.arrays["category"] == c).nonzero()[:, 0] for c in range(len(CATEGORIES))]
-        present = torch.tensor([s if len(r) else 0.0 for s, r in zip(share, self.rows, strict=True)])
-        self.share = present / present.sum()
+    # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first five steps.
+    return Ranger(groups, lr=config.learning_rate, betas=(0.95, 0.999), k=6, alpha=0.5, degenerated_to_sgd=True)
 
-    def draw(self, batch: int) -> Tensor:
-        categories = torch.multinomial(self.share, batch, replacement=True, generator=self.generator)
-        return torch.stack([self.rows[c][torch.randint(len(self.rows[c]), (1,), generator=self.generator)[0]] for c in categories.tolist()])
+
+def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
+    """Seed of what is drawn for one use in one step of one process."""
+    return int(np.random.SeedSequence([config.seed, use, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+AUGMENTING, STEPPING = 1, 2  # uses of `step_seed`
+
+
+def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
+    """Tensors (B, …) of all processes as one batch, in the order of the processes; gradients flow into those of this process alone."""
+    if accelerator.num_processes == 1:
+        return tensors
+    own_count = len(next(iter(tensors.values())))
+    counts = accelerator.gather(torch.tensor([own_count], device=accelerator.device)).tolist()
+
+    def whole(own: Tensor) -> Tensor:
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[:own_count] = own.detach()
+        parts = [part[:count] for part, count in zip(accelerator.gather(padded).split(max(counts)), counts, strict=True)]
+        parts[accelerator.process_index] = own
+        return torch.cat(parts)
+
+    return {name: whole(own) for name, own in tensors.items()}
+
+
+def batch_losses(
+    network: nn.Module,
+    truth: dict[str, Tensor],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    teacher: nn.Module | None = None,
+    alignment: Alignment | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Every loss term, and their sum as "total". The *sum* over the processes of its gradients is that of the batch of all processes together.
+
+    For that the losses see the outputs of all processes: means under weights, and pairs of samples, mean what they mean in one process. Two things
+    do not: batch normalisation, whose statistics are those of a process unless `torch.nn.SyncBatchNorm` (GPUs) takes over, and the contrast of the
+    alignment, whose negatives are those of a process.
+    """
+    points, category = truth["points"], truth["category"]
+    with torch.autocast(points.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
+        output = {name: value.float() for name, value in network(points, category).items()}
+        terms = {}
+        if alignment is not None:
+            translation = truth["offset"] * truth["scale"][:, None]  # in the network's frame, as the rotation: the rest the cloud cannot tell
+            terms = alignment(output["feature"], truth["image"], category, truth["rotation"], translation, generator)
+    terms = {name: value.float() / accelerator.num_processes for name, value in terms.items()}
+    whole_truth = gathered({name: value for name, value in truth.items() if name != "image"}, accelerator)
+    whole_output = gathered(output, accelerator)
+    losses = pose_losses(whole_output, whole_truth, config.weights)
+    if teacher is not None:
+        with torch.no_grad():
+            taught = gathered(teacher(points, category), accelerator)
+        terms |= distillation_losses(whole_output, taught, whole_truth, config.distillation)
+    return losses | terms | {"total": torch.stack([losses["total"], *terms.values()]).sum()}
+
+
+def reduce_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Replace gradients by their sums over all processes, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    summed = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
+    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 @torch.no_grad()
-def validate(network: PatchTransformer, pool: ViewPool, config: TrainConfig, views: int = 1200) -> dict[str, dict[str, float]]:
+def validate(network: nn.Module, pool: ViewPool, config: TrainConfig, device: torch.device, views: int = 1200) -> dict[str, dict[str, float]]:
     """Share of views within 5° 5 cm and 10° 5 cm by category, and the median errors, on augmented held-out views (always the same draws)."""
     network.eval()
-    generator = torch.Generator(device=config.device).manual_seed(12345)
+    generator = torch.Generator(device=device).manual_seed(12345)
     errors: dict[str, list[Tensor]] = {c: [] for c in CATEGORIES}
-    for index in torch.arange(min(views, len(pool))).split(200):
-        truth = make_batch(pool.rows(index, torch.device(config.device)), config.network.patches, config.batches, generator)
+    for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)[:views]).split(200):
+        truth = make_batch(pool.rows(index, device), centres(config), config.batches, generator)
         output = network(truth["points"], truth["category"])
         cm = 100 * (output["offset"] - truth["offset"]).norm(dim=-1) * truth["scale"]
         y = torch.acos((output["y_axis"] * truth["y_axis"]).sum(-1).clamp(-1, 1)).rad2deg()
@@ -104,95 +215,202 @@ def validate(network: PatchTransformer, pool: ViewPool, config: TrainConfig, vie
     return report
 
 
-def train(config: TrainConfig) -> Path:
-    """Train; returns the path of the last checkpoint."""
+def centres(config: TrainConfig) -> int:
+    """Points of a cloud whose object coordinates are among the targets; for networks that do not predict any, as many as the compact one has."""
+    return getattr(config.network, "patches", PatchTransformerConfig.patches)
+
+
+def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, ViewPool, RowDrawer]:
+    """Rows to train on, rows held out, and the drawer of the former. more: sources beside the folders, last in `share`."""
+    folders = [sorted(folder.glob("shard_*.npz")) for folder in config.data]
+    for folder, shards in zip(config.data, folders, strict=True):
+        least = config.validation_shards if folder == config.data[0] else 0
+        if len(shards) <= least:
+            raise ValueError(f"data: expected more than {least} shard_*.npz in {folder}, got {len(shards)}")
+    if len(config.share) != len(folders) + len(more):
+        raise ValueError(f"share: expected a number for each of {len(folders) + len(more)} sources, got {len(config.share)}")
+    held_out = ViewPool(folders[0][-config.validation_shards :], config.in_memory)
+    folders[0] = folders[0][: -config.validation_shards]
+    pools = [ViewPool(shards, config.in_memory) for shards in folders] + [ViewPool([rows]) for rows in more]
+    pool = ViewPool([part for source in pools for part in source.parts])
+    pool.skipped = sum((source.skipped for source in pools), Counter())
+    source = np.repeat(np.arange(len(pools)), [len(source) for source in pools])
+    return pool, held_out, RowDrawer(pool.category, source, config.share, config.category_share)
+
+
+class Log:
+    """What a run says, on disk: a line of JSON at a time and, when asked for, TensorBoard's events from `step` on. Only the first process says it."""
+
+    def __init__(self, folder: Path, tensorboard: bool, step: int, first: bool) -> None:
+        self.file = (folder / "log.jsonl" if first else Path(os.devnull)).open("a")
+        self.events = None
+        if tensorboard and first:
+            from tensorboardX import SummaryWriter  # here: only those who ask for it need it
+
+            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        self.file.write(json.dumps({"step": step} | values) + "\n")
+        self.file.flush()
+        if self.events is not None:
+            for name, value in _flat(values):
+                self.events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.file.close()
+        if self.events is not None:
+            self.events.close()
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        yield from _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The processes of this run and the device of this one. Raises ValueError where what was asked for cannot be had."""
+    accelerator = Accelerator(cpu=config.device == "cpu")
+    if accelerator.device.type != config.device:
+        raise ValueError(f"device: expected {config.device}, got {accelerator.device.type}: torch sees no other here")
+    if accelerator.mixed_precision != "no":
+        raise ValueError(f"mixed_precision: expected it as --precision of the trainer, got {accelerator.mixed_precision} from accelerate")
+    if config.batch % accelerator.num_processes:
+        raise ValueError(f"batch: expected a multiple of {accelerator.num_processes} processes, got {config.batch}")
+    return accelerator
+
+
+def make_alignment(network: nn.Module, config: AlignmentConfig, device: torch.device) -> tuple[Alignment, Callable[..., Tensor]]:
+    """CLIP's branch for a network, and what makes its images. Raises ValueError for a network that gives no feature of the whole cloud."""
+    from training.alignment.branch import Alignment  # here: transformers takes seconds to import, and most runs do without
+    from training.alignment.images import row_images
+
+    points, category = torch.zeros(2, network.config.points, 3, device=device), torch.zeros(2, dtype=torch.long, device=device)
+    with torch.no_grad():
+        output = copy.deepcopy(network)(points, category)  # a copy: batch statistics must not learn from this cloud
+    if "feature" not in output:
+        raise ValueError(f"network: expected one that gives a feature to align, got {type(network).__name__}")
+    return Alignment(output["feature"].shape[1], config).to(device).train(), row_images
+
+
+def batch_maker(
+    rows: Iterator[tuple[dict[str, Tensor], dict[str, int]]],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    images: Callable[[dict[str, Tensor], torch.Generator], Tensor] | None = None,
+) -> Callable[[int], tuple[dict[str, Tensor], Counter[str]]]:
+    """A function that gives the truth of a step, and how many of its rows were left out, by reason.
+
+    Steps come in the order of `rows`. images: makes the image of each row, for the alignment.
+    """
+
+    def make(step: int) -> tuple[dict[str, Tensor], Counter[str]]:
+        arrays, skipped = next(rows)
+        on_device = {name: array.to(accelerator.device, non_blocking=True) for name, array in arrays.items()}
+        generator = torch.Generator(accelerator.device).manual_seed(step_seed(config, AUGMENTING, step, accelerator.process_index))
+        truth = make_batch(on_device, centres(config), config.batches, generator) if on_device else {"usable": torch.zeros(0)}
+        if images is not None and on_device:
+            truth["image"] = images(on_device, generator)
+        usable = truth.pop("usable")
+        skipped = Counter(skipped) + Counter({"too few points": len(usable) - int(usable.sum())})
+        if not usable.any():
+            raise ValueError(f"batch: expected usable rows, got none in step {step}: {dict(skipped)}")
+        return {name: value[usable] for name, value in truth.items()}, skipped
+
+    return make
+
+
+def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentConfig | None = None) -> Path:
+    """Train; returns the path of the last checkpoint.
+
+    sources: of rows, beside the folders of the configuration. aligned: how to align the clouds with images and texts through CLIP; what it trains
+    beside the network is in the checkpoint, too, and no export takes it along.
+    """
     config.output.mkdir(parents=True, exist_ok=True)
-    shards = sorted(config.data.glob("shard_*.npz"))
-    if len(shards) <= config.validation_shards:
-        raise ValueError(f"data: expected more than {config.validation_shards} shard_*.npz in {config.data}, got {len(shards)}")
-    pool, held_out = ViewPool(shards[: -config.validation_shards]), ViewPool(shards[-config.validation_shards :])
+    pool, held_out, drawer = open_sources(config, sources)
+    accelerator = make_accelerator(config)
+    device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
 
     torch.manual_seed(config.seed)
-    device = torch.device(config.device)
-    network = PatchTransformer(config.network).to(device).train()
+    network = make_network(config.network).to(device).train()
+    if processes > 1 and device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], lr=config.learning_rate)
-    drawing = torch.Generator().manual_seed(config.seed)
-    augmenting = torch.Generator(device=device).manual_seed(config.seed + 1)
+    alignment, images = (None, None) if aligned is None else make_alignment(network, aligned, device)
+    teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
+    parameters = [*network.parameters(), *(alignment.trainable().values() if alignment is not None else ())]
+    optimiser = make_optimiser(parameters, config)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler} | ({} if alignment is None else {"alignment": alignment})
 
+    settings = dataclasses.asdict(config) | {"alignment": None if aligned is None else dataclasses.asdict(aligned)}
     path = config.output / "checkpoint.pt"
     step, seconds = 0, 0.0
     if path.exists():
-        saved = torch.load(path, weights_only=True, map_location=device)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        drawing.set_state(saved["drawing"].cpu())
-        augmenting.set_state(saved["augmenting"].cpu())
+        saved = read_checkpoint(path, device)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
         step, seconds = saved["step"], saved["seconds"]
 
-    drawer = BatchDrawer(pool, config.category_share, drawing)
-
-    def next_batch() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """A batch, and the generators' states from which it was drawn."""
-        states = {"drawing": drawing.get_state(), "augmenting": augmenting.get_state()}
-        truth = make_batch(pool.rows(drawer.draw(config.batch), device), config.network.patches, config.batches, augmenting)
-        kept = truth.pop("usable")
-        return {name: value[kept] for name, value in truth.items()}, states
-
-    def save() -> None:
-        state = {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            **coming.result()[1],  # drawn again after a resume
-            "step": step,
-            "seconds": seconds,
-            "views": len(pool),
-            "config": json.dumps(dataclasses.asdict(config), default=str),
-        }
-        unfinished = path.with_suffix(".tmp")
-        torch.save(state, unfinished)
-        unfinished.rename(path)
-
+    reader = torch.utils.data.DataLoader(
+        StepRows(pool, drawer, config.batch, config.seed, rank, processes),
+        batch_size=None,
+        sampler=range(step, config.steps),
+        num_workers=config.workers,
+        multiprocessing_context="fork" if config.workers else None,  # a mapped shard is shared with a forked process, and copied to any other
+        pin_memory=device.type == "cuda",
+    )
+    next_batch = batch_maker(iter(reader), config, accelerator, images)
+    skipped = Counter(pool.skipped)
+    running: dict[str, Tensor] = {}
+    log = Log(config.output, config.tensorboard, step, accelerator.is_main_process)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    running: dict[str, float] = {}
-    with Progress(*columns) as progress, (config.output / "log.jsonl").open("a") as log, ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(next_batch)
+    with Progress(*columns, disable=not accelerator.is_main_process) as progress, ThreadPoolExecutor(1) as ahead, closing(log):
+        for reason, count in skipped.items():
+            progress.console.print(f"left out {count}: {reason}")
+        coming = ahead.submit(next_batch, step)
         task = progress.add_task("training", total=config.steps, completed=step)
         started = time.monotonic()
         while step < config.steps:
-            truth, _ = coming.result()
-            coming = ahead.submit(next_batch)
+            truth, left_out = coming.result()
+            skipped += left_out
+            if step + 1 < config.steps:
+                coming = ahead.submit(next_batch, step + 1)
+            torch.manual_seed(step_seed(config, STEPPING, step, rank))  # for dropout
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)
-            losses = pose_losses(network(truth["points"], truth["category"]), truth, config.weights)
+            losses = batch_losses(network, truth, config, accelerator, teacher, alignment)
             optimiser.zero_grad(set_to_none=True)
-            losses["total"].backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimiser.step()
-            average.update_parameters(network)
+            scaler.scale(losses["total"]).backward()
+            reduce_gradients(parameters, accelerator)
+            scaler.unscale_(optimiser)
+            if nn.utils.clip_grad_norm_(parameters, config.clip).isfinite():
+                scaler.step(optimiser)
+                average.update_parameters(network)
+            else:
+                skipped["steps whose gradient was not finite"] += 1
+            scaler.update()
             step += 1
             for name, value in losses.items():
-                running[name] = running.get(name, 0.0) + value.item() / config.log_every
+                running[name] = running.get(name, 0.0) + value.detach() / config.log_every  # on the device: reading each would wait for it each time
             if step % config.log_every == 0:
                 now = time.monotonic()
                 seconds, started = seconds + now - started, now
-                line = {"step": step, "seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)}
-                log.write(json.dumps(line | {k: round(v, 4) for k, v in running.items()}) + "\n")
-                log.flush()
-                progress.update(task, completed=step, description=f"training, loss {running['total']:.3f}")
+                means = {name: round(value.item(), 4) for name, value in running.items()}
                 running = {}
+                progress.update(task, completed=step, description=f"training, loss {means['total']:.3f}")
+                speed = {"seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)}
+                log.write(step, speed | means | ({"skipped": dict(skipped)} if skipped else {}))
             if step % config.checkpoint_every == 0 or step == config.steps:
-                save()
-                report = validate(average.module, held_out, config)
-                log.write(json.dumps({"step": step, "validation": report}) + "\n")
-                log.flush()
-                mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
-                by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
-                progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
+                if accelerator.is_main_process:
+                    state = {name: part.state_dict() for name, part in parts.items()}
+                    facts = {"step": step, "seconds": seconds, "views": len(pool), "processes": processes}
+                    write_checkpoint(path, state | facts | {"config": json.dumps(settings, default=str)})
+                    report = validate(average.module, held_out, config, device)
+                    log.write(step, {"validation": report})
+                    mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
+                    by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
+                    progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
+                accelerator.wait_for_everyone()
     return path
 
 

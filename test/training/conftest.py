@@ -1,0 +1,28 @@
+"""Views and a trained network, both tiny, made once for all tests of training."""
+
+import numpy as np
+import pytest
+
+from training.networks import PatchTransformerConfig
+from training.train import TrainConfig, train
+from training.views import draw_shard
+
+
+@pytest.fixture(scope="session")
+def views(tmp_path_factory):
+    """Folder of two shards."""
+    folder = tmp_path_factory.mktemp("views")
+    for seed in (1, 2):
+        np.savez(folder / f"shard_{seed:06d}.npz", **draw_shard(seed=seed, views=24))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def config(views) -> TrainConfig:
+    network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
+    return TrainConfig(data=(views,), output=views / "run", steps=4, batch=6, warm_up=2, flat=1.0, log_every=2, checkpoint_every=2, network=network)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(config):
+    return train(config)
