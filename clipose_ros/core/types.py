@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
@@ -77,6 +78,29 @@ class PoseEstimate:
     rotation: np.ndarray  # (3, 3) R_camera_object
     translation: np.ndarray  # (3,) [m]
     size: np.ndarray  # (3,) [m]
+
+
+class TrackState(IntEnum):
+    """How well a tracked pose is founded. TENTATIVE: measured in this frame, by a track too young to rely on. CONFIRMED: measured in this frame.
+    COASTING: predicted; this frame had no estimate of the object, or one that contradicts what was seen before."""
+
+    TENTATIVE = 1
+    CONFIRMED = 2
+    COASTING = 3
+
+
+@dataclass(frozen=True)
+class TrackedPose(PoseEstimate):
+    """A pose filtered over frames.
+
+    track: number of the object, which no other object of this run gets. age_ns: time since the pose was last measured; 0 unless it is coasting.
+    covariance: (6, 6) of position [m] and of small turns about the camera frame's fixed axes [rad].
+    """
+
+    track: int
+    state: TrackState
+    age_ns: int
+    covariance: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -37,3 +37,8 @@ def test_one_folder_imports_it(library, home):
     sources = {path.relative_to(ROOT / "clipose_ros"): path.read_text() for path in (ROOT / "clipose_ros").rglob("*.py")}
     users = {path.parts[0] for path, text in sources.items() if f"import {library}" in text or f"from {library}" in text}
     assert users <= {home}
+
+
+def test_tracking_needs_arrays_alone():
+    brought = imported_with(*modules_of("tracking"))
+    assert {"numpy", "scipy"} <= brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "yaml", "tyro", "rich", "training"}

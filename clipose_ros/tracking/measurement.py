@@ -1,0 +1,82 @@
+"""What a frame's estimates say to the filter: positions, rotations and sizes, and how far to believe each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaincinv
+
+from clipose_ros.core.types import PoseEstimate
+
+# The three quantities of a pose: the index of everything that each of them has. Units: m, rad, logarithm of m.
+POSITION, ROTATION, SIZE = range(3)
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """How wrong an estimate is, from its score, size and distance. The score is the probability of being within 10° and 5 cm.
+
+    rotation_rad: the 10° of the score [rad]. position: what counts for the position as the 10° do for the rotation, in diagonals of the box: mostly
+    the hidden side of the object is guessed, and the guess goes with its size; so the error is about the same along the ray and across. depth: error
+    by squared distance [1/m], as stereo cameras have it. size: standard deviation of an extent, in extents. independent: share of the variance that
+    is drawn anew in each frame; the rest is the same wrong answer again, because the view is the same, and averaging does not remove it.
+    """
+
+    rotation_rad: float = float(np.deg2rad(10))
+    position: float = 0.1
+    depth: float = 0.004
+    size: float = 0.08
+    independent: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("rotation_rad", "position", "size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if not self.depth >= 0:
+            raise ValueError(f"depth: expected 0 or more, got {self.depth}")
+        if not 0 < self.independent <= 1:
+            raise ValueError(f"independent: expected more than 0, at most 1, got {self.independent}")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """D estimates as arrays. position (D, 3) [m]; rotation (D, 3, 3) R_camera_object; log_size (D, 3), logarithm of [m]; score (D,).
+
+    variance (D, 3): of each component of the three quantities [m^2, rad^2, 1]; that of the rotation is of small turns about the camera's axes.
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+    log_size: np.ndarray
+    score: np.ndarray
+    variance: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, rows: np.ndarray) -> Measurements:
+        return Measurements(self.position[rows], self.rotation[rows], self.log_size[rows], self.score[rows], self.variance[rows])
+
+
+def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel()) -> Measurements:
+    """Estimates with their variances."""
+    D = len(estimates)
+    position = np.array([estimate.translation for estimate in estimates], dtype=np.float64).reshape(D, 3)
+    rotation = np.array([estimate.rotation for estimate in estimates], dtype=np.float64).reshape(D, 3, 3)
+    size = np.array([estimate.size for estimate in estimates], dtype=np.float64).reshape(D, 3)
+    score = np.array([estimate.score for estimate in estimates], dtype=np.float64)
+
+    deviations = normal_limit(score)
+    squared_diagonal, squared_distance = (size * size).sum(axis=1), (position * position).sum(axis=1)
+    variance = np.empty((D, 3))
+    variance[:, POSITION] = (model.position / deviations) ** 2 * squared_diagonal + (model.depth * squared_distance) ** 2
+    variance[:, ROTATION] = (model.rotation_rad / deviations) ** 2
+    variance[:, SIZE] = model.size**2
+    return Measurements(position, rotation, np.log(size), score, variance)
+
+
+def normal_limit(probability: np.ndarray) -> np.ndarray:
+    """Radius, in standard deviations, within which a normal error in three dimensions stays with a probability, clipped to 0.02..0.98."""
+    return np.sqrt(2 * gammaincinv(1.5, np.clip(probability, 0.02, 0.98)))

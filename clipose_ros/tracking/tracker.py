@@ -1,0 +1,291 @@
+"""Objects over time: identities that last, filtered poses, and a plain word on which of them were measured.
+
+    tentative --measured often enough--> confirmed <--measured | not measured--> coasting --not measured for too long--> lost
+        `--not measured once--> dropped
+
+A pose that was not measured in a frame is never given as if it had been: it is predicted, and marked as coasting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipose_ros.core.categories import AXIS_SYMMETRIC
+from clipose_ros.core.symmetry import closest_to
+from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.tracking.association import associate
+from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
+from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
+
+NS_PER_S = 1_000_000_000
+FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
+
+
+def _expect(name: str, condition: bool, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {got}")
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """How tracks begin, go on and end.
+
+    gate: largest squared Mahalanobis distance of an estimate that may move a track; chi-square with 3 degrees of freedom exceeds 16.3 once in a
+    thousand. same_object: largest one, of the positions, of an estimate that is of the track's object at all. reach: nor is it, further away than
+    this, in diagonals of the track's box, however unsure the track is. same_id: how much the detector's own id counts in the assignment, in squared
+    Mahalanobis distance: it decides between near ones and never joins far ones.
+    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s]. gap_s: after a longer time without any
+    frame everything is forgotten [s]. memory_s: time constant of a track's memory for which rotation the estimates supported [s].
+    switch_ratio: a contradicting rotation is believed when it has this many times the support of the one believed so far.
+    """
+
+    motion: MotionModel = MotionModel()
+    noise: NoiseModel = NoiseModel()
+    gate: float = 16.3
+    same_object: float = 50.0
+    reach: float = 0.75
+    same_id: float = 4.0
+    confirm_after: int = 3
+    coast_s: float = 0.5
+    gap_s: float = 2.0
+    memory_s: float = 0.5
+    switch_ratio: float = 1.5
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "same_object", "reach", "coast_s", "gap_s", "memory_s"):
+            _expect(name, getattr(self, name) > 0, "more than 0", getattr(self, name))
+        _expect("same_id", self.same_id >= 0, "0 or more", self.same_id)
+        _expect("confirm_after", self.confirm_after >= 1, "1 or more", self.confirm_after)
+        _expect("switch_ratio", self.switch_ratio >= 1, "1 or more", self.switch_ratio)
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """A frame's results, tracked.
+
+    results: per instance, in order, a tracked pose or the estimator's rejection. coasting: confirmed tracks that none of the estimates belongs to,
+    each with the instance that it was last. lost: numbers of the confirmed tracks that ended since the frame before.
+    """
+
+    results: tuple[tuple[Instance, TrackedPose | Rejection], ...]
+    coasting: tuple[tuple[Instance, TrackedPose], ...]
+    lost: tuple[int, ...]
+
+
+@dataclass
+class Track:
+    """What is known of an object beside its filter.
+
+    measured_ns: stamp of the last frame that measured its whole pose; frames: how many did. estimates: how many estimates it had of late; support:
+    the sum of the scores of those that agreed with its rotation; turn_support: of those that agreed with another one, which is main @ turn. All three
+    fade. `turn` is in the object's frame: a confusion of front and back stays the same however camera and object move.
+    """
+
+    number: int
+    category: str
+    instance: Instance
+    measured_ns: int
+    frames: int = 0
+    estimates: float = 0.0
+    support: float = 0.0
+    turn: np.ndarray | None = None
+    turn_support: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """How probable it is that the pose is right: the mean of the late scores, 0 for estimates that disagreed."""
+        return self.support / self.estimates
+
+
+class Tracker:
+    """Turns the results of successive frames into tracks. Not for several threads at once.
+
+    The camera frame is all there is: without odometry the objects are taken to move with constant velocity in it, whoever moves.
+    `events` counts, by name, what a user may want to know: why everything was forgotten, estimates that contradicted their track, and so on.
+    """
+
+    def __init__(self, settings: TrackerSettings = TrackerSettings(), axis_symmetric: Collection[str] = AXIS_SYMMETRIC) -> None:
+        self.settings = settings
+        self.events: Counter[str] = Counter()
+        self._axis_symmetric = frozenset(axis_symmetric)
+        self._numbers = itertools.count(1)
+        self._lost: list[int] = []
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def reset(self, reason: str = "asked") -> None:
+        """Forget all tracks; the next frame reports the confirmed ones as lost. Numbers go on: no object gets the number of another one."""
+        self.events[f"reset: {reason}"] += 1
+        self._lost += [track.number for track in self._tracks if self._confirmed(track)]
+        self._forget()
+
+    def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
+        """One frame further.
+
+        A stamp that goes back, or comes after a long gap, begins anew. A stamp that comes again is answered with the tracks as they are: the same
+        image says nothing new.
+        """
+        again = stamp_ns == self._stamp_ns
+        self._advance(stamp_ns)
+        estimates = [(instance, result) for instance, result in results if isinstance(result, PoseEstimate)]
+        measured = measure([estimate for _, estimate in estimates], self.settings.noise)
+        rows, columns, difference, distance = self._associate(estimates, measured)
+        if again:
+            self.events["stamp twice"] += 1
+        else:
+            self._correct(rows, measured[columns], difference, distance)
+        belongs = dict(zip(columns.tolist(), (self._tracks[row] for row in rows)))
+        born = [column for column in range(len(estimates)) if column not in belongs]
+        belongs |= self._begin(born, estimates, measured)
+        for column, track in belongs.items():
+            track.instance = estimates[column][0]
+        self._end({track.number for track in belongs.values()})
+
+        poses = self._poses()
+        numbers = iter([belongs[column].number for column in range(len(estimates))])
+        answered = {track.number for track in belongs.values()}
+        lost, self._lost = tuple(self._lost), []
+        return TrackedFrame(
+            tuple((instance, result if isinstance(result, Rejection) else poses[next(numbers)]) for instance, result in results),
+            tuple((track.instance, poses[track.number]) for track in self._tracks if track.number not in answered),
+            lost,
+        )
+
+    def _forget(self) -> None:
+        self._tracks: list[Track] = []
+        self._filters = PoseFilters(self.settings.motion, self.settings.noise.independent)
+        self._stamp_ns: int | None = None
+
+    def _confirmed(self, track: Track) -> bool:
+        return track.frames >= self.settings.confirm_after
+
+    def _advance(self, stamp_ns: int) -> None:
+        """Predict everything to the time of the frame."""
+        if self._stamp_ns is not None and stamp_ns < self._stamp_ns:
+            self.reset("clock went back")
+        elif self._stamp_ns is not None and stamp_ns - self._stamp_ns > self.settings.gap_s * NS_PER_S:
+            self.reset("gap in time")
+        if self._stamp_ns is not None and stamp_ns > self._stamp_ns:
+            dt_s = (stamp_ns - self._stamp_ns) / NS_PER_S
+            self._filters.predict(dt_s)
+            fade = math.exp(-dt_s / self.settings.memory_s)
+            for track in self._tracks:
+                track.estimates, track.support, track.turn_support = fade * track.estimates, fade * track.support, fade * track.turn_support
+        self._stamp_ns = stamp_ns
+
+    def _associate(
+        self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (P,) of the tracks and columns (P,) of the estimates that belong together, with what `PoseFilters.innovation` says of each pair."""
+        settings, T, D = self.settings, len(self._tracks), len(estimates)
+        same_category = [[track.category == estimate.category for _, estimate in estimates] for track in self._tracks]
+        rows, columns = np.nonzero(np.array(same_category, dtype=bool).reshape(T, D))
+        difference, distance = self._filters.innovation(rows, measured[columns])
+        size, away = np.exp(self._filters.log_size), difference[:, POSITION]
+        near = (away * away).sum(axis=1) < settings.reach**2 * (size * size).sum(axis=1)[rows]
+        ids, known = [instance.id for instance, _ in estimates], [track.instance.id for track in self._tracks]
+        same_id = np.array([ids[d] != "" and ids[d] == known[t] for t, d in zip(rows, columns)], dtype=bool)
+
+        cost, allowed, pair = np.zeros((T, D)), np.zeros((T, D), dtype=bool), np.zeros((T, D), dtype=np.intp)
+        cost[rows, columns] = distance[:, POSITION] + np.minimum(distance[:, SIZE], settings.gate) - settings.same_id * same_id
+        allowed[rows, columns] = near & (distance[:, POSITION] < settings.same_object)
+        pair[rows, columns] = np.arange(len(rows))
+        rows, columns = associate(cost, allowed, unmatched=settings.same_object + settings.gate)
+        chosen = pair[rows, columns]
+        return rows, columns, difference[chosen], distance[chosen]
+
+    def _correct(self, rows: np.ndarray, measured: Measurements, difference: np.ndarray, distance: np.ndarray) -> None:
+        """Take in what agrees; what contradicts a track does not move it, but counts."""
+        accepted = distance < self.settings.gate
+        self._filters.update(rows, measured, difference, accepted)
+        for i, row in enumerate(rows):
+            track, score = self._tracks[row], float(measured.score[i])
+            track.estimates += 1
+            if accepted[i, ROTATION]:
+                track.support += score
+            else:
+                self.events["rotation contradicted its track"] += 1
+                accepted[i, ROTATION] = self._doubt(row, measured.rotation[i], measured.variance[i, ROTATION], score)
+            if not accepted[i, POSITION]:
+                self.events["position contradicted its track"] += 1
+            if accepted[i, POSITION] and accepted[i, ROTATION]:
+                track.frames, track.measured_ns = track.frames + 1, self._stamp_ns
+
+    def _doubt(self, row: int, rotation: np.ndarray, variance: float, score: float) -> bool:
+        """Support the alternative that an outlier agrees with. When it has more support than the track's rotation they change places: True."""
+        track, believed = self._tracks[row], self._filters.rotation[row].copy()
+        symmetric = self._filters.axis_symmetric[row : row + 1]
+        if track.turn is not None:
+            other = turn_between((believed @ track.turn)[None], rotation[None], symmetric)[0]
+            agrees = other @ other < self.settings.gate * 2 * variance
+            if not agrees and track.turn_support > score:
+                return False
+            track.turn_support = score + track.turn_support * bool(agrees)
+        else:
+            track.turn_support = score
+        if symmetric[0]:
+            rotation = _without_spin(rotation, believed)
+        track.turn = believed.T @ rotation
+        if track.turn_support <= self.settings.switch_ratio * track.support:
+            return False
+        self.events["rotation given up for another"] += 1
+        self._filters.restart_rotation(row, rotation, variance)
+        track.turn, track.support, track.turn_support = track.turn.T, track.turn_support, track.support
+        return True
+
+    def _begin(self, columns: list[int], estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements) -> dict[int, Track]:
+        """A tentative track for each estimate that belongs to none."""
+        begun = {}
+        for column in columns:
+            instance, estimate = estimates[column]
+            begun[column] = Track(next(self._numbers), estimate.category, instance, self._stamp_ns, 1, 1.0, estimate.score)
+        symmetric = np.array([track.category in self._axis_symmetric for track in begun.values()], dtype=bool)
+        self._filters.append(measured[np.array(columns, dtype=np.intp)], symmetric)
+        self._tracks += begun.values()
+        return begun
+
+    def _end(self, answered: set[int]) -> None:
+        """Let go of tentative tracks without an estimate, and of confirmed ones that have had none for too long."""
+        kept = []
+        for row, track in enumerate(self._tracks):
+            if track.number in answered:
+                kept.append(row)
+            elif not self._confirmed(track):
+                self.events["tentative track dropped"] += 1
+            elif self._stamp_ns - track.measured_ns > self.settings.coast_s * NS_PER_S:
+                self.events["track lost"] += 1
+                self._lost.append(track.number)
+            else:
+                kept.append(row)
+        if len(kept) < len(self._tracks):
+            self._filters.keep(np.array(kept, dtype=np.intp))
+            self._tracks = [self._tracks[row] for row in kept]
+
+    def _poses(self) -> dict[int, TrackedPose]:
+        """All tracks as they are now, by number."""
+        filters, covariance = self._filters, self._filters.pose_covariance(FREE_SPIN)
+        size = np.exp(filters.log_size)
+        poses = {}
+        for row, track in enumerate(self._tracks):
+            age_ns = self._stamp_ns - track.measured_ns
+            state = TrackState.COASTING if age_ns else TrackState.CONFIRMED if self._confirmed(track) else TrackState.TENTATIVE
+            pose = (track.category, track.score, filters.rotation[row].copy(), filters.position[row].copy(), size[row])
+            poses[track.number] = TrackedPose(*pose, track=track.number, state=state, age_ns=age_ns, covariance=covariance[row])
+        return poses
+
+
+def _without_spin(rotation: np.ndarray, previous: np.ndarray) -> np.ndarray:
+    """The rotation with the same y axis and the x axis nearest to the previous one's; as it is where that says nothing."""
+    try:
+        return closest_to(rotation[:, 1], previous[:, 0])
+    except ValueError:
+        return rotation
+
