@@ -1,4 +1,4 @@
-"""CLIPose's augmentations of posed clouds that the sensor model does not cover: box scale, box-cage taper, small rigid motion (from HS-Pose and GPV-Pose)."""
+"""CLIPose's augmentations of posed clouds that the sensor model does not cover: box scale, box-cage taper, rigid motion (as HS-Pose and GPV-Pose)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedC
 
 
 def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Tensor) -> PosedClouds:
-    """Clouds whose objects are widened by top (B,) at their upper and by bottom (B,) at their lower end, linearly in between: the box-cage deformation.
+    """Clouds whose objects are widened by top (B,) at their upper and by bottom (B,) at their lower end, linearly in between.
 
     The box of a body that is widest at its top (bowl) follows the top. Of a cylinder with a handle half-way up at +x (mug), z and -x follow the
     wider end, +x the middle: the centre moves along x. Exact for such shapes, near for others. Where both factors are 1 nothing changes.
@@ -88,7 +88,8 @@ def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Ten
     handle = torch.where(widest_at_top, top, (top + bottom) / 2)
     shift = clouds.size[:, 0] * (handle - wide) / 4
     size = clouds.size * torch.stack([(wide + handle) / 2, torch.ones_like(wide), wide], dim=-1)
-    return clouds._replace(points=from_object(local, clouds), translation=clouds.translation + shift[:, None] * clouds.rotation[:, :, 0], size=size)
+    translation = clouds.translation + shift[:, None] * clouds.rotation[:, :, 0]
+    return clouds._replace(points=from_object(local, clouds), translation=translation, size=size)
 
 
 def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:

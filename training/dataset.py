@@ -34,7 +34,7 @@ def view_rotation(centre: Tensor) -> Tensor:
 
 
 def facing_rotation(rotation: Tensor) -> Tensor:
-    """Of the equivalent rotations of an axis-symmetric object, R_view_object (B, 3, 3), the one whose x axis points most towards the camera: -z of the view frame."""
+    """Of the equivalent rotations of an axis-symmetric object, R_view_object (B, 3, 3), the one whose x axis points most towards the camera (-z)."""
     y = rotation[:, :, 1]
     towards = torch.zeros_like(y)
     towards[:, 2] = -1

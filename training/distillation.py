@@ -28,11 +28,14 @@ def frozen(teacher: nn.Module) -> nn.Module:
     return teacher
 
 
-def distillation_losses(output: dict[str, Tensor], taught: dict[str, Tensor], truth: dict[str, Tensor], weights: DistillationWeights) -> dict[str, Tensor]:
+def distillation_losses(
+    output: dict[str, Tensor], taught: dict[str, Tensor], truth: dict[str, Tensor], weights: DistillationWeights
+) -> dict[str, Tensor]:
     """Terms that pull the output to the teacher's, `taught`, weighted; in the units of `losses.pose_losses`, so that weights compare.
 
     truth: scale; x_weight, 0 where the x axis means nothing and the teacher's is arbitrary; foreground (B, P), as for `losses.pose_losses`.
-    Coordinates are compared where both networks give them, at the centres that both have. Raises ValueError when neither network's centres are among those of the other.
+    Coordinates are compared where both networks give them, at the centres that both have.
+    Raises ValueError when neither network's centres are among those of the other.
     """
     terms = {}
     if weights.y_axis > 0:

@@ -203,7 +203,7 @@ class ViewPool:
 class RowDrawer:
     """Random rows: the sources in fixed shares, and within each source the categories.
 
-    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,), category_share (C,), both in any unit.
+    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,) and category_share (C,) in any unit.
     """
 
     def __init__(self, category: np.ndarray, source: np.ndarray, source_share: Sequence[float], category_share: Sequence[float]) -> None:

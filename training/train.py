@@ -48,10 +48,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; a file of `OUTPUT` says with which settings it was made.
+    """One training run; its checkpoint says with which settings it was made.
 
-    data: folders of shards, each a source of its own; share: of the batch that each source gets, in any unit (empty: the first gives all when it is
-    alone). batch: views in a step, over all processes. batches, weights: how clouds are made, and what their errors cost.
+    data: folders of shards, each a source of its own; share: of the batch that each source gets, in any unit.
+    batch: views in a step, over all processes. batches, weights: how clouds are made, and what their errors cost.
     teacher: checkpoint of a network whose outputs are further targets.
     """
 
@@ -340,7 +340,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     parameters = [*network.parameters(), *(alignment.trainable().values() if alignment is not None else ())]
     optimiser = make_optimiser(parameters, config)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler} | ({} if alignment is None else {"alignment": alignment})
+    parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler}
+    parts |= {} if alignment is None else {"alignment": alignment}
 
     settings = dataclasses.asdict(config) | {"alignment": None if aligned is None else dataclasses.asdict(aligned)}
     path = config.output / "checkpoint.pt"
@@ -364,7 +365,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     running: dict[str, Tensor] = {}
     log = Log(config.output, config.tensorboard, step, accelerator.is_main_process)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not accelerator.is_main_process) as progress, ThreadPoolExecutor(1) as ahead, closing(log):
+    progress = Progress(*columns, disable=not accelerator.is_main_process)
+    with progress, ThreadPoolExecutor(1) as ahead, closing(log):
         for reason, count in skipped.items():
             progress.console.print(f"left out {count}: {reason}")
         coming = ahead.submit(next_batch, step)

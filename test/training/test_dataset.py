@@ -9,7 +9,8 @@ import torch
 
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.dataset import BatchConfig, facing_rotation, make_batch, view_rotation
+from training.augmentation import AugmentationConfig
+from training.dataset import BatchConfig, facing_rotation, make_batch, observed_clouds, view_rotation
 from training.rows import ViewPool
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
 from training.views import DEPTH_UNIT_M, TARGET, draw_shard
@@ -127,3 +128,36 @@ def test_cloud_holds_only_masked_pixels_near_the_median(pool):
     torch.testing.assert_close(points[..., 2], depth.flatten(1).gather(1, pixel))
     # The median is taken before the cut; it may differ from that of what is left by a part of the radius.
     assert ((points - points.median(1, keepdim=True).values).norm(dim=-1) < 0.2).all()
+
+
+def test_measured_rows_keep_their_depth_and_mask(pool):
+    """A batch of both kinds: measured points lie on their own pixels' rays at the measured depth; rendered ones do not."""
+    data = rows(pool)
+    measured = torch.arange(len(pool)) % 3 == 0
+    config = BatchConfig()
+    radius = torch.full((len(pool),), 1.0)
+    points, foreground, usable = observed_clouds(data | {"measured": measured}, radius, config, generator())
+    assert usable[measured].all() and (foreground[measured] == 1).all() and (foreground[~measured] == 0).any()
+    depth = data["depth"].float() * DEPTH_UNIT_M
+    column = ((points[..., 0] / points[..., 2] - data["rays"][:, :1]) / data["rays"][:, 1:2]).round().long().clamp(0, 71)
+    row = ((points[..., 1] / points[..., 2] - data["rays"][:, 2:3]) / data["rays"][:, 3:]).round().long().clamp(0, 71)
+    error = (depth.flatten(1).gather(1, row * 72 + column) - points[..., 2]).abs()
+    assert error[measured].max() < 1e-5
+    assert error[~measured].mean() > 1e-3
+
+
+def test_noise_on_measured_masks_is_chosen_by_its_share(pool):
+    data = rows(pool) | {"measured": torch.ones(len(pool), dtype=torch.bool)}
+    radius = torch.full((len(pool),), 1.0)
+    _, foreground, _ = observed_clouds(data, radius, BatchConfig(mask_noise=0.5), generator())
+    assert 0.2 < (foreground < 1).any(1).float().mean() < 0.7
+
+
+def test_rotation_is_the_frame_of_the_coordinates_under_every_augmentation(pool):
+    every = AugmentationConfig(box_scale=1.0, taper=1.0, rigid=1.0)
+    batch = make_batch(rows(pool), 64, BatchConfig(sensor=PERFECT, scale_jitter=0.0, augmentation=every), generator())
+    torch.testing.assert_close(torch.linalg.det(batch["rotation"]), torch.ones(len(pool)))
+    assert torch.equal(batch["rotation"][:, :, 1], batch["y_axis"]) and torch.equal(batch["rotation"][:, :, 0], batch["x_axis"])
+    centres = batch["coordinates"] @ batch["rotation"].transpose(1, 2) + batch["offset"][:, None]
+    torch.testing.assert_close(centres, batch["points"][:, ::16], atol=1e-5, rtol=1e-5)
+    assert batch["foreground"].mean() > 0.95  # inside the box of its own pose

@@ -119,7 +119,8 @@ from training.networks import PatchTransformerConfig, make_network
 from training.train import TrainConfig, batch_losses, make_accelerator, reduce_gradients, train
 views, folder = map(Path, sys.argv[1:])
 network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
-config = TrainConfig(data=(views,), output=folder / "run", steps=2, batch=6, warm_up=1, log_every=1, checkpoint_every=2, network=network, precision="bf16")
+config = TrainConfig(data=(views,), output=folder / "run", steps=2, batch=6, warm_up=1, log_every=1, checkpoint_every=2, network=network)
+config = replace(config, precision="bf16")
 accelerator = make_accelerator(config)
 given = torch.load(folder / "given.pt", weights_only=True)
 model = make_network(network).train()
@@ -251,11 +252,12 @@ def test_a_teacher_adds_its_terms_to_a_run(config, checkpoint, tmp_path):
 def test_alignment_trains_beside_the_network_and_stays_out_of_it(config, tmp_path):
     from training.alignment.branch import AlignmentConfig
 
-    run = replace(config, output=tmp_path, steps=2, batch=4, network=TINY_CLIPOSE, weights=LossWeights.clipose(), optimiser="ranger", checkpoint_every=2)
+    run = replace(config, output=tmp_path, steps=2, batch=4, network=TINY_CLIPOSE, weights=LossWeights.clipose())
     path = train(run, aligned=AlignmentConfig(clip="random"))
     assert {"point_image", "point_text", "image_category", "reconstruction"} <= log_of(tmp_path)[0].keys()
     network, saved = load_network(path)
-    assert saved["alignment"] and set(network(torch.zeros(1, 1024, 3), torch.zeros(1, dtype=torch.long))) == {"y_axis", "x_axis", "confidence", "offset", "size"}
+    assert saved["alignment"]
+    assert set(network(torch.zeros(1, 1024, 3), torch.zeros(1, dtype=torch.long))) == {"y_axis", "x_axis", "confidence", "offset", "size"}
     with pytest.raises(ValueError, match="network: expected one that gives a feature to align, got PatchTransformer"):
         train(replace(config, output=tmp_path / "compact"), aligned=AlignmentConfig(clip="random"))
 

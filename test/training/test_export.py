@@ -1,0 +1,78 @@
+"""What is exported says the same in ONNX Runtime as in torch, in either precision."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from clipose_ros.core.types import Observation, PoseEstimate
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.inference.card import read_card, write_card
+from clipose_ros.inference.session import Session
+from training.checkpoint import load_network
+from training.export import PARITY, export, half_precision, parity, search_nodes
+
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+@pytest.fixture(scope="module")
+def models(checkpoint, tmp_path_factory):
+    """Folder with the model "tiny" and, made from it, "tiny_half"."""
+    folder = tmp_path_factory.mktemp("models")
+    export(checkpoint, folder / "tiny")
+    (folder / "tiny_half").mkdir()
+    content = half_precision(onnx.load(folder / "tiny" / "model.onnx")).SerializeToString()
+    (folder / "tiny_half" / "model.onnx").write_bytes(content)
+    write_card(replace(read_card(folder / "tiny"), precision="fp16", sha256=hashlib.sha256(content).hexdigest()), folder / "tiny_half")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "precision"), [("tiny", "fp32"), ("tiny_half", "fp16")])
+def test_exported_network_equals_torch_for_each_batch_size(checkpoint, models, name, precision):
+    network, _ = load_network(checkpoint)
+    session = Session(models / name, read_card(models / name))
+    bound, share = PARITY[precision]
+    for batch in (1, 3, 8):
+        assert max(parity(network, session, batches=(batch,), share=share).values()) <= bound
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_half"])
+def test_exported_network_runs_in_the_estimator(models, name):
+    estimator = Clipose.load(name, models)
+    cloud = np.random.default_rng(0).uniform(-0.04, 0.04, (400, 3)) + (0.1, 0.0, 0.9)
+    (result,) = estimator.estimate([Observation(cloud.astype(np.float32), "mug")])
+    assert isinstance(result, PoseEstimate)
+    np.testing.assert_allclose(result.rotation.T @ result.rotation, np.eye(3), atol=1e-6)
+
+
+def test_half_precision_keeps_inputs_outputs_and_searches(models):
+    whole, half = (onnx.load(models / name / "model.onnx") for name in ("tiny", "tiny_half"))
+    for value in (*half.graph.input, *half.graph.output):
+        assert value.type.tensor_type.elem_type != HALF
+    searches = set(search_nodes(whole.graph))
+    operations = {node.name: node.op_type for node in whole.graph.node}
+    assert {"Sub", "MatMul", "ReduceSum"} <= {operations[name] for name in searches}
+    weights = [tensor for tensor in half.graph.initializer if np.prod(tensor.dims) > 100]
+    assert weights and all(tensor.data_type == HALF for tensor in weights)
+
+
+def test_card_says_what_the_network_costs(checkpoint, models):
+    network, saved = load_network(checkpoint)
+    training = read_card(models / "tiny").training
+    assert 0 < training["parameters"] < sum(p.numel() for p in network.parameters())  # the dense head serves training alone
+    assert training["multiply_adds"] > training["parameters"] / 2
+    assert training["steps"] == saved["step"] == 4
+
+
+def test_a_model_that_differs_from_torch_is_refused(checkpoint, models, tmp_path, monkeypatch):
+    def changed(network, path, precision):
+        model = onnx.load(models / "tiny" / "model.onnx")
+        weight = next(tensor for tensor in model.graph.initializer if tensor.data_type == FLOAT and np.prod(tensor.dims) > 100)
+        weight.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(weight), weight.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr("training.export.write_onnx", changed)
+    with pytest.raises(ValueError, match="parity: expected at most 0.0001 for a share of 1.0"):
+        export(checkpoint, tmp_path / "wrong")
