@@ -1,0 +1,226 @@
+"""Poses of REAL275's or CAMERA25's test frames as NOCS result pickles: an exported model, run through the estimator of the node.
+
+    python -m training.nocs.predict --root NOCS --split real_test --detections NOCS/mrcnn_results/real_test --model clipose-base --output results
+    clipose evaluate --results results
+
+A result holds the published truth of its frame as it is, and the poses of the detections that got one. A rejected detection is a missing prediction.
+A frame that cannot be read, or without detections, has a result without predictions: its objects count as missed. One without a truth has none.
+
+Mugs, estimated and true, stay in the frame of their tight box, as NOCS published them and as `clipose evaluate` takes them by default; with
+`--recentre-mugs` it moves both to the axis of their body, as object-deformnet and its followers do.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.pickles import load_pickle
+from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
+from clipose_ros.estimators.base import Estimator
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.nocs_folder import FRAME_ID, read_depth, read_labels
+from training.nocs.files import SPLITS, Detections, FrameFiles, Split, Unusable, list_frames, read_detections, read_image, read_meta, reading
+from training.nocs.rows import mask_box
+from training.nocs.shards import Report
+
+TRUTH_SHAPES = {"gt_class_ids": (), "gt_bboxes": (4,), "gt_RTs": (4, 4), "gt_scales": (3,)}
+PREDICTION_SHAPES = {"pred_class_ids": (), "pred_bboxes": (4,), "pred_scores": (), "pred_scales": (3,), "pred_RTs": (4, 4)}
+RESULT_FILE = re.compile(r"results_.*?((?:scene_)?\d+_\d{4,6})\.pkl")  # of truth and of Mask R-CNN: results_val_00000_0000, results_test_scene_1_0000
+
+
+@dataclass(frozen=True)
+class PredictionConfig:
+    """detections: folder of Mask R-CNN's pickles of the split, or "truth": the masks of the data set, then with the poses' own scores.
+
+    output: a folder that is not there yet. model: a name, or the path (with a slash) of a model folder. seed: of the point sampling.
+    """
+
+    root: Path
+    output: Path
+    detections: Literal["truth"] | Path
+    split: Literal["real_test", "camera_val"] = "real_test"
+    model: str = DEFAULT_MODEL
+    provider: Literal["cpu", "cuda", "tensorrt"] = SessionConfig.provider
+    threads: int = SessionConfig.threads
+    seed: int = 0
+
+
+@dataclass
+class PredictionReport(Report):
+    """rows: result files; predictions: poses in them. Beside what was skipped stand the rejections, by reason."""
+
+    predictions: int = 0
+
+
+def result_files(folder: Path) -> dict[str, Path]:
+    """Pickles of a folder by `scene_frame`, as `FrameFiles` names them. Raises ValueError where there are none."""
+    matches = ((RESULT_FILE.fullmatch(path.name), path) for path in sorted(folder.glob("*.pkl")))
+    found = {match[1]: path for match, path in matches if match}
+    if not found:
+        raise ValueError(f"results: expected results_*_SCENE_FRAME.pkl in {folder}, got none")
+    return found
+
+
+def read_published(path: Path) -> dict[str, np.ndarray]:
+    """The truth of a frame as it is published: `TRUTH_SHAPES`, M objects each, and `gt_handle_visibility` (M,) where it is told."""
+    content = load_pickle(path)
+    objects = len(content["gt_class_ids"])
+    truth = {name: np.asarray(content[name]).reshape(-1, *shape) for name, shape in TRUTH_SHAPES.items()}
+    for name in ("handle_visibility", "gt_handle_visibility"):
+        if name in content:
+            truth["gt_handle_visibility"] = np.asarray(content[name]).reshape(-1)
+    lengths = {name: len(array) for name, array in truth.items()}
+    if set(lengths.values()) != {objects}:
+        raise ValueError(f"expected {objects} of each, got {lengths}")
+    return truth
+
+
+def true_masks(frame: FrameFiles) -> Detections:
+    """The objects of a frame by its own mask, as a perfect detector would find them."""
+    labels = read_image(frame, "mask", read_labels)
+    seen = [line for line in reading("meta", frame.path("meta.txt"), read_meta) if (labels == line.instance + 1).any()]
+    masks = np.array([labels == line.instance + 1 for line in seen], bool).reshape(-1, *labels.shape)
+    boxes = np.array([mask_box(mask) for mask in masks], float).reshape(-1, 4)
+    return Detections(boxes, tuple(line.category for line in seen), np.ones(len(seen)), masks)
+
+
+def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
+    """Depth (H, W) uint16 [mm], with its background where the split has composed depth on disk."""
+    composed = root / "camera_full_depths" / split.composed
+    whole = composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
+    return read_image(frame, "depth", read_depth, whole)
+
+
+def observations(depth: np.ndarray, detections: Detections, split: Split) -> list[Observation]:
+    """What the estimator sees of each detection; masks may overlap, which a label image cannot say."""
+    if len(detections.masks) and detections.masks.shape[1:] != depth.shape:
+        raise Unusable("detections: size is not the depth's", f"expected masks of {depth.shape}, got {detections.masks.shape[1:]}")
+    seen = []
+    for mask, category in zip(detections.masks, detections.categories, strict=True):
+        cloud = backproject(Frame(0, FRAME_ID, depth, mask.astype(np.uint8), (Instance(1, category),), split.intrinsics))[0]
+        seen.append(Observation(cloud, category))
+    return seen
+
+
+def similarity(pose: PoseEstimate) -> np.ndarray:
+    """NOCS's form (4, 4) of a pose: the diagonal of the box is the scale of the rotation, and the unit of `pred_scales`."""
+    transform = np.eye(4)
+    transform[:3] = np.column_stack([np.linalg.norm(pose.size) * pose.rotation, pose.translation])
+    return transform
+
+
+def predictions(detections: Detections, scores: Sequence[float], poses: Sequence[PoseEstimate | Rejection]) -> dict[str, np.ndarray]:
+    """`PREDICTION_SHAPES`, of the detections that got a pose. scores: by which the evaluation ranks, one for each detection."""
+    kept = [i for i, pose in enumerate(poses) if isinstance(pose, PoseEstimate)]
+    values = {
+        "pred_class_ids": [CATEGORIES.index(poses[i].category) + 1 for i in kept],
+        "pred_bboxes": [detections.boxes[i] for i in kept],
+        "pred_scores": [scores[i] for i in kept],
+        "pred_scales": [poses[i].size / np.linalg.norm(poses[i].size) for i in kept],
+        "pred_RTs": [similarity(poses[i]) for i in kept],
+    }
+    return {name: np.array(values[name], int if name == "pred_class_ids" else float).reshape(-1, *shape) for name, shape in PREDICTION_SHAPES.items()}
+
+
+def _detector(config: PredictionConfig) -> Callable[[FrameFiles], Detections]:
+    if config.detections == "truth":
+        return true_masks
+    files = result_files(config.detections)
+    return lambda frame: read_detections(_file_of(frame, files, "detections"))
+
+
+def _file_of(frame: FrameFiles, files: dict[str, Path], kind: str) -> Path:
+    name = f"{frame.folder.name}_{frame.name}"
+    if name not in files:
+        raise Unusable(f"{kind}: file missing", f"{frame}: expected a pickle of this frame, got none")
+    return files[name]
+
+
+def frame_predictions(
+    frame: FrameFiles, config: PredictionConfig, estimator: Estimator, detect: Callable[[FrameFiles], Detections], report: PredictionReport
+) -> dict[str, np.ndarray]:
+    """The predictions of a frame, all its instances in one batch; none, and an entry in the report, where it cannot be read."""
+    nothing = Detections(np.zeros((0, 4)), (), np.zeros(0), np.zeros((0, 0, 0), bool))
+    split = SPLITS[config.split]
+    try:
+        depth, found = read_frame_depth(config.root, split, frame), detect(frame)
+        seen = observations(depth, found, split)
+    except Unusable as error:
+        report.skip(error.reason, f"{frame}: {error}")
+        found, seen = nothing, []
+    poses = estimator.estimate(seen)
+    for rejection in (pose for pose in poses if isinstance(pose, Rejection)):
+        report.skip(f"rejected: {rejection.reason.rpartition(', got')[0] or rejection.reason}", f"{frame} {rejection.category}: {rejection.reason}")
+    scores = [getattr(pose, "score", 0.0) for pose in poses] if config.detections == "truth" else found.scores
+    return predictions(found, scores, poses)
+
+
+def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
+    """Write a result for each frame whose truth is published, and report.json beside them; the folder is whole or not there.
+
+    Raises: ValueError where the output exists, the split or the folder of detections is not there, or no truth can be read.
+    """
+    if config.output.exists():
+        raise ValueError(f"output: expected a folder that is not there yet, got {config.output}: nothing is written over, and nothing reused")
+    split = SPLITS[config.split]
+    frames, truths, detect = list_frames(config.root, split), result_files(config.root / "gts" / split.truth), _detector(config)
+    unfinished = config.output.with_name(f"{config.output.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    report = PredictionReport()
+    for frame in track(frames, config.split, console=Console(stderr=True), transient=True):
+        try:
+            truth = reading("truth", _file_of(frame, truths, "truth"), read_published)
+        except Unusable as error:
+            report.skip(error.reason, str(error))
+            continue
+        result = truth | frame_predictions(frame, config, estimator, detect, report)
+        (unfinished / f"results_{config.split}_{frame.folder.name}_{frame.name}.pkl").write_bytes(pickle.dumps(result, protocol=2))
+        report.rows += 1
+        report.predictions += len(result["pred_scores"])
+    if not report.rows:
+        raise ValueError(f"truth: expected one that can be read, got none: {dict(report.skipped)}")
+    counts = {"results": report.rows, "predictions": report.predictions, "skipped": report.skipped, "examples": report.examples}
+    (unfinished / "report.json").write_text(json.dumps({"config": asdict(config)} | counts, default=str, indent=1), encoding="utf-8")
+    unfinished.rename(config.output)
+    return report
+
+
+def load_estimator(config: PredictionConfig) -> Clipose:
+    """The estimator of the node around the model of the configuration."""
+    return Clipose.load(config.model, config=SessionConfig(config.provider, config.threads), seed=config.seed)
+
+
+def report_table(config: PredictionConfig, report: PredictionReport) -> Table:
+    """For people: what was left out, by reason."""
+    title = f"{config.split}: {report.predictions} poses in {report.rows} results in {config.output}"
+    table = Table("skipped", "count", "for example", title=title)
+    for reason, count in report.skipped.most_common():
+        table.add_row(reason, str(count), "\n".join(report.examples[reason]))
+    return table
+
+
+def main(config: tyro.conf.OmitArgPrefixes[PredictionConfig]) -> None:
+    """Write results and print what was skipped, by reason."""
+    Console().print(report_table(config, predict(config, load_estimator(config))))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
