@@ -57,7 +57,10 @@ class ViewConfig:
     neighbours: float = 0.6  # mean number of other objects
     focal_px: tuple[float, float] = (560.0, 640.0)
     margin: float = 0.12  # of the box side, around the projected object
-    visible: float = 0.55  # least share of the target's own pixels inside the image and before other objects
+    cut: float = 0.2  # share of views that are near and anywhere in the image, so that its border cuts many objects
+    cut_distance_m: tuple[float, float] = (0.35, 1.0)
+    cut_visible: float = 0.25
+    visible: float = 0.55  # least share of the target's box inside the image, and of its pixels there before other objects
     shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)  # drawn in turn, in the order of CATEGORIES: more of those that differ most
     views_per_shape: int = 12
 
@@ -85,9 +88,12 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     R_table_object, height = _resting(target.shape.vertices, rng.random() < config.lying, rng)
     rotation = R_camera_table @ R_table_object
 
-    # The centre is seen at any pixel but the outermost: detectors do report objects that the image cuts.
-    u, v = rng.uniform(0.1, 0.9) * WIDTH, rng.uniform(0.12, 0.88) * HEIGHT
-    distance = rng.uniform(*config.distance_m) * max(1.0, np.linalg.norm(target.shape.size) / 0.35)
+    if cut := rng.random() < config.cut:
+        u, v = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)
+        distance = rng.uniform(*config.cut_distance_m)
+    else:
+        u, v = rng.uniform(0.1, 0.9) * WIDTH, rng.uniform(0.12, 0.88) * HEIGHT
+        distance = rng.uniform(*config.distance_m) * max(1.0, np.linalg.norm(target.shape.size) / 0.35)
     translation = distance * np.array([(u - intrinsics.cx) / focal, (v - intrinsics.cy) / focal, 1.0])
 
     up = R_camera_table[:, 1]
@@ -109,6 +115,11 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
         return None
     px = corners[:, :2] / corners[:, 2:] * focal + (intrinsics.cx, intrinsics.cy)
     low, high = px.min(0), px.max(0)
+    whole = (high - low).prod()
+    low, high = np.clip((low, high), 0, (WIDTH, HEIGHT))  # the crop is spent on what the image shows
+    least = config.cut_visible if cut else config.visible
+    if (high - low).prod() < least * whole:
+        return None
     side = (high - low).max() * (1 + 2 * config.margin) + 6
     step = side / GRID
     start = (low + high) / 2 - side / 2 + step / 2
@@ -120,7 +131,7 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     depth, index, face = render(directions, placed, planes)
     alone = np.isfinite(target.cast(directions, rotation, translation)[0])
     seen = (index == 0) & inside.ravel()
-    if seen.sum() < max(config.visible * alone.sum(), 60):
+    if seen.sum() < max(least * (alone & inside.ravel()).sum(), 60):
         return None
     label = np.where(index == 0, TARGET, np.where(index > 0, OTHER, BACKGROUND)).astype(np.uint8)
     parts = target.shape.parts[face[seen]]
