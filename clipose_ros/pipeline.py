@@ -6,35 +6,47 @@ from dataclasses import dataclass
 
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.timing import Stopwatch
-from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
+from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.estimators.base import Estimator
+from clipose_ros.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
 class FrameResult:
     """What a frame gave: one result per instance, in the order of the frame, with the frame's stamp and frame_id.
 
-    stages_ms: wall clock by stage.
+    stages_ms: wall clock by stage. With a tracker the poses are tracked ones; coasting: where objects should be that this frame shows no pose of;
+    lost: numbers of the tracks that ended.
     """
 
     stamp_ns: int
     frame_id: str
     results: tuple[tuple[Instance, PoseEstimate | Rejection], ...]
     stages_ms: dict[str, float]
+    coasting: tuple[tuple[Instance, TrackedPose], ...] = ()
+    lost: tuple[int, ...] = ()
 
 
 class Pipeline:
-    """depth + labels -> points -> estimator -> poses, all instances of a frame together."""
+    """depth + labels -> points -> estimator -> poses (-> tracker), all instances of a frame together."""
 
-    def __init__(self, estimator: Estimator, depth_range: DepthRange = DepthRange()) -> None:
+    def __init__(self, estimator: Estimator, depth_range: DepthRange = DepthRange(), tracker: Tracker | None = None) -> None:
         self.estimator = estimator
         self.depth_range = depth_range
+        self.tracker = tracker
 
     def process(self, frame: Frame) -> FrameResult:
-        """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`. No state: equal frames give equal results."""
+        """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`.
+
+        Without a tracker there is no state: equal frames give equal results. With one, the frames are those of one camera, in the order of time.
+        """
         stopwatch = Stopwatch()
         with stopwatch.stage("backprojection"):
             clouds = backproject(frame, self.depth_range)
             observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, frame.instances)]
-        results = self.estimator.estimate(observations, stopwatch)
-        return FrameResult(frame.stamp_ns, frame.frame_id, tuple(zip(frame.instances, results)), stopwatch.stages_ms)
+        results = tuple(zip(frame.instances, self.estimator.estimate(observations, stopwatch)))
+        if self.tracker is None:
+            return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms)
+        with stopwatch.stage("tracking"):
+            tracked = self.tracker.update(frame.stamp_ns, results)
+        return FrameResult(frame.stamp_ns, frame.frame_id, tracked.results, stopwatch.stages_ms, tracked.coasting, tracked.lost)

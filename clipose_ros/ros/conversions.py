@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection
+from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
 
 NS_PER_S = 1_000_000_000
@@ -144,15 +144,19 @@ def pose_message(rotation: np.ndarray, translation: np.ndarray) -> Pose:
 
 
 def object_pose_message(instance: Instance, estimate: PoseEstimate) -> ObjectPose:
-    """9DoF pose of one instance."""
+    """9DoF pose of one instance, with what a tracker knows of it."""
     size = np.asarray(estimate.size, dtype=float).tolist()
-    return ObjectPose(
+    message = ObjectPose(
         id=instance.id,
         category=estimate.category,
         score=float(estimate.score),
         pose=pose_message(estimate.rotation, estimate.translation),
         size=Vector3(x=size[0], y=size[1], z=size[2]),
     )
+    if isinstance(estimate, TrackedPose):
+        message.track, message.tracking, message.age_s = estimate.track, int(estimate.state), estimate.age_ns / NS_PER_S
+        message.covariance = estimate.covariance.ravel()
+    return message
 
 
 def pose_estimate_from(message: ObjectPose) -> PoseEstimate:

@@ -12,13 +12,14 @@ from rclpy.duration import Duration
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from clipose_ros.core.types import Instance, PoseEstimate
+from clipose_ros.core.types import Instance, PoseEstimate, TrackedPose, TrackState
 from clipose_ros.ros.conversions import pose_message
 
 EDGE_WIDTH_M = 0.002
 AXIS_WIDTH_M = 0.004
 LABEL_HEIGHT_M = 0.025
 EDGE_COLOUR = ColorRGBA(r=1.0, g=0.85, b=0.2, a=0.9)
+COASTING_COLOUR = ColorRGBA(r=0.6, g=0.6, b=0.6, a=0.5)  # of what is predicted
 LABEL_COLOUR = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 AXIS_COLOURS = (ColorRGBA(r=1.0, a=1.0), ColorRGBA(g=1.0, a=1.0), ColorRGBA(b=1.0, a=1.0))
 
@@ -44,19 +45,21 @@ class Markers:
     def _object(self, instance: Instance, estimate: PoseEstimate, header: Header) -> list[Marker]:
         markers = [box(estimate), axes(estimate), label(instance, estimate)]
         for marker in markers:
-            marker.header, marker.id, marker.action, marker.lifetime = header, marker_id(instance), Marker.ADD, self._lifetime
+            marker.header, marker.id, marker.action, marker.lifetime = header, marker_id(instance, estimate), Marker.ADD, self._lifetime
             marker.pose = pose_message(estimate.rotation, estimate.translation)
         return markers
 
 
-def marker_id(instance: Instance) -> int:
-    """Number of an object's markers: follows the detector's id, or the label where it gives none."""
+def marker_id(instance: Instance, estimate: PoseEstimate) -> int:
+    """Number of an object's markers: that of its track; without one it follows the detector's id, or the label where it gives none."""
+    if isinstance(estimate, TrackedPose):
+        return estimate.track
     return zlib.crc32(instance.id.encode()) & 0x7FFFFFFF if instance.id else instance.label
 
 
 def box(estimate: PoseEstimate) -> Marker:
     """The twelve edges of the box, in the object's frame."""
-    marker = Marker(ns="box", type=Marker.LINE_LIST, scale=Vector3(x=EDGE_WIDTH_M), color=EDGE_COLOUR)
+    marker = Marker(ns="box", type=Marker.LINE_LIST, scale=Vector3(x=EDGE_WIDTH_M), color=COASTING_COLOUR if is_coasting(estimate) else EDGE_COLOUR)
     marker.points = [_point(np.multiply(corner, estimate.size)) for edge in EDGES for corner in edge]
     return marker
 
@@ -73,9 +76,15 @@ def axes(estimate: PoseEstimate) -> Marker:
 
 
 def label(instance: Instance, estimate: PoseEstimate) -> Marker:
-    """Category, id and score at the centre of the box."""
+    """Category, id and score at the centre of the box; of a predicted pose its age."""
     name = f"{estimate.category} {instance.id}".strip()
-    return Marker(ns="label", type=Marker.TEXT_VIEW_FACING, scale=Vector3(z=LABEL_HEIGHT_M), color=LABEL_COLOUR, text=f"{name} {estimate.score:.2f}")
+    text = f"{name} not seen for {estimate.age_ns / 1e9:.1f} s" if is_coasting(estimate) else f"{name} {estimate.score:.2f}"
+    return Marker(ns="label", type=Marker.TEXT_VIEW_FACING, scale=Vector3(z=LABEL_HEIGHT_M), color=LABEL_COLOUR, text=text)
+
+
+def is_coasting(estimate: PoseEstimate) -> bool:
+    """Whether a pose is predicted, not measured."""
+    return isinstance(estimate, TrackedPose) and estimate.state is TrackState.COASTING
 
 
 def _point(xyz: Sequence[float]) -> Point:

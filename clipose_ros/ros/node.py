@@ -14,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.msg import InstanceArray
@@ -24,6 +25,7 @@ from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
+from clipose_ros.tracking.tracker import Tracker
 
 DEPTH = "depth_registered/image_rect"
 CAMERA_INFO = "rgb/camera_info"
@@ -36,13 +38,18 @@ MISMATCH_PERIOD_S = 5.0
 class PoseNode(Node):
     """Subscribes to depth, camera info and instances; publishes the poses of every frame with the depth image's stamp and frame.
 
+    `~/enable` stops and resumes it; `~/reset` forgets the objects that are being tracked.
+
     Raises ValueError for parameters and models that do not fit, RuntimeError when the provider cannot be had.
     """
 
     def __init__(self, **options) -> None:
         super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
-        self.parameters = read_parameters(self, PoseNodeParameters)
-        self._pipeline = load_pipeline(self.parameters)
+        self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of the tracker
+        self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
+        estimator = load_estimator(self.parameters)
+        self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
+        self._pipeline = Pipeline(estimator, self.parameters.depth_range(), self._tracker if self.parameters.tracking else None)
         self._synchroniser = Synchroniser(self.parameters.buffer_size)
         self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s)
         self._outputs = PosePublishers(self, self.parameters.marker_lifetime_s)
@@ -53,6 +60,8 @@ class PoseNode(Node):
         self.create_subscription(Image, DEPTH, self._on_depth, qos)
         self.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, qos)
         self.create_subscription(InstanceArray, INSTANCES, self._on_instances, qos)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
 
         # Steady clocks: with use_sim_time and no /clock these must still fire.
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -80,9 +89,31 @@ class PoseNode(Node):
         self._health.heard(INSTANCES)
         self._synchroniser.add_instances(stamp_ns(message.header.stamp), message)
 
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._health.enabled = request.data
+        response.success, response.message = True, "enabled" if request.data else "disabled: frames are ignored"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._pipeline_lock:
+            response.message = f"{len(self._tracker)} tracks forgotten"
+            self._tracker.reset()
+        response.success = True
+        return response
+
+    def _on_parameters(self, parameters: PoseNodeParameters) -> None:
+        with self._pipeline_lock:
+            self.parameters = parameters
+            if parameters.tracker() != self._tracker.settings:
+                self._tracker.configure(parameters.tracker())
+            self._pipeline.tracker = self._tracker if parameters.tracking else None
+
     def _work(self) -> None:
         """One frame after the other; an error costs its frame only."""
         while (bundle := self._synchroniser.take()) is not None:
+            if not self._health.enabled:
+                self._health.ignore()
+                continue
             try:
                 self._process(bundle)
             except Exception as error:  # whatever it is, the next frame must get its chance
@@ -95,7 +126,9 @@ class PoseNode(Node):
     def _process(self, bundle: Bundle) -> None:
         header = bundle.depth.header
         self._warn_of_frames(header, bundle.instances.header)
-        result = self._pipeline.process(frame_from(bundle.depth, bundle.camera_info, bundle.instances))
+        frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
+        with self._pipeline_lock:
+            result = self._pipeline.process(frame)
         self._outputs.publish(result, header)
         self._health.done(result.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
 
@@ -115,13 +148,14 @@ class PoseNode(Node):
 
     def _publish_diagnostics(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, dict(self._synchroniser.drops)))
+        counts = dict(self._synchroniser.drops), dict(self._tracker.events)
+        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, *counts))
 
 
-def load_pipeline(parameters: PoseNodeParameters) -> Pipeline:
-    """The pipeline that the parameters describe, loaded and warm."""
+def load_estimator(parameters: PoseNodeParameters) -> Clipose:
+    """The estimator that the parameters describe, loaded and warm."""
     models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
-    return Pipeline(Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed), parameters.depth_range())
+    return Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed)
 
 
 def main() -> None:

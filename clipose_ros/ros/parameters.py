@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ from rclpy.parameter import Parameter
 from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.tracking.filter import MotionModel
+from clipose_ros.tracking.tracker import TrackerSettings
 
 Parameters = TypeVar("Parameters")
 
@@ -30,7 +33,8 @@ class PoseNodeParameters:
     model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
-    marker_lifetime_s: after that RViz drops a marker that is not renewed [s].
+    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. tracking: follow objects over frames; false: each frame for itself.
+    confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
 
     model: str = DEFAULT_MODEL
@@ -45,6 +49,14 @@ class PoseNodeParameters:
     reliable_inputs: bool = False
     silence_s: float = 5.0
     marker_lifetime_s: float = 1.0
+    tracking: bool = True
+    confirm_after: int = TrackerSettings.confirm_after
+    coast_s: float = TrackerSettings.coast_s
+    acceleration: float = MotionModel.acceleration
+    angular_acceleration: float = MotionModel.angular_acceleration
+
+    # May be set while the node runs.
+    CHANGEABLE = frozenset({"tracking", "confirm_after", "coast_s", "acceleration", "angular_acceleration"})
 
     def __post_init__(self) -> None:
         _expect("model", self.model != "", "a name or a path", self.model)
@@ -56,6 +68,7 @@ class PoseNodeParameters:
         _expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
         _expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
         self.session()
+        self.tracker()
 
     def session(self) -> SessionConfig:
         """How the network is to run."""
@@ -64,6 +77,11 @@ class PoseNodeParameters:
     def depth_range(self) -> DepthRange:
         """Which depths are valid."""
         return DepthRange(self.min_depth_m, self.max_depth_m)
+
+    def tracker(self) -> TrackerSettings:
+        """How objects are followed, where `tracking` asks for it."""
+        motion = MotionModel(acceleration=self.acceleration, angular_acceleration=self.angular_acceleration)
+        return TrackerSettings(motion=motion, confirm_after=self.confirm_after, coast_s=self.coast_s)
 
 
 @dataclass(frozen=True)
@@ -81,10 +99,13 @@ class PlayerParameters:
         _expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
 
 
-def read_parameters(node: Node, kind: type[Parameters]) -> Parameters:
-    """The parameters of a node as an instance of the dataclass `kind`, declared and fixed for the node's life.
+def read_parameters(
+    node: Node, kind: type[Parameters], changeable: Collection[str] = (), on_change: Callable[[Parameters], None] = lambda parameters: None
+) -> Parameters:
+    """The parameters of a node as an instance of the dataclass `kind`, declared, and fixed for the node's life but for the changeable ones.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`: this is how given names become visible, wrong ones too.
+    on_change gets all parameters after a change, which has passed the checks of `kind`; what does not pass them is refused, and the old values stay.
     Raises ValueError, which names the parameter, for unknown names, missing or mistyped values and what `kind` itself refuses.
     """
     types = typing.get_type_hints(kind)
@@ -98,8 +119,32 @@ def read_parameters(node: Node, kind: type[Parameters]) -> Parameters:
     parameters = kind(**{name: _typed(name, types[name], value) for name, value in given.items()})
     for name in sorted(types.keys() - given.keys()):
         node.declare_parameter(name, getattr(parameters, name))
-    node.add_on_set_parameters_callback(_refuse_changes)
+    node.add_on_set_parameters_callback(_Changes(parameters, changeable, on_change))
     return parameters
+
+
+class _Changes:
+    """Answers the wish to set parameters of a running node. A change that would have no effect must not look like a success."""
+
+    def __init__(self, parameters: Parameters, changeable: Collection[str], on_change: Callable[[Parameters], None]) -> None:
+        self._parameters = parameters
+        self._changeable = changeable
+        self._on_change = on_change
+
+    def __call__(self, wishes: list[Parameter]) -> SetParametersResult:
+        own = {wish.name: wish.value for wish in wishes if not _is_ros_parameter(wish.name)}
+        fixed = [name for name in own if name not in self._changeable]
+        if fixed:
+            return SetParametersResult(successful=False, reason=f"{fixed[0]}: expected at start only, restart the node")
+        if own:
+            types = typing.get_type_hints(type(self._parameters))
+            try:
+                changed = dataclasses.replace(self._parameters, **{name: _typed(name, types[name], value) for name, value in own.items()})
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            self._on_change(changed)
+            self._parameters = changed
+        return SetParametersResult(successful=True)
 
 
 def _typed(name: str, expected: type, value: object) -> object:
@@ -113,12 +158,6 @@ def _typed(name: str, expected: type, value: object) -> object:
 
 def _is_ros_parameter(name: str) -> bool:
     return name in ROS_PARAMETERS or name.startswith("qos_overrides.")
-
-
-def _refuse_changes(parameters: list[Parameter]) -> SetParametersResult:
-    """A change that would have no effect must not look like a success."""
-    own = [parameter.name for parameter in parameters if not _is_ros_parameter(parameter.name)]
-    return SetParametersResult(successful=not own, reason=f"{own[0]}: expected at start only, restart the node" if own else "")
 
 
 def _expect(name: str, condition: bool, expected: str, got: object) -> None:

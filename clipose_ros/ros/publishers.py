@@ -9,9 +9,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.msg import ObjectPoseArray
+from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
-from clipose_ros.ros.conversions import pose_array_message
+from clipose_ros.ros.conversions import object_pose_message, pose_array_message
 from clipose_ros.ros.markers import Markers
 
 OUTPUT_QOS = QoSProfile(depth=10)  # reliable, volatile
@@ -29,8 +29,12 @@ class PosePublishers:
     def publish(self, result: FrameResult, header: Header) -> None:
         """Publish a frame, also when it is empty; markers only where somebody looks."""
         message = pose_array_message(result.results, header)
+        message.coasting = [object_pose_message(instance, pose) for instance, pose in result.coasting]
+        message.lost = list(result.lost)
         self._poses_9dof.publish(message)
-        self._poses.publish(PoseArray(header=header, poses=[pose.pose for pose in message.poses]))
+        # A plain pose cannot say that it is predicted: only what this frame measured.
+        measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]
+        self._poses.publish(PoseArray(header=header, poses=measured))
         if self._marker_arrays.get_subscription_count():
-            poses = [(instance, pose) for instance, pose in result.results if isinstance(pose, PoseEstimate)]
+            poses = [(instance, pose) for instance, pose in (*result.results, *result.coasting) if isinstance(pose, PoseEstimate)]
             self._marker_arrays.publish(self._markers.message(poses, header))

@@ -127,6 +127,11 @@ class Tracker:
         self._lost += [track.number for track in self._tracks if self._confirmed(track)]
         self._forget()
 
+    def configure(self, settings: TrackerSettings) -> None:
+        """Go on with other settings, from nothing."""
+        self.settings = settings
+        self.reset("other settings")
+
     def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
         """One frame further.
 
@@ -144,7 +149,8 @@ class Tracker:
             self._correct(rows, measured[columns], difference, distance)
         belongs = dict(zip(columns.tolist(), (self._tracks[row] for row in rows)))
         born = [column for column in range(len(estimates)) if column not in belongs]
-        belongs |= self._begin(born, estimates, measured)
+        if born:
+            belongs |= self._begin(born, estimates, measured)
         for column, track in belongs.items():
             track.instance = estimates[column][0]
         self._end({track.number for track in belongs.values()})

@@ -7,6 +7,7 @@ from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.pipeline import Pipeline
+from clipose_ros.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -21,6 +22,18 @@ def test_every_instance_of_a_frame_gets_a_result_in_order(pipeline):
     assert [instance for instance, _ in result.results] == list(frame.instances)
     assert [type(pose) for _, pose in result.results] == [PoseEstimate, Rejection, PoseEstimate]
     assert list(result.stages_ms) == ["backprojection", "sampling", "network", "decoding"]
+
+
+def test_a_tracker_is_a_stage_of_its_own_and_without_one_there_is_no_state(write_model):
+    estimator, frame = Clipose.load(str(write_model())), spheres_on_table(2, ["mug", "can"])
+    alone = Pipeline(estimator)
+    first, second = alone.process(frame), alone.process(frame)
+    assert "tracking" not in first.stages_ms and all(type(pose) is PoseEstimate for _, pose in (*first.results, *second.results))
+    tracked = Pipeline(estimator, tracker=Tracker()).process(frame)
+    assert list(tracked.stages_ms)[-1] == "tracking"
+    assert [pose.track for _, pose in tracked.results] == [1, 2] and (tracked.coasting, tracked.lost) == ((), ())
+    for (_, pose), (_, estimate) in zip(tracked.results, first.results):
+        np.testing.assert_array_equal(pose.rotation, estimate.rotation)
 
 
 def test_the_estimate_lies_on_the_sphere_that_the_frame_shows(pipeline):

@@ -2,12 +2,12 @@ import array
 
 import numpy as np
 import pytest
-from clipose_ros.msg import InstanceArray
+from clipose_ros.msg import InstanceArray, ObjectPose
 from clipose_ros.ros import conversions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Instance, Intrinsics, PoseEstimate, Rejection
+from clipose_ros.core.types import Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
 
 DEPTH_MM = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
 
@@ -126,6 +126,17 @@ def test_poses_survive_the_message():
     np.testing.assert_array_equal(back.translation, estimate.translation)
     np.testing.assert_array_equal(back.size, estimate.size)
     assert (message.id, back.category, back.score) == ("m", "mug", 0.5)
+
+
+def test_what_a_tracker_knows_is_in_the_message():
+    covariance = np.arange(36.0).reshape(6, 6)
+    tracked = TrackedPose("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3), track=7, state=TrackState.COASTING, age_ns=250_000_000, covariance=covariance)
+    message = conversions.object_pose_message(Instance(3, "mug", id="m"), tracked)
+    assert (message.track, message.tracking, message.age_s) == (7, ObjectPose.COASTING, 0.25)
+    np.testing.assert_array_equal(message.covariance, np.arange(36.0))
+    alone = conversions.object_pose_message(Instance(3, "mug"), PoseEstimate("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3)))
+    assert (alone.track, alone.tracking, alone.age_s) == (0, ObjectPose.UNTRACKED, 0.0) and not np.any(alone.covariance)
+    assert {state.name: state.value for state in TrackState} == {name: getattr(ObjectPose, name) for name in ("TENTATIVE", "CONFIRMED", "COASTING")}
 
 
 def test_quarter_turn_about_z_is_the_quaternion_of_the_textbook():

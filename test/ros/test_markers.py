@@ -5,7 +5,7 @@ import pytest
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from clipose_ros.core.types import Instance, PoseEstimate
+from clipose_ros.core.types import Instance, PoseEstimate, TrackedPose, TrackState
 from clipose_ros.ros.markers import Markers
 
 HEADER = Header(frame_id="optical")
@@ -52,3 +52,18 @@ def test_box_axes_and_header():
     for marker in message.markers:
         assert marker.header == HEADER and marker.pose.position.z == 1.0
         assert marker.lifetime.sec + marker.lifetime.nanosec / 1e9 == pytest.approx(1.5)
+
+
+def test_a_track_keeps_its_markers_and_a_predicted_one_looks_and_reads_different():
+    def tracked(track, state, age_ns=0):
+        instance, estimate = pose(1, "a")
+        return instance, TrackedPose(**vars(estimate), track=track, state=state, age_ns=age_ns, covariance=np.eye(6))
+
+    markers = Markers(lifetime_s=1.0)
+    measured = markers.message([tracked(5, TrackState.CONFIRMED)], HEADER)
+    predicted = markers.message([tracked(5, TrackState.COASTING, 400_000_000), tracked(6, TrackState.TENTATIVE)], HEADER)
+    assert keys(measured, Marker.ADD) == {("box", 5), ("axes", 5), ("label", 5)}
+    assert len(keys(predicted, Marker.ADD)) == 6 and keys(predicted, Marker.DELETE) == set()
+    seen, ghost, new = measured.markers[0], predicted.markers[0], predicted.markers[3]
+    assert seen.color == new.color != ghost.color
+    assert predicted.markers[2].text == "can a not seen for 0.4 s"
