@@ -1,0 +1,130 @@
+"""What tracking is worth: error, jitter and identities on a sequence with truth, each frame for itself and tracked, without ROS.
+
+    python -m clipose_ros.steadiness --folder launch/demo
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from clipose_ros.core.categories import AXIS_SYMMETRIC
+from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.nocs_folder import NocsFolder
+from clipose_ros.pipeline import Pipeline
+from clipose_ros.pose_files import read_poses
+from clipose_ros.tracking.filter import turn_between
+from clipose_ros.tracking.tracker import NS_PER_S, Tracker
+
+TRUTH_FILE = "truth.json"
+
+
+@dataclass(frozen=True)
+class SteadinessConfig:
+    """folder: NOCS format with truth.json, the frames in the order of time; rate_hz: of the frames. threads: for the network; 0 takes every core."""
+
+    folder: Path = Path("launch/demo")
+    rate_hz: float = 15.0
+    model: str = DEFAULT_MODEL
+    threads: int = SessionConfig.threads
+
+
+@dataclass
+class ErrorSeries:
+    """Errors of one object, frame by frame; of axis-symmetric ones those of the axis.
+
+    turn: from the truth to the pose (F, 3) [deg], shift (F, 3) [m], camera frame; size: mean relative error (F,).
+    """
+
+    turn: list[np.ndarray] = field(default_factory=list)
+    shift: list[np.ndarray] = field(default_factory=list)
+    size: list[float] = field(default_factory=list)
+
+    def add(self, pose: PoseEstimate, truth: PoseEstimate) -> None:
+        symmetric = np.array([truth.category in AXIS_SYMMETRIC])
+        self.turn.append(np.degrees(turn_between(truth.rotation[None], pose.rotation[None], symmetric)[0]))
+        self.shift.append(pose.translation - truth.translation)
+        self.size.append(pose_error(pose, truth).size_relative)
+
+    def row(self) -> tuple[float, ...]:
+        """Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error from frame to frame."""
+        degrees, centimetres = np.linalg.norm(self.turn, axis=1), 100 * np.linalg.norm(self.shift, axis=1)
+        worst = (float(np.percentile(degrees, 95)), float(np.percentile(centimetres, 95)))
+        return degrees.mean(), centimetres.mean(), 100 * float(np.mean(self.size)), *worst, _jitter(self.turn), 100 * _jitter(self.shift)
+
+
+@dataclass
+class Steadiness:
+    """alone, tracked: errors by (id, category); tracks: numbers that each object had; coasting: how many of its frames were predicted;
+    times_ms: of the tracker, by frame."""
+
+    alone: dict[tuple[str, str], ErrorSeries]
+    tracked: dict[tuple[str, str], ErrorSeries]
+    tracks: dict[tuple[str, str], set[int]]
+    coasting: dict[tuple[str, str], int]
+    times_ms: list[float]
+
+
+def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Steadiness:
+    """Run a sequence through a stateless pipeline and its results through a tracker. Frames without a pose of an object count in neither."""
+    frames, truth, tracker = NocsFolder(folder), read_poses(folder / TRUTH_FILE), Tracker(axis_symmetric=pipeline.estimator.session.card.axis_symmetric)
+    found = Steadiness(defaultdict(ErrorSeries), defaultdict(ErrorSeries), defaultdict(set), defaultdict(int), [])
+    for number, name in enumerate(frames.names):
+        results = pipeline.process(frames.read(name)).results
+        start = time.perf_counter()
+        tracked = tracker.update(round(number / rate_hz * NS_PER_S), results).results
+        found.times_ms.append((time.perf_counter() - start) * 1e3)
+        for (instance, alone), (_, pose) in zip(results, tracked):
+            true = truth.get((name, int(instance.id)))
+            if isinstance(pose, TrackedPose) and isinstance(true, PoseEstimate):
+                key = (instance.id, instance.category)
+                found.alone[key].add(alone, true)
+                found.tracked[key].add(pose, true)
+                found.tracks[key].add(pose.track)
+                found.coasting[key] += pose.state is TrackState.COASTING
+    return found
+
+
+def steadiness_table(found: Steadiness) -> Table:
+    """One row per object and their mean: each value for single frames, then tracked."""
+    columns = ("mean °", "mean cm", "size %", "p95 °", "p95 cm", "jitter °", "jitter cm")
+    table = Table("id", "category", *columns, "tracks", "predicted", title="Each frame for itself → tracked; jitter: change of the error from frame to frame")
+    rows = {key: np.array([found.alone[key].row(), found.tracked[key].row()]) for key in sorted(found.alone)}
+    for key, row in rows.items():
+        table.add_row(*key, *_arrows(row), str(len(found.tracks[key])), str(found.coasting[key]))
+    table.add_section()
+    table.add_row("", "mean", *_arrows(np.mean(list(rows.values()), axis=0)))
+    return table
+
+
+def main() -> None:
+    """Print the table."""
+    config = tyro.cli(SteadinessConfig, description=__doc__)
+    pipeline = Pipeline(Clipose.load(config.model, config=SessionConfig(threads=config.threads)))
+    found = measure_steadiness(pipeline, config.folder, config.rate_hz)
+    console = Console()
+    console.print(steadiness_table(found))
+    console.print(f"tracking takes p50 {np.median(found.times_ms):.2f} ms, p95 {np.percentile(found.times_ms, 95):.2f} ms a frame")
+
+
+def _jitter(errors: list[np.ndarray]) -> float:
+    return float(np.sqrt(np.mean(np.sum(np.diff(errors, axis=0) ** 2, axis=1))))
+
+
+def _arrows(row: np.ndarray) -> list[str]:
+    return [f"{alone:.2f} → {tracked:.2f}" for alone, tracked in row.T]
+
+
+if __name__ == "__main__":
+    main()
