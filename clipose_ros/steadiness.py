@@ -78,7 +78,8 @@ class Steadiness:
 
 def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Steadiness:
     """Run a sequence through a stateless pipeline and its results through a tracker. Frames without a pose of an object count in neither."""
-    frames, truth, tracker = NocsFolder(folder), read_poses(folder / TRUTH_FILE), Tracker(axis_symmetric=pipeline.estimator.session.card.axis_symmetric)
+    frames, truth = NocsFolder(folder), read_poses(folder / TRUTH_FILE)
+    tracker = Tracker(axis_symmetric=pipeline.estimator.session.card.axis_symmetric)
     found = Steadiness(defaultdict(ErrorSeries), defaultdict(ErrorSeries), defaultdict(set), defaultdict(int), [])
     for number, name in enumerate(frames.names):
         results = pipeline.process(frames.read(name)).results
