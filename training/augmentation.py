@@ -22,8 +22,9 @@ class PosedClouds(NamedTuple):
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Shares of the clouds that each augmentation changes: 0 switches it off. The paper has 0.3, 0.3 and 0.3."""
+    """Shares of the clouds that each augmentation changes: 0 switches it off. The paper has 0.3, 0.3 and 0.3, and no mirror."""
 
+    mirrored: float = 0.5
     box_scale: float = 0.0
     box_factor: tuple[float, float] = (0.8, 1.2)  # of each axis
     taper: float = 0.0
@@ -33,7 +34,7 @@ class AugmentationConfig:
     rigid_deg: float = 15.0  # about each axis, at most
 
     def __post_init__(self) -> None:
-        for name in ("box_scale", "taper", "rigid"):
+        for name in ("mirrored", "box_scale", "taper", "rigid"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share in 0..1, got {getattr(self, name)}")
 
@@ -47,6 +48,9 @@ def augmented(clouds: PosedClouds, category: Tensor, config: AugmentationConfig,
         values = low + (high - low) * torch.rand(batch, width, generator=generator, device=device)
         return torch.where(torch.rand(batch, 1, generator=generator, device=device) < share, values, neutral)
 
+    if config.mirrored > 0:
+        # A mirror turns a camera's grip to the wrong hand; the others have the plane of symmetry z = 0 and stay what they are.
+        clouds = mirrored(clouds, (torch.rand(batch, generator=generator, device=device) < config.mirrored) & ~among(category, "camera"))
     if config.box_scale > 0:
         clouds = box_scaled(clouds, draw(*config.box_factor, config.box_scale, 3, 1.0), among(category, *AXIS_SYMMETRIC))
     if config.taper > 0:
@@ -58,6 +62,14 @@ def augmented(clouds: PosedClouds, category: Tensor, config: AugmentationConfig,
         motion = draw(-1.0, 1.0, config.rigid, 6, 0.0)
         clouds = moved(clouds, euler_rotation((config.rigid_deg * motion[:, :3]).deg2rad()), config.rigid_m * motion[:, 3:])
     return clouds
+
+
+def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
+    """Clouds with those of `which` (B,) bool reflected in the camera's plane x = 0, and the poses of objects that are symmetric about their plane z = 0."""
+    x = torch.where(which, -1.0, 1.0)[:, None]
+    flip = torch.cat([x, torch.ones_like(x), torch.ones_like(x)], dim=1)  # of x in the camera's frame, of z in the object's
+    rotation = flip[:, :, None] * clouds.rotation * flip[:, None].flip(-1)
+    return PosedClouds(clouds.points * flip[:, None], rotation, clouds.translation * flip, clouds.size)
 
 
 def among(category: Tensor, *names: str) -> Tensor:

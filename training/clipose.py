@@ -34,7 +34,7 @@ PAPER = TrainConfig(
     clip=5.0,
     category_share=(1.0,) * len(CATEGORIES),
     network=CliposeConfig(),
-    batches=BatchConfig(scale_jitter=0.0, mask_noise=0.5, augmentation=AugmentationConfig(box_scale=0.3, taper=0.3, rigid=0.3)),
+    batches=BatchConfig(scale_jitter=0.0, mask_noise=0.5, augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3)),
     weights=LossWeights.clipose(),
 )
 

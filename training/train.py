@@ -34,7 +34,9 @@ from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from training.dataset import BatchConfig, make_batch
 from training.distillation import DistillationWeights, distillation_losses, frozen
+from training.growth import grown
 from training.losses import LossWeights, pose_losses
+from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
 from training.networks.patch_transformer import PatchTransformerConfig
 from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
@@ -57,10 +59,11 @@ class TrainConfig:
 
     data: tuple[Path, ...]
     output: Path
+    start: Path | None = None  # checkpoint whose averaged weights a new run begins with; a network with more layers or patches grows out of it
     share: tuple[float, ...] = (1.0,)
     steps: int = 20_000
     batch: int = 64
-    optimiser: Literal["adamw", "ranger"] = "adamw"
+    optimiser: Literal["muon", "adamw", "ranger"] = "muon"
     learning_rate: float = 1.5e-3
     warm_up: int = 500
     flat: float = 0.3  # share of the steps at full rate; then a cosine
@@ -100,19 +103,33 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, or Ranger: RAdam with lookahead and centralised gradients. Vectors (biases, norms) are not decayed."""
-    parameters = list(parameters)
+def make_optimiser(network: nn.Module, others: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer | MuonWithAdamW:
+    """AdamW, alone or with Muon for the hidden matrices, or Ranger: RAdam with lookahead and centralised gradients. Vectors are not decayed.
+
+    others: parameters beside the network's. Raises ValueError for Muon and a network that does not name its hidden matrices.
+    """
+    parameters = [*network.parameters(), *others]
+    hidden: dict[int, list[nn.Parameter]] = {}
+    if config.optimiser == "muon":
+        if not hasattr(network, "hidden_matrices"):
+            raise ValueError(f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, got muon")
+        hidden = network.hidden_matrices()
+        taken = {id(p) for matrices in hidden.values() for p in matrices}
+        parameters = [p for p in parameters if id(p) not in taken]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
-    from pytorch_optimizer import Ranger  # here: the import takes seconds
+    if config.optimiser == "ranger":
+        from pytorch_optimizer import Ranger  # here: the import takes seconds
 
-    # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first five steps.
-    return Ranger(groups, lr=config.learning_rate, betas=(0.95, 0.999), k=6, alpha=0.5, degenerated_to_sgd=True)
+        # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first five steps.
+        return Ranger(groups, lr=config.learning_rate, betas=(0.95, 0.999), k=6, alpha=0.5, degenerated_to_sgd=True)
+    adamw = torch.optim.AdamW(groups, lr=config.learning_rate)
+    if not hidden:
+        return adamw
+    stacks = [{"params": matrices, "parts": parts} for parts, matrices in hidden.items()]
+    return MuonWithAdamW(Muon(stacks, lr=config.learning_rate, weight_decay=config.weight_decay), adamw)
 
 
 def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
@@ -332,13 +349,15 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
 
     torch.manual_seed(config.seed)
     network = make_network(config.network).to(device).train()
+    if config.start is not None:
+        grown(load_network(config.start)[0], network)
     if processes > 1 and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
     alignment, images = (None, None) if aligned is None else make_alignment(network, aligned, device)
     teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
     parameters = [*network.parameters(), *(alignment.trainable().values() if alignment is not None else ())]
-    optimiser = make_optimiser(parameters, config)
+    optimiser = make_optimiser(network, parameters[len(list(network.parameters())) :], config)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler}
     parts |= {} if alignment is None else {"alignment": alignment}

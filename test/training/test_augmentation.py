@@ -40,13 +40,24 @@ def assert_tight(clouds: PosedClouds) -> None:
 def test_switched_off_nothing_changes_and_nothing_is_drawn():
     clouds, category = boxes()
     drawing = generator()
-    assert augmented(clouds, category, AugmentationConfig(), drawing) is clouds
+    assert augmented(clouds, category, AugmentationConfig(mirrored=0.0), drawing) is clouds
     assert torch.equal(drawing.get_state(), generator().get_state())
+
+
+def test_a_mirror_keeps_rotations_proper_and_reflects_points_of_symmetric_objects():
+    """A point and its twin across the object's plane z = 0 change places: the mirrored cloud is that of the reflected object in the reflected pose."""
+    clouds, category = boxes()
+    after = augmented(clouds, category, AugmentationConfig(mirrored=1.0), generator())
+    cameras = category == CATEGORIES.index("camera")
+    torch.testing.assert_close(after.points[cameras], clouds.points[cameras], atol=0, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(after.rotation), torch.ones(BATCH))
+    torch.testing.assert_close(after.points[~cameras], clouds.points[~cameras] * torch.tensor([-1.0, 1, 1]))
+    torch.testing.assert_close(to_object(after)[~cameras], to_object(clouds)[~cameras] * torch.tensor([1.0, 1, -1]), atol=1e-5, rtol=0)
 
 
 def test_box_scale_and_rigid_motion_keep_boxes_tight_within_their_ranges():
     clouds, category = boxes()
-    after = augmented(clouds, category, AugmentationConfig(box_scale=1.0, rigid=1.0), generator())
+    after = augmented(clouds, category, AugmentationConfig(mirrored=0.0, box_scale=1.0, rigid=1.0), generator())
     assert_tight(after)
     factor = after.size / clouds.size
     assert factor.min() >= 0.8 and factor.max() <= 1.2 and factor.std() > 0.05
@@ -59,7 +70,7 @@ def test_box_scale_and_rigid_motion_keep_boxes_tight_within_their_ranges():
 
 def test_each_changes_its_share_of_the_clouds():
     clouds, category = boxes()
-    after = augmented(clouds, category, AugmentationConfig(rigid=0.3), generator())
+    after = augmented(clouds, category, AugmentationConfig(mirrored=0.0, rigid=0.3), generator())
     assert 0.1 < (after.translation != clouds.translation).any(1).float().mean() < 0.5
 
 
@@ -90,11 +101,11 @@ def test_tapered_mug_keeps_its_tight_box(top, bottom):
 
 def test_only_bowls_and_mugs_are_tapered():
     clouds, category = boxes()
-    after = augmented(clouds, category, AugmentationConfig(taper=1.0), generator())
+    after = augmented(clouds, category, AugmentationConfig(mirrored=0.0, taper=1.0), generator())
     changed = (after.points - clouds.points).abs().amax((1, 2)) > 1e-4
     assert torch.equal(changed, torch.isin(category, torch.tensor([CATEGORIES.index("bowl"), CATEGORIES.index("mug")])))
 
 
 def test_shares_outside_of_their_range_are_named():
     with pytest.raises(ValueError, match=r"taper: expected a share in 0..1, got 1.5"):
-        AugmentationConfig(taper=1.5)
+        AugmentationConfig(mirrored=0.0, taper=1.5)

@@ -53,7 +53,7 @@ def test_learning_rate_warms_up_stays_and_decays():
     assert learning_rate(1000, replace(config, final=0.0)) == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "ranger"])
+@pytest.mark.parametrize("optimiser", ["muon", "adamw", "ranger"])
 def test_resumed_training_equals_uninterrupted_training(config, tmp_path, optimiser):
     # The rate must be that of the long run: with a flat schedule it does not depend on the number of steps.
     config = replace(config, optimiser=optimiser)
@@ -103,7 +103,7 @@ def test_ranger_equals_its_papers():
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(3, 4)), rng.normal(size=(20, 3, 4))
     weight = nn.Parameter(torch.from_numpy(start.copy()))
-    optimiser = make_optimiser([weight], TrainConfig(data=(), output=None, optimiser="ranger", learning_rate=0.01, weight_decay=0.0))
+    optimiser = make_optimiser(nn.ParameterList([weight]), [], TrainConfig(data=(), output=None, optimiser="ranger", learning_rate=0.01, weight_decay=0.0))
     for gradient in gradients:
         weight.grad = torch.from_numpy(gradient.copy())
         optimiser.step()
@@ -252,7 +252,7 @@ def test_a_teacher_adds_its_terms_to_a_run(config, checkpoint, tmp_path):
 def test_alignment_trains_beside_the_network_and_stays_out_of_it(config, tmp_path):
     from training.alignment.branch import AlignmentConfig
 
-    run = replace(config, output=tmp_path, steps=2, batch=4, network=TINY_CLIPOSE, weights=LossWeights.clipose())
+    run = replace(config, output=tmp_path, steps=2, batch=4, network=TINY_CLIPOSE, optimiser="adamw", weights=LossWeights.clipose())
     path = train(run, aligned=AlignmentConfig(clip="random"))
     assert {"point_image", "point_text", "image_category", "reconstruction"} <= log_of(tmp_path)[0].keys()
     network, saved = load_network(path)

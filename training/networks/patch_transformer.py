@@ -94,6 +94,11 @@ class PatchTransformer(nn.Module):
         self.register_buffer("scales", category_scales())
         nn.init.normal_(self.category.weight, std=0.5)
 
+    def hidden_matrices(self) -> dict[int, list[nn.Parameter]]:
+        """The weight matrices of the blocks by the number of matrices that each stacks: query, key and value are one parameter."""
+        matrices = {name: p for name, p in self.blocks.named_parameters() if p.ndim == 2}
+        return {3: [p for name, p in matrices.items() if "qkv" in name], 1: [p for name, p in matrices.items() if "qkv" not in name]}
+
     def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
         """points (B, 1024, 3) float32 normalised; category (B,) int64.
 

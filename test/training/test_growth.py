@@ -1,0 +1,41 @@
+"""A grown network begins as the one that it grew out of."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training.growth import grown
+from training.networks import make_network
+from training.networks.patch_transformer import PatchTransformerConfig
+
+SMALL = PatchTransformerConfig(points=64, patches=8, neighbours=4, width=16, layers=2, heads=2)
+
+
+def test_more_layers_change_nothing_at_first():
+    torch.manual_seed(0)
+    small, large = make_network(SMALL).eval(), make_network(replace(SMALL, layers=5)).eval()
+    points, category = torch.randn(3, 64, 3), torch.tensor([0, 3, 5])
+    before = small(points, category)
+    after = grown(small, large)(points, category)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value)
+
+
+def test_further_layers_can_learn():
+    torch.manual_seed(0)
+    large = grown(make_network(SMALL), make_network(replace(SMALL, layers=3))).train()
+    large(torch.randn(3, 64, 3), torch.tensor([0, 3, 5]))["offset"].square().sum().backward()
+    assert all(block.proj.weight.grad.abs().sum() > 0 for block in large.blocks)
+
+
+def test_more_patches_take_the_same_weights():
+    small = make_network(SMALL)
+    large = grown(small, make_network(replace(SMALL, patches=16)))
+    assert all(torch.equal(value, large.state_dict()[name]) for name, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"width": 32}, {"layers": 1}])
+def test_what_is_no_growth_is_refused(change):
+    with pytest.raises(RuntimeError):
+        grown(make_network(SMALL), make_network(replace(SMALL, **change)))
