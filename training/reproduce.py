@@ -1,0 +1,275 @@
+"""CLIPose's experiment, from the files of REAL275 and CAMERA25 as published to the table of its accuracy.
+
+    python -m training.reproduce --root NOCS --detections NOCS/mrcnn_results/real_test --output runs/clipose --device cuda
+
+ROOT is laid out as `training.nocs.files` says. Stages: shards of both training sets, training, export, prediction of the test frames, evaluation.
+OUTPUT/stages holds a record for each. A stage that is finished is skipped, an interrupted one goes on, and one that was made with other settings is
+refused: nothing stale enters the table. `--dry-run` lists the stages. Every setting of training and alignment is an option (`--help`); the
+defaults are the paper's.
+
+Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million: `--no-colour` lets CLIP see shaded depth images instead.
+Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training` with the same options, then this command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.nocs_evaluation import NocsProtocol, evaluate
+from clipose_ros.nocs_results import read_results, result_files
+from training.alignment.branch import AlignmentConfig
+from training.clipose import PAPER
+from training.export import export
+from training.nocs.predict import PredictionConfig, load_estimator, predict
+from training.nocs.rows import NocsConfig
+from training.nocs.shards import write_shards
+from training.train import TrainConfig, train
+
+SOURCES = ("camera_train", "real_train")  # in the order of `TrainConfig.share`
+PRECISIONS: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")
+PROTOCOLS = {
+    "catre": NocsProtocol(iou="catre"),
+    "original": NocsProtocol(iou="original"),
+    "original_recentred": NocsProtocol(iou="original", recentre_mugs=True),  # that of the papers after object-deformnet, CLIPose's among them
+}
+REPORTED_IOU = ("50", "75")  # per cent
+PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}  # CLIPose on REAL275, gated
+WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")  # of TrainConfig: change the run, not its result
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """All settings of the experiment.
+
+    root: of the published files. detections, camera_detections: folder of Mask R-CNN's pickles for the test frames of REAL275 and the validation
+    frames of CAMERA25, or "truth" for the masks of the data set; CAMERA25 is left out without. colour: keep the colour of training rows for CLIP.
+    provider: what predicts. train: the run, its `data` being given by the stages.
+    """
+
+    root: Path
+    detections: Literal["truth"] | Path
+    camera_detections: Literal["truth"] | Path | None = None
+    colour: bool = True
+    shard_views: int = 2_000
+    shard_workers: int = 8
+    provider: Literal["cpu", "cuda", "tensorrt"] = SessionConfig.provider
+    threads: int = SessionConfig.threads
+    train: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = replace(PAPER, data=())
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.data:
+            raise ValueError(f"data: expected none, for the stages write it, got {', '.join(map(str, self.train.data))}")
+
+    @property
+    def output(self) -> Path:
+        return self.train.output
+
+    @property
+    def tests(self) -> dict[str, Literal["truth"] | Path]:
+        """Detections by split."""
+        given = {"real_test": self.detections, "camera_val": self.camera_detections}
+        return {split: detections for split, detections in given.items() if detections is not None}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """result: what is there when it is finished. settings: whatever its result depends on. run: gives what the record shall tell."""
+
+    name: str
+    result: Path
+    settings: dict[str, Any]
+    run: Callable[[], dict[str, Any]]
+
+
+def shard_stage(settings: Reproduction, split: str) -> Stage:
+    """Rows of a training set."""
+    config = NocsConfig(settings.root, split, colour=settings.colour)
+    result = settings.output / "data" / split
+
+    def run() -> dict[str, Any]:
+        report = write_shards(config, result, settings.shard_views, settings.shard_workers)
+        return {"rows": report.rows, "skipped": report.skipped, "missing_models": sorted(report.missing_models)}
+
+    return Stage(split, result, {split: asdict(config) | {"shard_views": settings.shard_views}}, run)
+
+
+def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
+    """The network, with CLIP's branch beside it."""
+    config = replace(settings.train, data=tuple(stage.result for stage in shards), output=settings.output / "training")
+    decisive = {name: value for name, value in asdict(config).items() if name not in WHERE_ALONE}
+    return Stage(
+        "training",
+        config.output / "checkpoint.pt",
+        _settings_of(shards) | {"train": decisive, "alignment": asdict(settings.alignment)},
+        lambda: {"checkpoint": train(config, aligned=settings.alignment)},
+    )
+
+
+def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp32", "fp16"]) -> Stage:
+    """A model folder; CLIP's branch is not in it."""
+    result = settings.output / "models" / ("clipose" if precision == "fp32" else f"clipose-{precision}")
+    remark = f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}, aligned with {settings.alignment.clip}."
+
+    def run() -> dict[str, Any]:
+        export(training.result, result, remark=remark, precision=precision)
+        return {}
+
+    return Stage(f"export {precision}", result, training.settings | {"precision": precision}, run)
+
+
+def prediction_stage(settings: Reproduction, model: Stage, split: str, detections: Literal["truth"] | Path) -> Stage:
+    """NOCS results of a test set."""
+    result = settings.output / "results" / split
+    config = PredictionConfig(settings.root, result, detections, split, str(model.result.resolve()), settings.provider, settings.threads)
+
+    def run() -> dict[str, Any]:
+        report = predict(config, load_estimator(config))
+        return {"results": report.rows, "predictions": report.predictions, "skipped": report.skipped}
+
+    return Stage(f"prediction {split}", result, model.settings | {split: {"detections": detections, "seed": config.seed}}, run)
+
+
+def evaluation_stage(settings: Reproduction, predictions: Sequence[Stage]) -> Stage:
+    """The accuracy of all test sets by all protocols in one file."""
+    result = settings.output / "accuracy.json"
+
+    def run() -> dict[str, Any]:
+        accuracy = {split: measured(stage.result) for split, stage in zip(settings.tests, predictions, strict=True)}
+        result.write_text(json.dumps(accuracy, indent=1), encoding="utf-8")
+        return {}
+
+    return Stage("evaluation", result, _settings_of(predictions), run)
+
+
+def stages(settings: Reproduction) -> list[Stage]:
+    """The experiment, in order."""
+    shards = [shard_stage(settings, split) for split in SOURCES]
+    training = training_stage(settings, shards)
+    exports = [export_stage(settings, training, precision) for precision in PRECISIONS]
+    predictions = [prediction_stage(settings, exports[0], split, detections) for split, detections in settings.tests.items()]
+    return [*shards, training, *exports, *predictions, evaluation_stage(settings, predictions)]
+
+
+def _settings_of(several: Sequence[Stage]) -> dict[str, Any]:
+    return {name: value for stage in several for name, value in stage.settings.items()}
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Average precision of a folder of results by each of `PROTOCOLS`, gated ("pose") and not ("pose_ungated")."""
+    results = read_results(result_files(folder))
+    counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
+    return counts | {name: evaluate(results.images, protocol).as_json() | {"protocol": protocol.describe()} for name, protocol in PROTOCOLS.items()}
+
+
+def is_finished(stage: Stage, output: Path) -> bool:
+    """Whether the record of a stage says that it is finished, and its result is there.
+
+    Raises: ValueError where the stage was begun with other settings.
+    """
+    path = record_path(stage, output)
+    if not path.exists():
+        return False
+    record, settings = json.loads(path.read_text(encoding="utf-8")), _plain(stage.settings)
+    if record["settings"] != settings:
+        changed = sorted(name for name in {*record["settings"], *settings} if record["settings"].get(name) != settings.get(name))
+        raise ValueError(f"{path}: expected the settings that {stage.name} was begun with, got others: {', '.join(changed)}; take another --output")
+    return record["finished"] and stage.result.exists()
+
+
+def record_path(stage: Stage, output: Path) -> Path:
+    """Where the record of a stage lies."""
+    return output / "stages" / f"{stage.name.replace(' ', '_')}.json"
+
+
+def carry_out(stage: Stage, output: Path) -> None:
+    """Run a stage, and record with which settings, before it, and what it says, after it."""
+    path = record_path(stage, output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(finished: bool, report: dict[str, Any]) -> None:
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(_plain({"settings": stage.settings, "finished": finished, "report": report}), indent=1), encoding="utf-8")
+        unfinished.rename(path)
+
+    write(False, {})
+    write(True, stage.run())
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def stage_table(settings: Reproduction) -> Table:
+    """For people: the stages, where their results lie and which are finished."""
+    table = Table("stage", "result", "")
+    for stage in stages(settings):
+        table.add_row(stage.name, str(stage.result), "finished" if is_finished(stage, settings.output) else "to do")
+    return table
+
+
+def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
+    """For people: average precision by category, beside the paper's mean for REAL275."""
+    poses, mugs = list(PAPER_REAL275), accuracy["original_recentred"]
+    iou = _table(f"{split}: average precision over IoU", [f"{name.replace('_', ' ')} {limit}" for name in PROTOCOLS for limit in REPORTED_IOU])
+    pose = _table(f"{split}: over pose errors, of what matches at IoU 0.1 and of everything", 2 * [name.replace("deg_", "°") for name in poses])
+    for category in (*CATEGORIES, "mean"):
+        iou.add_row(category, *(_percent(accuracy[name]["iou"][category][limit]) for name in PROTOCOLS for limit in REPORTED_IOU))
+        pose.add_row(category, *(_percent(mugs[kind][category][name]) for kind in ("pose", "pose_ungated") for name in poses))
+    if split == "real_test":
+        pose.add_row("paper", *map(_percent, PAPER_REAL275.values()))
+    return [iou, pose]
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table("category", title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def reproduce(settings: Reproduction) -> dict[str, Any]:
+    """Carry out what is not finished; returns the content of accuracy.json."""
+    planned = stages(settings)
+    finished = [is_finished(stage, settings.output) for stage in planned]  # of all before any: refused settings shall not cost days
+    console = Console()
+    for stage, done in zip(planned, finished, strict=True):
+        console.rule(f"{stage.name}: {'finished' if done else stage.result}")
+        if not done:
+            carry_out(stage, settings.output)
+    accuracy = json.loads(planned[-1].result.read_text(encoding="utf-8"))
+    for split, table in accuracy.items():
+        console.print(*accuracy_tables(split, table))
+    return accuracy
+
+
+def main(settings: Annotated[Reproduction, tyro.conf.arg(name="")], dry_run: bool = False) -> None:
+    """Reproduce the paper's table.
+
+    Args:
+        dry_run: list the stages instead.
+    """
+    if dry_run:
+        Console().print(stage_table(settings))
+    else:
+        reproduce(settings)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
