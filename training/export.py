@@ -112,12 +112,14 @@ def commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
-def export(checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32") -> None:
+def export(
+    checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32", draws: int = 1
+) -> None:
     """Write model.onnx and card.yaml.
 
     precision: of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at each step.
     accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says nothing about accuracy.
-    remark: what the card should say about the training beyond its figures.
+    remark: what the card should say about the training beyond its figures. draws: clouds that the estimator draws of each object and fuses.
     Raises ValueError when ONNX Runtime and torch differ by more than PARITY says.
     """
     network, saved = load_network(checkpoint)
@@ -139,12 +141,13 @@ def export(checkpoint: Path, output: Path, accuracy: Path | None = None, remark:
         outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
         points=network.config.points,
         precision=precision,
+        draws=draws,
         training={
             "network": type(network).__module__,
             **config["network"],
             "parameters": sum(cost.parameters.values()),
             "multiply_adds": sum(cost.multiply_adds.values()),
-            "data": f"{saved['views']} generated views (training.views), augmented anew at each step (training.sensor)",
+            "data": f"{saved['views']} views (training.views, training.nocs), through the sensor model anew at each step unless measured (training.sensor)",
             "steps": saved["step"],
             "batch": config["batch"],
             "seconds": round(saved["seconds"]),

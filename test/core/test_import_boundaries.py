@@ -24,12 +24,12 @@ def imported_with(*modules):
 
 def test_core_needs_numpy_alone():
     brought = imported_with(*modules_of("core"))
-    assert "numpy" in brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "yaml", "tyro", "rich", "training"}
+    assert "numpy" in brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "matplotlib", "yaml", "tyro", "rich", "training"}
 
 
 def test_the_runtime_needs_neither_torch_nor_ros():
     brought = imported_with(*modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli")
-    assert {"onnxruntime", "cv2"} <= brought and not brought & {"torch", "rclpy", "training"}
+    assert {"onnxruntime", "cv2"} <= brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
 
 
 @pytest.mark.parametrize(("library", "home"), [("onnxruntime", "inference"), ("rclpy", "ros")])
