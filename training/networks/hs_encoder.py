@@ -18,6 +18,7 @@ What differs from the published code, and why:
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -77,18 +78,18 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
     return values.reshape(batch * count, width).index_select(0, flat).reshape(*index.shape, width)
 
 
-@torch.no_grad()
 def distance_order(queries: Tensor, points: Tensor) -> Tensor:
-    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their order.
+    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their order. No gradient.
 
     Always in single precision: half of it could not tell the neighbours of a dense cloud apart.
     """
-    with torch.autocast(queries.device.type, enabled=False):
-        queries, points = queries.float(), points.float()
+    queries, points = queries.detach().float(), points.detach().float()
+    device = queries.device.type
+    # Entered only where there is something to switch off: the context alone would double the time of an export.
+    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
         return points.square().sum(-1)[:, None] - 2 * queries @ points.transpose(1, 2)
 
 
-@torch.no_grad()
 def neighbours(points: Tensor, count: int) -> Tensor:
     """Indices (B, n, count) of the nearest other points, nearest first, of points or features (B, n, C)."""
     found = distance_order(points, points).topk(count + 1, dim=-1, largest=False).indices
