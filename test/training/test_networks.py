@@ -22,6 +22,7 @@ from training.networks.hs_encoder import SurfaceConvolution, directions, neighbo
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
 
 TINY_ENCODER = HSEncoderConfig(points=128, neighbours=6, supports=3, channels=(8, 8, 12, 12, 16))
+PLAIN_ENCODER = dataclasses.replace(TINY_ENCODER, hybrid=False, aggregate="sum")
 TINY = CliposeConfig(encoder=TINY_ENCODER, hidden=(24, 16), dense=16, dropout=0.0)
 
 
@@ -267,7 +268,7 @@ def test_order_of_the_points_that_pooling_drops_is_free():
         torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("config", [TINY, dataclasses.replace(TINY, one_hot=True, encoder=dataclasses.replace(TINY_ENCODER, hybrid=False, aggregate="sum"))])
+@pytest.mark.parametrize("config", [TINY, dataclasses.replace(TINY, one_hot=True, encoder=PLAIN_ENCODER)])
 @pytest.mark.parametrize("distinct", [1, 5, 128])
 def test_gradients_are_finite_and_reach_every_parameter(config, distinct):
     """Also of clouds of few points, many times repeated."""

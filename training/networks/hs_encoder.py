@@ -9,9 +9,9 @@ What differs from the published code, and why:
   order, so every fourth point covers the silhouette more evenly than a random quarter does.
 - A point is taken out of its own neighbours by its index. The published code drops the nearest one, which is another point wherever
   a point occurs twice; and clouds of small objects are full of such points.
-- The search in feature space sees the place of a point, too. Next to the features that weighs little, but pooling gives the same features to points at
-  different places, in clouds of few distinct points, and which of them counts as near must not depend on how a machine rounds.
-- Of the neighbour searches only the seven different ones are done (in space once a level, in feature space once a layer), and none needs a gradient.
+- The search in feature space sees the place of a point, too. Next to the features that weighs little, but pooling gives the same features to points
+  at different places, in clouds of few distinct points, and which of them counts as near must not depend on how a machine rounds.
+- Of the neighbour searches only the seven different ones are done: in space once a level, in feature space once a layer. None needs a gradient.
 - Of the responses to all neighbours only the strongest is kept in memory: one support after the other, as a whole they are 1.8 GB for 24 clouds.
 """
 
