@@ -113,13 +113,13 @@ def commit() -> str:
 
 
 def export(
-    checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32", draws: int = 1
+    checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32", draws: int = 1, passes: int = 1
 ) -> None:
     """Write model.onnx and card.yaml.
 
     precision: of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at each step.
     accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says nothing about accuracy.
-    remark: what the card should say about the training beyond its figures. draws: clouds that the estimator draws of each object and fuses.
+    remark: what the card should say about the training beyond its figures. draws, passes: as in the card.
     Raises ValueError when ONNX Runtime and torch differ by more than PARITY says.
     """
     network, saved = load_network(checkpoint)
@@ -142,6 +142,7 @@ def export(
         points=network.config.points,
         precision=precision,
         draws=draws,
+        passes=passes,
         training={
             "network": type(network).__module__,
             **config["network"],

@@ -17,6 +17,8 @@ from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import Session, SessionConfig
 
 MINIMUM_POINTS = 32
+BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a first pass's box: what lies outside is background to the second
+LEAST_INSIDE = 0.3  # of the points: a box that keeps fewer is not trusted to cut
 INPUTS = {"points", "category"}
 OUTPUTS = {"y_axis", "x_axis", "confidence", "offset", "size"}
 
@@ -42,8 +44,17 @@ class Clipose:
         return estimator
 
     def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
-        """See `Estimator.estimate`. Stages: sampling, network, decoding."""
+        """See `Estimator.estimate`. Stages: sampling, network, decoding. Each further pass of the card sees what lies in the box of the one before."""
         stopwatch = stopwatch or Stopwatch()
+        results = self._pass(observations, stopwatch)
+        for _ in range(self.session.card.passes - 1):
+            with stopwatch.stage("sampling"):
+                inside = [_inside(observation, result) for observation, result in zip(observations, results)]
+            again = self._pass(inside, stopwatch)
+            results = [second if isinstance(second, PoseEstimate) else first for first, second in zip(results, again)]
+        return results
+
+    def _pass(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
         with stopwatch.stage("sampling"):
             clouds = [self._sample(observation) for observation in observations]
             hopeful = [i for i, cloud in enumerate(clouds) if not isinstance(cloud, Rejection)]
@@ -112,3 +123,13 @@ class Clipose:
                 score = card.calibration[category](score) if category in card.calibration else float(score)
                 results.append(PoseEstimate(category, score, R_camera_object, translation[i], size[i]))
         return results
+
+
+def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:
+    """The points in the pose's box and a little around it; all where there is no pose, or hardly a point is in its box."""
+    if isinstance(pose, Rejection):
+        return observation
+    local = (observation.points - pose.translation) @ pose.rotation
+    kept = (np.abs(local) <= 0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M).all(axis=1)
+    enough = kept.sum() >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(kept))
+    return Observation(observation.points[kept], observation.category) if enough else observation

@@ -47,6 +47,7 @@ class ModelCard:
     points: points per cloud. outlier_radius: points further than this from the median of the cloud are cut, in units of `scale`.
     inputs, outputs: shapes by name, a string for a free dimension. precision: of the weights.
     draws: clouds drawn from each object's points; the pose is what the network's answers to them agree on.
+    passes: how often an object is estimated, each time from the points in the box of the time before.
     calibration: by category, confidences (ascending) and at each the share of poses within 10° 5 cm; empty where it was not measured.
     training, accuracy: free, for people to read.
     """
@@ -64,6 +65,7 @@ class ModelCard:
     points: int = 1024
     precision: str = "fp32"
     draws: int = 1
+    passes: int = 1
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class ModelCard:
         _expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
         _expect("points", isinstance(self.points, int) and self.points > 0, "a positive integer", self.points)
         _expect("draws", isinstance(self.draws, int) and 1 <= self.draws <= 16, "an integer from 1 to 16", self.draws)
+        _expect("passes", isinstance(self.passes, int) and 1 <= self.passes <= 4, "an integer from 1 to 4", self.passes)
         _expect("calibration", set(self.calibration) <= set(self.categories), f"some of {', '.join(self.categories)}", ", ".join(self.calibration))
         _expect("precision", isinstance(self.precision, str), "a text such as fp32", self.precision)
         _expect("training", isinstance(self.training, Mapping), "a mapping", self.training)

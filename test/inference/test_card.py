@@ -48,6 +48,7 @@ def test_a_missing_network_file_is_named(write_model):
         ({"file": "../elsewhere.onnx"}, "file: expected a file name without folders"),
         ({"categories": "mug"}, "categories: expected a list of names, got mug"),
         ({"categories": ["mug", "mug"]}, "categories: expected different names"),
+        ({"passes": 9}, "passes: expected an integer from 1 to 4, got 9"),
         ({"draws": 0}, "draws: expected an integer from 1 to 16, got 0"),
         ({"calibration": {"mug": {"confidence": [0.1]}}}, "calibration.mug: expected lists confidence and probability"),
         ({"calibration": {"mug": {"confidence": [0.5, 0.1], "probability": [0, 1]}}}, "calibration.confidence: expected ascending numbers"),

@@ -122,6 +122,20 @@ def test_several_draws_are_averaged(load):
     assert np.abs(np.array(many) - centre).mean() < 0.5 * np.abs(np.array(one) - centre).mean()
 
 
+def test_a_second_pass_leaves_out_what_lies_outside_the_first_box(load):
+    """The network of this test answers with the mean of its points, which a wall behind the object draws back."""
+    wall = cloud(1200, seed=1, centre=(0.0, 0.0, 1.14), radius=0.01)
+    observation = Observation(np.concatenate([cloud(3000, radius=0.04), wall]), "mug")
+    once, twice = (load(passes=passes).estimate([observation])[0].translation[2] - 1 for passes in (1, 2))
+    assert once > 0.02 and abs(twice) < 0.1 * once
+
+
+def test_a_box_that_holds_hardly_a_point_cuts_nothing(load):
+    observation = Observation(cloud(3000, radius=0.1), "mug")
+    once, twice = (load(passes=passes, size_factor=0.01).estimate([observation])[0].translation for passes in (1, 2))
+    np.testing.assert_array_equal(once, twice)
+
+
 def test_the_score_is_what_the_calibration_makes_of_the_confidence(load):
     knots = {"mug": Calibration((0.0, 0.45, 1.0), (0.0, 0.9, 1.0))}  # sqrt(0.81 * 0.25) = 0.45
     mug, can = load(calibration=knots).estimate([Observation(cloud(500), "mug"), Observation(cloud(500), "can")])
