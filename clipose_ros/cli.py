@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ import cv2
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from clipose_ros import benchmark
@@ -21,8 +22,9 @@ from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation import Evaluation
 from clipose_ros.evaluation import evaluate as evaluate_poses
-from clipose_ros.inference.card import DEFAULT_MODEL
-from clipose_ros.inference.session import SessionConfig
+from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
+from clipose_ros.inference.session import Session, SessionConfig
+from clipose_ros.inference.tensorrt import cache_folder, engine_key
 from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol, Precision
 from clipose_ros.nocs_evaluation import evaluate as evaluate_nocs
 from clipose_ros.nocs_folder import NocsFolder
@@ -32,6 +34,7 @@ from clipose_ros.pose_files import read_poses, write_poses
 from clipose_ros.precision_plot import plot_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
+EnginePrecision = Literal["fp32", "fp16"]
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 
@@ -144,10 +147,32 @@ def bench(
         Console().print(_bench_table(report))
 
 
+def build(
+    model: str = DEFAULT_MODEL, models_dir: Path | None = None, precision: EnginePrecision = SessionConfig.precision, largest_batch: int = SessionConfig.largest_batch
+) -> None:
+    """Build a model's TensorRT engine now, which takes minutes, so that the node starts at once.
+
+    Args:
+        model: name in the models folder, or path (with a slash) of a model folder.
+        models_dir: where to look for the model, instead of the usual places.
+        precision: of the engine; the node's parameter `precision` must say the same.
+        largest_batch: clouds in one call.
+    """
+    folder = find_model(model, models_dir)
+    card = read_card(folder)
+    started = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("building {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        progress.add_task(f"{card.name}, {precision}, batches of 1 to {largest_batch}")
+        Clipose(Session(folder, card, SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch))).warm_up()
+    engine = engine_key(card, precision, largest_batch).folder(cache_folder())
+    print(f"{engine}: built or found in {time.monotonic() - started:.0f} s")
+
+
 def main() -> None:
     """Entry point of the `clipose` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"estimate": estimate, "evaluate": evaluate, "bench": bench}, prog="clipose")
+        tyro.extras.subcommand_cli_from_dict({"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build}, prog="clipose")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"clipose: {error}")
 

@@ -40,8 +40,12 @@ class Clipose:
         """Find a model by name, check it, load it and run it once, so that the first frame is as fast as the others."""
         folder = find_model(model, models_dir)
         estimator = cls(Session(folder, read_card(folder), config), seed)
-        estimator._network(np.ones((1, estimator.session.card.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
+        estimator.warm_up()
         return estimator
+
+    def warm_up(self) -> None:
+        """Run the network once: what it does at its first call, building an engine among it, is done then."""
+        self._network(np.ones((1, self.session.card.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
 
     def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
         """See `Estimator.estimate`. Stages: sampling, network, decoding. Each further pass of the card sees what lies in the box of the one before."""

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from clipose_ros.inference.card import ModelCard, read_model
+from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
@@ -28,17 +29,25 @@ class SessionConfig:
     """Where and how a network runs.
 
     threads: 0 takes every core that the process may use. allow_cpu: accept the CPU when the provider cannot be had.
+    precision: of TensorRT's engine; the others run the network as it is. largest_batch: of clouds in one call to TensorRT, whose engine is built for it;
+    more are given to it in parts.
     """
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: int = 0
     allow_cpu: bool = False
+    precision: Literal["fp32", "fp16"] = "fp32"
+    largest_batch: int = 32
 
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"provider: expected one of {', '.join(PROVIDERS)}, got {self.provider}")
         if self.threads < 0:
             raise ValueError(f"threads: expected 0 (all cores) or more, got {self.threads}")
+        if self.precision not in ("fp32", "fp16"):
+            raise ValueError(f"precision: expected fp32 or fp16, got {self.precision}")
+        if self.largest_batch < 1:
+            raise ValueError(f"largest_batch: expected 1 or more, got {self.largest_batch}")
 
 
 class Session:
@@ -57,15 +66,29 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         wanted = _available(config)
-        self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=list(wanted))
+        providers = [(name, _options(name, card, config)) for name in wanted]
+        self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
         self.provider = _check_provider(self._session.get_providers()[0], wanted[0], config)
+        self._largest_batch = config.largest_batch if self.provider == "tensorrt" else None
         _check_signature("inputs", card.inputs, self._session.get_inputs())
         _check_signature("outputs", card.outputs, self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for inputs by name, in one call."""
+        """Outputs by name for inputs by name, in one call, or several where a TensorRT engine takes no more at once."""
         names = list(self.card.outputs)
-        return dict(zip(names, self._session.run(names, dict(inputs))))
+        batch = len(next(iter(inputs.values())))
+        size = self._largest_batch or batch
+        parts = [self._session.run(names, {name: value[i : i + size] for name, value in inputs.items()}) for i in range(0, max(batch, 1), max(size, 1))]
+        return dict(zip(names, parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))))
+
+
+def _options(provider: str, card: ModelCard, config: SessionConfig) -> dict[str, str]:
+    """What a provider is told. Makes the folder in which TensorRT keeps its engine."""
+    if provider != PROVIDERS["tensorrt"][0]:
+        return {}
+    key, cache = engine_key(card, config.precision, config.largest_batch), cache_folder()
+    key.folder(cache).mkdir(parents=True, exist_ok=True)
+    return provider_options(card, key, cache)
 
 
 def _available(config: SessionConfig) -> tuple[str, ...]:

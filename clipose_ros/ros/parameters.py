@@ -30,7 +30,7 @@ ROS_PARAMETERS = ("use_sim_time", "start_type_description_service")
 class PoseNodeParameters:
     """Parameters of the pose node.
 
-    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu: as `SessionConfig`.
+    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu, precision: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
     marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. tracking: follow objects over frames; false: each frame for itself.
@@ -42,6 +42,7 @@ class PoseNodeParameters:
     provider: str = SessionConfig.provider
     threads: int = SessionConfig.threads
     allow_cpu: bool = SessionConfig.allow_cpu
+    precision: str = SessionConfig.precision
     seed: int = 0
     min_depth_m: float = DepthRange.minimum
     max_depth_m: float = DepthRange.maximum
@@ -72,7 +73,7 @@ class PoseNodeParameters:
 
     def session(self) -> SessionConfig:
         """How the network is to run."""
-        return SessionConfig(provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu)
+        return SessionConfig(provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision)
 
     def depth_range(self) -> DepthRange:
         """Which depths are valid."""
