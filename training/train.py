@@ -356,8 +356,9 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
     alignment, images = (None, None) if aligned is None else make_alignment(network, aligned, device)
     teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
-    parameters = [*network.parameters(), *(alignment.trainable().values() if alignment is not None else ())]
-    optimiser = make_optimiser(network, parameters[len(list(network.parameters())) :], config)
+    others = [] if alignment is None else list(alignment.trainable().values())
+    parameters = [*network.parameters(), *others]
+    optimiser = make_optimiser(network, others, config)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler}
     parts |= {} if alignment is None else {"alignment": alignment}
