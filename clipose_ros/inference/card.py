@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from clipose_ros.core.validation import expect
+
 DEFAULT_MODEL = "clipose-lite"
 CARD_FILE = "card.yaml"
 MAXIMUM_CARD_BYTES = 64 * 1024
@@ -30,8 +32,8 @@ class Calibration:
     def __post_init__(self) -> None:
         for key, values in (("confidence", self.confidence), ("probability", self.probability)):
             ascending = len(values) > 0 and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values) and list(values) == sorted(values)
-            _expect(f"calibration.{key}", ascending, "ascending numbers in 0..1", values)
-        _expect("calibration", len(self.confidence) == len(self.probability), f"{len(self.confidence)} probabilities", len(self.probability))
+            expect(f"calibration.{key}", ascending, "ascending numbers in 0..1", values)
+        expect("calibration", len(self.confidence) == len(self.probability), f"{len(self.confidence)} probabilities", len(self.probability))
 
     def __call__(self, confidence: float) -> float:
         return float(np.interp(confidence, self.confidence, self.probability))
@@ -71,25 +73,25 @@ class ModelCard:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _expect("name", isinstance(self.name, str) and self.name, "a name", self.name)
-        _expect("file", isinstance(self.file, str) and self.file and Path(self.file).name == self.file, "a file name without folders", self.file)
-        _expect("sha256", re.fullmatch("[0-9a-f]{64}", str(self.sha256)), "64 hexadecimal digits", self.sha256)
-        _expect("categories", self.categories and len(set(self.categories)) == len(self.categories), "different names, at least one", self.categories)
-        _expect("axis_symmetric", set(self.axis_symmetric) <= set(self.categories), f"some of {', '.join(self.categories)}", self.axis_symmetric)
+        expect("name", isinstance(self.name, str) and self.name, "a name", self.name)
+        expect("file", isinstance(self.file, str) and self.file and Path(self.file).name == self.file, "a file name without folders", self.file)
+        expect("sha256", re.fullmatch("[0-9a-f]{64}", str(self.sha256)), "64 hexadecimal digits", self.sha256)
+        expect("categories", self.categories and len(set(self.categories)) == len(self.categories), "different names, at least one", self.categories)
+        expect("axis_symmetric", set(self.axis_symmetric) <= set(self.categories), f"some of {', '.join(self.categories)}", self.axis_symmetric)
         for key, by_category in (("mean_sizes", self.mean_sizes), ("scale", self.scale)):
-            _expect(key, set(by_category) == set(self.categories), f"the keys {', '.join(self.categories)}", ", ".join(map(str, by_category)))
+            expect(key, set(by_category) == set(self.categories), f"the keys {', '.join(self.categories)}", ", ".join(map(str, by_category)))
         for category, size in self.mean_sizes.items():
-            _expect(f"mean_sizes.{category}", size.shape == (3,) and _positive(size), "three positive lengths [m]", size)
+            expect(f"mean_sizes.{category}", size.shape == (3,) and _positive(size), "three positive lengths [m]", size)
         for category, scale in self.scale.items():
-            _expect(f"scale.{category}", _positive(scale), "a positive length [m]", scale)
-        _expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
-        _expect("points", isinstance(self.points, int) and self.points > 0, "a positive integer", self.points)
-        _expect("draws", isinstance(self.draws, int) and 1 <= self.draws <= 16, "an integer from 1 to 16", self.draws)
-        _expect("passes", isinstance(self.passes, int) and 1 <= self.passes <= 4, "an integer from 1 to 4", self.passes)
-        _expect("calibration", set(self.calibration) <= set(self.categories), f"some of {', '.join(self.categories)}", ", ".join(self.calibration))
-        _expect("precision", isinstance(self.precision, str), "a text such as fp32", self.precision)
-        _expect("training", isinstance(self.training, Mapping), "a mapping", self.training)
-        _expect("accuracy", isinstance(self.accuracy, Mapping), "a mapping", self.accuracy)
+            expect(f"scale.{category}", _positive(scale), "a positive length [m]", scale)
+        expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
+        expect("points", isinstance(self.points, int) and self.points > 0, "a positive integer", self.points)
+        expect("draws", isinstance(self.draws, int) and 1 <= self.draws <= 16, "an integer from 1 to 16", self.draws)
+        expect("passes", isinstance(self.passes, int) and 1 <= self.passes <= 4, "an integer from 1 to 4", self.passes)
+        expect("calibration", set(self.calibration) <= set(self.categories), f"some of {', '.join(self.categories)}", ", ".join(self.calibration))
+        expect("precision", isinstance(self.precision, str), "a text such as fp32", self.precision)
+        expect("training", isinstance(self.training, Mapping), "a mapping", self.training)
+        expect("accuracy", isinstance(self.accuracy, Mapping), "a mapping", self.accuracy)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -155,22 +157,22 @@ def models_folders() -> list[Path]:
 
 
 def _card_from(data: Any) -> ModelCard:
-    _expect("card", isinstance(data, dict), "a mapping", type(data).__name__)
+    expect("card", isinstance(data, dict), "a mapping", type(data).__name__)
     fields = {f.name: f for f in dataclasses.fields(ModelCard)}
     unknown = [str(key) for key in data if key not in fields]
-    _expect("keys", not unknown, f"only {', '.join(fields)}", ", ".join(unknown))
+    expect("keys", not unknown, f"only {', '.join(fields)}", ", ".join(unknown))
     required = {name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     missing = sorted(required - data.keys())
-    _expect("keys", not missing, f"all of {', '.join(sorted(required))}", f"none for {', '.join(missing)}")
+    expect("keys", not missing, f"all of {', '.join(sorted(required))}", f"none for {', '.join(missing)}")
     for key in ("categories", "axis_symmetric"):
-        _expect(key, isinstance(data[key], list), "a list of names", data[key])
+        expect(key, isinstance(data[key], list), "a list of names", data[key])
     for key in ("mean_sizes", "scale", "inputs", "outputs"):
-        _expect(key, isinstance(data[key], dict), "a mapping", data[key])
+        expect(key, isinstance(data[key], dict), "a mapping", data[key])
     calibration = data.get("calibration", {})
-    _expect("calibration", isinstance(calibration, dict), "a mapping of categories", calibration)
+    expect("calibration", isinstance(calibration, dict), "a mapping of categories", calibration)
     for category, knots in calibration.items():
         valid = isinstance(knots, dict) and set(knots) == {"confidence", "probability"} and all(isinstance(v, list) for v in knots.values())
-        _expect(f"calibration.{category}", valid, "lists confidence and probability", knots)
+        expect(f"calibration.{category}", valid, "lists confidence and probability", knots)
     return ModelCard(
         **{
             **data,
@@ -187,8 +189,3 @@ def _card_from(data: Any) -> ModelCard:
 def _positive(value: Any) -> bool:
     array = np.asarray(value)
     return array.dtype.kind in "if" and bool(np.all(np.isfinite(array) & (array > 0)))
-
-
-def _expect(name: str, condition: Any, expected: str, got: Any) -> None:
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, got {got}")

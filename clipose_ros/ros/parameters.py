@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.tracking.filter import MotionModel
@@ -60,14 +61,14 @@ class PoseNodeParameters:
     CHANGEABLE = frozenset({"tracking", "confirm_after", "coast_s", "acceleration", "angular_acceleration"})
 
     def __post_init__(self) -> None:
-        _expect("model", self.model != "", "a name or a path", self.model)
-        _expect("models_dir", self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(), "a folder, or empty", self.models_dir)
-        _expect("seed", self.seed >= 0, "0 or more", self.seed)
-        _expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
-        _expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
-        _expect("buffer_size", self.buffer_size >= 1, "1 or more", self.buffer_size)
-        _expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
-        _expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
+        expect("model", self.model != "", "a name or a path", self.model)
+        expect("models_dir", self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(), "a folder, or empty", self.models_dir)
+        expect("seed", self.seed >= 0, "0 or more", self.seed)
+        expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
+        expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
+        expect("buffer_size", self.buffer_size >= 1, "1 or more", self.buffer_size)
+        expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
+        expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
         self.session()
         self.tracker()
 
@@ -95,9 +96,9 @@ class PlayerParameters:
     frame_id: str = "camera_color_optical_frame"
 
     def __post_init__(self) -> None:
-        _expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
-        _expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
-        _expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
+        expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
+        expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
+        expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
 
 
 def read_parameters(
@@ -152,15 +153,10 @@ def _typed(name: str, expected: type, value: object) -> object:
     """The value as the expected type; YAML writes a whole number of metres as an integer, nothing else is converted."""
     if expected is float and type(value) is int:
         return float(value)
-    _expect(name, type(value) is expected, f"{expected.__name__}", f"{value!r}")
-    _expect(name, expected is not float or math.isfinite(value), "a finite number", value)
+    expect(name, type(value) is expected, f"{expected.__name__}", f"{value!r}")
+    expect(name, expected is not float or math.isfinite(value), "a finite number", value)
     return value
 
 
 def _is_ros_parameter(name: str) -> bool:
     return name in ROS_PARAMETERS or name.startswith("qos_overrides.")
-
-
-def _expect(name: str, condition: bool, expected: str, got: object) -> None:
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, got {got}")

@@ -19,17 +19,13 @@ import numpy as np
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.symmetry import closest_to
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.core.validation import expect
 from clipose_ros.tracking.association import associate
 from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
 
 NS_PER_S = 1_000_000_000
 FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
-
-
-def _expect(name: str, condition: bool, expected: str, got: object) -> None:
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, got {got}")
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,10 @@ class TrackerSettings:
 
     def __post_init__(self) -> None:
         for name in ("gate", "same_object", "reach", "coast_s", "gap_s", "memory_s"):
-            _expect(name, getattr(self, name) > 0, "more than 0", getattr(self, name))
-        _expect("same_id", self.same_id >= 0, "0 or more", self.same_id)
-        _expect("confirm_after", self.confirm_after >= 1, "1 or more", self.confirm_after)
-        _expect("switch_ratio", self.switch_ratio >= 1, "1 or more", self.switch_ratio)
+            expect(name, getattr(self, name) > 0, "more than 0", getattr(self, name))
+        expect("same_id", self.same_id >= 0, "0 or more", self.same_id)
+        expect("confirm_after", self.confirm_after >= 1, "1 or more", self.confirm_after)
+        expect("switch_ratio", self.switch_ratio >= 1, "1 or more", self.switch_ratio)
 
 
 @dataclass(frozen=True)
