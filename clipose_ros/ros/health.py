@@ -1,59 +1,153 @@
-"""What the node knows about itself: frames done and failed, the age of their results, and inputs that fell silent."""
+"""What the node knows about itself: rates in and out, latencies, frames that failed and why, inputs that fell silent or that cannot be heard."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+WINDOW_S = 5.0  # of rates, percentiles and the judgement whether every frame fails
+LONGEST_ERROR = 200  # characters: parts of an error may come from a message, of any length
+
+
+class Window:
+    """The values of the last `WINDOW_S`. clock: monotonic time [s]."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begin_s = clock()
+        self._entries: deque[tuple[float, float]] = deque()
+
+    def add(self, value: float = 0.0) -> None:
+        """A value of now."""
+        self._entries.append((self._clock(), value))
+        self._forget()
+
+    def values(self) -> list[float]:
+        """What came within the window, oldest first."""
+        self._forget()
+        return [value for _, value in self._entries]
+
+    def rate_hz(self) -> float:
+        """Values a second; at first, of the time since the beginning."""
+        elapsed_s = min(WINDOW_S, self._clock() - self._begin_s)
+        return len(self.values()) / elapsed_s if elapsed_s > 0 else 0.0
+
+    def _forget(self) -> None:
+        while self._entries and self._entries[0][0] <= self._clock() - WINDOW_S:
+            self._entries.popleft()
+
 
 class Health:
-    """Counters of one node, written by its callbacks and its worker. clock: monotonic time [s]."""
+    """Counters of one node, written by its callbacks and its worker, from any thread.
 
-    def __init__(self, inputs: Iterable[str], silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    Parameters: inputs, topics; silence_s, an input is silent after so long without a message, and the node stale after so long without a frame [s];
+    facts, what does not change as long as the node runs, by name; clock, monotonic time [s].
+    """
+
+    def __init__(
+        self, inputs: Iterable[str], silence_s: float, facts: Mapping[str, object] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.enabled = True
         self.frames = 0
         self.failures = 0
         self.ignored = 0
-        self.latency_ms = float("nan")
         self.stages_ms: Mapping[str, float] = {}
         self._silence_s = silence_s
+        self._facts = dict(facts or {})
         self._clock = clock
-        self._heard_s = dict.fromkeys(inputs, clock())
+        self._lock = threading.Lock()
+        self._heard = {topic: Window(clock) for topic in inputs}
+        self._heard_s = dict.fromkeys(self._heard, clock())
+        self._frame_s = clock()
+        self._latencies_ms, self._failed = Window(clock), Window(clock)
+        self._newest: tuple[float, float] | None = None  # time, latency
+        self._last_error: tuple[float, str] | None = None
+        self._incompatible: dict[str, tuple[int, str]] = {}
 
     def heard(self, topic: str) -> None:
         """A message came in."""
-        self._heard_s[topic] = self._clock()
+        with self._lock:
+            self._heard[topic].add()
+            self._heard_s[topic] = self._clock()
 
     def done(self, stages_ms: Mapping[str, float], latency_ms: float) -> None:
         """A frame was published, `latency_ms` after its stamp."""
-        self.frames += 1
-        self.stages_ms, self.latency_ms = stages_ms, latency_ms
+        with self._lock:
+            self.frames += 1
+            self.stages_ms = stages_ms
+            self._latencies_ms.add(latency_ms)
+            self._frame_s, self._newest = self._clock(), (self._clock(), latency_ms)
 
-    def failed(self) -> None:
+    def failed(self, error: Exception) -> None:
         """A frame ended in an error."""
-        self.failures += 1
+        with self._lock:
+            self.failures += 1
+            self._failed.add()
+            self._frame_s, self._last_error = self._clock(), (self._clock(), (str(error) or type(error).__name__)[:LONGEST_ERROR])
 
     def ignore(self) -> None:
         """A frame came while the node was disabled."""
-        self.ignored += 1
+        with self._lock:
+            self.ignored += 1
+            self._frame_s = self._clock()
+
+    def incompatible(self, topic: str, count: int, policy: str) -> None:
+        """So many peers of a topic could not be connected so far; `policy` is what the last of them differs in."""
+        with self._lock:
+            self._incompatible[topic] = (count, policy)
 
     def silent(self) -> list[str]:
         """Inputs that have been silent for too long."""
+        with self._lock:
+            return self._silent()
+
+    def message(self, name: str, header: Header, drops: Mapping[str, int], tracking: Mapping[str, int], waiting: int) -> DiagnosticArray:
+        """For /diagnostics. drops, tracking: counts by cause, by event; waiting: messages whose partners have not come."""
+        with self._lock:
+            (level, text), values = self._judgement(), self._values()
+        values |= {"messages waiting": waiting}
+        values |= {f"dropped: {cause}": count for cause, count in sorted(drops.items())}
+        values |= {f"tracking: {event}": count for event, count in sorted(tracking.items())}
+        status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=str(self._facts.get("provider", "")))
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in (values | self._facts).items()]
+        return DiagnosticArray(header=header, status=[status])
+
+    def _silent(self) -> list[str]:
         now_s = self._clock()
         return [topic for topic, heard_s in self._heard_s.items() if now_s - heard_s > self._silence_s]
 
-    def message(self, name: str, header: Header, drops: Mapping[str, int], tracking: Mapping[str, int]) -> DiagnosticArray:
-        """For /diagnostics: a warning while an input is silent, else the counters alone. drops, tracking: counts by cause, by event."""
-        silent = self.silent()
-        level = DiagnosticStatus.WARN if silent else DiagnosticStatus.OK
-        state = "running" if self.enabled else "disabled by ~/enable"
-        values = {"frames": self.frames, "failures": self.failures, "ignored while disabled": self.ignored, "latency_ms": f"{self.latency_ms:.1f}"}
+    def _judgement(self) -> tuple[bytes, str]:
+        """Level of a DiagnosticStatus, and why. What makes all else meaningless comes first."""
+        if not self.enabled:
+            return DiagnosticStatus.OK, "disabled by ~/enable"
+        if self._failed.values() and not self._latencies_ms.values():
+            return DiagnosticStatus.ERROR, f"every frame fails: {self._last_error[1]}"
+        if silent := self._silent():
+            return DiagnosticStatus.WARN, f"no input on {', '.join(map(self._with_reason, silent))}"
+        if self._clock() - self._frame_s > self._silence_s:
+            return DiagnosticStatus.STALE, f"every input is heard, but no frame was complete for {self._silence_s:g} s: are their stamps equal?"
+        return DiagnosticStatus.OK, "running" if self.frames else "waiting for the first frame"
+
+    def _with_reason(self, topic: str) -> str:
+        return f"{topic} (incompatible {self._incompatible[topic][1]})" if topic in self._incompatible else topic
+
+    def _values(self) -> dict[str, object]:
+        now_s, latencies_ms = self._clock(), self._latencies_ms.values()
+        values: dict[str, object] = {"frames": self.frames, "failures": self.failures, "ignored while disabled": self.ignored}
+        values |= {f"input Hz: {topic}": f"{window.rate_hz():.1f}" for topic, window in self._heard.items()}
+        values |= {"output Hz": f"{self._latencies_ms.rate_hz():.1f}"}
+        if self._newest:
+            values |= {"latency_ms": f"{self._newest[1]:.1f}", "newest result s ago": f"{now_s - self._newest[0]:.1f}"}
+        if latencies_ms:
+            values |= {f"latency_ms p{q}": f"{np.percentile(latencies_ms, q):.1f}" for q in (50, 95)}
         values |= {f"stage {stage} ms": f"{ms:.2f}" for stage, ms in self.stages_ms.items()}
-        values |= {f"dropped: {cause}": count for cause, count in sorted(drops.items())}
-        values |= {f"tracking: {event}": count for event, count in sorted(tracking.items())}
-        status = DiagnosticStatus(level=level, name=name, message=f"no input on {', '.join(silent)}" if silent else state)
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return DiagnosticArray(header=header, status=[status])
+        values |= {f"incompatible: {topic}": f"{count}, {policy}" for topic, (count, policy) in sorted(self._incompatible.items())}
+        if self._last_error:
+            values |= {"last error": self._last_error[1], "last error s ago": f"{now_s - self._last_error[0]:.1f}"}
+        return values

@@ -11,7 +11,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -23,6 +22,7 @@ from clipose_ros.ros.conversions import frame_from, stamp_ns
 from clipose_ros.ros.health import Health
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
+from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, subscribe
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.tracking.tracker import Tracker
@@ -30,7 +30,6 @@ from clipose_ros.tracking.tracker import Tracker
 DEPTH = "depth_registered/image_rect"
 CAMERA_INFO = "rgb/camera_info"
 INSTANCES = "instances"
-INPUT_DEPTH = 5  # more would only queue frames that are too old
 DIAGNOSTICS_PERIOD_S = 1.0
 MISMATCH_PERIOD_S = 5.0
 
@@ -51,15 +50,14 @@ class PoseNode(Node):
         self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
         self._pipeline = Pipeline(estimator, self.parameters.depth_range(), self._tracker if self.parameters.tracking else None)
         self._synchroniser = Synchroniser(self.parameters.buffer_size)
-        self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s)
+        self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s, model_facts(estimator, self.parameters))
         self._outputs = PosePublishers(self, self.parameters.marker_lifetime_s)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
-        reliability = ReliabilityPolicy.RELIABLE if self.parameters.reliable_inputs else ReliabilityPolicy.BEST_EFFORT
-        qos = QoSProfile(depth=INPUT_DEPTH, reliability=reliability)
-        self.create_subscription(Image, DEPTH, self._on_depth, qos)
-        self.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, qos)
-        self.create_subscription(InstanceArray, INSTANCES, self._on_instances, qos)
+        qos = input_qos(self.parameters.reliable_inputs)
+        inputs = ((Image, DEPTH, self._on_depth), (CameraInfo, CAMERA_INFO, self._on_camera_info), (InstanceArray, INSTANCES, self._on_instances))
+        for kind, topic, callback in inputs:
+            subscribe(self, kind, topic, callback, qos, self._health.incompatible)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
@@ -68,7 +66,7 @@ class PoseNode(Node):
         self.create_timer(self.parameters.silence_s, self._warn_of_silence, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
-        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {reliability.name.lower()}")
+        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {qos.reliability.name.lower()}")
 
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then go."""
@@ -119,7 +117,7 @@ class PoseNode(Node):
             except Exception as error:  # whatever it is, the next frame must get its chance
                 if not self.context.ok():
                     return
-                self._health.failed()
+                self._health.failed(error)
                 self.get_logger().error(f"dropping frame {bundle.stamp_ns}: {error}", throttle_duration_sec=1.0)
                 self.get_logger().debug(traceback.format_exc())
 
@@ -149,13 +147,20 @@ class PoseNode(Node):
     def _publish_diagnostics(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
         counts = dict(self._synchroniser.drops), dict(self._tracker.events)
-        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, *counts))
+        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, *counts, len(self._synchroniser)))
 
 
 def load_estimator(parameters: PoseNodeParameters) -> Clipose:
     """The estimator that the parameters describe, loaded and warm."""
     models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
     return Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed)
+
+
+def model_facts(estimator: Clipose, parameters: PoseNodeParameters) -> dict[str, object]:
+    """What really runs: for /diagnostics."""
+    session, card = estimator.session, estimator.session.card
+    precision = parameters.precision if session.provider == "tensorrt" else card.precision
+    return {"model": card.name, "model sha256": card.sha256[:12], "provider": session.provider, "precision": precision, "threads": session.threads}
 
 
 def main() -> None:

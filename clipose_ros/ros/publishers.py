@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -13,17 +12,16 @@ from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import object_pose_message, pose_array_message
 from clipose_ros.ros.markers import Markers
-
-OUTPUT_QOS = QoSProfile(depth=10)  # reliable, volatile
+from clipose_ros.ros.qos import advertise
 
 
 class PosePublishers:
     """`~/poses_9dof`, `~/poses` and `~/markers` of a node. Called by one thread."""
 
     def __init__(self, node: Node, marker_lifetime_s: float) -> None:
-        self._poses_9dof = node.create_publisher(ObjectPoseArray, "~/poses_9dof", OUTPUT_QOS)
-        self._poses = node.create_publisher(PoseArray, "~/poses", OUTPUT_QOS)
-        self._marker_arrays = node.create_publisher(MarkerArray, "~/markers", OUTPUT_QOS)
+        self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof")
+        self._poses = advertise(node, PoseArray, "~/poses")
+        self._marker_arrays = advertise(node, MarkerArray, "~/markers")
         self._markers = Markers(marker_lifetime_s)
 
     def publish(self, result: FrameResult, header: Header) -> None:

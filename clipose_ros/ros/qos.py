@@ -1,0 +1,56 @@
+"""What the node asks of its inputs and offers with its outputs, and what it says to peers that want something else. docs/qos.md has the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.subscription import Subscription
+
+INPUT_DEPTH = 5  # more would only queue frames that are too old
+OUTPUT_QOS = QoSProfile(depth=10)  # reliable, volatile: poses of the past must not be taken for those of now
+
+# By policy; of other policies the default is compatible.
+PUBLISHER_CURES = {"reliability": "let it publish reliable, or set reliable_inputs to false"}
+SUBSCRIBER_CURES = {"durability": "let it subscribe volatile"}
+
+
+def input_qos(reliable: bool) -> QoSProfile:
+    """Best effort hears every publisher and never waits for a lost message; reliable hears reliable publishers only."""
+    return QoSProfile(depth=INPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
+
+
+def subscribe(
+    node: Node, kind: type, topic: str, callback: Callable, qos: QoSProfile, on_incompatible: Callable[[str, int, str], None]
+) -> Subscription:
+    """A subscription that warns, with policy and cure, of each publisher that it cannot hear.
+
+    on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in.
+    """
+
+    def warn(event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = _policy(event)
+        cure = PUBLISHER_CURES.get(policy, f"let it publish with the default {policy}")
+        node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a publisher of compatible {policy}, got one that is not heard: {cure}")
+        on_incompatible(topic, event.total_count, policy)
+
+    return node.create_subscription(kind, topic, callback, qos, event_callbacks=SubscriptionEventCallbacks(incompatible_qos=warn))
+
+
+def advertise(node: Node, kind: type, topic: str) -> Publisher:
+    """A publisher with `OUTPUT_QOS` that warns, with policy and cure, of each subscriber that asks for more."""
+
+    def warn(event: QoSOfferedIncompatibleQoSInfo) -> None:
+        policy = _policy(event)
+        cure = SUBSCRIBER_CURES.get(policy, f"let it subscribe with the default {policy}")
+        node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a subscriber of compatible {policy}, got one that hears nothing: {cure}")
+
+    return node.create_publisher(kind, topic, OUTPUT_QOS, event_callbacks=PublisherEventCallbacks(incompatible_qos=warn))
+
+
+def _policy(event: QoSRequestedIncompatibleQoSInfo) -> str:
+    """The policy as command lines and documentation write it: reliability, durability, …"""
+    return qos_policy_name_from_kind(event.last_policy_kind).lower()
