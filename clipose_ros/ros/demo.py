@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +13,6 @@ import cv2
 import numpy as np
 import rclpy
 import tyro
-from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -30,9 +25,9 @@ from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
+from clipose_ros.ros.processes import check_running, isolate, launch_folder, started
 
 START_UP_S = 60.0
-GRACE_S = 10.0
 REPORT_PERIOD_S = 5.0
 KEPT_COLOURS = 30  # images that wait for the poses of their stamp
 # Worse medians than these mean that something is broken, not that the model is weak.
@@ -124,37 +119,6 @@ class Recorder(Node):
         self.record.diagnostics.append({value.key: value.value for value in message.status[0].values})
 
 
-def launch_folder() -> Path:
-    """launch/ of the checkout, else of the installed package."""
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "package.xml").is_file() else Path(get_package_share_directory("clipose_ros"))) / "launch"
-
-
-def isolate() -> None:
-    """This process and its children on a ROS domain of their own, on this machine only, with room for images in shared memory."""
-    profile = str(launch_folder() / "fastdds_shm.xml")
-    domain = 1 + os.getpid() % 100
-    if os.environ.get("ROS_DOMAIN_ID") == str(domain):
-        domain = 1 + domain % 100
-    os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
-    os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile, FASTDDS_DEFAULT_PROFILES_FILE=profile)
-
-
-@contextmanager
-def started(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
-    """A node in a process of its own, ended by SIGINT."""
-    process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", *arguments])
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float, console: Console) -> None:
     """Record until `seconds` after the first poses. Raises RuntimeError when they do not come or a process ends."""
     executor = SingleThreadedExecutor()
@@ -163,9 +127,7 @@ def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float,
     while first_s is None or time.monotonic() - first_s < seconds:
         executor.spin_once(timeout_sec=0.1)
         now_s = time.monotonic()
-        ended = [process.args[2] for process in processes if process.poll() is not None]
-        if ended:
-            raise RuntimeError(f"{ended[0]}: expected it to run, but it ended")
+        check_running(processes)
         if first_s is None and record.poses:
             first_s = now_s
             console.print(f"first poses after {now_s - begin_s:.1f} s; recording for {seconds:g} s")
