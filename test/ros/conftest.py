@@ -1,6 +1,7 @@
 """Real DDS on this machine only, on a domain of this run's own, with the node in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ import rclpy
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
@@ -35,6 +38,29 @@ def wait_for(condition, seconds=PATIENCE_S):
             return False
         time.sleep(0.01)
     return True
+
+
+class Output:
+    """The lines of a process, read while it runs: it never waits for a reader."""
+
+    def __init__(self, process):
+        self.lines = []
+        self._process = process
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        self.lines.extend(self._process.stdout)
+
+    def said(self, text, since=0):
+        """Whether a line holds the text, from a number of lines on."""
+        return any(text in line for line in self.lines[since:])
+
+    def of_ended(self, seconds=PATIENCE_S):
+        """Everything, once the process has ended."""
+        self._process.wait(seconds)
+        self._thread.join()
+        return "".join(self.lines)
 
 
 def stamp_of(message):
@@ -124,7 +150,7 @@ def start_process():
     for process in processes:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -142,3 +168,39 @@ def client(dds):
     client = Client()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def node(start_process, tiny_model, client, wait_until):
+    """The process of a pose node with the tiny model, which the client has found. It must end cleanly."""
+    process = start_process("node", "-p", f"model:={tiny_model}")
+    wait_until(client.connected)
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.fixture
+def call(client, wait_until):
+    """The answer of a service of the node."""
+
+    def call(kind, name, **fields):
+        service = client.node.create_client(kind, f"clipose/{name}")
+        wait_until(service.service_is_ready)
+        future = service.call_async(kind.Request(**fields))
+        wait_until(future.done)
+        client.node.destroy_client(service)
+        return future.result()
+
+    return call
+
+
+@pytest.fixture
+def set_parameter(call):
+    """What the node answers to the wish to set a parameter."""
+
+    def set_parameter(name, value):
+        message = Parameter(name, value=value).to_parameter_msg()
+        return call(SetParameters, "set_parameters", parameters=[message]).results[0]
+
+    return set_parameter

@@ -1,6 +1,5 @@
 """The pose node in its own process, asked over DDS."""
 
-import signal
 import time
 
 import numpy as np
@@ -20,19 +19,7 @@ from clipose_ros.ros.conversions import camera_info_message, image_message, inst
 FRAME_ID = "some_optical_frame"
 CATEGORIES = ("can", "mug", "laptop")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def node(dds, start_process, tiny_model):
-    process = start_process("node", "-p", f"model:={tiny_model}")
-    yield process
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-
-
-@pytest.fixture(scope="module")
-def client(client, wait_until):
-    wait_until(client.connected)
-    return client
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,11 @@
 """Tracking over DDS: what the messages say of tracks, the services, and settings of a running node."""
 
 import itertools
-import signal
 import time
 
 import numpy as np
 import pytest
 from clipose_ros.msg import InstanceArray, ObjectPose
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -19,19 +15,7 @@ from clipose_ros.ros.conversions import camera_info_message, image_message, inst
 STEP_NS = 100_000_000
 TEST_NS = 100_000_000_000  # every test begins so much later than the one before: nothing of it can be late
 
-
-@pytest.fixture(scope="module", autouse=True)
-def node(dds, start_process, tiny_model):
-    process = start_process("node", "-p", f"model:={tiny_model}")
-    yield process
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-
-
-@pytest.fixture(scope="module")
-def client(client, wait_until):
-    wait_until(client.connected)
-    return client
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +45,6 @@ def messages(starts_ns, spheres):
 def show(client, messages):
     """The answer to the frame of a step."""
     return lambda step, empty=False: client.ask(*messages(step, empty))
-
-
-@pytest.fixture
-def call(client, wait_until):
-    """The answer of a service of the node."""
-
-    def call(kind, name, **fields):
-        service = client.node.create_client(kind, f"clipose/{name}")
-        wait_until(service.service_is_ready)
-        future = service.call_async(kind.Request(**fields))
-        wait_until(future.done)
-        client.node.destroy_client(service)
-        return future.result()
-
-    return call
-
-
-@pytest.fixture
-def set_parameter(call):
-    def set_parameter(name, value):
-        message: ParameterMessage = Parameter(name, value=value).to_parameter_msg()
-        return call(SetParameters, "set_parameters", parameters=[message]).results[0]
-
-    return set_parameter
 
 
 def test_tracks_grow_up_coast_without_being_taken_for_measured_and_are_reported_lost(client, show, call):
