@@ -73,6 +73,8 @@ def stamp_of(message):
 class Client:
     """A camera, a segmenter and a consumer of poses in one node."""
 
+    inputs, outputs = INPUTS, OUTPUTS
+
     def __init__(self):
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
@@ -151,6 +153,12 @@ def start_process():
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def output_of():
+    """Begins to read what a process says, see `Output`."""
+    return Output
 
 
 @pytest.fixture(scope="session")
