@@ -1,22 +1,28 @@
-"""Poses drawn on the colour image: the oriented box, the axes (x red, y green, z blue) and a label."""
+"""Poses drawn on the colour image: the oriented box, the axes (x red, y green, z blue) and a label. And why an instance got no pose."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from clipose_ros.core.backprojection import project
 from clipose_ros.core.metrics import box_corners
-from clipose_ros.core.types import Intrinsics, PoseEstimate
+from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
 
 # RGB, one per instance in turn: apart from each other and from the axes.
 BOX_COLOURS = ((255, 200, 40), (70, 200, 255), (255, 120, 200), (170, 255, 120), (190, 150, 255), (255, 150, 80))
 AXIS_COLOURS = ((235, 50, 50), (50, 200, 60), (60, 100, 255))
 OUTLINE_COLOUR = (20, 20, 20)  # round the axes and for text: readable on any object
+REJECTED_COLOUR = (255, 90, 90)
+COASTING_COLOUR = (170, 170, 170)  # of what is predicted
+DEPTH_GREYS = (230, 40)  # of the nearest and the farthest depth; invalid is black
 EDGES = tuple((a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit)  # corners that differ in one bit
 AXIS_LENGTH = 0.6  # of the mean extent
 NEAREST_M = 0.01  # what lies nearer or behind the camera is not drawn
 SUBPIXEL_BITS = 4
+LINE_HEIGHT = 20  # of text [px]
 
 
 def draw_pose(image: np.ndarray, pose: PoseEstimate, intrinsics: Intrinsics, label: str = "", colour: tuple[int, int, int] = BOX_COLOURS[0]) -> None:
@@ -34,6 +40,64 @@ def draw_pose(image: np.ndarray, pose: PoseEstimate, intrinsics: Intrinsics, lab
     drawn = np.concatenate([corners, tips])
     if (drawn[:, 2] > NEAREST_M).all():
         _label(image, project(drawn, intrinsics), label or f"{pose.category} {pose.score:.2f}", colour)
+
+
+def draw_results(
+    image: np.ndarray,
+    frame: Frame,
+    results: Sequence[tuple[Instance, PoseEstimate | Rejection]],
+    coasting: Sequence[tuple[Instance, TrackedPose]] = (),
+) -> None:
+    """Draw what a frame gave into `image` (H, W, 3) uint8 RGB, in place, as `FrameResult` has it.
+
+    Outlined masks with the poses that they led to, red ones that led to none, with the reasons listed below, and in grey what is predicted.
+    """
+    reasons = []
+    for i, (instance, result) in enumerate(results):
+        rejected = isinstance(result, Rejection)
+        colour = REJECTED_COLOUR if rejected else BOX_COLOURS[i % len(BOX_COLOURS)]
+        outline = _draw_mask(image, frame.labels, instance.label, colour)
+        if not rejected:
+            draw_pose(image, result, frame.intrinsics, _caption(instance, result), COASTING_COLOUR if _is_coasting(result) else colour)
+            continue
+        reasons.append(f"{_name(instance)}: {result.reason}")
+        if len(outline):
+            _label(image, outline.mean(axis=0, keepdims=True), _name(instance), colour)
+    for instance, pose in coasting:
+        draw_pose(image, pose, frame.intrinsics, _caption(instance, pose), COASTING_COLOUR)
+    for line, text in enumerate(reversed(reasons)):
+        _label(image, np.array([[0, image.shape[0] - LINE_HEIGHT * line]]), text, REJECTED_COLOUR)
+
+
+def depth_picture(depth: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 of a depth image (H, W), uint16 or float32: near is light, far is dark, invalid is black."""
+    valid = np.isfinite(depth) & (depth > 0)
+    sample = depth[::4, ::4][valid[::4, ::4]]
+    near, far = np.percentile(sample, [2, 98]) if len(sample) else (0, 1)
+    grey = np.interp(np.where(valid, depth, 0), [near, max(far, near + 1e-6)], DEPTH_GREYS).astype(np.uint8)
+    grey[~valid] = 0
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _draw_mask(image: np.ndarray, labels: np.ndarray, label: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """Outline of the pixels of a label; its points (N, 2), none where there are no such pixels."""
+    contours, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(image, contours, -1, colour, 1, cv2.LINE_AA)
+    return np.concatenate(contours)[:, 0] if contours else np.empty((0, 2))
+
+
+def _name(instance: Instance) -> str:
+    return f"{instance.category} {instance.id}".strip()
+
+
+def _caption(instance: Instance, pose: PoseEstimate) -> str:
+    """Category, detector's id, track, and the score; of a predicted pose its age."""
+    name = f"{_name(instance)} #{pose.track}" if isinstance(pose, TrackedPose) else _name(instance)
+    return f"{name} not seen for {pose.age_ns / 1e9:.1f} s" if _is_coasting(pose) else f"{name} {pose.score:.2f}"
+
+
+def _is_coasting(pose: PoseEstimate) -> bool:
+    return isinstance(pose, TrackedPose) and pose.state is TrackState.COASTING
 
 
 def _line(image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int) -> None:

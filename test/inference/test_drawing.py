@@ -1,0 +1,75 @@
+"""What the debug image shows of a frame."""
+
+import numpy as np
+import pytest
+
+from clipose_ros.benchmark import IMAGE_SHAPE, spheres_on_table
+from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.drawing import BOX_COLOURS, COASTING_COLOUR, REJECTED_COLOUR, depth_picture, draw_results
+
+
+@pytest.fixture
+def frame():
+    return spheres_on_table(2, ("can", "mug"))
+
+
+@pytest.fixture
+def image():
+    return np.zeros((*IMAGE_SHAPE, 3), np.uint8)
+
+
+def pixels_of(image, colour):
+    """Which pixels have a colour, (H, W) bool."""
+    return (image == colour).all(axis=2)
+
+
+def pose(kind=PoseEstimate, **fields):
+    return kind("can", 0.9, np.eye(3), np.array([0.0, 0.0, 1.0]), np.full(3, 0.1), **fields)
+
+
+def tracked(state):
+    return pose(TrackedPose, track=3, state=state, age_ns=10**8, covariance=np.eye(6))
+
+
+def test_an_estimated_and_a_rejected_instance_have_different_colours(frame, image):
+    draw_results(image, frame, [(frame.instances[0], pose()), (frame.instances[1], Rejection("mug", "points: expected at least 32, got 12"))])
+    assert pixels_of(image, BOX_COLOURS[0]).sum() > 300
+    rejected = pixels_of(image, REJECTED_COLOUR)
+    outlined = frame.labels == 2
+    assert rejected[outlined].sum() > 100  # its outline is on the mask
+    assert rejected[450:].sum() > 500 and not image[:440][~outlined[:440] & rejected[:440]].any()  # the reason is below, and nothing elsewhere
+
+
+def test_reasons_of_instances_without_pixels_are_listed_too(frame, image):
+    ghosts = [(Instance(label, "mug", id=str(label)), Rejection("mug", "points: expected at least 32, got 0")) for label in (7, 8, 9)]
+    draw_results(image, frame, ghosts[:1])
+    one = pixels_of(image, REJECTED_COLOUR).sum()
+    draw_results(image, frame, ghosts)
+    assert pixels_of(image, REJECTED_COLOUR).sum() == pytest.approx(3 * one, rel=0.05)
+
+
+@pytest.mark.parametrize(("state", "grey"), [(TrackState.CONFIRMED, False), (TrackState.TENTATIVE, False), (TrackState.COASTING, True)])
+def test_predicted_poses_are_grey(frame, image, state, grey):
+    draw_results(image, frame, [(frame.instances[0], tracked(state))])
+    assert (pixels_of(image, COASTING_COLOUR).sum() > 300) == grey
+    draw_results(image, frame, [], [(frame.instances[0], tracked(TrackState.COASTING))])
+    assert pixels_of(image, COASTING_COLOUR).sum() > 300
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(np.uint16, 1000), (np.float32, 1)])
+def test_near_is_lighter_than_far_and_invalid_is_black(dtype, unit):
+    depth = (np.linspace(0.5, 2.0, 100 * 100).reshape(100, 100) * unit).astype(dtype)
+    invalid = np.zeros(depth.shape, bool)
+    invalid[10:20, 10:20] = True
+    depth[invalid] = 0 if dtype == np.uint16 else np.nan
+    picture = depth_picture(depth)
+    grey = picture[:, :, 0].astype(int)
+    assert picture.shape == (100, 100, 3) and (picture == picture[:, :, :1]).all()
+    assert (grey[invalid] == 0).all() and (grey[~invalid] > 0).all()
+    assert (np.diff(grey[~invalid]) <= 0).all() and grey[0, 0] > grey[-1, -1] + 100
+
+
+@pytest.mark.parametrize("depth", [np.zeros(IMAGE_SHAPE, np.uint16), np.full(IMAGE_SHAPE, np.inf, np.float32), np.full(IMAGE_SHAPE, 800, np.uint16)])
+def test_depth_without_range_makes_a_picture_too(depth):
+    picture = depth_picture(depth)
+    assert picture.shape == (*IMAGE_SHAPE, 3) and len(np.unique(picture)) == 1
