@@ -19,6 +19,7 @@ from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.ros.conversions import frame_from, stamp_ns
+from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
@@ -51,7 +52,8 @@ class PoseNode(Node):
         self._pipeline = Pipeline(estimator, self.parameters.depth_range(), self._tracker if self.parameters.tracking else None)
         self._synchroniser = Synchroniser(self.parameters.buffer_size)
         self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s, model_facts(estimator, self.parameters))
-        self._outputs = PosePublishers(self, self.parameters.marker_lifetime_s)
+        self._outputs = PosePublishers(self, self.parameters)
+        self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         qos = input_qos(self.parameters.reliable_inputs)
@@ -129,6 +131,7 @@ class PoseNode(Node):
             result = self._pipeline.process(frame)
         self._outputs.publish(result, header)
         self._health.done(result.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
+        self._debug_image.publish(frame, result, header)
 
     def _warn_of_frames(self, depth: Header, instances: Header) -> None:
         if depth.frame_id != instances.frame_id:

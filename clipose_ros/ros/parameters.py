@@ -18,6 +18,7 @@ from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.ros.detections import CHOICES
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
@@ -34,7 +35,9 @@ class PoseNodeParameters:
     model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu, precision: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
-    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. tracking: follow objects over frames; false: each frame for itself.
+    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections` always, never, or where vision_msgs
+    is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. tracking: follow objects over frames; false:
+    each frame for itself.
     confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
 
@@ -51,6 +54,9 @@ class PoseNodeParameters:
     reliable_inputs: bool = False
     silence_s: float = 5.0
     marker_lifetime_s: float = 1.0
+    detections: str = "auto"
+    tf: bool = False
+    tf_prefix: str = "clipose"
     tracking: bool = True
     confirm_after: int = TrackerSettings.confirm_after
     coast_s: float = TrackerSettings.coast_s
@@ -69,6 +75,9 @@ class PoseNodeParameters:
         expect("buffer_size", self.buffer_size >= 1, "1 or more", self.buffer_size)
         expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
         expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
+        expect("detections", self.detections in CHOICES, f"one of {', '.join(CHOICES)}", self.detections)
+        expect("tf", self.tracking or not self.tf, "false without tracking, which gives objects their numbers", self.tf)
+        expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
         self.session()
         self.tracker()
 

@@ -1,4 +1,4 @@
-"""The node's outputs: one frame's results as 9DoF poses, plain poses and markers, all with the header of the depth image."""
+"""The node's outputs: one frame's results as 9DoF poses, plain poses, detections, markers and transforms, all with the header of the depth image."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ from clipose_ros.core.types import PoseEstimate
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import object_pose_message, pose_array_message
+from clipose_ros.ros.detections import detections
 from clipose_ros.ros.markers import Markers
+from clipose_ros.ros.parameters import PoseNodeParameters
 from clipose_ros.ros.qos import advertise
+from clipose_ros.ros.transforms import object_transforms
 
 
 class PosePublishers:
-    """`~/poses_9dof`, `~/poses` and `~/markers` of a node. Called by one thread."""
+    """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and where it is to be, `~/detections` and transforms. Called by one thread.
 
-    def __init__(self, node: Node, marker_lifetime_s: float) -> None:
+    Raises RuntimeError when a package is missing that the parameters ask for.
+    """
+
+    def __init__(self, node: Node, parameters: PoseNodeParameters) -> None:
         self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof")
         self._poses = advertise(node, PoseArray, "~/poses")
         self._marker_arrays = advertise(node, MarkerArray, "~/markers")
-        self._markers = Markers(marker_lifetime_s)
+        self._markers = Markers(parameters.marker_lifetime_s)
+        self._detections = detections(node, parameters.detections)
+        self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
 
     def publish(self, result: FrameResult, header: Header) -> None:
         """Publish a frame, also when it is empty; markers only where somebody looks."""
@@ -33,6 +41,10 @@ class PosePublishers:
         # A plain pose cannot say that it is predicted: only what this frame measured.
         measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]
         self._poses.publish(PoseArray(header=header, poses=measured))
+        if self._detections is not None:
+            self._detections.publish(message)
+        if self._transforms is not None:
+            self._transforms.publish(message)
         if self._marker_arrays.get_subscription_count():
             poses = [(instance, pose) for instance, pose in (*result.results, *result.coasting) if isinstance(pose, PoseEstimate)]
             self._marker_arrays.publish(self._markers.message(poses, header))

@@ -63,6 +63,8 @@ def test_whole_numbers_are_metres_too(read):
         ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
         ("silence_s:=0.0", "silence_s: expected more than 0, got 0.0"),
         ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, got -1.0"),
+        ("detections:=sometimes", "detections: expected one of auto, always, never, got sometimes"),
+        ("tf_prefix:=/objects", "tf_prefix: expected a name without / in front, or empty, got /objects"),
         ("tracking:=1", "tracking: expected bool, got 1"),
         ("coast_s:=0.0", "coast_s: expected more than 0, got 0.0"),
         ("acceleration:=-0.1", "acceleration: expected more than 0, got -0.1"),
