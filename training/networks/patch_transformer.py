@@ -48,15 +48,21 @@ class PatchEncoder(nn.Module):
         self.position = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, config.width))
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """points (B, N, 3) -> tokens (B, P, width), centres (B, P, 3)."""
         c = self.config
         centres = points[:, :: c.points // c.patches]  # (B, P, 3); the cloud is in raster order, so this covers the silhouette evenly
-        squared = centres.square().sum(-1, keepdim=True) - 2 * centres @ points.transpose(1, 2) + points.square().sum(-1)[:, None]
-        nearest = squared.topk(c.neighbours, dim=-1, largest=False, sorted=False).indices  # (B, P, K)
-        flat = nearest.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
-        patch = points.gather(1, flat).unflatten(1, (c.patches, c.neighbours))
-        local = (patch - centres[:, :, None]) / c.patch_scale
-        tokens = self.project(self.embed(torch.cat([local, patch], dim=-1)).max(2).values)  # (B, P, width)
-        return tokens + self.position(centres), centres
+        distance = points.square().sum(-1)[:, None] - 2 * centres @ points.transpose(1, 2)  # |p - c|^2 but for |c|^2, which changes no order
+        nearest = distance.topk(c.neighbours, dim=-1, largest=False, sorted=False).indices
+        nearest = nearest.transpose(1, 2)  # (B, K, P): all that follows runs over whole rows of P
+        first = torch.arange(points.shape[0], device=points.device)[:, None, None] * c.points
+        patch = points.flatten(0, 1).index_select(0, (nearest + first).flatten())  # (B K P, 3)
+        # The first layer sees [(p - c) / patch_scale, p]: one product for all that is linear in p, one for what is linear in c.
+        hidden, _, pooled = self.embed
+        local, absolute = hidden.weight[:, :3] / c.patch_scale, hidden.weight[:, 3:]
+        of_patch = F.linear(patch, local + absolute, hidden.bias).view(-1, c.neighbours, c.patches, hidden.out_features)
+        of_centre = F.linear(centres, local)[:, None]
+        features = F.linear(F.relu(of_patch - of_centre).flatten(0, 2), pooled.weight).view(-1, c.neighbours, c.patches, pooled.out_features)
+        return self.project(features.amax(1) + pooled.bias) + self.position(centres), centres
 
 
 class Block(nn.Module):
@@ -69,9 +75,12 @@ class Block(nn.Module):
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, width / heads)
-        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, tokens: int) -> Tensor:
+        """x (B T, width), T = tokens -> (B T, width). One long matrix: its products take the bias along, which those of (B, T, width) do not."""
+        width = x.shape[-1] // self.heads
+        q, k, v = self.qkv(self.norm1(x)).view(-1, tokens, 3 * self.heads, width).transpose(1, 2).chunk(3, dim=1)  # (B, heads, T, width)
+        attention = (q @ k.transpose(2, 3) * width**-0.5).softmax(-1)
+        x = x + self.proj((attention @ v).transpose(1, 2).reshape(x.shape))
         return x + self.mlp(self.norm2(x))
 
 
@@ -107,9 +116,11 @@ class PatchTransformer(nn.Module):
         """
         tokens, centres = self.encoder(points)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
+        length = x.shape[1]
+        x = x.flatten(0, 1)
         for block in self.blocks:
-            x = block(x)
-        x = self.norm(x)
+            x = block(x, length)
+        x = self.norm(x).view(-1, length, self.config.width)
         pooled = torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)
         y, xr, offset, size = (head(pooled) for head in self.pose_heads.values())
         result = {
