@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 class SessionConfig:
     """Where and how a network runs.
 
-    threads: 0 takes every core that the process may use. allow_cpu: accept the CPU when the provider cannot be had.
+    threads: cores that share the clouds of a frame on the CPU, each cloud being one core's work; 0 takes every core that the process may use.
+    allow_cpu: accept the CPU when the provider cannot be had.
     precision: of TensorRT's engine; the others run the network as it is. largest_batch: of clouds in one call to TensorRT, whose engine is built for it;
     more are given to it in parts.
     """
@@ -60,26 +62,42 @@ class Session:
         self.card = card
         self.threads = config.threads or len(os.sched_getaffinity(0))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        # Idle threads that spin take the cores from whatever shares them: on two busy cores, waiting instead halves the latency.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Every core runs the whole network on its share of the clouds: operators of a small network are over before another core has woken up to help.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
-        wanted = _available(config)
-        providers = [(name, _options(name, card, config)) for name in wanted]
+        providers = _with_options(_available(config), card, config)
         self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
-        self.provider = _check_provider(self._session.get_providers()[0], wanted[0], config)
-        self._largest_batch = config.largest_batch if self.provider == "tensorrt" else None
+        self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
+        self._largest_batch = config.largest_batch
+        self._others = ThreadPoolExecutor(max(self.threads - 1, 1), thread_name_prefix="network")  # starts no thread before it is needed
         _check_signature("inputs", card.inputs, self._session.get_inputs())
         _check_signature("outputs", card.outputs, self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for inputs by name, in one call, or several where a TensorRT engine takes no more at once."""
-        names = list(self.card.outputs)
-        batch = len(next(iter(inputs.values())))
-        size = self._largest_batch or batch
-        parts = [self._session.run(names, {name: value[i : i + size] for name, value in inputs.items()}) for i in range(0, max(batch, 1), max(size, 1))]
-        return dict(zip(names, parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))))
+        """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT engine takes at once."""
+        names, batch = list(self.card.outputs), len(next(iter(inputs.values())))
+        columns = (np.array_split(value, self._parts(batch)) for value in inputs.values())
+        first, *others = (dict(zip(inputs, column)) for column in zip(*columns))  # the larger parts come first
+        if self.provider == "cpu":
+            running = [self._others.submit(self._session.run, names, part) for part in others]
+            outputs = [self._session.run(names, first), *(part.result() for part in running)]
+        else:
+            outputs = [self._session.run(names, part) for part in (first, *others)]
+        return dict(zip(names, outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs))))
+
+    def _parts(self, batch: int) -> int:
+        """In how many calls a batch is run: at once on the CPU, one after the other where a TensorRT engine takes no more."""
+        parts = {"cpu": min(self.threads, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
+        return max(parts, 1)
+
+
+def _with_options(providers: tuple[str, ...], card: ModelCard, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
+    """Providers with what each is told; the CPU alone where TensorRT finds no GPU and that is allowed."""
+    try:
+        return [(name, _options(name, card, config)) for name in providers]
+    except RuntimeError as error:
+        _refuse_or_warn(str(error), config)
+        return [(name, {}) for name in PROVIDERS["cpu"]]
 
 
 def _options(provider: str, card: ModelCard, config: SessionConfig) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -29,3 +30,31 @@ def test_impossible_settings_are_refused():
         SessionConfig("gpu")
     with pytest.raises(ValueError, match="threads: expected 0"):
         SessionConfig(threads=-1)
+
+
+def test_tensorrt_without_a_gpu_is_refused_unless_the_cpu_is_allowed(write_model, monkeypatch):
+    """An ONNX Runtime that was built with TensorRT, on a machine whose GPU cannot be asked for its name."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS["tensorrt"]))
+    monkeypatch.setenv("PATH", "")
+    folder = write_model()
+    with pytest.raises(RuntimeError, match="provider tensorrt: expected an NVIDIA GPU .*; set allow_cpu"):
+        Session(folder, read_card(folder), SessionConfig("tensorrt"))
+    assert Session(folder, read_card(folder), SessionConfig("tensorrt", allow_cpu=True)).provider == "cpu"
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_cores_share_the_clouds_and_change_nothing(tiny_model, batch):
+    """However many cores take part, each cloud gets what it gets alone, in its place."""
+    points = np.random.default_rng(batch).normal(0, 0.3, (batch, 1024, 3)).astype(np.float32)
+    category = np.arange(batch) % 6
+    sessions = [Session(tiny_model, read_card(tiny_model), SessionConfig(threads=threads)) for threads in (1, 3)]
+    alone = [sessions[0].run({"points": points[i : i + 1], "category": category[i : i + 1]}) for i in range(batch)]
+    for session in sessions:
+        for name, value in session.run({"points": points, "category": category}).items():
+            np.testing.assert_allclose(value, np.concatenate([outputs[name] for outputs in alone]), atol=1e-5)
+
+
+def test_no_cloud_gives_empty_outputs(tiny_model):
+    session = Session(tiny_model, read_card(tiny_model))
+    outputs = session.run({"points": np.empty((0, 1024, 3), np.float32), "category": np.empty(0, np.int64)})
+    assert {name: value.shape for name, value in outputs.items()} == {name: (0, *shape[1:]) for name, shape in session.card.outputs.items()}
