@@ -162,6 +162,9 @@ def _typed(name: str, expected: type, value: object) -> object:
     """The value as the expected type; YAML writes a whole number of metres as an integer, nothing else is converted."""
     if expected is float and type(value) is int:
         return float(value)
+    if expected == tuple[str, ...]:
+        expect(name, isinstance(value, list) and all(isinstance(entry, str) for entry in value), "a list of str", f"{value!r}")
+        return tuple(value)
     expect(name, type(value) is expected, f"{expected.__name__}", f"{value!r}")
     expect(name, expected is not float or math.isfinite(value), "a finite number", value)
     return value

@@ -1,0 +1,70 @@
+"""A label image beside vision_msgs/Detection2DArray, as JSK and others have it, to instances. Start it with scripts/label_adapter.
+
+    ros2 run clipose_ros label_adapter --ros-args -r label_image:=/segmenter/label_ins -r detections:=/segmenter/detections
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+
+from clipose_ros.core.validation import expect
+from clipose_ros.msg import InstanceArray
+from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instances_of
+from clipose_ros.ros.adapters.stamp_pairs import StampPairs
+from clipose_ros.ros.conversions import LABEL_ENCODINGS, image_message, image_view, stamp_ns
+from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.spinning import run
+
+LABEL_IMAGE = "label_image"
+DETECTIONS = "detections"
+SIGNED_ENCODINGS = {"32SC1": (np.int32, 1)}  # JSK's
+
+
+class LabelImageAdapter(Adapter):
+    """`label_image`, in which k is the k-th detection and 0 the background, and `detections` to `instances`."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("label_adapter", AdapterParameters, **options)
+        vision_msgs = optional_package("vision_msgs.msg", DETECTIONS)
+        self._class_names = self.parameters.class_names()
+        self._pairs = StampPairs(LABEL_IMAGE, DETECTIONS, self.parameters.buffer_size)
+        self.drops = self._pairs.drops
+        self.listen(Image, LABEL_IMAGE, lambda message: self._on_part(LABEL_IMAGE, message))
+        self.listen(vision_msgs.Detection2DArray, DETECTIONS, lambda message: self._on_part(DETECTIONS, message))
+
+    def _on_part(self, kind: str, message: Any) -> None:
+        pair = self._pairs.add(kind, stamp_ns(message.header.stamp), message)
+        if pair is not None:
+            self.publish(instances_from_label_image, pair[LABEL_IMAGE], pair[DETECTIONS], self._class_names)
+
+
+def instances_from_label_image(labels: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
+    """The detections of a vision_msgs/Detection2DArray as instances; the k-th, counted from 1, has the pixels k of the label image.
+
+    An image of 32SC1 becomes one of 16UC1, in which what is negative is background, too; others stay as they are.
+    Raises ValueError for other encodings and labels that are too large.
+    """
+    return InstanceArray(header=labels.header, label_image=unsigned(labels), instances=instances_of(message.detections, class_names))
+
+
+def unsigned(labels: Image) -> Image:
+    """The label image in one of the encodings of `InstanceArray`."""
+    if labels.encoding in LABEL_ENCODINGS:
+        return labels
+    pixels, largest = image_view(LABEL_IMAGE, labels, LABEL_ENCODINGS | SIGNED_ENCODINGS), np.iinfo(np.uint16).max
+    expect(LABEL_IMAGE, pixels.max() <= largest, f"labels of at most {largest}", pixels.max())
+    return image_message(pixels.clip(0).astype(np.uint16), "16UC1", labels.header)
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run(LabelImageAdapter))
+
+
+if __name__ == "__main__":
+    main()
