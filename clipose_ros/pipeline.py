@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
+from clipose_ros.core.sampling import random_strata
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.estimators.base import Estimator
 from clipose_ros.tracking.tracker import Tracker
+
+MOST_POINTS = 2048  # of an object: more than a network sees, and enough to cut from
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Pipeline:
         self.estimator = estimator
         self.depth_range = depth_range
         self.tracker = tracker
+        self._strata = random_strata(MOST_POINTS, np.random.default_rng(0))
 
     def process(self, frame: Frame) -> FrameResult:
         """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`.
@@ -42,7 +49,7 @@ class Pipeline:
         """
         stopwatch = Stopwatch()
         with stopwatch.stage("backprojection"):
-            clouds = backproject(frame, self.depth_range)
+            clouds = backproject(frame, self.depth_range, self._strata)
             observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, frame.instances)]
         results = tuple(zip(frame.instances, self.estimator.estimate(observations, stopwatch)))
         if self.tracker is None:

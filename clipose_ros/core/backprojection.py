@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from clipose_ros.core.sampling import stratified_indices
 from clipose_ros.core.types import Frame, Intrinsics
 
 MILLIMETRES_PER_METRE = np.float32(1000)
@@ -29,9 +32,11 @@ def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics)
     Parameters: u, v (N,) column and row [px]; z (N,) depth along the optical axis [m].
     Returns: (N, 3) float32, camera frame [m].
     """
-    x = (u - intrinsics.cx) / intrinsics.fx * z
-    y = (v - intrinsics.cy) / intrinsics.fy * z
-    return np.stack([x, y, z], axis=-1).astype(np.float32)
+    points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along what is contiguous
+    points[0], points[1], points[2] = u, v, z
+    points[:2] -= np.float32([[intrinsics.cx], [intrinsics.cy]])
+    points[:2] *= points[2] / np.float32([[intrinsics.fx], [intrinsics.fy]])
+    return points.T
 
 
 def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
@@ -45,24 +50,56 @@ def metres(depth: np.ndarray) -> np.ndarray:
     return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
 
 
-def backproject(frame: Frame, depth_range: DepthRange = DepthRange()) -> list[np.ndarray]:
+def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), strata: np.ndarray | None = None) -> list[np.ndarray]:
     """Points of every instance of a frame, in the order of `frame.instances`.
 
-    Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth.
+    Parameters: strata (N,), as `random_strata` draws them: of an instance with more points than these, one of each stratum; all without.
+    Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth. Each coordinate lies contiguous.
     Pixels whose label no instance carries are background.
     """
-    wanted = [instance.label for instance in frame.instances]
-    if 0 in wanted:
+    wanted = np.array([instance.label for instance in frame.instances], dtype=np.int64)
+    if not wanted.all():
         raise ValueError("instances: expected labels other than 0, which is the background, got 0")
-    labels = frame.labels.reshape(-1)
-    pixels = np.flatnonzero(labels != 0)
-    pixels = pixels[np.argsort(labels[pixels], kind="stable")]  # by instance; stable: raster order survives within one
-    z = metres(frame.depth.reshape(-1)[pixels])
-    valid = (z >= depth_range.minimum) & (z <= depth_range.maximum)  # false for NaN, inf, 0 and negative depths
-    pixels, z = pixels[valid], z[valid]
-    v, u = np.divmod(pixels, frame.depth.shape[1])
-    points = pinhole(u, v, z, frame.intrinsics)
-    sorted_labels = labels[pixels].astype(np.int64)
-    first = np.searchsorted(sorted_labels, wanted, side="left")
-    last = np.searchsorted(sorted_labels, wanted, side="right")
-    return [points[a:b] for a, b in zip(first, last)]
+    pixels, bounds = pixels_of(frame.labels, wanted)
+    z = metres(frame.depth.reshape(-1).take(pixels))
+    chosen = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))  # not NaN, inf, 0 and negative depths
+    bounds = chosen.searchsorted(bounds)
+    if strata is not None:
+        chosen, bounds = thinned(chosen, bounds, strata)
+    pixels, z = pixels.take(chosen), z.take(chosen)
+    v = pixels // frame.depth.shape[1]
+    points = pinhole(pixels - v * frame.depth.shape[1], v, z, frame.intrinsics)
+    return [points[a:b] for a, b in pairwise(bounds.tolist())]
+
+
+def pixels_of(labels: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the wanted labels (L,), none of them 0, are in a label image (H, W). It is read as runs of one label each, which are few.
+
+    Returns: pixels (P,), indices into the flattened image, in raster order within a label; bounds (L + 1,): pixels[bounds[i] : bounds[i + 1]] are
+    those of wanted label i.
+    """
+    rows = np.flatnonzero(labels.max(axis=1))
+    top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
+    flat = labels[top:bottom].reshape(-1)
+    is_edge = np.ones(len(flat) + 1, dtype=bool)
+    is_edge[1:-1] = flat[1:] != flat[:-1]
+    edges = np.flatnonzero(is_edge)
+    labels_of_runs = flat[edges[:-1]]
+    by_label = labels_of_runs.argsort(kind="stable")  # stable: raster order survives within one
+    sorted_labels = labels_of_runs[by_label]
+    first, last = sorted_labels.searchsorted(wanted, "left"), sorted_labels.searchsorted(wanted, "right")
+    runs = np.concatenate([by_label[:0], *(by_label[a:b] for a, b in zip(first.tolist(), last.tolist()))])
+    lengths = edges[runs + 1] - edges[runs]
+    ends = np.concatenate([[0], lengths.cumsum()])
+    pixels = (top * labels.shape[1] + edges[runs] - ends[:-1]).repeat(lengths)
+    pixels += np.arange(len(pixels))
+    return pixels, ends[np.concatenate([[0], (last - first).cumsum()])]
+
+
+def thinned(items: np.ndarray, bounds: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each part items[bounds[i] : bounds[i + 1]] that has more items than there are strata (N,) one of each; with the bounds of what is left."""
+    if np.diff(bounds).max(initial=0) <= len(strata):
+        return items, bounds
+    parts = [items[a:b] for a, b in pairwise(bounds)]
+    parts = [part.take(stratified_indices(len(part), strata)) if len(part) > len(strata) else part for part in parts]
+    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from clipose_ros.core.vectors import cross, dot, unit
+
 MINIMUM_SINE = 1e-3  # below it y and x span no plane: 0.06°
 MINIMUM_CONFIDENCE = 1e-6  # below it the confidences say nothing about who should yield
 AGREEMENT = np.cos(np.deg2rad(30))  # of two estimates of one direction
-
-
-def turn(vectors: np.ndarray, axes: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Rodrigues' rotation of `vectors` (B, 3) about unit `axes` (B, 3) by `angles` (B,) [rad]."""
-    cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    along = np.sum(axes * vectors, axis=1, keepdims=True)
-    return vectors * cosine + np.cross(axes, vectors) * sine + axes * along * (1 - cosine)
 
 
 def rotation_from_normals(y: np.ndarray, x: np.ndarray, confidence_y: np.ndarray, confidence_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,19 +23,21 @@ def rotation_from_normals(y: np.ndarray, x: np.ndarray, confidence_y: np.ndarray
     """
     y, y_valid = unit(y)
     x, x_valid = unit(x)
-    axis = np.cross(y, x)
-    sine = np.linalg.norm(axis, axis=1)
+    z = cross(x, y)
+    sine = np.sqrt(dot(z, z))
     total = confidence_x + confidence_y
     valid = y_valid & x_valid & (sine > MINIMUM_SINE) & (total > MINIMUM_CONFIDENCE) & (np.minimum(confidence_x, confidence_y) >= 0)
-    axis = axis / np.where(valid, sine, 1.0)[:, None]
-    defect = np.arctan2(sine, np.sum(y * x, axis=1)) - np.pi / 2
-    share_y = confidence_x / np.where(valid, total, 1.0)
-    y = turn(y, axis, share_y * defect)
-    x = turn(x, axis, -(1.0 - share_y) * defect)
-    z = np.cross(x, y)
-    z, _ = unit(z)
-    rotation = np.stack([np.cross(y, z), y, z], axis=-1)
+    sine, total = np.where(valid, sine, 1.0), np.where(valid, total, 1.0)
+    angle = np.arctan2(sine, dot(y, x))
+    turn_y = confidence_x / total * (angle - np.pi / 2)
+    turn_x = angle - np.pi / 2 - turn_y
+    rotation = np.stack([between(x, y, turn_x, angle, sine), between(y, x, turn_y, angle, sine), z / sine[:, None]], axis=-1)
     return np.where(valid[:, None, None], rotation, np.eye(3)), valid
+
+
+def between(a: np.ndarray, b: np.ndarray, turn: np.ndarray, angle: np.ndarray, sine: np.ndarray) -> np.ndarray:
+    """Unit vectors a (B, 3) turned towards unit vectors b (B, 3) by `turn` (B,) [rad], where `angle` (B,) lies between them and `sine` is its sine."""
+    return (np.sin(angle - turn) / sine)[:, None] * a + (np.sin(turn) / sine)[:, None] * b
 
 
 def dominant_direction(directions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,15 +46,7 @@ def dominant_direction(directions: np.ndarray, confidence: np.ndarray) -> tuple[
     Parameters: directions (B, K, 3) unit; confidence (B, K) >= 0.
     Returns: (B, 3), zero where no estimate has a direction and a confidence; its confidence (B,): those in disagreement count as 0.
     """
-    agree = np.einsum("bki,bji->bkj", directions, directions) > AGREEMENT
-    support = (agree * confidence[:, None]).sum(axis=2)
-    member = np.take_along_axis(agree, support.argmax(axis=1)[:, None, None], axis=1)[:, 0] * confidence
-    return unit(np.einsum("bk,bki->bi", member, directions))[0], member.mean(axis=1)
-
-
-def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (B, 3) at length 1, and which of them have a direction at all: (B,) bool; the others become zero."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    length = np.linalg.norm(vectors, axis=1)
-    valid = np.isfinite(length) & (length > 1e-9)
-    return np.where(valid[:, None], vectors, 0.0) / np.where(valid, length, 1.0)[:, None], valid
+    agree = directions @ directions.swapaxes(1, 2) > AGREEMENT
+    best = (agree * confidence[:, None]).sum(axis=2).argmax(axis=1)
+    member = agree[np.arange(len(agree)), best] * confidence
+    return unit((member[:, None] @ directions)[:, 0])[0], member.mean(axis=1)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from clipose_ros.core.vectors import median_point, unit
+
 
 def view_rotation(centre: np.ndarray) -> np.ndarray:
     """Smallest rotation that takes the line of sight to `centre` onto +z.
 
     Parameters: centre (B, 3) [m], camera frame, not at the origin. Returns: R_view_camera (B, 3, 3).
     """
-    d = centre / np.linalg.norm(centre, axis=-1, keepdims=True)
+    d, _ = unit(centre)
     x, y, z = d[..., 0], d[..., 1], d[..., 2]
     k = 1.0 / (1.0 + z)  # objects are in front of the camera: z > 0
     rows = [1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z]
@@ -28,10 +30,11 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Returns: normalised points (B, N, 3) float32 [1], centre (B, 3) [m] (median, so that background points do not move it),
     R_view_camera (B, 3, 3).
     """
-    centre = np.median(points, axis=1)
+    centre = median_point(points)
     R_view_camera = view_rotation(centre)
-    normalised = (points - centre[:, None]) @ np.swapaxes(R_view_camera, -1, -2) / scale[:, None, None]
-    return normalised.astype(np.float32), centre, R_view_camera
+    R_camera_view = np.swapaxes(R_view_camera, -1, -2)
+    normalised = (points - centre[:, None]) @ (R_camera_view / scale[:, None, None]).astype(points.dtype)
+    return np.ascontiguousarray(normalised, dtype=np.float32), centre.astype(np.float64), R_view_camera
 
 
 def from_view(
@@ -43,5 +46,5 @@ def from_view(
     Returns: R_camera_object (B, 3, 3), t_camera_object (B, 3) [m].
     """
     R_camera_view = np.swapaxes(R_view_camera, -1, -2)
-    translation = centre + scale[:, None] * np.einsum("bij,bj->bi", R_camera_view, offset)
+    translation = centre + scale[:, None] * (R_camera_view @ offset[:, :, None])[:, :, 0]
     return R_camera_view @ rotation, translation

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-MEDIAN_POINTS = 2048  # a median of more is the same to a millimetre, and costs more than everything else here
+from clipose_ros.core.vectors import dot, median_point
+
+MEDIAN_POINTS = 1024  # a median of more is the same to a millimetre, and costs more than everything else here
 
 
-def stratified_indices(count: int, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """One random index out of each of `samples` equal strata of 0 .. count-1.
+def random_strata(shape: int | tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """A random place in each of N equal parts of 0..1, ascending. Drawn once, they serve clouds of any size.
 
-    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` < `samples`
-    every point appears, some more than once. The same state of `rng` gives the same indices.
+    Parameters: shape, (..., N). Returns: float64 of that shape. The same state of `rng` gives the same places.
+    """
+    places = rng.random(shape)
+    return (np.arange(places.shape[-1]) + places) / places.shape[-1]
 
-    Returns: (samples,) int64, ascending. Raises ValueError when `count` < 1.
+
+def stratified_indices(count: int, strata: np.ndarray) -> np.ndarray:
+    """One index out of each of N equal strata of 0 .. count-1, at the places that `random_strata` drew.
+
+    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` < N every point appears,
+    some more than once.
+
+    Returns: integers of the shape of `strata` (..., N), ascending. Raises ValueError when `count` < 1.
     """
     if count < 1:
         raise ValueError(f"count: expected at least 1, got {count}")
-    indices = ((np.arange(samples) + rng.random(samples)) * (count / samples)).astype(np.int64)
-    return np.minimum(indices, count - 1)  # rounding can reach `count` in the last stratum
+    return np.minimum((strata * count).astype(np.intp), count - 1)  # rounding can reach `count` in the last stratum
 
 
 def within_radius(points: np.ndarray, radius: float) -> np.ndarray:
@@ -26,9 +36,9 @@ def within_radius(points: np.ndarray, radius: float) -> np.ndarray:
 
     The median stays on the object as long as fewer than half of the points are background, wherever that lies.
 
-    Parameters: points (N, 3) [m], in raster order. Returns: (N,) bool; empty for an empty cloud.
+    Parameters: points (N, 3) [m], in raster order. Returns: (N,) bool, false for points that are not finite; empty for an empty cloud.
     """
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
-    offset = points - np.median(points[:: -(-len(points) // MEDIAN_POINTS)], axis=0)
-    return np.einsum("ni,ni->n", offset, offset) <= radius**2
+    offset = points - median_point(points[:: -(-len(points) // MEDIAN_POINTS)])
+    return dot(offset, offset) <= radius**2

@@ -9,7 +9,7 @@ import numpy as np
 
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
 from clipose_ros.core.normalization import from_view, to_view
-from clipose_ros.core.sampling import stratified_indices, within_radius
+from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
 from clipose_ros.core.symmetry import canonical_rotation
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
@@ -33,7 +33,9 @@ class Clipose:
                 raise ValueError(f"card {key}: expected {', '.join(sorted(expected))}, got {', '.join(sorted(got))}")
         self.session = session
         self.categories = card.categories
-        self._seed = seed
+        # Drawn once, for all objects alike: the draw must not depend on what else is in the frame.
+        self._strata = random_strata((card.draws, card.points), np.random.default_rng(seed))
+        self._axis_symmetric = frozenset(card.axis_symmetric)
 
     @classmethod
     def load(cls, model: str = DEFAULT_MODEL, models_dir: Path | None = None, config: SessionConfig = SessionConfig(), seed: int = 0) -> Clipose:
@@ -67,7 +69,8 @@ class Clipose:
             categories = [observations[i].category for i in hopeful]
             draws = self.session.card.draws
             scale = np.array([self.session.card.scale[category] for category in categories]).repeat(draws)
-            points, centre, R_view_camera = to_view(np.concatenate([clouds[i] for i in hopeful]), scale)
+            points = np.concatenate([clouds[i] for i in hopeful], axis=1).transpose(1, 2, 0)
+            points, centre, R_view_camera = to_view(points, scale)
             category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(draws)
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
@@ -79,21 +82,19 @@ class Clipose:
         return results
 
     def _sample(self, observation: Observation) -> np.ndarray | Rejection:
-        """Clouds (draws, N, 3) [m] of the network's number of points, camera frame, or why there are none."""
+        """Clouds (3, draws, N) [m] of the network's number of points, camera frame, or why there are none."""
         card, points = self.session.card, observation.points
         if observation.category not in self.categories:
             return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
-        if not np.isfinite(points).all():
+        kept = np.flatnonzero(within_radius(points, card.outlier_radius * card.scale[observation.category]))
+        if len(kept) < len(points) and not np.isfinite(points).all():  # what is not finite is not kept
             broken = np.count_nonzero(~np.isfinite(points).all(axis=1))
             return Rejection(observation.category, f"points: expected finite coordinates, got {broken} without")
-        kept = np.flatnonzero(within_radius(points, card.outlier_radius * card.scale[observation.category]))
         if len(kept) < MINIMUM_POINTS:
             return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(kept)}")
-        # A generator of its own per object: the draw must not depend on what else is in the frame.
-        rng = np.random.default_rng(self._seed)
-        clouds = points[kept[np.stack([stratified_indices(len(kept), card.points, rng) for _ in range(card.draws)])]]
-        if clouds[..., 2].min() <= 0:
-            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {clouds[..., 2].min():.3f} m")
+        clouds = points.T.take(kept.take(stratified_indices(len(kept), self._strata)), axis=1)
+        if (nearest := clouds[2].min()) <= 0:
+            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
         return clouds
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
@@ -104,36 +105,41 @@ class Clipose:
         self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
     ) -> list[PoseEstimate | Rejection]:
         """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as `to_view` has them."""
-        card, B = self.session.card, len(categories)
-        finite = np.all([np.isfinite(value.reshape(B, -1)).all(axis=1) for value in outputs.values()], axis=0)
-        R_camera_view, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
-        y_axis, x_axis = (np.einsum("bij,bj->bi", R_camera_view, outputs[name]).reshape(B, -1, 3) for name in ("y_axis", "x_axis"))
-        y_axis, confidence_y = dominant_direction(y_axis, outputs["confidence"][:, 0].reshape(B, -1))
-        x_axis, confidence_x = dominant_direction(x_axis, outputs["confidence"][:, 1].reshape(B, -1))
+        B = len(categories)
+        finite = np.isfinite(np.concatenate([value.reshape(B, -1) for value in outputs.values()], axis=1)).all(axis=1)
+        _, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
         translation, size = (value.reshape(B, -1, 3).mean(axis=1) for value in (translation, outputs["size"]))
+        axes = np.stack([outputs["y_axis"], outputs["x_axis"]])[:, :, None] @ R_view_camera  # rows: R_camera_view @ axis
+        axes, confidence = dominant_direction(axes.reshape(2 * B, -1, 3), outputs["confidence"].T.reshape(2 * B, -1))
+        (y_axis, x_axis), (confidence_y, confidence_x) = axes.reshape(2, B, 3), confidence.reshape(2, B)
         rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
-        results = []
-        for i, category in enumerate(categories):
-            symmetric = category in card.axis_symmetric
-            if not finite[i]:
-                results.append(Rejection(category, "network output: expected finite values, got NaN or infinity"))
-            elif not (y_axis[i].any() if symmetric else valid[i]):
-                results.append(Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation"))
-            elif size[i].min() <= 0:
-                results.append(Rejection(category, f"network output: expected positive extents, got {size[i]} m"))
-            else:
-                R_camera_object = canonical_rotation(y_axis[i]) if symmetric else rotation[i]
-                score = confidence_y[i] if symmetric else np.sqrt(confidence_y[i] * confidence_x[i])
-                score = card.calibration[category](score) if category in card.calibration else float(score)
-                results.append(PoseEstimate(category, score, R_camera_object, translation[i], size[i]))
-        return results
+
+        symmetric = np.array([category in self._axis_symmetric for category in categories])
+        rotation = np.where(symmetric[:, None, None], canonical_rotation(y_axis), rotation)
+        valid = np.where(symmetric, y_axis.any(axis=1), valid)
+        score = np.where(symmetric, confidence_y, np.sqrt(np.maximum(confidence_y * confidence_x, 0)))
+        return [self._result(*of_one) for of_one in zip(categories, finite, valid, score.tolist(), rotation, translation, size)]
+
+    def _result(
+        self, category: str, finite: bool, valid: bool, score: float, rotation: np.ndarray, translation: np.ndarray, size: np.ndarray
+    ) -> PoseEstimate | Rejection:
+        if not finite:
+            return Rejection(category, "network output: expected finite values, got NaN or infinity")
+        if not valid:
+            return Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation")
+        if size.min() <= 0:
+            return Rejection(category, f"network output: expected positive extents, got {size} m")
+        calibration = self.session.card.calibration.get(category)
+        return PoseEstimate(category, calibration(score) if calibration else score, rotation, translation, size)
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:
     """The points in the pose's box and a little around it; all where there is no pose, or hardly a point is in its box."""
     if isinstance(pose, Rejection):
         return observation
-    local = (observation.points - pose.translation) @ pose.rotation
-    kept = (np.abs(local) <= 0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M).all(axis=1)
-    enough = kept.sum() >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(kept))
-    return Observation(observation.points[kept], observation.category) if enough else observation
+    points = observation.points.T
+    offset = points - pose.translation.astype(points.dtype)[:, None]
+    local = pose.rotation.T.astype(points.dtype) @ offset
+    kept = np.flatnonzero((np.abs(local) <= (0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M)[:, None]).all(axis=0))
+    enough = len(kept) >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(observation.points))
+    return Observation(points.take(kept, axis=1).T, observation.category) if enough else observation

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from clipose_ros.core.rotation import turns
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements
 
 
@@ -135,11 +135,6 @@ class PoseFilters:
         y, angular_velocity = self.rotation[..., 1], self.rate[:, ROTATION]
         spin = np.where(self.axis_symmetric, (y * angular_velocity).sum(axis=1), 0.0)
         self.rate[:, ROTATION] = angular_velocity - spin[:, None] * y
-
-
-def turns(rotation_vectors: np.ndarray) -> np.ndarray:
-    """Rotations (M, 3, 3) about vectors (M, 3) by their lengths [rad]."""
-    return Rotation.from_rotvec(rotation_vectors).as_matrix()
 
 
 def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.ndarray) -> np.ndarray:

@@ -1,23 +1,33 @@
 import numpy as np
 import pytest
 
-from clipose_ros.core.sampling import stratified_indices, within_radius
+from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
+
+
+def strata(samples=1024, seed=0):
+    return random_strata(samples, np.random.default_rng(seed))
 
 
 def test_the_same_seed_draws_the_same_indices_bit_for_bit():
-    first = stratified_indices(5000, 1024, np.random.default_rng(7))
-    assert first.tobytes() == stratified_indices(5000, 1024, np.random.default_rng(7)).tobytes()
-    assert first.tobytes() != stratified_indices(5000, 1024, np.random.default_rng(8)).tobytes()
+    first = stratified_indices(5000, strata(seed=7))
+    assert first.tobytes() == stratified_indices(5000, strata(seed=7)).tobytes()
+    assert first.tobytes() != stratified_indices(5000, strata(seed=8)).tobytes()
 
 
 def test_one_index_falls_in_every_stratum():
-    indices = stratified_indices(4096, 1024, np.random.default_rng(0))
+    indices = stratified_indices(4096, strata())
     np.testing.assert_array_equal(indices // 4, np.arange(1024))
+
+
+def test_several_draws_at_once_are_draws_one_after_the_other():
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(strata((4, 100), seed=3), [random_strata(100, rng) for _ in range(4)])
+    assert stratified_indices(500, strata((4, 100))).shape == (4, 100)
 
 
 @pytest.mark.parametrize("count", [1, 32, 1023, 1024, 1025, 307200])
 def test_indices_are_in_range_and_a_small_cloud_is_used_completely(count):
-    indices = stratified_indices(count, 1024, np.random.default_rng(0))
+    indices = stratified_indices(count, strata())
     assert indices.shape == (1024,) and indices.min() >= 0 and indices.max() < count
     if count <= 512:
         assert len(np.unique(indices)) == count
@@ -25,7 +35,7 @@ def test_indices_are_in_range_and_a_small_cloud_is_used_completely(count):
 
 def test_an_empty_cloud_is_refused():
     with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
-        stratified_indices(0, 1024, np.random.default_rng(0))
+        stratified_indices(0, strata())
 
 
 def test_background_behind_the_object_is_cut():

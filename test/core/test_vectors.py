@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from clipose_ros.core.vectors import cross, dot, median_point, unit
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("shape", [(3,), (7, 3), (2, 5, 3)])
+def test_products_are_those_of_numpy(shape):
+    a, b = RNG.normal(size=shape), RNG.normal(size=shape)
+    np.testing.assert_allclose(cross(a, b), np.cross(a, b), atol=1e-15)
+    np.testing.assert_allclose(dot(a, b), np.sum(a * b, axis=-1), atol=1e-15)
+
+
+def test_unit_vectors_keep_their_direction_and_what_has_none_becomes_zero():
+    vectors = np.array([[0, 3, 4], [1e-6, 0, 0], [0, 0, 0], [np.nan, 1, 0], [np.inf, 0, 0]])
+    units, valid = unit(vectors)
+    np.testing.assert_allclose(units, [[0, 0.6, 0.8], [1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    assert valid.tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("count", [1, 2, 5, 1023])
+def test_the_median_point_is_the_median_of_numpy_or_the_next_point_above(count, layout):
+    points = np.asarray(RNG.normal(size=(4, count, 3)), order=layout)
+    expected = np.sort(points, axis=1)[:, count // 2]
+    np.testing.assert_array_equal(median_point(points), expected)
+    if count % 2:
+        np.testing.assert_array_equal(expected, np.median(points, axis=1))
