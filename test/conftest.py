@@ -1,8 +1,9 @@
-"""A network that a test can understand: every output of an object is a simple function of its own points and category."""
+"""A network that a test can understand: every output of an object is a simple function of its own points and category. How hypothesis searches."""
 
 import hashlib
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -11,6 +12,10 @@ from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
 from clipose_ros.inference.card import ModelCard, write_card
 
 POINTS = 1024
+
+# The same examples in every run; no time limit, because the machine may be busy.
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 def tiny_network(y_axis, x_axis, confidence, size_factor):

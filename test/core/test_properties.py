@@ -1,0 +1,71 @@
+"""What the core does for any input, against plain references: hypothesis looks for the input for which it does not."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from clipose_ros.core.backprojection import DepthRange, backproject
+from clipose_ros.core.decoding import rotation_from_normals
+from clipose_ros.core.sampling import within_radius
+from clipose_ros.core.types import Frame, Instance, Intrinsics
+
+SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=6)
+METRES = st.floats(width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 5.0]) | st.floats(0.0625, 6.0, width=32)
+COMPONENTS = st.floats(-1, 1) | st.sampled_from([-1.0, 0.0, 1.0])
+DIRECTIONS = st.tuples(COMPONENTS, COMPONENTS, COMPONENTS) | st.tuples(st.floats(), st.sampled_from([0.0, 1e-300, 1e300]), COMPONENTS)
+CONFIDENCES = st.floats(0, 1) | st.sampled_from([0.0, -0.25, 1.0, np.nan])
+
+
+@st.composite
+def frames(draw):
+    """Any depth in either unit, any labels of any integer type, instances that may be in the image or not."""
+    shape = draw(SHAPES)
+    depth = draw(npst.arrays(np.float32, shape, elements=METRES) | npst.arrays(np.uint16, shape))
+    label_type = draw(st.sampled_from([np.uint8, np.uint16, np.int32]))
+    labels = draw(npst.arrays(label_type, shape, elements=st.integers(0, 4) | st.just(200)))
+    instances = draw(st.lists(st.sampled_from([1, 2, 3, 4, 200, 65535]), unique=True, max_size=4))
+    focal, centre = st.floats(1, 5000), st.floats(-1000, 1000)
+    intrinsics = Intrinsics(draw(focal), draw(focal), draw(centre), draw(centre))
+    return Frame(0, "optical", depth, labels, tuple(Instance(label, "mug") for label in instances), intrinsics)
+
+
+@given(frames())
+def test_backprojection_is_the_plain_loop(frame):
+    metres, K = frame.depth / 1000 if frame.depth.dtype == np.uint16 else frame.depth.astype(float), frame.intrinsics
+    limits = DepthRange()
+    for instance, cloud in zip(frame.instances, backproject(frame, limits), strict=True):
+        pixels = [(u, v, metres[v, u]) for v in range(metres.shape[0]) for u in range(metres.shape[1]) if frame.labels[v, u] == instance.label]
+        edges = [z for *_, z in pixels if min(abs(z - limits.minimum), abs(z - limits.maximum)) < 1e-6]
+        assume(not edges)  # float32 may round a depth on the limit to either side
+        expected = [((u - K.cx) / K.fx * z, (v - K.cy) / K.fy * z, z) for u, v, z in pixels if limits.minimum <= z <= limits.maximum]
+        assert cloud.dtype == np.float32
+        np.testing.assert_allclose(cloud, np.reshape(expected, (-1, 3)), rtol=1e-5, atol=1e-5)
+
+
+@given(npst.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-10, 10, width=32)), st.floats(1e-3, 20))
+def test_within_radius_is_the_distance_to_the_median(points, radius):
+    inside = within_radius(points, radius)
+    assert inside.shape == (len(points),) and inside.dtype == bool
+    if len(points):
+        distance = np.linalg.norm(points.astype(float) - np.median(points.astype(float), axis=0), axis=1)
+        clear = np.abs(distance - radius) > 1e-4 * (1 + distance)
+        np.testing.assert_array_equal(inside[clear], (distance <= radius)[clear])
+
+
+@given(st.lists(st.tuples(DIRECTIONS, DIRECTIONS, CONFIDENCES, CONFIDENCES), min_size=1, max_size=4))
+def test_rotations_are_rotations_or_flagged(rows):
+    y, x, confidence_y, confidence_x = map(np.array, zip(*rows))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rotation, valid = rotation_from_normals(y, x, confidence_y, confidence_x)
+    assert rotation.shape == (len(rows), 3, 3) and valid.shape == (len(rows),) and valid.dtype == bool
+    for i in range(len(rows)):
+        directions = np.isfinite(y[i]).all() and np.isfinite(x[i]).all() and y[i].any() and x[i].any()
+        confident = confidence_y[i] >= 0 and confidence_x[i] >= 0 and confidence_y[i] + confidence_x[i] > 0
+        if not (directions and confident):
+            assert not valid[i]
+        if valid[i]:
+            np.testing.assert_allclose(rotation[i].T @ rotation[i], np.eye(3), atol=1e-6)
+            assert np.linalg.det(rotation[i]) == pytest.approx(1)
+            assert rotation[i][:, 1] @ y[i] > 0 and rotation[i][:, 0] @ x[i] > 0
