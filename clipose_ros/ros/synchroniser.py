@@ -26,7 +26,8 @@ class Synchroniser:
 
     Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of the other kinds have not
     come in between. A completed frame that finds an unread one in the mailbox replaces it. Once a stamp is complete, what is older can only
-    lead to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause.
+    lead to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause; a cause that
+    begins with `frame` counts frames, with all their messages.
 
     Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns, a depth stamp that
     is further behind the newest than this is a clock that went back (a bag that starts again), and forgets everything [ns].
@@ -117,7 +118,9 @@ class Synchroniser:
         self._changed.notify_all()
 
     def _reset(self) -> None:
-        self.drops["clock went back"] += sum(len(buffer) for buffer in self._buffers.values()) + (self._mailbox is not None)
+        self.drops["clock went back"] += sum(len(buffer) for buffer in self._buffers.values())
+        if self._mailbox is not None:
+            self.drops["frame before the clock went back"] += 1
         for buffer in self._buffers.values():
             buffer.clear()
         self._newest_depth_ns = self._completed_ns = self._mailbox = None
