@@ -1,13 +1,23 @@
-"""Latency from a frame in memory to its poses, on a frame that is made here: spheres on a table."""
+"""Latency from a frame in memory to its poses, on a frame that is made here: spheres on a table. No ROS."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
+from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame, Instance, Intrinsics
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.latency import latency_row, machine
 from clipose_ros.pipeline import Pipeline
 
 INTRINSICS = Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5)
@@ -17,7 +27,9 @@ SPACING_M = 0.15
 PER_ROW = 5
 TABLE_CENTRE = np.array([0.0, 0.1, 0.9])  # camera frame [m]
 TABLE_NORMAL = np.array([0.0, -np.cos(np.radians(40)), -np.sin(np.radians(40))])  # the camera looks down by 40 degrees
-WARM_UP_FRAMES = 5
+WARM_UP_FRAMES = 2  # of each block: caches hold what ran before
+BLOCK_S = 3.0
+LEAST_FRAMES = 3
 
 
 def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
@@ -27,10 +39,12 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
     depth = (TABLE_CENTRE @ TABLE_NORMAL) / (rays @ TABLE_NORMAL)  # z of a ray with z = 1 is its length in units of the ray
     depth[depth < 0] = np.inf
     labels = np.zeros(IMAGE_SHAPE, dtype=np.uint8)
+    last_row = (count - 1) // PER_ROW
     for i in range(count):
         row, column = divmod(i, PER_ROW)
         in_row = min(PER_ROW, count - row * PER_ROW)
-        centre = TABLE_CENTRE + TABLE_NORMAL * RADIUS_M + np.array([(column - (in_row - 1) / 2) * SPACING_M, 0, 0]) + away * row * SPACING_M
+        across, along = (column - (in_row - 1) / 2) * SPACING_M, (row - last_row / 2) * SPACING_M
+        centre = TABLE_CENTRE + TABLE_NORMAL * RADIUS_M + np.array([across, 0, 0]) + along * away
         hit = _sphere_depth(rays, centre, RADIUS_M)
         nearer = hit < depth
         depth[nearer], labels[nearer] = hit[nearer], i + 1
@@ -38,18 +52,70 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
     return Frame(0, "camera", np.where(depth < 65, depth * 1000, 0).astype(np.uint16), labels, instances, INTRINSICS)
 
 
-def bench(pipeline: Pipeline, instances: int, frames: int) -> dict:
-    """Process one frame again and again. Returns: instances, p50_ms, p95_ms, p99_ms of the whole and the median of each stage [ms]."""
-    frame = spheres_on_table(instances, pipeline.estimator.categories)
+def bench(folders: Sequence[Path], instances: Sequence[int], config: SessionConfig, frames: int, rounds: int) -> dict[str, Any]:
+    """Report (see `latency`) of the models in these folders, with frames in memory. Names that several cards have are replaced by the folders'."""
+    found = machine()
+    estimators = [Clipose.load(str(folder.resolve()), config=config) for folder in folders]
+    results = measure([Pipeline(estimator) for estimator in estimators], instances, frames, rounds)
+    sessions = [estimator.session for estimator in estimators]
+    names = [session.card.name for session in sessions]
+    memory = [
+        {
+            "results": rows,
+            "provider": session.provider,
+            "precision": session.card.precision,
+            "threads": session.threads,
+            "model": name if names.count(name) == 1 else str(folder),
+        }
+        for session, name, folder, rows in zip(sessions, names, folders, results)
+    ]
+    return {"machine": found, "rounds": rounds, "memory": memory}
+
+
+def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's entry of a report without what only comparisons need."""
+    return {**entry, "results": [{key: value for key, value in row.items() if key != "rounds"} for row in entry["results"]]}
+
+
+def measure(pipelines: Sequence[Pipeline], instances: Sequence[int], frames: int, rounds: int) -> list[list[dict]]:
+    """Rows (`latency.latency_row`) of each pipeline, one for each number of instances: a frame is processed again and again.
+
+    A round measures every pipeline with every number of instances, so that what else the machine does falls on all alike. `frames` are divided over the
+    rounds; where they would take longer than `BLOCK_S` there are fewer, but at least `LEAST_FRAMES` a round.
+    """
+    cells = [(pipeline, spheres_on_table(count, pipeline.estimator.categories)) for count in instances for pipeline in pipelines]
+    times_ms, stages_ms = [[] for _ in cells], [[] for _ in cells]
+    for _ in range(rounds):
+        for cell, (pipeline, frame) in enumerate(cells):
+            total_ms, stages = _block(pipeline, frame, math.ceil(frames / rounds))
+            times_ms[cell].append(total_ms)
+            stages_ms[cell] += stages
+    measured = [latency_row(len(frame.instances), times, stages) for (_, frame), times, stages in zip(cells, times_ms, stages_ms)]
+    return [measured[i :: len(pipelines)] for i in range(len(pipelines))]
+
+
+def write_frame(folder: Path, frame: Frame) -> None:
+    """A frame as a folder in NOCS format, for a player; its colour, where it has none, is grey."""
+    folder.mkdir(parents=True, exist_ok=True)
+    colour = np.full((*frame.depth.shape, 3), 128, np.uint8) if frame.colour is None else frame.colour[:, :, ::-1]
+    for kind, pixels in (("color", colour), ("depth", frame.depth), ("mask", frame.labels - np.uint8(1))):
+        if not cv2.imwrite(str(folder / f"0000_{kind}.png"), pixels):
+            raise OSError(f"{folder}: expected a place to write pictures, got a refusal")
+    lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} {i.category}\n" for i in frame.instances]
+    (folder / "0000_meta.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / "intrinsics.json").write_text(json.dumps(asdict(frame.intrinsics)), encoding="utf-8")
+
+
+def _block(pipeline: Pipeline, frame: Frame, frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
+    """Time of each frame [ms], and its stages."""
     for _ in range(WARM_UP_FRAMES):
         pipeline.process(frame)
-    total_ms, stages = np.empty(frames), []
-    for i in range(frames):
-        start = time.perf_counter()
+    times_ms, stages, end_s = [], [], time.perf_counter() + BLOCK_S
+    while len(times_ms) < frames and (len(times_ms) < LEAST_FRAMES or time.perf_counter() < end_s):
+        start_s = time.perf_counter()
         stages.append(pipeline.process(frame).stages_ms)
-        total_ms[i] = (time.perf_counter() - start) * 1e3
-    percentiles = {f"p{q}_ms": round(float(np.percentile(total_ms, q)), 3) for q in (50, 95, 99)}
-    return {"instances": instances, **percentiles, "stages": {name: round(float(np.median([s[name] for s in stages])), 3) for name in stages[0]}}
+        times_ms.append((time.perf_counter() - start_s) * 1e3)
+    return times_ms, stages
 
 
 def _rays() -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
+import numpy as np
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from clipose_ros import benchmark
 from clipose_ros.core.types import Frame, PoseEstimate
+from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation import Evaluation
@@ -25,6 +27,8 @@ from clipose_ros.evaluation import evaluate as evaluate_poses
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
+from clipose_ros.latency import PATHS, PERCENTILES, TOLERANCE, Comparison, PlayConfig, compare, ratios, read_report, rows, write_report
+from clipose_ros.latency_plot import plot_latency
 from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol, Precision
 from clipose_ros.nocs_evaluation import evaluate as evaluate_nocs
 from clipose_ros.nocs_folder import NocsFolder
@@ -35,6 +39,7 @@ from clipose_ros.precision_plot import plot_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 EnginePrecision = Literal["fp32", "fp16"]
+NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 
@@ -117,34 +122,67 @@ def evaluate(
 
 
 def bench(
-    model: str = DEFAULT_MODEL,
+    model: tuple[str, ...] = (DEFAULT_MODEL,),
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     threads: int = SessionConfig.threads,
-    instances: tuple[int, ...] = (1, 5, 10),
+    instances: tuple[int, ...] = (0, 1, 5, 10, 20),
     frames: int = 100,
+    rounds: int = 5,
+    baseline: Path | None = None,
+    dds: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    rate_hz: float = PlayConfig.rate_hz,
+    seconds: float = PlayConfig.seconds,
+    output: Path | None = None,
+    plot: Path | None = None,
+    against: Path | None = None,
+    tolerance: float = TOLERANCE,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the latency from a 640 x 480 frame in memory to its poses.
+    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the ROS node from the newest message in to the poses published.
+
+    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report by more than its noise is named,
+    and the exit status is 1.
 
     Args:
-        model: name in the models folder, or path (with a slash) of a model folder.
-        models_dir: where to look for the model, instead of the usual places.
+        model: names in the models folder, or paths (with a slash) of model folders.
+        models_dir: where to look for models, instead of the usual places.
         provider: what ONNX Runtime runs on; refused, not replaced, when it cannot be had.
         threads: for the network; 0 takes every core.
         instances: numbers of objects in the frame.
-        frames: how often each is measured.
-        as_json: print JSON instead of a table.
+        frames: how often each is measured in memory, in all rounds together; what is slow is measured less often.
+        rounds: in which frames, or seconds, are measured; their spread is the noise.
+        baseline: model folder that the others are compared with, as `python -m training.plain_baseline` writes it.
+        dds: measure the node, too, with player, node and recorder in processes of their own (needs ROS).
+        rate_hz: of the player.
+        seconds: that each number of instances is played in a round.
+        output: JSON report to write.
+        plot: picture to write (needs matplotlib).
+        against: report that --output wrote before.
+        tolerance: share by which a figure may be slower than before in any case.
+        as_json: print JSON instead of tables; of a single model alone, its figures without the report around them.
     """
-    estimator = Clipose.load(model, models_dir, SessionConfig(provider, threads))
-    session = estimator.session
-    results = [benchmark.bench(Pipeline(estimator), count, frames) for count in instances]
-    card = session.card
-    report = {"results": results, "provider": session.provider, "precision": card.precision, "threads": session.threads, "model": card.name}
+    expect("instances", instances and min(instances) >= 0, "numbers of 0 or more", instances)
+    for name, value in (("frames", frames), ("rounds", rounds), ("rate-hz", rate_hz), ("seconds", seconds)):
+        expect(name, value > 0, "more than 0", value)
+    reference = read_report(against) if against else None
+    folders = [find_model(name, models_dir) for name in model]
+    config = SessionConfig(provider, threads)
+    report = benchmark.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
+    report["baseline"] = report["memory"][-1]["model"] if baseline else None
+    if dds:
+        report["node"] = _bench_nodes(report["memory"], folders, instances, config, PlayConfig(rate_hz, seconds), rounds)
+    if output:
+        write_report(report, output)
+    if plot:
+        plot_latency(report, plot)
     if as_json:
-        _print_json(report)
+        alone = len(report["memory"]) == 1 and not dds
+        _print_json(benchmark.figures(report["memory"][0]) if alone else report)
     else:
-        Console().print(_bench_table(report))
+        _print_latencies(report)
+    if reference and not _print_comparison(compare(report, reference, tolerance), Console(stderr=as_json)):
+        sys.exit(1)
 
 
 def build(
@@ -246,18 +284,68 @@ def _print_precision(precision: Precision, results: NocsResults, protocol: NocsP
         console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
 
 
-def _bench_table(report: dict) -> Table:
-    title = f"{report['model']}, {report['provider']}, {report['precision']}, {report['threads']} threads: ms from frame to poses"
-    stages = list(report["results"][0]["stages"])
-    table = _table(title, "instances", "p50", "p95", "p99", *stages)
-    for row in report["results"]:
-        times = [*(row[key] for key in ("p50_ms", "p95_ms", "p99_ms")), *(row["stages"][stage] for stage in stages)]
-        table.add_row(str(row["instances"]), *(f"{time_ms:.1f}" for time_ms in times))
+def _bench_nodes(
+    memory: list[dict], folders: list[Path], instances: tuple[int, ...], config: SessionConfig, play: PlayConfig, rounds: int
+) -> list[dict]:
+    """The entries of `memory` with what their nodes took."""
+    try:
+        from clipose_ros.ros.benchmark import measure_nodes  # all else here works without ROS
+    except ImportError as error:
+        raise RuntimeError(f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env") from error
+    measured = measure_nodes([str(folder.resolve()) for folder in folders], instances, config, play, rounds)
+    return [{**entry, "rate_hz": play.rate_hz, "results": results} for entry, results in zip(memory, measured)]
+
+
+def _print_latencies(report: dict) -> None:
+    console, first = Console(highlight=False), report["memory"][0]
+    console.print(f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms", markup=False)
+    for path, title in PATHS.items():
+        if report.get(path):
+            console.print(f"{path}: {title}", markup=False)
+    console.print(_latency_table(report))
+
+
+def _latency_table(report: dict) -> Table:
+    """A column per number of instances. Of each path and model: percentiles, the share of the baseline's time, stages and, of nodes, what they need."""
+    found, shares = rows(report), ratios(report)
+    counts = list(dict.fromkeys(count for _, _, count in found))
+    table = _table("", "instances", *map(str, counts))
+    for path, model in dict.fromkeys((path, model) for path, model, _ in found):
+        measured = [found.get((path, model, count), {}) for count in counts]
+        share = [shares.get((path, model, count)) for count in counts]
+        stages = dict.fromkeys(stage for row in measured for stage in row.get("stages", ()))
+        table.add_section()
+        table.add_row(f"{path}, {model}", style="bold")
+        for name, form, values in (
+            *((f"p{q}", "{:.1f}", [row.get(f"p{q}_ms") for row in measured]) for q in PERCENTILES),
+            *((f"p{q} from the stamp", "{:.1f}", [row.get(f"stamp_p{q}_ms") for row in measured]) for q in PERCENTILES),
+            ("of the baseline", "{:.1%}", share),
+            *((f"  {stage}", "{:.2f}", [row.get("stages", {}).get(stage) for row in measured]) for stage in stages),
+            *((name, "{:.0f}", [row.get(key) for row in measured]) for key, name in NODE_FIGURES.items()),
+        ):
+            if any(value is not None for value in values):
+                table.add_row(name, *("" if value is None else form.format(value) for value in values))
     return table
 
 
+def _print_comparison(comparison: Comparison, console: Console) -> bool:
+    """Print what changed by more than its noise. Returns whether nothing became slower."""
+    changed = [change for change in comparison.changes if change.regressed or change.improved]
+    unit = "of baseline" if comparison.changes[0].relative else "ms"
+    table = _table(f"changed by more than the noise, {unit}, median of the rounds (fastest–slowest)", "", "before", "now", "factor", "")
+    for change in changed:
+        spans = (f"{np.median(values):.3g} ({min(values):.3g}–{max(values):.3g})" for values in (change.before, change.now))
+        table.add_row(change.name, *spans, f"{change.factor:.2f}", "slower" if change.regressed else "faster")
+    if changed:
+        console.print(table)
+    for name in comparison.missing:
+        console.print(f"not measured now: {name}", markup=False)
+    console.print(f"{len(comparison.changes)} figures compared, {len(comparison.regressed)} slower by more than their noise", markup=False)
+    return not comparison.regressed
+
+
 def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

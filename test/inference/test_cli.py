@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import cv2
@@ -9,6 +10,7 @@ from clipose_ros import cli
 from clipose_ros.benchmark import INTRINSICS, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.evaluation import evaluate
+from clipose_ros.latency import read_report, rows, write_report
 from clipose_ros.pose_files import read_poses
 
 
@@ -103,6 +105,29 @@ def test_bench_prints_what_the_architecture_promises(clipose, write_model):
     assert (report["provider"], report["precision"], report["threads"], report["model"]) == ("cpu", "fp32", 1, "tiny")
     assert [row["instances"] for row in report["results"]] == [1, 2]
     assert set(report["results"][0]) == {"instances", "p50_ms", "p95_ms", "p99_ms", "stages"}
+
+
+def test_bench_of_several_models_writes_one_report_that_the_next_is_compared_with(clipose, write_model, tmp_path):
+    model, stored, picture = write_model(), tmp_path / "before.json", tmp_path / "latency.png"
+    paper = tmp_path / "paper"
+    shutil.copytree(model, paper)
+    once = ("bench", "--model", model, "--baseline", paper, "--instances", 0, 1, "--frames", 6, "--rounds", 2, "--threads", 1)
+    table = clipose(*once, "--output", stored, "--plot", picture)
+    assert all(text in table for text in ("memory", "p95", "network", "of the baseline")) and picture.stat().st_size > 1000
+    report = read_report(stored)
+    assert report["baseline"] == str(paper) and [entry["model"] for entry in report["memory"]] == [str(model), str(paper)]  # the cards' names are equal
+    before = json.loads(json.dumps(report))
+    for factor, status in ((1e-3, 1), (1e3, None)):
+        for entry in report["memory"]:
+            for row, old in zip(entry["results"], rows(before).values()):
+                row["rounds"] = {key: [ms * factor for ms in values] for key, values in old["rounds"].items()}
+        write_report(report, stored)
+        if status:
+            with pytest.raises(SystemExit) as stopped:
+                clipose(*once, "--against", stored)
+            assert stopped.value.code == status
+        else:
+            assert "0 slower by more than their noise" in clipose(*once, "--against", stored)
 
 
 def test_errors_of_the_user_end_in_one_line(clipose, tmp_path):

@@ -1,0 +1,180 @@
+"""Latencies measured in rounds: percentiles, what they owe to chance, and what is slower than before by more than that.
+
+A report is what `clipose bench --output` writes: the machine, and rows by path (memory, node), model and number of instances, each with the percentiles
+of its rounds. The rounds of all rows are interleaved, so that what else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipose_ros.core.validation import expect
+
+PERCENTILES = (50, 95, 99)
+COMPARED = ("p50_ms", "p95_ms")  # of a round there are too few samples for more
+PATHS = {"memory": "frame in memory → poses", "node": "newest message in → poses published"}
+SETTINGS = ("provider", "precision", "threads", "rate_hz")  # of a model's rows: with others, times mean something else
+TOLERANCE = 0.05  # two runs on the same machine differ by so much although each for itself is steady
+MAXIMUM_REPORT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """How frames are played to a node. rate_hz: of the player; seconds: for which each number of instances is played in each round."""
+
+    rate_hz: float = 30.0
+    seconds: float = 3.0
+
+
+def percentiles(samples_ms: Sequence[float]) -> dict[str, float]:
+    """p50_ms, p95_ms, p99_ms."""
+    return {f"p{q}_ms": round(float(value), 3) for q, value in zip(PERCENTILES, np.percentile(samples_ms, PERCENTILES))}
+
+
+def latency_row(instances: int, rounds_ms: Sequence[Sequence[float]], stages_ms: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Row of a report: percentiles of the samples of all rounds [ms], the median of each stage, and the percentiles round by round.
+
+    Raises ValueError for a round without samples.
+    """
+    expect("rounds", rounds_ms and all(len(samples) for samples in rounds_ms), "samples in each", [len(samples) for samples in rounds_ms])
+    names = dict.fromkeys(name for stages in stages_ms for name in stages)
+    stages = {name: round(float(np.median([stages[name] for stages in stages_ms if name in stages])), 3) for name in names}
+    by_round = [percentiles(samples) for samples in rounds_ms]
+    rounds = {key: [one[key] for one in by_round] for key in COMPARED}
+    return {"instances": instances, **percentiles(np.concatenate(rounds_ms)), "stages": stages, "rounds": rounds}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor and cores that this process may use, versions, and the load before the measurement."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "onnxruntime": version("onnxruntime"),
+        "numpy": np.__version__,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of a run beside the reference's. before, now: of each round, in ms or, `relative`, in parts of the baseline's."""
+
+    name: str
+    before: tuple[float, ...]
+    now: tuple[float, ...]
+    relative: bool
+    tolerance: float = TOLERANCE
+
+    @property
+    def factor(self) -> float:
+        """Median of now over median of before."""
+        return float(np.median(self.now) / np.median(self.before))
+
+    @property
+    def regressed(self) -> bool:
+        """Slower by more than the noise: the fastest round is slower than the slowest one before, and the medians differ by more than the tolerance."""
+        return min(self.now) > max(self.before) and self.factor > 1 + self.tolerance
+
+    @property
+    def improved(self) -> bool:
+        """The same the other way round."""
+        return max(self.now) < min(self.before) and self.factor < 1 / (1 + self.tolerance)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """changes: of the rows of both reports; missing: rows of the reference that were not measured now."""
+
+    changes: tuple[Change, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def regressed(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.regressed)
+
+
+def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: float = TOLERANCE) -> Comparison:
+    """What of a report differs from a reference: in ms on the same processor with as many cores, else in parts of the baseline measured beside it.
+
+    Raises ValueError where they cannot be compared: another machine and no baseline, other settings, or no row in common.
+    """
+    _check_settings(report, reference)
+    relative = any(report["machine"][key] != reference["machine"][key] for key in ("cpu", "cores"))
+    now, before = (_figures(of, relative) for of in (report, reference))
+    if relative:
+        expect("baseline", now and before, "one in both reports, because they come from different machines", "none in one of them")
+    common = [name for name in before if name in now]
+    expect("report", common, f"a row of the reference: {', '.join(before)}", ", ".join(now) or "none")
+    return Comparison(tuple(Change(name, before[name], now[name], relative, tolerance) for name in common), tuple(name for name in before if name not in now))
+
+
+def ratios(report: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
+    """Median time of each row, by (path, model, instances), over the baseline's with as many instances; empty without baseline.
+
+    Where the baseline was not measured on a path, its time in memory stands for it.
+    """
+    return {key: float(np.median(values)) for key, values in _relative(report, "p50_ms").items()}
+
+
+def rows(report: Mapping[str, Any]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    """Rows of a report by (path, model, instances)."""
+    return {(path, model["model"], row["instances"]): row for path in PATHS for model in report.get(path, ()) for row in model["results"]}
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """What `write_report` wrote. Raises ValueError, with the path, for anything else."""
+    try:
+        expect("report", path.stat().st_size <= MAXIMUM_REPORT_BYTES, f"at most {MAXIMUM_REPORT_BYTES} bytes", path.stat().st_size)
+        report = json.loads(path.read_text(encoding="utf-8"))
+        for key in (("machine", "cpu"), ("machine", "cores")):
+            expect(".".join(key), report[key[0]][key[1]], "a value", "none")
+        for (_, name, _), row in rows(report).items():
+            for key in COMPARED:
+                values = row["rounds"][key]
+                expect(f"{name} {key}", values and all(np.isfinite(value) and value > 0 for value in values), "positive times of the rounds", values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"{path}: expected the key {error}, got none") from error
+    return report
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """As JSON, for people to read and for `read_report`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_settings(report: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    now, before = ({(path, model["model"]): model for path in PATHS for model in of.get(path, ())} for of in (report, reference))
+    for path, name in before.keys() & now.keys():
+        for key in SETTINGS:
+            got, expected = now[path, name].get(key), before[path, name].get(key)
+            expect(f"{path} {name} {key}", got == expected, f"{expected} as in the reference", got)
+
+
+def _figures(report: Mapping[str, Any], relative: bool) -> dict[str, tuple[float, ...]]:
+    """Round by round, by a name that people understand."""
+    values = {key: _relative(report, key) if relative else {of: row["rounds"][key] for of, row in rows(report).items()} for key in COMPARED}
+    return {f"{path} {model} ×{count} {key.removesuffix('_ms')}": tuple(found) for key in COMPARED for (path, model, count), found in values[key].items()}
+
+
+def _relative(report: Mapping[str, Any], key: str) -> dict[tuple[str, str, int], list[float]]:
+    """Times of each round over the baseline's of the same round; nothing for rows that the baseline has not."""
+    found, baseline = rows(report), report.get("baseline")
+    pairs = {of: (row, found.get((of[0], baseline, of[2])) or found.get(("memory", baseline, of[2]))) for of, row in found.items() if of[1] != baseline}
+    return {of: [a / b for a, b in zip(row["rounds"][key], base["rounds"][key])] for of, (row, base) in pairs.items() if base}

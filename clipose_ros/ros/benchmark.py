@@ -1,0 +1,200 @@
+"""The node end to end, over DDS: from the newest message of a frame to its poses, with player, node and recorder in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rich.console import Console
+from rich.progress import track
+from sensor_msgs.msg import CameraInfo
+
+from clipose_ros.benchmark import spheres_on_table, write_frame
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.latency import PlayConfig, latency_row, percentiles
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from clipose_ros.ros.conversions import stamp_ns
+from clipose_ros.ros.processes import check_running, isolate, started
+
+NODE = "clipose"  # its topics and its place in /diagnostics
+PATIENCE_S = 60.0
+WARM_UP_FRAMES = 5
+LEAST_FRAMES = 5
+REPLACED = "dropped: frame replaced by a newer one"
+STAGE = "stage "
+
+
+@dataclass
+class Recording:
+    """What came over DDS, times in ns since the epoch by stamp. newest: publishing of the masks, which the player sends last; answered: publishing of the
+    poses; instances: how many the node answered for; said: diagnostics of the node, as they came."""
+
+    played: set[int] = field(default_factory=set)
+    newest: dict[int, int] = field(default_factory=dict)
+    answered: dict[int, int] = field(default_factory=dict)
+    instances: set[int] = field(default_factory=set)
+    said: list[dict[str, str]] = field(default_factory=list)
+
+    def counted(self) -> list[int]:
+        """Stamps of the answered frames after the warm-up."""
+        return sorted(self.answered)[WARM_UP_FRAMES:]
+
+    def latency_ms(self) -> list[float]:
+        """From the newest message to the poses; of frames whose masks this process has heard of."""
+        return [(self.answered[stamp] - self.newest[stamp]) / 1e6 for stamp in self.counted() if stamp in self.newest]
+
+    def stamp_to_publish_ms(self) -> list[float]:
+        """From the stamp, which the player gives before it sends the first message of a frame."""
+        return [(self.answered[stamp] - stamp) / 1e6 for stamp in self.counted()]
+
+    def played_since_first_answer(self) -> int:
+        """Frames that the node could have answered: what was played before it was connected is none of them."""
+        first = min(self.answered)
+        return len({stamp for stamp in self.played if stamp >= first} | self.answered.keys())
+
+    def stages_ms(self) -> list[dict[str, float]]:
+        """Of the frames that the diagnostics tell of, about one a second."""
+        return [{key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items() if key.startswith(STAGE)} for said in self.said]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced: answered by a newer frame instead."""
+
+    recording: Recording
+    cpu_percent: float
+    memory_mb: float
+    replaced: int
+
+
+class Recorder(Node):
+    """Subscribes to what player and node publish. `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        self.recording = Recording()
+        self.since_ns = 0
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+        small, large = QoSProfile(depth=100), QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(CameraInfo, "rgb/camera_info", self._on_camera_info, small)
+        self.create_subscription(InstanceArray, "instances", self._on_instances, large)
+        self.create_subscription(ObjectPoseArray, f"{NODE}/poses_9dof", self._on_poses, small)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, small)
+
+    def start(self) -> Recording:
+        """A new recording, of what is stamped from now on."""
+        self.since_ns, self.recording = time.time_ns(), Recording()
+        return self.recording
+
+    def wait(self, condition: Callable[[], bool], processes: Sequence[subprocess.Popen], what: str, patience_s: float = PATIENCE_S) -> None:
+        """Record until the condition holds. Raises RuntimeError, which says `what` was waited for, when it does not, or when a process ends."""
+        end_s = time.monotonic() + patience_s
+        while not condition():
+            self._executor.spin_once(timeout_sec=0.1)
+            check_running(processes)
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"{what}: expected within {patience_s:g} s, got none")
+
+    def counters(self, node: subprocess.Popen) -> dict[str, str]:
+        """What the node says about itself from now on: its next diagnostics."""
+        said = len(self.recording.said)
+        self.wait(lambda: len(self.recording.said) > said, [node], "/diagnostics")
+        return self.recording.said[-1]
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
+            self.recording.played.add(stamp)
+
+    def _on_instances(self, message: InstanceArray, info: dict) -> None:
+        if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
+            self.recording.newest[stamp] = info["source_timestamp"]
+
+    def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
+        if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
+            self.recording.answered[stamp] = info["source_timestamp"]
+            self.recording.instances.add(len(message.poses) + len(message.rejections))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        if stamp_ns(message.header.stamp) >= self.since_ns:
+            self.recording.said.append({value.key: value.value for value in message.status[0].values})
+
+
+def measure_nodes(models: Sequence[str], instances: Sequence[int], session: SessionConfig, play: PlayConfig, rounds: int) -> list[list[dict[str, Any]]]:
+    """Rows of each model, one for each number of instances; in each round every model gets a node of its own.
+
+    A row is that of `latency.latency_row` and: stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the publishing; cpu_percent, of one core;
+    memory_mb, resident; frames played, answered, replaced by a newer one before the node had time for them, and lost.
+    Raises RuntimeError when a process ends or the poses do not come.
+    """
+    isolate()
+    rclpy.init()
+    recorder = Recorder()
+    found: dict[tuple[str, int], list[Round]] = {(model, count): [] for model in models for count in instances}
+    try:
+        with TemporaryDirectory() as folder:
+            for count in instances:
+                write_frame(Path(folder) / str(count), spheres_on_table(count, CATEGORIES))
+            turns = [model for _ in range(rounds) for model in models]
+            for model in track(turns, "nodes", console=Console(stderr=True), transient=True):
+                recorder.start()
+                with started("clipose_ros.ros.node", *_node_arguments(model, session)) as node:
+                    for count in instances:
+                        found[model, count].append(_round(recorder, node, Path(folder) / str(count), count, play))
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
+    return [[node_row(count, found[model, count]) for count in instances] for model in models]
+
+
+def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
+    """See `measure_nodes`. The stage `delivery` is the time that the others leave: DDS, the wake-up of the node, and the messages' way into Python."""
+    recordings = [one.recording for one in rounds]
+    row = latency_row(instances, [recording.latency_ms() for recording in recordings], [stages for one in recordings for stages in one.stages_ms()])
+    row["stages"] = {"delivery": round(max(row["p50_ms"] - sum(row["stages"].values()), 0.0), 3), **row["stages"]}
+    stamped = percentiles(np.concatenate([recording.stamp_to_publish_ms() for recording in recordings]))
+    played, answered = (sum(counts) for counts in zip(*((one.played_since_first_answer(), len(one.answered)) for one in recordings)))
+    replaced = sum(one.replaced for one in rounds)
+    frames = {"played": played, "answered": answered, "replaced": replaced, "lost": max(played - answered - replaced, 0)}
+    usage = {"cpu_percent": round(float(np.median([one.cpu_percent for one in rounds])), 1), "memory_mb": round(max(one.memory_mb for one in rounds), 1)}
+    return row | {f"stamp_{key}": value for key, value in stamped.items()} | usage | frames
+
+
+def _node_arguments(model: str, session: SessionConfig) -> list[str]:
+    return ["-p", f"model:={model}", "-p", f"provider:={session.provider}", "-p", f"threads:={session.threads}", "--log-level", "error"]
+
+
+def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: int, play: PlayConfig) -> Round:
+    before = recorder.counters(node)
+    recording, process = recorder.start(), psutil.Process(node.pid)
+    with started("clipose_ros.ros.player", "-p", f"folder:={folder}", "-p", f"rate_hz:={play.rate_hz}", "--log-level", "error") as player:
+        recorder.wait(lambda: bool(recording.counted()), [node, player], "poses")
+        recording.said.clear()  # of the frames before
+        begin_s, busy_s = time.monotonic(), _cpu_s(process)
+        recorder.wait(
+            lambda: time.monotonic() - begin_s > play.seconds and len(recording.latency_ms()) >= LEAST_FRAMES, [node, player], "poses", PATIENCE_S + play.seconds
+        )
+        cpu_percent = 100 * (_cpu_s(process) - busy_s) / (time.monotonic() - begin_s)
+        memory_mb = process.memory_info().rss / 1e6
+    after = recorder.counters(node)
+    if recording.instances != {instances}:
+        raise RuntimeError(f"instances: expected {instances} in each answer, got {sorted(recording.instances)}")
+    return Round(recording, cpu_percent, memory_mb, int(after.get(REPLACED, 0)) - int(before.get(REPLACED, 0)))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
