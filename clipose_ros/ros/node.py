@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from clipose_ros.core.timing import Stopwatch
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import Pipeline
@@ -126,11 +127,14 @@ class PoseNode(Node):
     def _process(self, bundle: Bundle) -> None:
         header = bundle.depth.header
         self._warn_of_frames(header, bundle.instances.header)
-        frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
+        stopwatch = Stopwatch()
+        with stopwatch.stage("reading"):
+            frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
         with self._pipeline_lock:
             result = self._pipeline.process(frame)
-        self._outputs.publish(result, header)
-        self._health.done(result.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
+        with stopwatch.stage("publishing"):
+            self._outputs.publish(result, header)
+        self._health.done(result.stages_ms | stopwatch.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
         self._debug_image.publish(frame, result, header)
 
     def _warn_of_frames(self, depth: Header, instances: Header) -> None:
