@@ -188,7 +188,7 @@ def test_no_yolo_detections_are_no_instances(polygons, header):
         (("cup", 0.5, "", []), "masks: expected polygons of a segmentation model"),
         (("cup", 0.5, "", [(0, 0), (float("nan"), 5), (5, 5)]), "mask: expected corners within"),
         (("cup", 0.5, "", [(0, 0), (1e9, 5), (5, 5)]), "mask: expected corners within"),
-        (("cup", 1e300, "", corners(0, 0, 5, 5)), "score: expected 0 to 1 of cup, got 1e"),
+        (("cup", 1e300, "", corners(0, 0, 5, 5)), "score: expected 0 to 1 of mug, got 1e"),
     ],
 )
 def test_wrong_yolo_detections_are_refused(polygons, row, message):
