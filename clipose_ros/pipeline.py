@@ -36,10 +36,13 @@ class FrameResult:
 class Pipeline:
     """depth + labels -> points -> estimator -> poses (-> tracker), all instances of a frame together."""
 
-    def __init__(self, estimator: Estimator, depth_range: DepthRange = DepthRange(), tracker: Tracker | None = None) -> None:
+    def __init__(
+        self, estimator: Estimator, depth_range: DepthRange = DepthRange(), tracker: Tracker | None = None, max_instances: int = MAX_INSTANCES
+    ) -> None:
         self.estimator = estimator
         self.depth_range = depth_range
         self.tracker = tracker
+        self.max_instances = max_instances
         self._strata = random_strata(MOST_POINTS, np.random.default_rng(0))
 
     def process(self, frame: Frame) -> FrameResult:
@@ -49,9 +52,14 @@ class Pipeline:
         """
         stopwatch = Stopwatch()
         with stopwatch.stage("backprojection"):
-            clouds = backproject(frame, self.depth_range, self._strata)
-            observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, frame.instances)]
-        results = tuple(zip(frame.instances, self.estimator.estimate(observations, stopwatch)))
+            refused = refusals(frame.instances, self.max_instances)
+            admitted = tuple(instance for i, instance in enumerate(frame.instances) if i not in refused)
+            clouds = backproject(replace(frame, instances=admitted), self.depth_range, self._strata)
+            observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, admitted)]
+        estimates = iter(self.estimator.estimate(observations, stopwatch))
+        results = tuple(
+            (instance, Rejection(instance.category, refused[i]) if i in refused else next(estimates)) for i, instance in enumerate(frame.instances)
+        )
         if self.tracker is None:
             return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms)
         with stopwatch.stage("tracking"):
