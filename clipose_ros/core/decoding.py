@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from clipose_ros.core.vectors import cross, dot, unit
+from clipose_ros.core.vectors import cross, unit
 
 MINIMUM_SINE = 1e-3  # below it y and x span no plane: 0.06°
 MINIMUM_CONFIDENCE = 1e-6  # below it the confidences say nothing about who should yield
+SHORTEST = 1e-9  # length of what has a direction
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 AGREEMENT = np.cos(np.deg2rad(30))  # of two estimates of one direction
 
 
@@ -21,23 +26,28 @@ def rotation_from_normals(y: np.ndarray, x: np.ndarray, confidence_y: np.ndarray
     Returns: R (B, 3, 3) with columns x, y, z; valid (B,) bool: False, with the identity as a placeholder that must not be used, where a direction
     is zero or not finite, y is parallel to x, both confidences are zero, or one is negative.
     """
-    y, y_valid = unit(y)
-    x, x_valid = unit(x)
+    rotations = [_right_angle(*of_one) for of_one in zip(y.tolist(), x.tolist(), confidence_y.tolist(), confidence_x.tolist())]
+    valid = np.array([rotation is not None for rotation in rotations], dtype=bool)
+    return np.array([IDENTITY if rotation is None else rotation for rotation in rotations]).reshape(-1, 3, 3), valid
+
+
+def _right_angle(y: Sequence[float], x: Sequence[float], confidence_y: float, confidence_x: float) -> tuple[tuple[float, ...], ...] | None:
+    """Rows of the rotation of one object, in plain floats; None where there is none."""
+    length_y, length_x, total = math.hypot(*y), math.hypot(*x), confidence_y + confidence_x
+    if not (SHORTEST < length_y < math.inf and SHORTEST < length_x < math.inf):
+        return None
+    y, x = [a / length_y for a in y], [a / length_x for a in x]
     z = cross(x, y)
-    sine = np.sqrt(dot(z, z))
-    total = confidence_x + confidence_y
-    valid = y_valid & x_valid & (sine > MINIMUM_SINE) & (total > MINIMUM_CONFIDENCE) & (np.minimum(confidence_x, confidence_y) >= 0)
-    sine, total = np.where(valid, sine, 1.0), np.where(valid, total, 1.0)
-    angle = np.arctan2(sine, dot(y, x))
-    turn_y = confidence_x / total * (angle - np.pi / 2)
-    turn_x = angle - np.pi / 2 - turn_y
-    rotation = np.stack([between(x, y, turn_x, angle, sine), between(y, x, turn_y, angle, sine), z / sine[:, None]], axis=-1)
-    return np.where(valid[:, None, None], rotation, np.eye(3)), valid
-
-
-def between(a: np.ndarray, b: np.ndarray, turn: np.ndarray, angle: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    """Unit vectors a (B, 3) turned towards unit vectors b (B, 3) by `turn` (B,) [rad], where `angle` (B,) lies between them and `sine` is its sine."""
-    return (np.sin(angle - turn) / sine)[:, None] * a + (np.sin(turn) / sine)[:, None] * b
+    sine, cosine = math.hypot(*z), sum(a * b for a, b in zip(x, y))
+    if not (sine > MINIMUM_SINE and total > MINIMUM_CONFIDENCE and min(confidence_y, confidence_x) >= 0):
+        return None
+    angle = math.atan2(sine, cosine)
+    turn_y = confidence_x / total * (angle - math.pi / 2)  # towards x
+    turn_x = angle - math.pi / 2 - turn_y  # towards y
+    # In their plane, a vector turned towards another is a sum of the two.
+    x_of_x, y_of_x = math.sin(angle - turn_x) / sine, math.sin(turn_x) / sine
+    y_of_y, x_of_y = math.sin(angle - turn_y) / sine, math.sin(turn_y) / sine
+    return tuple((x_of_x * a + y_of_x * b, x_of_y * a + y_of_y * b, c / sine) for a, b, c in zip(x, y, z))
 
 
 def dominant_direction(directions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,6 +56,8 @@ def dominant_direction(directions: np.ndarray, confidence: np.ndarray) -> tuple[
     Parameters: directions (B, K, 3) unit; confidence (B, K) >= 0.
     Returns: (B, 3), zero where no estimate has a direction and a confidence; its confidence (B,): those in disagreement count as 0.
     """
+    if directions.shape[1] == 1:
+        return unit(directions[:, 0] * (confidence > 0))[0], confidence[:, 0]
     agree = directions @ directions.swapaxes(1, 2) > AGREEMENT
     best = (agree * confidence[:, None]).sum(axis=2).argmax(axis=1)
     member = agree[np.arange(len(agree)), best] * confidence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipose_ros.core.vectors import median_point, unit
+from clipose_ros.core.vectors import dot, median_point
 
 
 def view_rotation(centre: np.ndarray) -> np.ndarray:
@@ -16,11 +16,13 @@ def view_rotation(centre: np.ndarray) -> np.ndarray:
 
     Parameters: centre (B, 3) [m], camera frame, not at the origin. Returns: R_view_camera (B, 3, 3).
     """
-    d, _ = unit(centre)
-    x, y, z = d[..., 0], d[..., 1], d[..., 2]
-    k = 1.0 / (1.0 + z)  # objects are in front of the camera: z > 0
-    rows = [1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z]
-    return np.stack(rows, axis=-1).reshape(*d.shape[:-1], 3, 3)
+    direction = centre / np.sqrt(dot(centre, centre))[:, None]
+    across, along = direction[:, :2], direction[:, 2]  # objects are in front of the camera: along > 0
+    rotation = np.empty((len(centre), 3, 3))
+    rotation[:, :2, :2] = np.eye(2) - across[:, :, None] * across[:, None, :] / (1 + along)[:, None, None]
+    rotation[:, :2, 2] = -across
+    rotation[:, 2] = direction
+    return rotation
 
 
 def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,19 +34,20 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     centre = median_point(points)
     R_view_camera = view_rotation(centre)
-    R_camera_view = np.swapaxes(R_view_camera, -1, -2)
+    R_camera_view = R_view_camera.swapaxes(-1, -2)
     normalised = (points - centre[:, None]) @ (R_camera_view / scale[:, None, None]).astype(points.dtype)
     return np.ascontiguousarray(normalised, dtype=np.float32), centre.astype(np.float64), R_view_camera
 
 
 def from_view(
-    rotation: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+    axes: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pose in the camera frame from the pose in the network's frame.
 
-    Parameters: rotation R_view_object (B, 3, 3); offset (B, 3) [1] of the box centre from `centre`; the rest as `to_view` gives them.
-    Returns: R_camera_object (B, 3, 3), t_camera_object (B, 3) [m].
+    Parameters: axes (B, 3, K) of the object as columns, R_view_object or some of its axes; offset (B, 3) [1] of the box centre from `centre`;
+    the rest as `to_view` gives them.
+    Returns: the axes (B, 3, K) and t_camera_object (B, 3) [m] in the camera frame.
     """
-    R_camera_view = np.swapaxes(R_view_camera, -1, -2)
+    R_camera_view = R_view_camera.swapaxes(-1, -2)
     translation = centre + scale[:, None] * (R_camera_view @ offset[:, :, None])[:, :, 0]
-    return R_camera_view @ rotation, translation
+    return R_camera_view @ axes, translation

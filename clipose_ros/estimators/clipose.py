@@ -106,31 +106,29 @@ class Clipose:
     ) -> list[PoseEstimate | Rejection]:
         """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as `to_view` has them."""
         B = len(categories)
-        finite = np.isfinite(np.concatenate([value.reshape(B, -1) for value in outputs.values()], axis=1)).all(axis=1)
-        _, translation = from_view(np.eye(3), outputs["offset"], centre, R_view_camera, scale)
-        translation, size = (value.reshape(B, -1, 3).mean(axis=1) for value in (translation, outputs["size"]))
-        axes = np.stack([outputs["y_axis"], outputs["x_axis"]])[:, :, None] @ R_view_camera  # rows: R_camera_view @ axis
-        axes, confidence = dominant_direction(axes.reshape(2 * B, -1, 3), outputs["confidence"].T.reshape(2 * B, -1))
+        finite = np.isfinite(np.concatenate([*outputs.values()], axis=1)).reshape(B, -1).all(axis=1)
+        axes, translation = from_view(np.stack([outputs["y_axis"], outputs["x_axis"]], axis=2), outputs["offset"], centre, R_view_camera, scale)
+        axes, confidence = dominant_direction(axes.transpose(2, 0, 1).reshape(2 * B, -1, 3), outputs["confidence"].T.reshape(2 * B, -1))
         (y_axis, x_axis), (confidence_y, confidence_x) = axes.reshape(2, B, 3), confidence.reshape(2, B)
         rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
-
-        symmetric = np.array([category in self._axis_symmetric for category in categories])
-        rotation = np.where(symmetric[:, None, None], canonical_rotation(y_axis), rotation)
-        valid = np.where(symmetric, y_axis.any(axis=1), valid)
-        score = np.where(symmetric, confidence_y, np.sqrt(np.maximum(confidence_y * confidence_x, 0)))
-        return [self._result(*of_one) for of_one in zip(categories, finite, valid, score.tolist(), rotation, translation, size)]
+        translation, size = (value.reshape(B, -1, 3).mean(axis=1) for value in (translation, outputs["size"]))
+        confidence = np.sqrt(np.maximum(confidence_y * confidence_x, 0))
+        for i, category in enumerate(categories):
+            if category in self._axis_symmetric:
+                rotation[i], valid[i], confidence[i] = canonical_rotation(y_axis[i]), y_axis[i].any(), confidence_y[i]
+        return [self._result(*of_one) for of_one in zip(categories, finite, valid, confidence.tolist(), rotation, translation, size)]
 
     def _result(
-        self, category: str, finite: bool, valid: bool, score: float, rotation: np.ndarray, translation: np.ndarray, size: np.ndarray
+        self, category: str, finite: bool, valid: bool, confidence: float, rotation: np.ndarray, translation: np.ndarray, size: np.ndarray
     ) -> PoseEstimate | Rejection:
         if not finite:
             return Rejection(category, "network output: expected finite values, got NaN or infinity")
         if not valid:
             return Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation")
-        if size.min() <= 0:
+        if min(size.tolist()) <= 0:
             return Rejection(category, f"network output: expected positive extents, got {size} m")
         calibration = self.session.card.calibration.get(category)
-        return PoseEstimate(category, calibration(score) if calibration else score, rotation, translation, size)
+        return PoseEstimate(category, calibration(confidence) if calibration else confidence, rotation, translation, size)
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 import os
@@ -36,7 +37,11 @@ class Calibration:
         expect("calibration", len(self.confidence) == len(self.probability), f"{len(self.confidence)} probabilities", len(self.probability))
 
     def __call__(self, confidence: float) -> float:
-        return float(np.interp(confidence, self.confidence, self.probability))
+        i = bisect.bisect_right(self.confidence, confidence)  # numpy's interpolation would first make arrays of all knots
+        if i in (0, len(self.confidence)):
+            return float(self.probability[max(i - 1, 0)])
+        (a, b), (low, high) = self.confidence[i - 1 : i + 1], self.probability[i - 1 : i + 1]
+        return low + (high - low) * (confidence - a) / (b - a)
 
 
 @dataclass(frozen=True)

@@ -99,3 +99,9 @@ def test_an_unknown_model_is_refused_with_the_names_that_there_are(write_model, 
     write_model()
     with pytest.raises(ValueError, match="model: expected one of tiny in .*models, got huge"):
         find_model("huge", tmp_path / "models")
+
+
+@pytest.mark.parametrize("knots", [((0.1, 0.4, 0.4, 0.9), (0.0, 0.2, 0.6, 0.8)), ((0.3,), (0.7,))])
+def test_a_calibration_is_straight_lines_between_its_knots_and_level_beyond(knots):
+    confidences = np.concatenate([np.linspace(0, 1, 41), knots[0]])
+    np.testing.assert_allclose([Calibration(*knots)(c) for c in confidences.tolist()], np.interp(confidences, *knots), atol=1e-15)
