@@ -126,7 +126,7 @@ class PatchTransformer(nn.Module):
         result = {
             "y_axis": F.normalize(y[:, 1:], dim=-1),
             "x_axis": F.normalize(xr[:, 1:], dim=-1),
-            "confidence": torch.sigmoid(torch.stack([y[:, 0], xr[:, 0]], dim=-1)),
+            "confidence": torch.sigmoid(torch.cat([y[:, :1], xr[:, :1]], dim=-1)),
             "offset": offset,
             "size": (self.mean_sizes[category] + self.scales[category][:, None] * size).clamp(min=0.005),
         }
