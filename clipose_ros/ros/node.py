@@ -48,6 +48,7 @@ class PoseNode(Node):
         super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
         self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of the tracker
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
+        self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")  # an engine of TensorRT takes minutes
         estimator = load_estimator(self.parameters)
         self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
         self._pipeline = Pipeline(estimator, self.parameters.depth_range(), self._tracker if self.parameters.tracking else None)
