@@ -13,8 +13,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from clipose_ros.core.rotation import turns
+from clipose_ros.core.rotation import CROSS, IDENTITY, turns
+from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements
+
+HALF_TURN = np.array([np.pi, 0.0, 0.0])
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class PoseFilters:
         self.position += dt_s * self.rate[:, POSITION]
         self.rotation = turns(dt_s * self.rate[:, ROTATION]) @ self.rotation
         # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate].
-        self.variance += 2 * dt_s * self.covariance + dt_s**2 * self.rate_variance + dt_s**3 / 3 * self._acceleration + dt_s * self._walk
-        self.covariance += dt_s * self.rate_variance + dt_s**2 / 2 * self._acceleration
+        self.variance += dt_s * (2 * self.covariance + dt_s * self.rate_variance + dt_s**2 / 3 * self._acceleration + self._walk)
+        self.covariance += dt_s * (self.rate_variance + dt_s / 2 * self._acceleration)
         self.rate_variance += dt_s * self._acceleration
 
     def innovation(self, rows: np.ndarray, measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +96,7 @@ class PoseFilters:
         difference[:, ROTATION] = turn_between(self.rotation[rows], measured.rotation, self.axis_symmetric[rows])
         difference[:, SIZE] = measured.log_size - self.log_size[rows]
         # The whole error counts here, also the part that is the same in every frame: an object may look different as the view changes.
-        return difference, (difference * difference).sum(axis=2) / (self.variance[rows] + measured.variance)
+        return difference, dot(difference, difference) / (self.variance[rows] + measured.variance)
 
     def update(self, rows: np.ndarray, measured: Measurements, difference: np.ndarray, accepted: np.ndarray) -> None:
         """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are accepted (M, 3) bool."""
@@ -126,15 +129,14 @@ class PoseFilters:
         y, variance = self.rotation[..., 1], self.variance + self.common
         free = np.where(self.axis_symmetric, free_spin - variance[:, ROTATION], 0.0)
         covariance = np.zeros((len(self), 6, 6))
-        covariance[:, :3, :3] = variance[:, POSITION, None, None] * np.eye(3)
-        covariance[:, 3:, 3:] = variance[:, ROTATION, None, None] * np.eye(3) + free[:, None, None] * (y[:, :, None] * y[:, None, :])
+        covariance[:, :3, :3] = variance[:, POSITION, None, None] * IDENTITY
+        covariance[:, 3:, 3:] = variance[:, ROTATION, None, None] * IDENTITY + free[:, None, None] * (y[:, :, None] * y[:, None, :])
         return covariance
 
     def _stop_spin(self) -> None:
         """Nothing measures the spin of an axis-symmetric object: it must not go on by itself."""
         y, angular_velocity = self.rotation[..., 1], self.rate[:, ROTATION]
-        spin = np.where(self.axis_symmetric, (y * angular_velocity).sum(axis=1), 0.0)
-        self.rate[:, ROTATION] = angular_velocity - spin[:, None] * y
+        angular_velocity -= (dot(y, angular_velocity) * self.axis_symmetric)[:, None] * y
 
 
 def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.ndarray) -> np.ndarray:
@@ -145,9 +147,9 @@ def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.nda
     y_alone = axis_symmetric[:, None, None]
     turn = np.where(y_alone, other[:, :, None, 1] * rotation[:, None, :, 1], other @ rotation.swapaxes(-1, -2))
     # The antisymmetric part of a rotation is sin(angle) axis, its trace 1 + 2 cos(angle); of the outer product b a^T they are a x b and a . b.
-    axis = np.stack([turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], axis=1)
-    trace = turn[:, 0, 0] + turn[:, 1, 1] + turn[:, 2, 2]
-    length = np.sqrt((axis * axis).sum(axis=1))
-    angle = np.where(axis_symmetric, np.arctan2(length, trace), np.arctan2(length, trace - 1))
-    opposite = (length < 1e-9) & (angle > 1)
-    return np.where(opposite[:, None], [np.pi, 0.0, 0.0], axis * (angle / np.maximum(length, 1e-12))[:, None])
+    axis = turn.reshape(-1, 9) @ CROSS.reshape(3, 9).T
+    length = np.sqrt(dot(axis, axis))
+    angle = np.arctan2(length, turn.trace(axis1=1, axis2=2) - ~axis_symmetric)
+    vector = axis * (angle / np.maximum(length, 1e-12))[:, None]
+    vector[(length < 1e-9) & (angle > 1)] = HALF_TURN
+    return vector

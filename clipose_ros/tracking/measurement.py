@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from clipose_ros.core.types import PoseEstimate
+from clipose_ros.core.vectors import dot
 
 # The three quantities of a pose: the index of everything that each of them has. Units: m, rad, logarithm of m.
 POSITION, ROTATION, SIZE = range(3)
@@ -57,7 +58,8 @@ class Measurements:
         return len(self.score)
 
     def __getitem__(self, rows: np.ndarray) -> Measurements:
-        return Measurements(self.position[rows], self.rotation[rows], self.log_size[rows], self.score[rows], self.variance[rows])
+        arrays = (self.position, self.rotation, self.log_size, self.score, self.variance)
+        return Measurements(*(array.take(rows, axis=0) for array in arrays))
 
 
 def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel()) -> Measurements:
@@ -69,7 +71,7 @@ def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel())
     score = np.array([estimate.score for estimate in estimates], dtype=np.float64)
 
     deviations = normal_limit(score)
-    squared_diagonal, squared_distance = (size * size).sum(axis=1), (position * position).sum(axis=1)
+    squared_diagonal, squared_distance = dot(size, size), dot(position, position)
     variance = np.empty((D, 3))
     variance[:, POSITION] = (model.position / deviations) ** 2 * squared_diagonal + (model.depth * squared_distance) ** 2
     variance[:, ROTATION] = (model.rotation_rad / deviations) ** 2
@@ -79,4 +81,4 @@ def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel())
 
 def normal_limit(probability: np.ndarray) -> np.ndarray:
     """Radius, in standard deviations, within which a normal error in three dimensions stays with a probability, clipped to 0.02..0.98."""
-    return np.sqrt(2 * gammaincinv(1.5, np.clip(probability, 0.02, 0.98)))
+    return np.sqrt(2 * gammaincinv(1.5, np.minimum(np.maximum(probability, 0.02), 0.98)))

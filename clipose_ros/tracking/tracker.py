@@ -20,6 +20,7 @@ from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.symmetry import closest_to
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.core.validation import expect
+from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.association import associate
 from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
@@ -143,7 +144,7 @@ class Tracker:
             self.events["stamp twice"] += 1
         else:
             self._correct(rows, measured[columns], difference, distance)
-        belongs = dict(zip(columns.tolist(), (self._tracks[row] for row in rows)))
+        belongs = {column: self._tracks[row] for row, column in zip(rows.tolist(), columns.tolist())}
         born = [column for column in range(len(estimates)) if column not in belongs]
         if born:
             belongs |= self._begin(born, estimates, measured)
@@ -192,9 +193,9 @@ class Tracker:
         rows, columns = np.nonzero(np.array(same_category, dtype=bool).reshape(T, D))
         difference, distance = self._filters.innovation(rows, measured[columns])
         size, away = np.exp(self._filters.log_size), difference[:, POSITION]
-        near = (away * away).sum(axis=1) < settings.reach**2 * (size * size).sum(axis=1)[rows]
+        near = dot(away, away) < settings.reach**2 * dot(size, size)[rows]
         ids, known = [instance.id for instance, _ in estimates], [track.instance.id for track in self._tracks]
-        same_id = np.array([ids[d] != "" and ids[d] == known[t] for t, d in zip(rows, columns)], dtype=bool)
+        same_id = np.array([ids[d] != "" and ids[d] == known[t] for t, d in zip(rows.tolist(), columns.tolist())], dtype=bool)
 
         cost, allowed, pair = np.zeros((T, D)), np.zeros((T, D), dtype=bool), np.zeros((T, D), dtype=np.intp)
         cost[rows, columns] = distance[:, POSITION] + np.minimum(distance[:, SIZE], settings.gate) - settings.same_id * same_id
@@ -208,8 +209,8 @@ class Tracker:
         """Take in what agrees; what contradicts a track does not move it, but counts."""
         accepted = distance < self.settings.gate
         self._filters.update(rows, measured, difference, accepted)
-        for i, row in enumerate(rows):
-            track, score = self._tracks[row], float(measured.score[i])
+        for i, (row, score) in enumerate(zip(rows.tolist(), measured.score.tolist())):
+            track = self._tracks[row]
             track.estimates += 1
             if accepted[i, ROTATION]:
                 track.support += score
@@ -274,12 +275,12 @@ class Tracker:
     def _poses(self) -> dict[int, TrackedPose]:
         """All tracks as they are now, by number."""
         filters, covariance = self._filters, self._filters.pose_covariance(FREE_SPIN)
-        size = np.exp(filters.log_size)
+        rotation, position, size = filters.rotation.copy(), filters.position.copy(), np.exp(filters.log_size)
         poses = {}
         for row, track in enumerate(self._tracks):
             age_ns = self._stamp_ns - track.measured_ns
             state = TrackState.COASTING if age_ns else TrackState.CONFIRMED if self._confirmed(track) else TrackState.TENTATIVE
-            pose = (track.category, track.score, filters.rotation[row].copy(), filters.position[row].copy(), size[row])
+            pose = (track.category, track.score, rotation[row], position[row], size[row])
             poses[track.number] = TrackedPose(*pose, track=track.number, state=state, age_ns=age_ns, covariance=covariance[row])
         return poses
 
