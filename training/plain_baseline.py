@@ -1,0 +1,55 @@
+"""The baseline of `clipose bench`: the network of the paper, exported as it is, in a model folder like any other.
+
+    python -m training.plain_baseline --output build/bench/clipose-paper
+
+Its weights are random: what it takes does not depend on them. It is the network of `training.networks.clipose`, whose heads project before they
+upsample and whose layers work in blocks; an export of the published code is slower still.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+import tyro
+
+from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
+from clipose_ros.inference.card import ModelCard, write_card
+from training.export import OUTPUTS, commit, write_onnx
+from training.networks import CliposeConfig, make_network
+from training.networks.patch_transformer import category_scales
+
+
+def write_baseline(output: Path, config: CliposeConfig = CliposeConfig(), seed: int = 0) -> None:
+    """Write model.onnx and card.yaml, each object estimated once from one draw of its points, as in the paper."""
+    torch.manual_seed(seed)
+    network = make_network(config)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "model.onnx"
+    write_onnx(network, path)
+    card = ModelCard(
+        name=output.name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        categories=CATEGORIES,
+        mean_sizes=MEAN_SIZES,
+        axis_symmetric=tuple(sorted(AXIS_SYMMETRIC)),
+        scale=dict(zip(CATEGORIES, category_scales().tolist(), strict=True)),
+        outlier_radius=1.0,
+        inputs={"points": ("batch", config.points, 3), "category": ("batch",)},
+        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
+        points=config.points,
+        training={"network": type(network).__module__, "steps": 0, "commit": commit(), "remark": "random weights, for latency only"},
+    )
+    write_card(card, output)  # last: with a card the folder is complete
+
+
+def main(output: Path = Path("build/bench/clipose-paper")) -> None:
+    """Write the folder, which takes a minute or two."""
+    write_baseline(output)
+    print(f"{output}: written")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
