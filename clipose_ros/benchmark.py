@@ -80,8 +80,8 @@ def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
 def measure(pipelines: Sequence[Pipeline], instances: Sequence[int], frames: int, rounds: int) -> list[list[dict]]:
     """Rows (`latency.latency_row`) of each pipeline, one for each number of instances: a frame is processed again and again.
 
-    A round measures every pipeline with every number of instances, so that what else the machine does falls on all alike. `frames` are divided over the
-    rounds; where they would take longer than `BLOCK_S` there are fewer, but at least `LEAST_FRAMES` a round.
+    A round measures every pipeline with every number of instances, so that what else the machine does falls on all alike. `frames` are divided
+    over the rounds; where they would take longer than `BLOCK_S` there are fewer, but at least `LEAST_FRAMES` a round.
     """
     cells = [(pipeline, spheres_on_table(count, pipeline.estimator.categories)) for count in instances for pipeline in pipelines]
     times_ms, stages_ms = [[] for _ in cells], [[] for _ in cells]

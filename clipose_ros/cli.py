@@ -139,10 +139,10 @@ def bench(
     tolerance: float = TOLERANCE,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the ROS node from the newest message in to the poses published.
+    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the node from its newest message to the poses published.
 
-    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report by more than its noise is named,
-    and the exit status is 1.
+    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report by more than its noise is
+    named, and the exit status is 1.
 
     Args:
         model: names in the models folder, or paths (with a slash) of model folders.
@@ -306,7 +306,7 @@ def _print_latencies(report: dict) -> None:
 
 
 def _latency_table(report: dict) -> Table:
-    """A column per number of instances. Of each path and model: percentiles, the share of the baseline's time, stages and, of nodes, what they need."""
+    """A column per number of instances. Of each path and model: percentiles, share of the baseline's time, stages, and what a node needs."""
     found, shares = rows(report), ratios(report)
     counts = list(dict.fromkeys(count for _, _, count in found))
     table = _table("", "instances", *map(str, counts))

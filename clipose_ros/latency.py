@@ -1,7 +1,7 @@
 """Latencies measured in rounds: percentiles, what they owe to chance, and what is slower than before by more than that.
 
-A report is what `clipose bench --output` writes: the machine, and rows by path (memory, node), model and number of instances, each with the percentiles
-of its rounds. The rounds of all rows are interleaved, so that what else the machine does falls on all alike.
+A report is what `clipose bench --output` writes: the machine, and rows by path (memory, node), model and number of instances, each with the
+percentiles of its rounds. The rounds of all rows are interleaved, so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Change:
 
     @property
     def regressed(self) -> bool:
-        """Slower by more than the noise: the fastest round is slower than the slowest one before, and the medians differ by more than the tolerance."""
+        """Slower by more than the noise: the fastest round is slower than the slowest before, and the medians differ by more than the tolerance."""
         return min(self.now) > max(self.before) and self.factor > 1 + self.tolerance
 
     @property
@@ -119,7 +119,8 @@ def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: 
         expect("baseline", now and before, "one in both reports, because they come from different machines", "none in one of them")
     common = [name for name in before if name in now]
     expect("report", common, f"a row of the reference: {', '.join(before)}", ", ".join(now) or "none")
-    return Comparison(tuple(Change(name, before[name], now[name], relative, tolerance) for name in common), tuple(name for name in before if name not in now))
+    changes = (Change(name, before[name], now[name], relative, tolerance) for name in common)
+    return Comparison(tuple(changes), tuple(name for name in before if name not in now))
 
 
 def ratios(report: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
@@ -169,12 +170,18 @@ def _check_settings(report: Mapping[str, Any], reference: Mapping[str, Any]) -> 
 
 def _figures(report: Mapping[str, Any], relative: bool) -> dict[str, tuple[float, ...]]:
     """Round by round, by a name that people understand."""
-    values = {key: _relative(report, key) if relative else {of: row["rounds"][key] for of, row in rows(report).items()} for key in COMPARED}
-    return {f"{path} {model} ×{count} {key.removesuffix('_ms')}": tuple(found) for key in COMPARED for (path, model, count), found in values[key].items()}
+    figures = {}
+    for key in COMPARED:
+        values = _relative(report, key) if relative else {of: row["rounds"][key] for of, row in rows(report).items()}
+        figures |= {f"{path} {model} ×{count} {key.removesuffix('_ms')}": tuple(found) for (path, model, count), found in values.items()}
+    return figures
 
 
 def _relative(report: Mapping[str, Any], key: str) -> dict[tuple[str, str, int], list[float]]:
     """Times of each round over the baseline's of the same round; nothing for rows that the baseline has not."""
-    found, baseline = rows(report), report.get("baseline")
-    pairs = {of: (row, found.get((of[0], baseline, of[2])) or found.get(("memory", baseline, of[2]))) for of, row in found.items() if of[1] != baseline}
-    return {of: [a / b for a, b in zip(row["rounds"][key], base["rounds"][key])] for of, (row, base) in pairs.items() if base}
+    found, baseline, ratios = rows(report), report.get("baseline"), {}
+    for (path, model, count), row in found.items():
+        base = found.get((path, baseline, count)) or found.get(("memory", baseline, count))
+        if base and model != baseline:
+            ratios[path, model, count] = [a / b for a, b in zip(row["rounds"][key], base["rounds"][key])]
+    return ratios

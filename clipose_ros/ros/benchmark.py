@@ -39,8 +39,11 @@ STAGE = "stage "
 
 @dataclass
 class Recording:
-    """What came over DDS, times in ns since the epoch by stamp. newest: publishing of the masks, which the player sends last; answered: publishing of the
-    poses; instances: how many the node answered for; said: diagnostics of the node, as they came."""
+    """What came over DDS, times in ns since the epoch by stamp.
+
+    newest: publishing of the masks, which the player sends last; answered: publishing of the poses; instances: how many the node answered for;
+    said: diagnostics of the node, as they came.
+    """
 
     played: set[int] = field(default_factory=set)
     newest: dict[int, int] = field(default_factory=dict)
@@ -67,12 +70,13 @@ class Recording:
 
     def stages_ms(self) -> list[dict[str, float]]:
         """Of the frames that the diagnostics tell of, about one a second."""
-        return [{key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items() if key.startswith(STAGE)} for said in self.said]
+        stages = ({key: value for key, value in said.items() if key.startswith(STAGE)} for said in self.said)
+        return [{key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items()} for said in stages]
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced: answered by a newer frame instead."""
+    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced: frames, by newer ones."""
 
     recording: Recording
     cpu_percent: float
@@ -133,7 +137,9 @@ class Recorder(Node):
             self.recording.said.append({value.key: value.value for value in message.status[0].values})
 
 
-def measure_nodes(models: Sequence[str], instances: Sequence[int], session: SessionConfig, play: PlayConfig, rounds: int) -> list[list[dict[str, Any]]]:
+def measure_nodes(
+    models: Sequence[str], instances: Sequence[int], session: SessionConfig, play: PlayConfig, rounds: int
+) -> list[list[dict[str, Any]]]:
     """Rows of each model, one for each number of instances; in each round every model gets a node of its own.
 
     A row is that of `latency.latency_row` and: stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the publishing; cpu_percent, of one core;
@@ -161,15 +167,17 @@ def measure_nodes(models: Sequence[str], instances: Sequence[int], session: Sess
 
 
 def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
-    """See `measure_nodes`. The stage `delivery` is the time that the others leave: DDS, the wake-up of the node, and the messages' way into Python."""
+    """See `measure_nodes`. The stage `delivery` is what the others leave: DDS, the wake-up of the node, and the messages' way into Python."""
     recordings = [one.recording for one in rounds]
-    row = latency_row(instances, [recording.latency_ms() for recording in recordings], [stages for one in recordings for stages in one.stages_ms()])
+    stages = [stages for recording in recordings for stages in recording.stages_ms()]
+    row = latency_row(instances, [recording.latency_ms() for recording in recordings], stages)
     row["stages"] = {"delivery": round(max(row["p50_ms"] - sum(row["stages"].values()), 0.0), 3), **row["stages"]}
     stamped = percentiles(np.concatenate([recording.stamp_to_publish_ms() for recording in recordings]))
     played, answered = (sum(counts) for counts in zip(*((one.played_since_first_answer(), len(one.answered)) for one in recordings)))
     replaced = sum(one.replaced for one in rounds)
     frames = {"played": played, "answered": answered, "replaced": replaced, "lost": max(played - answered - replaced, 0)}
-    usage = {"cpu_percent": round(float(np.median([one.cpu_percent for one in rounds])), 1), "memory_mb": round(max(one.memory_mb for one in rounds), 1)}
+    cpu_percent, memory_mb = np.median([one.cpu_percent for one in rounds]), max(one.memory_mb for one in rounds)
+    usage = {"cpu_percent": round(float(cpu_percent), 1), "memory_mb": round(memory_mb, 1)}
     return row | {f"stamp_{key}": value for key, value in stamped.items()} | usage | frames
 
 
@@ -184,9 +192,11 @@ def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: 
         recorder.wait(lambda: bool(recording.counted()), [node, player], "poses")
         recording.said.clear()  # of the frames before
         begin_s, busy_s = time.monotonic(), _cpu_s(process)
-        recorder.wait(
-            lambda: time.monotonic() - begin_s > play.seconds and len(recording.latency_ms()) >= LEAST_FRAMES, [node, player], "poses", PATIENCE_S + play.seconds
-        )
+
+        def enough() -> bool:
+            return time.monotonic() - begin_s > play.seconds and len(recording.latency_ms()) >= LEAST_FRAMES
+
+        recorder.wait(enough, [node, player], "poses", PATIENCE_S + play.seconds)
         cpu_percent = 100 * (_cpu_s(process) - busy_s) / (time.monotonic() - begin_s)
         memory_mb = process.memory_info().rss / 1e6
     after = recorder.counters(node)

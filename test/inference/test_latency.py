@@ -62,14 +62,15 @@ def test_rows_that_are_not_measured_now_are_named_and_new_ones_are_left_out():
 
 
 def test_on_another_machine_the_baseline_is_the_measure():
-    before = report(entry("lite", row(5, 10.0, 11.0)), entry("paper", row(5, 100.0, 110.0)), baseline="paper", node=[entry("lite", row(5, 20.0, 22.0))])
-    twice_as_fast = report(
-        entry("lite", row(5, 5.0, 5.5)), entry("paper", row(5, 50.0, 55.0)), baseline="paper", node=[entry("lite", row(5, 20.0, 22.0))], cpu="other"
-    )
+    node = [entry("lite", row(5, 20.0, 22.0))]
+    before = report(entry("lite", row(5, 10.0, 11.0)), entry("paper", row(5, 100.0, 110.0)), baseline="paper", node=node)
+    memory = (entry("lite", row(5, 5.0, 5.5)), entry("paper", row(5, 50.0, 55.0)))
+    twice_as_fast = report(*memory, baseline="paper", node=node, cpu="other")
     assert ratios(before) == pytest.approx({("memory", "lite", 5): 0.1, ("node", "lite", 5): 0.2})
     comparison = compare(twice_as_fast, before)
     assert all(change.relative for change in comparison.changes)
-    assert {change.name: change.regressed for change in comparison.changes if change.name.endswith("p50")} == {"memory lite ×5 p50": False, "node lite ×5 p50": True}
+    p50 = {change.name: change.regressed for change in comparison.changes if change.name.endswith("p50")}
+    assert p50 == {"memory lite ×5 p50": False, "node lite ×5 p50": True}
 
 
 def test_what_cannot_be_compared_is_refused():
