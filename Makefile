@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_SECONDS ?= 30
+BENCH := build/bench
+BASELINE := $(BENCH)/clipose-paper
+BENCH_ARGUMENTS ?=
 # PyPI's torch for Linux brings gigabytes of CUDA libraries that the tests do not need; on a GPU machine, install the torch of your choice into .venv before.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements-training.txt)
@@ -22,7 +25,7 @@ CLEAN_ENV := env -u PYTHONPATH -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPL
 help:
 	@echo "make demo    pose node and player over ROS 2 on the rendered sequence; prints a table, writes demo.png"
 	@echo "make test    the whole test suite (adds torch to the environment)"
-	@echo "make bench   frame in memory to poses out, by number of instances"
+	@echo "make bench   latency of the pipeline and, over ROS 2, of the node, by model and number of instances; writes build/bench/"
 	@echo "make env     only the environment: . .venv/bin/activate gives clipose, clipose_pose_node, clipose_player"
 	@echo "make clean   remove .venv, build, install, log"
 
@@ -34,8 +37,16 @@ demo: env
 test: env $(VENV)/.stamp-training
 	$(CLEAN_ENV) $(VENV)/bin/python -m pytest test
 
+# The baseline needs torch, which `make test` brings: without it there is none, and everything else is measured all the same.
 bench: env
-	$(CLEAN_ENV) $(VENV)/bin/clipose bench --instances 1 5 10
+	@if [ ! -f $(BASELINE)/card.yaml ] && $(VENV)/bin/python -c 'import torch, onnxscript' 2>/dev/null; then \
+	  echo "== baseline: the paper's network as ONNX, once (about 2 minutes)"; \
+	  $(CLEAN_ENV) $(VENV)/bin/python -m training.plain_baseline --output $(BASELINE); fi
+	@[ -f $(BASELINE)/card.yaml ] || echo "== no baseline: it needs the training environment (make test, or pip install -r requirements-training.txt)"
+	$(CLEAN_ENV) $(VENV)/bin/clipose bench --model clipose-lite clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
+	  $$([ ! -f $(BASELINE)/card.yaml ] || echo --baseline $(BASELINE)) $(BENCH_ARGUMENTS)
+	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 30
+	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 60
 
 clean:
 	rm -rf $(VENV) build install log
