@@ -10,28 +10,39 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT, SIGTERM or a shutdown; exit status 1 when the node refuses its configuration, else 0."""
-    rclpy.init(args=args)
+    _let_rclpy_answer_signals(args)
     node = None
     try:
         executor = SingleThreadedExecutor()
         node = make_node()
         executor.add_node(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         if rclpy.ok():  # otherwise a signal came while the node was being made, and rclpy complains about that
+            if not isinstance(error, (ValueError, RuntimeError)):
+                raise
             get_logger(make_node.__name__).fatal(str(error))
             return 1
     finally:
-        # A second Ctrl-C while we clean up must not tear the cleaning apart.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        for number in SIGNALS:  # so late, one more Ctrl-C must not tear Python's own end apart
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
+
+def _let_rclpy_answer_signals(args: list[str] | None) -> None:
+    """Start rclpy, which answers signals by a shutdown that ends the spinning. A KeyboardInterrupt would tear apart what is under way, cleaning up too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what comes before rclpy listens waits for it
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    rclpy.init(args=args)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,19 +1,51 @@
-"""Start and end of the processes: refused configurations, silence, signals."""
+"""Start and end of the processes: refused configurations, silence, signals at any moment."""
 
 import signal
 import time
 
 import pytest
+from std_msgs.msg import Header
+
+from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
 
 
-def lines_until(process, text):
-    """Output up to the line that holds `text`; fails when the process ends without it."""
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return lines
-    pytest.fail(f"expected {text!r}, got {''.join(lines)}")
+@pytest.fixture
+def start(start_process, output_of):
+    """Starts a node: its process, and what it says."""
+
+    def start(*arguments):
+        process = start_process("node", *arguments)
+        return process, output_of(process)
+
+    return start
+
+
+@pytest.fixture
+def burst(client):
+    """Sends frames of five objects as fast as it can, until there is an answer, and then 100 more."""
+    spheres = spheres_on_table(5, ("can", "mug"))
+
+    def send():
+        header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
+        client.send(
+            depth=image_message(spheres.depth, "16UC1", header),
+            camera_info=camera_info_message(spheres.intrinsics, spheres.depth.shape, header),
+            instances=instance_array_message(spheres, header),
+        )
+
+    def burst(wait_until):
+        client.received["poses_9dof"].clear()
+        wait_until(lambda: send() or client.received["poses_9dof"])
+        for _ in range(100):
+            send()
+
+    return burst
+
+
+def assert_clean_end(process, output):
+    text = output.of_ended()
+    assert process.returncode == 0 and "Traceback" not in text, text
 
 
 @pytest.mark.parametrize(
@@ -23,30 +55,46 @@ def lines_until(process, text):
         (("-p", "model:=nothing"), "model: expected one of"),
     ],
 )
-def test_refused_configuration_ends_the_node_with_its_name(dds, start_process, arguments, message):
-    process = start_process("node", *arguments)
-    output, _ = process.communicate(timeout=60)
+def test_refused_configuration_ends_the_node_with_its_name(dds, start, arguments, message):
+    process, output = start(*arguments)
+    text = output.of_ended()
     assert process.returncode == 1
-    assert message in output and "Traceback" not in output
+    assert message in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize(("numbers", "apart_s"), [((signal.SIGINT,), 0), ((signal.SIGTERM,) * 2, 0.01), ((signal.SIGINT,) * 30, 0.01)])
+def test_signals_end_the_node_cleanly(dds, start, tiny_model, wait_until, numbers, apart_s):
+    """Also when they come again and again while it ends."""
+    process, output = start("-p", f"model:={tiny_model}")
+    wait_until(lambda: output.said("ready"))
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(apart_s)
+    assert_clean_end(process, output)
+
+
+@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.2)])
+def test_signals_while_the_model_is_loaded_end_the_node_cleanly(dds, start, wait_until, number, after_s):
+    process, output = start("-p", "model:=clipose-base")
+    wait_until(lambda: output.said("loading"))
+    time.sleep(after_s)
+    process.send_signal(number)
+    assert_clean_end(process, output)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [1, 2])
-def test_signals_end_the_node_cleanly(dds, start_process, tiny_model, number, times):
-    process = start_process("node", "-p", f"model:={tiny_model}")
-    lines_until(process, "ready")
-    for _ in range(times):
-        process.send_signal(number)
-        time.sleep(0.01)
-    output, _ = process.communicate(timeout=15)
-    assert process.returncode == 0, output
-    assert "Traceback" not in output
+def test_signals_in_a_burst_of_frames_end_the_node_cleanly(dds, start, wait_until, client, burst, number):
+    process, output = start("-p", "model:=clipose-lite")
+    burst(wait_until)
+    process.send_signal(number)
+    assert_clean_end(process, output)
 
 
-def test_silent_inputs_are_named_with_their_qos(dds, start_process, tiny_model):
-    arguments = ("-p", f"model:={tiny_model}", "-p", "silence_s:=0.2", "-p", "reliable_inputs:=true", "-r", "instances:=segmenter/instances")
-    process = start_process("node", *arguments)
-    output = lines_until(process, "/segmenter/instances: expected messages, got none for 0.2 s (subscribed reliable, depth 5; offered: nobody publishes)")
-    assert any("/depth_registered/image_rect: expected messages" in line for line in output)
+def test_silent_inputs_are_named_with_their_qos(dds, start, tiny_model, wait_until):
+    settings = ("-p", f"model:={tiny_model}", "-p", "silence_s:=0.2", "-p", "reliable_inputs:=true")
+    process, output = start(*settings, "-r", "__ns:=/robot", "-r", "instances:=segmenter/instances")
+    for topic in ("segmenter/instances", "depth_registered/image_rect"):
+        text = f"/robot/{topic}: expected messages, got none for 0.2 s (subscribed reliable, depth 5; offered: nobody publishes)"
+        wait_until(lambda: output.said(text))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
+    assert_clean_end(process, output)
