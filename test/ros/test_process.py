@@ -1,6 +1,8 @@
 """Start and end of the processes: refused configurations, silence, signals at any moment."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,6 +45,22 @@ def burst(client):
     return burst
 
 
+INTERRUPTED = """
+import os, sys, time
+import rclpy
+from rclpy.node import Node
+from clipose_ros.ros.spinning import run
+
+def make_node():
+    os.kill(os.getpid(), NUMBER)
+    while rclpy.ok():
+        time.sleep(0.01)
+    return Node("late")
+
+sys.exit(run(make_node))
+"""
+
+
 def assert_clean_end(process, output):
     text = output.of_ended()
     assert process.returncode == 0 and "Traceback" not in text, text
@@ -71,6 +89,13 @@ def test_signals_end_the_node_cleanly(dds, start, tiny_model, wait_until, number
         process.send_signal(number)
         time.sleep(apart_s)
     assert_clean_end(process, output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_node_is_made_ends_the_process_cleanly(dds, number):
+    script = INTERRUPTED.replace("NUMBER", str(int(number)))
+    process = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    assert process.returncode == 0 and "Traceback" not in process.stdout, process.stdout
 
 
 @pytest.mark.parametrize(("number", "after_s"), [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.2)])
