@@ -36,8 +36,8 @@ class PoseNodeParameters:
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
     marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections` always, never, or where vision_msgs
-    is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. tracking: follow objects over frames; false:
-    each frame for itself.
+    is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. target_frame: of all poses, by TF at the
+    image's stamp, waited for up to transform_timeout_s [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
     confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
 
@@ -57,6 +57,8 @@ class PoseNodeParameters:
     detections: str = "auto"
     tf: bool = False
     tf_prefix: str = "clipose"
+    target_frame: str = ""
+    transform_timeout_s: float = 0.1
     tracking: bool = True
     confirm_after: int = TrackerSettings.confirm_after
     coast_s: float = TrackerSettings.coast_s
@@ -77,6 +79,7 @@ class PoseNodeParameters:
         expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
         expect("detections", self.detections in CHOICES, f"one of {', '.join(CHOICES)}", self.detections)
         expect("tf", self.tracking or not self.tf, "false without tracking, which gives objects their numbers", self.tf)
+        expect("transform_timeout_s", self.transform_timeout_s > 0, "more than 0", self.transform_timeout_s)
         expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
         self.session()
         self.tracker()

@@ -15,6 +15,7 @@ from clipose_ros.ros.detections import detections
 from clipose_ros.ros.markers import Markers
 from clipose_ros.ros.parameters import PoseNodeParameters
 from clipose_ros.ros.qos import advertise
+from clipose_ros.ros.target_frame import TargetFrame
 from clipose_ros.ros.transforms import object_transforms
 
 
@@ -31,12 +32,20 @@ class PosePublishers:
         self._markers = Markers(parameters.marker_lifetime_s)
         self._detections = detections(node, parameters.detections)
         self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
+        self._target_frame = TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s) if parameters.target_frame else None
+        self._lost: list[int] = []
 
     def publish(self, result: FrameResult, header: Header) -> None:
-        """Publish a frame, also when it is empty; markers only where somebody looks."""
+        """Publish a frame, also when it is empty; markers only where somebody looks.
+
+        Raises ValueError when it cannot be had in the target frame. What it lost is told with the next one that can.
+        """
+        self._lost += result.lost
+        if self._target_frame is not None:
+            result, header = self._target_frame.place(result, header)
         message = pose_array_message(result.results, header)
         message.coasting = [object_pose_message(instance, pose) for instance, pose in result.coasting]
-        message.lost = list(result.lost)
+        message.lost, self._lost = self._lost, []
         self._poses_9dof.publish(message)
         # A plain pose cannot say that it is predicted: only what this frame measured.
         measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]

@@ -1,4 +1,4 @@
-"""Objects as frames of TF. tf2_ros is not on PyPI: what needs it is skipped without."""
+"""TF: objects as frames, and poses in a target frame. tf2_ros is not on PyPI: what needs it is skipped without."""
 
 import itertools
 import signal
@@ -8,16 +8,26 @@ import time
 import numpy as np
 import pytest
 from clipose_ros.msg import InstanceArray, ObjectPose
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.time import Time
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.pipeline import FrameResult
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.parameters import PoseNodeParameters
+from clipose_ros.ros.target_frame import TargetFrame, placed
 from clipose_ros.ros.transforms import object_transforms
 
 STEP_NS = 100_000_000
-FRAME_ID = "optical"
+STAMPS_NS = itertools.count(time.time_ns(), STEP_NS)
+CAMERA, MOVING, UNKNOWN = "optical", "moving_optical", "unknown_optical"
+MAP = "map"
+QUARTER_TURN = Rotation.from_euler("z", 90, degrees=True)
+TRANSLATION = np.array([1.0, 2.0, 3.0])
 
 
 @pytest.fixture(scope="module")
@@ -25,68 +35,146 @@ def tf2_ros():
     return pytest.importorskip("tf2_ros", reason="tf2_ros is not on PyPI")
 
 
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
+def transform(time_ns, child, rotation, translation):
+    """Of a child in MAP."""
+    x, y, z, w = rotation.as_quat()
+    transform = Transform(translation=Vector3(**dict(zip("xyz", map(float, translation)))), rotation=Quaternion(x=x, y=y, z=z, w=w))
+    return TransformStamped(header=Header(stamp=stamp_message(time_ns), frame_id=MAP), child_frame_id=child, transform=transform)
 
 
 @pytest.fixture(scope="module")
-def broadcasting_node(tf2_ros, start_process, tiny_model, client, wait_until):
-    process = start_process("node", "-p", f"model:={tiny_model}", "-p", "tf:=true", "-p", "tf_prefix:=seen")
+def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
+    """A node that gives poses in MAP, where CAMERA stands, and broadcasts the objects."""
+    arguments = (f"model:={tiny_model}", "tf:=true", "tf_prefix:=seen", f"target_frame:={MAP}")
+    process = start_process("node", *(word for argument in arguments for word in ("-p", argument)))
+    client.camera = tf2_ros.StaticTransformBroadcaster(client.node)  # its publisher lives as long as it is known here
+    client.camera.sendTransform(transform(0, CAMERA, QUARTER_TURN, TRANSLATION))
     wait_until(client.connected)
-    wait_until(lambda: client.node.count_publishers("/tf"))
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
 
 
+@pytest.fixture(scope="module")
+def spheres():
+    return spheres_on_table(2, ("can", "mug"))
+
+
 @pytest.fixture
-def show(broadcasting_node, client, spheres):
-    """The poses of the next frame, 0.1 s later, of the two spheres or of nothing."""
-    stamps_ns = itertools.count(time.time_ns(), STEP_NS)
+def frame(mapping_node, spheres):
+    """The messages of a frame of the two spheres or of nothing, 0.1 s later than the one before."""
 
-    def show(empty=False):
-        header = Header(stamp=stamp_message(next(stamps_ns)), frame_id=FRAME_ID)
+    def frame(frame_id=CAMERA, empty=False):
+        header = Header(stamp=stamp_message(next(STAMPS_NS)), frame_id=frame_id)
         instances = InstanceArray(header=header) if empty else instance_array_message(spheres, header)
-        return client.ask(image_message(spheres.depth, "16UC1", header), camera_info_message(spheres.intrinsics, spheres.depth.shape, header), instances)
+        return image_message(spheres.depth, "16UC1", header), camera_info_message(spheres.intrinsics, spheres.depth.shape, header), instances
 
-    return show
+    return frame
 
 
-def test_confirmed_objects_are_frames_at_the_stamp_and_others_are_not(tf2_ros, client, show, wait_until):
+def positions(poses):
+    return np.array([pose_estimate_from(pose).translation for pose in poses.poses])
+
+
+def test_confirmed_objects_are_frames_at_the_stamp_and_others_are_not(tf2_ros, client, frame, wait_until):
     buffer = tf2_ros.Buffer()
-    tf2_ros.TransformListener(buffer, client.node)
+    listener = tf2_ros.TransformListener(buffer, client.node)
 
     def known(poses):
         frames = [f"seen/{pose.category}_{pose.track}" for pose in poses.poses]
-        return all(buffer.can_transform(FRAME_ID, frame, Time.from_msg(poses.header.stamp)) for frame in frames)
+        return all(buffer.can_transform(MAP, frame, Time.from_msg(poses.header.stamp)) for frame in frames)
 
-    tentative = [show(), show()]
+    tentative = [client.ask(*frame()), client.ask(*frame())]
     assert {pose.tracking for poses in tentative for pose in poses.poses} == {ObjectPose.TENTATIVE}
-    wait_until(lambda: known(show()))  # until the listener has been discovered, too
-    poses = show()
+    shown = []
+
+    def discovered():
+        shown.append(client.ask(*frame()))
+        return any(map(known, shown))
+
+    wait_until(discovered)
+    poses = client.ask(*frame())
     wait_until(lambda: known(poses))
     for pose in poses.poses:
-        transform = buffer.lookup_transform(FRAME_ID, f"seen/{pose.category}_{pose.track}", Time.from_msg(poses.header.stamp))
-        translation, position = transform.transform.translation, pose.pose.position
-        assert transform.header == poses.header
-        np.testing.assert_allclose([translation.x, translation.y, translation.z], [position.x, position.y, position.z])
-        assert transform.transform.rotation == pose.pose.orientation
-    assert not any(known(poses) for poses in tentative)
+        found = buffer.lookup_transform(MAP, f"seen/{pose.category}_{pose.track}", Time.from_msg(poses.header.stamp))
+        translation, q, estimate = found.transform.translation, found.transform.rotation, pose_estimate_from(pose)
+        assert found.header == poses.header
+        np.testing.assert_allclose([translation.x, translation.y, translation.z], estimate.translation, atol=1e-12)
+        np.testing.assert_allclose(Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), estimate.rotation, atol=1e-12)
+    assert not any(map(known, tentative))
 
-    unseen = show(empty=True)
+    unseen = client.ask(*frame(empty=True))
     assert len(unseen.coasting) == 2
-    time_of_unseen = Time.from_msg(unseen.header.stamp)
+    coasting = unseen.coasting[0]
     with pytest.raises(tf2_ros.ExtrapolationException):
-        buffer.lookup_transform(FRAME_ID, f"seen/{unseen.coasting[0].category}_{unseen.coasting[0].track}", time_of_unseen)
+        buffer.lookup_transform(MAP, f"seen/{coasting.category}_{coasting.track}", Time.from_msg(unseen.header.stamp))
+    listener.unregister()
 
 
-def test_without_tf2_ros_it_is_refused(monkeypatch):
+def test_poses_are_in_the_target_frame_as_the_camera_was_at_the_stamp(tf2_ros, client, frame):
+    standing = client.ask(*frame())
+    assert standing.header.frame_id == MAP and standing.poses
+    inputs = frame(MOVING)
+    now_ns = stamp_ns(inputs[0].header.stamp)
+    broadcaster = tf2_ros.TransformBroadcaster(client.node)
+    end = time.monotonic() + 30
+    while (moving := client.answer(inputs[0].header.stamp)) is None and time.monotonic() < end:
+        for time_ns, x in ((now_ns - STEP_NS, 0.0), (now_ns + STEP_NS, 1.0)):  # now, it is halfway
+            broadcaster.sendTransform(transform(time_ns, MOVING, Rotation.identity(), (x, 0, 0)))
+        client.send(*inputs)
+        time.sleep(0.2)
+    in_camera = QUARTER_TURN.inv().apply(positions(standing) - TRANSLATION)
+    np.testing.assert_allclose(positions(moving) - [0.5, 0, 0], in_camera, atol=2e-3)  # the tracker has moved them a little
+
+
+def test_a_frame_without_transform_is_counted_not_published_and_what_it_lost_is_told_later(client, frame, call, wait_until):
+    for _ in range(3):
+        tracks = [pose.track for pose in client.ask(*frame()).poses]
+    assert call(Trigger, "reset").success
+    cause = f"failed: target_frame: expected a transform from {UNKNOWN} to {MAP} at the image's stamp within 0.1 s"
+    asked = []
+
+    def counted():
+        inputs = frame(UNKNOWN)
+        asked.append(inputs[0].header.stamp)
+        client.send(*inputs)
+        time.sleep(0.2)
+        return int(client.counters().get(cause, 0)) > 0
+
+    wait_until(counted)
+    assert not any(client.answer(stamp) for stamp in asked)
+    assert set(tracks) <= set(client.ask(*frame()).lost)
+
+
+# Without tf2_ros
+
+
+def test_placed_poses_are_those_of_the_product_of_the_transforms():
+    rotation, translation = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix(), np.array([0.5, -2.0, 3.0])
+    own = Rotation.from_rotvec([1.0, 0.2, -0.4]).as_matrix(), np.array([0.1, 0.2, 0.9])
+    pose, rejection = PoseEstimate("mug", 0.9, *own, np.array([0.1, 0.2, 0.3])), Rejection("can", "points: expected more")
+    tracked = TrackedPose("mug", 0.9, *own, pose.size, track=7, state=TrackState.COASTING, age_ns=5, covariance=np.diag([1.0, 2, 3, 4, 5, 6]))
+    one, two = Instance(1, "mug"), Instance(2, "can")
+    result = placed(FrameResult(5, CAMERA, ((one, pose), (two, rejection)), {}, ((one, tracked),), (3,)), rotation, translation, MAP)
+    assert (result.stamp_ns, result.frame_id, result.lost, result.results[1]) == (5, MAP, (3,), (two, rejection))
+    for moved in (result.results[0][1], result.coasting[0][1]):
+        corner = np.array([0.05, -0.1, 0.15])
+        np.testing.assert_allclose(moved.rotation @ corner + moved.translation, rotation @ (own[0] @ corner + own[1]) + translation)
+        assert np.array_equal(moved.size, pose.size)
+    assert (moved.track, moved.state, moved.age_ns) == (7, TrackState.COASTING, 5)
+    quarter = placed(result, QUARTER_TURN.as_matrix() @ rotation.T, np.zeros(3), "x").coasting[0][1]
+    np.testing.assert_allclose(quarter.covariance, np.diag([2.0, 1, 3, 5, 4, 6]), atol=1e-12)  # x and y have changed places
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted_by"), [(lambda: object_transforms(None, "clipose"), "tf: true"), (lambda: TargetFrame(None, MAP, 0.1), "target_frame: map")]
+)
+def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
     for module in [name for name in sys.modules if name.partition(".")[0] == "tf2_ros"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tf2_ros", None)  # cannot be imported
-    with pytest.raises(RuntimeError, match="^tf2_ros: expected the ROS package, for tf: true, got none"):
-        object_transforms(None, "clipose")
+    with pytest.raises(RuntimeError, match=f"^tf2_ros: expected the ROS package, for {wanted_by}, got none"):
+        make()
 
 
 def test_frames_need_tracks():
