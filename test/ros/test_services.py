@@ -1,0 +1,74 @@
+"""Services and parameters of a node that is busy: frames come as fast as they can while others call."""
+
+import threading
+import time
+
+import pytest
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
+
+from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+
+pytestmark = pytest.mark.usefixtures("node")
+ROUNDS = 8
+
+
+def messages(frame, time_ns):
+    header = Header(stamp=stamp_message(time_ns), frame_id="optical")
+    return {
+        "depth": image_message(frame.depth, "16UC1", header),
+        "camera_info": camera_info_message(frame.intrinsics, frame.depth.shape, header),
+        "instances": instance_array_message(frame, header),
+    }
+
+
+@pytest.fixture(scope="module")
+def spheres():
+    return spheres_on_table(2, ("can", "mug"))
+
+
+@pytest.fixture
+def load(client, spheres):
+    """Frames without a pause, from a thread of their own, as long as the test runs."""
+    over = threading.Event()
+
+    def send():
+        while not over.wait(0.002):
+            client.send(**messages(spheres, time.time_ns()))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def count(client, key):
+    return int(client.counters().get(key, 0))
+
+
+def test_services_answer_under_load_and_no_frame_fails(client, call, set_parameter, load, wait_until):
+    wait_until(lambda: client.received["poses_9dof"] and client.counters())
+    for i in range(ROUNDS):
+        assert call(Trigger, "reset").success
+        assert call(SetBool, "enable", data=False).success
+        assert set_parameter("confirm_after", 1 + i % 3).successful
+        assert not set_parameter("coast_s", 0.0).successful
+        assert call(SetBool, "enable", data=True).success
+    assert set_parameter("confirm_after", 3).successful
+    answered = len(client.received["poses_9dof"])
+    wait_until(lambda: len(client.received["poses_9dof"]) > answered)
+    wait_until(lambda: count(client, "tracking: reset: asked") == ROUNDS)
+    assert count(client, "failures") == 0
+
+
+def test_enable_twice_is_enable_once_and_a_disabled_node_keeps_nothing_for_later(client, call, spheres, wait_until):
+    for _ in range(2):
+        assert call(SetBool, "enable", data=False).message == "disabled: frames are ignored"
+    ignored, missed_ns = count(client, "ignored while disabled"), time.time_ns()
+    wait_until(lambda: client.send(**messages(spheres, missed_ns)) or count(client, "ignored while disabled") > ignored)
+    for _ in range(2):
+        assert call(SetBool, "enable", data=True).message == "enabled"
+    client.ask(**messages(spheres, time.time_ns()))
+    assert client.answer(stamp_message(missed_ns)) is None
