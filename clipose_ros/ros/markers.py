@@ -31,8 +31,12 @@ class Markers:
     """Marker arrays of successive frames: an object keeps its ids, and what was shown before and is gone is deleted, it alone."""
 
     def __init__(self, lifetime_s: float) -> None:
-        self._lifetime = Duration(seconds=lifetime_s).to_msg()
         self._shown: set[tuple[str, int]] = set()
+        self.set_lifetime(lifetime_s)
+
+    def set_lifetime(self, lifetime_s: float) -> None:
+        """Of the markers from the next message on [s]."""
+        self._lifetime = Duration(seconds=lifetime_s).to_msg()
 
     def message(self, poses: list[tuple[Instance, PoseEstimate]], header: Header) -> MarkerArray:
         """ADD for every pose, DELETE for every marker of the message before that has no successor."""

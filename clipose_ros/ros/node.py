@@ -46,7 +46,7 @@ class PoseNode(Node):
 
     def __init__(self, **options) -> None:
         super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
-        self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of the tracker
+        self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of what it is done with
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
         self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")  # an engine of TensorRT takes minutes
         estimator = load_estimator(self.parameters)
@@ -106,9 +106,11 @@ class PoseNode(Node):
     def _on_parameters(self, parameters: PoseNodeParameters) -> None:
         with self._pipeline_lock:
             self.parameters = parameters
+            self._pipeline.depth_range = parameters.depth_range()
             if parameters.tracker() != self._tracker.settings:
                 self._tracker.configure(parameters.tracker())
             self._pipeline.tracker = self._tracker if parameters.tracking else None
+        self._outputs.configure(parameters)
 
     def _work(self) -> None:
         """One frame after the other; an error costs its frame only."""

@@ -66,7 +66,9 @@ class PoseNodeParameters:
     angular_acceleration: float = MotionModel.angular_acceleration
 
     # May be set while the node runs.
-    CHANGEABLE = frozenset({"tracking", "confirm_after", "coast_s", "acceleration", "angular_acceleration"})
+    CHANGEABLE = frozenset(
+        {"min_depth_m", "max_depth_m", "marker_lifetime_s", "tracking", "confirm_after", "coast_s", "acceleration", "angular_acceleration"}
+    )
 
     def __post_init__(self) -> None:
         expect("model", self.model != "", "a name or a path", self.model)

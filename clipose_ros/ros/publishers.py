@@ -35,6 +35,10 @@ class PosePublishers:
         self._target_frame = TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s) if parameters.target_frame else None
         self._lost: list[int] = []
 
+    def configure(self, parameters: PoseNodeParameters) -> None:
+        """Go on with other parameters, from any thread."""
+        self._markers.set_lifetime(parameters.marker_lifetime_s)
+
     def publish(self, result: FrameResult, header: Header) -> None:
         """Publish a frame, also when it is empty; markers only where somebody looks.
 
