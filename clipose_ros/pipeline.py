@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
-from clipose_ros.core.sampling import random_strata
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.estimators.base import Estimator
@@ -43,7 +40,6 @@ class Pipeline:
         self.depth_range = depth_range
         self.tracker = tracker
         self.max_instances = max_instances
-        self._strata = random_strata(MOST_POINTS, np.random.default_rng(0))
 
     def process(self, frame: Frame) -> FrameResult:
         """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`.
@@ -54,7 +50,7 @@ class Pipeline:
         with stopwatch.stage("backprojection"):
             refused = refusals(frame.instances, self.max_instances)
             admitted = tuple(instance for i, instance in enumerate(frame.instances) if i not in refused)
-            clouds = backproject(replace(frame, instances=admitted), self.depth_range, self._strata)
+            clouds = backproject(replace(frame, instances=admitted), self.depth_range, MOST_POINTS)
             observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, admitted)]
         estimates = iter(self.estimator.estimate(observations, stopwatch))
         results = tuple(

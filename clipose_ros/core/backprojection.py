@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
-from clipose_ros.core.sampling import stratified_indices
 from clipose_ros.core.types import Frame, Intrinsics
 
 MILLIMETRES_PER_METRE = np.float32(1000)
@@ -35,7 +34,8 @@ def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics)
     points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along what is contiguous
     points[0], points[1], points[2] = u, v, z
     points[:2] -= np.float32([[intrinsics.cx], [intrinsics.cy]])
-    points[:2] *= points[2] / np.float32([[intrinsics.fx], [intrinsics.fy]])
+    points[:2] *= np.float32([[1 / intrinsics.fx], [1 / intrinsics.fy]])
+    points[:2] *= points[2]
     return points.T
 
 
@@ -50,56 +50,47 @@ def metres(depth: np.ndarray) -> np.ndarray:
     return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
 
 
-def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), strata: np.ndarray | None = None) -> list[np.ndarray]:
+def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int | None = None) -> list[np.ndarray]:
     """Points of every instance of a frame, in the order of `frame.instances`.
 
-    Parameters: strata (N,), as `random_strata` draws them: of an instance with more points than these, one of each stratum; all without.
+    Parameters: most, points that an instance may have (all without): of one with more, every second, third or n-th.
     Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth. Each coordinate lies contiguous.
     Pixels whose label no instance carries are background.
     """
-    wanted = np.array([instance.label for instance in frame.instances], dtype=np.int64)
-    if not wanted.all():
+    wanted = [instance.label for instance in frame.instances]
+    if 0 in wanted:
         raise ValueError("instances: expected labels other than 0, which is the background, got 0")
     pixels, bounds = pixels_of(frame.labels, wanted)
     z = metres(frame.depth.reshape(-1).take(pixels))
-    chosen = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))  # not NaN, inf, 0 and negative depths
-    bounds = chosen.searchsorted(bounds)
-    if strata is not None:
-        chosen, bounds = thinned(chosen, bounds, strata)
+    valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))  # not NaN, inf, 0 and negative depths
+    parts = [valid[a:b] for a, b in pairwise(valid.searchsorted(bounds).tolist())]
+    if most is not None:
+        parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
+    chosen = np.concatenate([valid[:0], *parts])
     pixels, z = pixels.take(chosen), z.take(chosen)
     v = pixels // frame.depth.shape[1]
     points = pinhole(pixels - v * frame.depth.shape[1], v, z, frame.intrinsics)
-    return [points[a:b] for a, b in pairwise(bounds.tolist())]
+    return [points[end - len(part) : end] for end, part in zip(accumulate(map(len, parts)), parts)]
 
 
-def pixels_of(labels: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the wanted labels (L,), none of them 0, are in a label image (H, W). It is read as runs of one label each, which are few.
+def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the wanted labels are in a label image (H, W). It is read as runs of one label each, which are few.
 
     Returns: pixels (P,), indices into the flattened image, in raster order within a label; bounds (L + 1,): pixels[bounds[i] : bounds[i + 1]] are
     those of wanted label i.
     """
-    rows = np.flatnonzero(labels.max(axis=1))
-    top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
-    flat = labels[top:bottom].reshape(-1)
+    flat = labels.reshape(-1)
     is_edge = np.ones(len(flat) + 1, dtype=bool)
-    is_edge[1:-1] = flat[1:] != flat[:-1]
+    np.not_equal(flat[1:], flat[:-1], out=is_edge[1:-1])
     edges = np.flatnonzero(is_edge)
     labels_of_runs = flat[edges[:-1]]
     by_label = labels_of_runs.argsort(kind="stable")  # stable: raster order survives within one
-    sorted_labels = labels_of_runs[by_label]
+    sorted_labels, wanted = labels_of_runs[by_label], np.array(wanted, dtype=np.int64)
     first, last = sorted_labels.searchsorted(wanted, "left"), sorted_labels.searchsorted(wanted, "right")
     runs = np.concatenate([by_label[:0], *(by_label[a:b] for a, b in zip(first.tolist(), last.tolist()))])
     lengths = edges[runs + 1] - edges[runs]
-    ends = np.concatenate([[0], lengths.cumsum()])
-    pixels = (top * labels.shape[1] + edges[runs] - ends[:-1]).repeat(lengths)
-    pixels += np.arange(len(pixels))
-    return pixels, ends[np.concatenate([[0], (last - first).cumsum()])]
-
-
-def thinned(items: np.ndarray, bounds: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each part items[bounds[i] : bounds[i + 1]] that has more items than there are strata (N,) one of each; with the bounds of what is left."""
-    if np.diff(bounds).max(initial=0) <= len(strata):
-        return items, bounds
-    parts = [items[a:b] for a, b in pairwise(bounds)]
-    parts = [part.take(stratified_indices(len(part), strata)) if len(part) > len(strata) else part for part in parts]
-    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
+    ends = np.zeros(len(runs) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    pixels = (edges[runs] - ends[:-1]).astype(np.int32).repeat(lengths)
+    pixels += np.arange(len(pixels), dtype=np.int32)
+    return pixels, ends[[0, *accumulate((last - first).tolist())]]

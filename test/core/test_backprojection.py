@@ -64,6 +64,17 @@ def test_an_instance_without_valid_pixels_is_empty_and_keeps_its_place():
     assert backproject(frame(depth, labels, instances=())) == []
 
 
+@pytest.mark.parametrize(("most", "left"), [(100, 48), (48, 48), (47, 24), (10, 10), (1, 1)])
+def test_of_an_instance_with_many_points_every_so_manieth_is_taken(most, left):
+    depth = np.random.default_rng(2).integers(500, 900, (8, 8)).astype(np.uint16)
+    labels = np.repeat([[1] * 6 + [2] * 2], 8, axis=0)
+    every, few = (backproject(frame(depth, labels, instances=(2, 1)), most=number) for number in (None, most))
+    assert [len(cloud) for cloud in every] == [16, 48] and len(few[1]) == left
+    for all_points, cloud in zip(every, few):
+        assert len(cloud) <= most
+        np.testing.assert_array_equal(cloud, all_points[:: -(-len(all_points) // most)])
+
+
 def test_label_zero_is_refused():
     image = np.full((2, 2), 1000, dtype=np.uint16)
     with pytest.raises(ValueError, match="instances: expected labels other than 0"):
