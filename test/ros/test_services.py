@@ -6,6 +6,7 @@ import time
 import pytest
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
@@ -72,3 +73,20 @@ def test_enable_twice_is_enable_once_and_a_disabled_node_keeps_nothing_for_later
         assert call(SetBool, "enable", data=True).message == "enabled"
     client.ask(**messages(spheres, time.time_ns()))
     assert client.answer(stamp_message(missed_ns)) is None
+
+
+def test_limits_of_depth_hold_from_the_next_frame_on(client, set_parameter, spheres):
+    assert set_parameter("max_depth_m", 0.5).successful  # the spheres are further away
+    answer = client.ask(**messages(spheres, time.time_ns()))
+    assert not answer.poses and len(answer.rejections) == 2
+    refused = set_parameter("min_depth_m", 0.6)
+    assert not refused.successful and refused.reason == "max_depth_m: expected more than min_depth_m, 0.6, got 0.5"
+    assert set_parameter("max_depth_m", 5.0).successful
+    assert len(client.ask(**messages(spheres, time.time_ns())).poses) == 2
+
+
+def test_the_lifetime_of_markers_holds_from_the_next_frame_on(client, set_parameter, spheres):
+    assert set_parameter("marker_lifetime_s", 2.5).successful
+    answer = client.ask(**messages(spheres, time.time_ns()))
+    markers = client.answer_soon(answer.header.stamp, "markers").markers
+    assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers if marker.action == Marker.ADD} == {(2, 500_000_000)}
