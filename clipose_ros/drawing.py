@@ -55,7 +55,8 @@ def draw_results(
     reasons = []
     for i, (instance, result) in enumerate(results):
         rejected = isinstance(result, Rejection)
-        colour = REJECTED_COLOUR if rejected else BOX_COLOURS[i % len(BOX_COLOURS)]
+        number = result.track if isinstance(result, TrackedPose) else i  # an object keeps its colour
+        colour = REJECTED_COLOUR if rejected else BOX_COLOURS[number % len(BOX_COLOURS)]
         outline = _draw_mask(image, frame.labels, instance.label, colour)
         if not rejected:
             draw_pose(image, result, frame.intrinsics, _caption(instance, result), COASTING_COLOUR if _is_coasting(result) else colour)

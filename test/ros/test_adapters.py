@@ -182,18 +182,24 @@ def test_no_yolo_detections_are_no_instances(polygons, header):
     assert instances_from_polygons(polygons(), NAMES) == InstanceArray(header=header)
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (("cup", 0.5, "", []), "masks: expected polygons of a segmentation model"),
-        (("cup", 0.5, "", [(0, 0), (float("nan"), 5), (5, 5)]), "mask: expected corners within"),
-        (("cup", 0.5, "", [(0, 0), (1e9, 5), (5, 5)]), "mask: expected corners within"),
-        (("cup", 1e300, "", corners(0, 0, 5, 5)), "score: expected 0 to 1 of mug, got 1e"),
-    ],
-)
-def test_wrong_yolo_detections_are_refused(polygons, row, message):
-    with pytest.raises(ValueError, match=message):
-        instances_from_polygons(polygons(row), NAMES)
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e9])
+def test_a_yolo_detection_with_corners_that_are_no_pixels_costs_itself_only(polygons, wrong):
+    rows = ("cup", 0.9, "a", [(0, 0), (wrong, 5), (5, 5)]), ("cup", 0.5, "b", corners(0, 0, 5, 5))
+    message = instances_from_polygons(polygons(*rows), NAMES)
+    assert [instance.id for instance in message.instances] == ["a", "b"]
+    assert np.array_equal(label_view(message.label_image), rectangle(0, 0, 5, 5, label=2))
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 1e300])
+def test_a_yolo_detection_with_a_score_that_is_none_is_below_the_others(polygons, score):
+    message = instances_from_polygons(polygons(("cup", score, "a", corners(0, 0, 9, 9)), ("cup", 0.5, "b", corners(0, 0, 5, 5))), NAMES)
+    assert not np.isfinite(message.instances[0].score) and message.instances[1].score == 0.5
+    assert label_view(message.label_image)[0, 0] == 2
+
+
+def test_yolo_detections_without_any_mask_are_refused(polygons):
+    with pytest.raises(ValueError, match=r"masks: expected polygons of a segmentation model, all for one size of image, got sizes \[\]"):
+        instances_from_polygons(polygons(("cup", 0.5, "", [])), NAMES)
 
 
 # Single masks

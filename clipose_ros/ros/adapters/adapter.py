@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -87,16 +89,21 @@ class Adapter(Node):
 
 
 def instance(label: int, category: str, score: float, id: str) -> ObjectInstance:
-    """Raises ValueError for a score that is none."""
-    expect("score", 0 <= score <= 1, f"0 to 1 of {category} {id}".rstrip(), score)
-    return ObjectInstance(label=label, category=category, score=float(score), id=id)
+    """An instance; a score that single precision does not hold becomes infinite, which the pose node rejects, this instance alone."""
+    with np.errstate(over="ignore"):
+        return ObjectInstance(label=label, category=category, score=float(np.float32(score)), id=id)
+
+
+def rank(score: float) -> float:
+    """For sorting by score: what is no confidence is worst."""
+    return score if 0 <= score <= 1 else -math.inf
 
 
 def instances_of(detections: Sequence, class_names: dict[str, str]) -> list[ObjectInstance]:
     """The k-th of some vision_msgs/Detection2D as the instance with label k, counted from 1; of its hypotheses the most probable one counts."""
     instances = []
     for label, detection in enumerate(detections, start=1):
-        best = max((result.hypothesis for result in detection.results), key=lambda hypothesis: hypothesis.score, default=None)
+        best = max((result.hypothesis for result in detection.results), key=lambda hypothesis: rank(hypothesis.score), default=None)
         name, score = (best.class_id, best.score) if best else ("", 0.0)  # without a class the pose node rejects it, and says so
         instances.append(instance(label, class_names.get(name, name), score, detection.id))
     return instances

@@ -14,7 +14,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from clipose_ros.msg import InstanceArray, ObjectInstance
-from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of
+from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of, rank
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.conversions import image_message, image_view, stamp_ns
 from clipose_ros.ros.optional_packages import optional_package
@@ -64,7 +64,7 @@ def instances_from_mask(mask: Image, of: ObjectInstance) -> InstanceArray:
 
 def instances_from_mask_and_detections(mask: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
     """As `instances_from_mask`, of the most probable detection of a vision_msgs/Detection2DArray; without any there is no instance."""
-    best = max(instances_of(message.detections, class_names), key=lambda instance: instance.score, default=None)
+    best = max(instances_of(message.detections, class_names), key=lambda instance: rank(instance.score), default=None)
     if best is None:
         return InstanceArray(header=mask.header)
     best.label = 1

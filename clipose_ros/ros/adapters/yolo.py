@@ -14,7 +14,7 @@ import numpy as np
 
 from clipose_ros.core.validation import expect
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance
+from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, rank
 from clipose_ros.ros.conversions import image_message
 from clipose_ros.ros.optional_packages import optional_package
 from clipose_ros.ros.spinning import run
@@ -41,7 +41,8 @@ def instances_from_polygons(message: Any, class_names: Mapping[str, str]) -> Ins
     """Label image and instances of a yolo_msgs/DetectionArray, with its header; the k-th detection has label k, counted from 1.
 
     Where masks overlap, the one of the higher score is on top. A polygon has no holes. A detection without a mask stays, without pixels.
-    Raises ValueError when no detection has a mask, and for sizes and corners that cannot be.
+    So does one whose corners are no pixels: for the pose node it has no points.
+    Raises ValueError when no detection has a mask, and for sizes that differ or cannot be.
     """
     detections = message.detections
     if not detections:
@@ -57,17 +58,16 @@ def instances_from_polygons(message: Any, class_names: Mapping[str, str]) -> Ins
 
 
 def polygon(mask: Any) -> np.ndarray:
-    """Corners (N, 2) int32 [px] of a yolo_msgs/Mask. Raises ValueError for corners that are no pixels."""
+    """Corners (N, 2) int32 [px] of a yolo_msgs/Mask; none where some are NaN or beyond all images."""
     corners = np.array([(point.x, point.y) for point in mask.data], dtype=float).reshape(-1, 2)
-    expect("mask", bool((np.abs(corners) <= FARTHEST).all()), f"corners within {FARTHEST:g} px", "others, or NaN")
-    return np.rint(corners).astype(np.int32)
+    return np.rint(corners if (np.abs(corners) <= FARTHEST).all() else corners[:0]).astype(np.int32)
 
 
 def painted(polygons: Sequence[np.ndarray], scores: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
     """Label image `shape` (H, W), uint8 or uint16: k in the k-th polygon, counted from 1; the higher score, then the earlier one, is on top."""
     expect("masks", 0 < min(shape) and max(shape) <= LARGEST_SIDE, f"sizes from 1 to {LARGEST_SIDE} px", shape)
     labels = np.zeros(shape, np.uint8 if len(polygons) <= np.iinfo(np.uint8).max else np.uint16)
-    for index in sorted(range(len(polygons)), key=lambda index: (scores[index], -index)):
+    for index in sorted(range(len(polygons)), key=lambda index: (rank(scores[index]), -index)):
         if len(polygons[index]):
             cv2.fillPoly(labels, [polygons[index]], index + 1)
     return labels
