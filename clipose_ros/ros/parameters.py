@@ -27,6 +27,9 @@ Parameters = TypeVar("Parameters")
 # Every node has these; they are rclpy's.
 ROS_PARAMETERS = ("use_sim_time", "start_type_description_service")
 
+LONGEST_S = 3600.0  # of a time that somebody waits for
+MOST_BUFFERED = 1000  # images of 640x480: 0.6 GB
+
 
 @dataclass(frozen=True)
 class PoseNodeParameters:
@@ -76,12 +79,12 @@ class PoseNodeParameters:
         expect("seed", self.seed >= 0, "0 or more", self.seed)
         expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
         expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
-        expect("buffer_size", self.buffer_size >= 1, "1 or more", self.buffer_size)
-        expect("silence_s", self.silence_s > 0, "more than 0", self.silence_s)
-        expect("marker_lifetime_s", self.marker_lifetime_s > 0, "more than 0", self.marker_lifetime_s)
+        expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
+        expect("silence_s", 0 < self.silence_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.silence_s)
+        expect("marker_lifetime_s", 0 < self.marker_lifetime_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.marker_lifetime_s)
         expect("detections", self.detections in CHOICES, f"one of {', '.join(CHOICES)}", self.detections)
         expect("tf", self.tracking or not self.tf, "false without tracking, which gives objects their numbers", self.tf)
-        expect("transform_timeout_s", self.transform_timeout_s > 0, "more than 0", self.transform_timeout_s)
+        expect("transform_timeout_s", 0 < self.transform_timeout_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.transform_timeout_s)
         expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
         self.session()
         self.tracker()

@@ -15,9 +15,12 @@ import numpy as np
 
 from clipose_ros.core.rotation import CROSS, IDENTITY, turns
 from clipose_ros.core.vectors import dot
+from clipose_ros.core.validation import expect
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements
 
 HALF_TURN = np.array([np.pi, 0.0, 0.0])
+
+FASTEST = 1000.0  # of anything that moves, in m and s or rad and s: beyond it variances lose all their digits
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class MotionModel:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name}: expected more than 0, got {getattr(self, field.name)}")
+            expect(field.name, 0 < getattr(self, field.name) <= FASTEST, f"more than 0, at most {FASTEST:g}", getattr(self, field.name))
 
 
 class PoseFilters:
