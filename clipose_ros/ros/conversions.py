@@ -88,14 +88,27 @@ def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     return image
 
 
+def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
+    """(H, W) of the images of a calibration: of its region of interest, binned."""
+    return (info.roi.height or info.height) // max(info.binning_y, 1), (info.roi.width or info.width) // max(info.binning_x, 1)
+
+
+def check_camera_info(info: CameraInfo) -> None:
+    """Raises ValueError for a calibration that fits no image at all: without a size or, as uncalibrated cameras send it, without a focal length."""
+    height, width = camera_info_shape(info)
+    if height == 0 or width == 0:
+        raise ValueError(f"camera_info: expected the size of an image, got {width}x{height}")
+    intrinsics_from(info, (height, width))
+
+
 def intrinsics_from(info: CameraInfo, shape: tuple[int, int]) -> Intrinsics:
     """Intrinsics of the rectified image of `shape` (H, W): P, or K where P is not filled in, in the pixels of the region of interest and binning.
 
-    Raises ValueError when the image has another size than `info` says.
+    Raises ValueError when the image has another size than `info` says, and for intrinsics that are no pinhole's.
     """
     bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
     roi = info.roi
-    height, width = (roi.height or info.height) // bin_y, (roi.width or info.width) // bin_x
+    height, width = camera_info_shape(info)
     if (height, width) != tuple(shape):
         raise ValueError(f"camera_info: expected the size of the depth image, {shape[1]}x{shape[0]}, got {width}x{height}")
     fx, cx, fy, cy = (info.p[0], info.p[2], info.p[5], info.p[6]) if info.p[0] else (info.k[0], info.k[2], info.k[4], info.k[5])
@@ -119,6 +132,11 @@ def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
     return InstanceArray(header=header, label_image=image_message(labels, "16UC1", header), instances=instances)
 
 
+def instances_from(message: InstanceArray) -> tuple[Instance, ...]:
+    """The instances of a frame, in order."""
+    return tuple(Instance(i.label, i.category, i.score, i.id) for i in message.instances)
+
+
 def frame_from(depth: Image, info: CameraInfo, instances: InstanceArray, colour: Image | None = None) -> Frame:
     """The frame that the messages describe, with the stamp and frame of the depth image.
 
@@ -131,7 +149,7 @@ def frame_from(depth: Image, info: CameraInfo, instances: InstanceArray, colour:
         depth=depth_pixels,
         # Where nothing was detected there may be no label image either.
         labels=label_view(instances.label_image) if instances.instances else np.zeros(depth_pixels.shape, np.uint8),
-        instances=tuple(Instance(i.label, i.category, i.score, i.id) for i in instances.instances),
+        instances=instances_from(instances),
         intrinsics=intrinsics_from(info, depth_pixels.shape),
         colour=None if colour is None else colour_view(colour),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -12,7 +12,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 WINDOW_S = 5.0  # of rates, percentiles and the judgement whether every frame fails
+MOST_CAUSES = 64  # that are told apart; the others are counted together
 LONGEST_ERROR = 200  # characters: parts of an error may come from a message, of any length
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says; one that we did not raise ourselves says its type, too."""
+    return str(error) if isinstance(error, ValueError) and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 class Window:
@@ -69,6 +75,7 @@ class Health:
         self._newest: tuple[float, float] | None = None  # time, latency
         self._last_error: tuple[float, str] | None = None
         self._incompatible: dict[str, tuple[int, str]] = {}
+        self._causes: Counter[str] = Counter()
 
     def heard(self, topic: str) -> None:
         """A message came in."""
@@ -89,7 +96,14 @@ class Health:
         with self._lock:
             self.failures += 1
             self._failed.add()
-            self._frame_s, self._last_error = self._clock(), (self._clock(), (str(error) or type(error).__name__)[:LONGEST_ERROR])
+            reason = reason_of(error)
+            self._frame_s, self._last_error = self._clock(), (self._clock(), reason[:LONGEST_ERROR])
+            self._count("failed", reason, 1)
+
+    def count(self, kind: str, reason: str, times: int = 1) -> None:
+        """What costs less than a frame: something was rejected, refused, lost or warned of. Reasons that differ only in what was got are one cause."""
+        with self._lock:
+            self._count(kind, reason, times)
 
     def ignore(self) -> None:
         """A frame came while the node was disabled."""
@@ -117,6 +131,11 @@ class Health:
         status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=str(self._facts.get("provider", "")))
         status.values = [KeyValue(key=key, value=str(value)) for key, value in (values | self._facts).items()]
         return DiagnosticArray(header=header, status=[status])
+
+    def _count(self, kind: str, reason: str, times: int) -> None:
+        cause = f"{kind}: {reason.partition(', got ')[0][:LONGEST_ERROR]}"
+        known = cause in self._causes or len(self._causes) < MOST_CAUSES
+        self._causes[cause if known else f"{kind}: other causes"] += times
 
     def _silent(self) -> list[str]:
         now_s = self._clock()
@@ -148,6 +167,7 @@ class Health:
             values |= {f"latency_ms p{q}": f"{np.percentile(latencies_ms, q):.1f}" for q in (50, 95)}
         values |= {f"stage {stage} ms": f"{ms:.2f}" for stage, ms in self.stages_ms.items()}
         values |= {f"incompatible: {topic}": f"{count}, {policy}" for topic, (count, policy) in sorted(self._incompatible.items())}
+        values |= dict(sorted(self._causes.items()))
         if self._last_error:
             values |= {"last error": self._last_error[1], "last error s ago": f"{now_s - self._last_error[0]:.1f}"}
         return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import traceback
@@ -16,12 +17,14 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from clipose_ros.core.timing import Stopwatch
+from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.msg import InstanceArray
-from clipose_ros.pipeline import Pipeline
-from clipose_ros.ros.conversions import frame_from, stamp_ns
+from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.ros.conversions import check_camera_info, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
-from clipose_ros.ros.health import Health
+from clipose_ros.ros.health import Health, reason_of
+from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, subscribe
@@ -32,8 +35,7 @@ from clipose_ros.tracking.tracker import Tracker
 DEPTH = "depth_registered/image_rect"
 CAMERA_INFO = "rgb/camera_info"
 INSTANCES = "instances"
-DIAGNOSTICS_PERIOD_S = 1.0
-MISMATCH_PERIOD_S = 5.0
+WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 
 
 class PoseNode(Node):
@@ -51,8 +53,10 @@ class PoseNode(Node):
         self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")  # an engine of TensorRT takes minutes
         estimator = load_estimator(self.parameters)
         self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
-        self._pipeline = Pipeline(estimator, self.parameters.depth_range(), self._tracker if self.parameters.tracking else None)
+        tracker = self._tracker if self.parameters.tracking else None
+        self._pipeline = Pipeline(estimator, self.parameters.depth_range(), tracker, self.parameters.max_instances)
         self._synchroniser = Synchroniser(self.parameters.buffer_size)
+        self._numbers = SequenceNumbers()
         self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s, model_facts(estimator, self.parameters))
         self._outputs = PosePublishers(self, self.parameters)
         self._debug_image = DebugImage(self)
@@ -66,7 +70,7 @@ class PoseNode(Node):
         self.create_service(Trigger, "~/reset", self._on_reset)
 
         # Steady clocks: with use_sim_time and no /clock these must still fire.
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(self.parameters.diagnostics_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_timer(self.parameters.silence_s, self._warn_of_silence, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
@@ -79,17 +83,29 @@ class PoseNode(Node):
             self._worker.join(timeout=5.0)
         super().destroy_node()
 
-    def _on_depth(self, message: Image) -> None:
-        self._health.heard(DEPTH)
+    def _on_depth(self, message: Image, info: dict) -> None:
+        self._heard(DEPTH, info)
         self._synchroniser.add_depth(stamp_ns(message.header.stamp), message)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._health.heard(CAMERA_INFO)
-        self._synchroniser.set_camera_info(message)
+    def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
+        self._heard(CAMERA_INFO, info)
+        try:
+            check_camera_info(message)
+        except ValueError as error:  # the calibration before it still holds
+            self._health.count("refused", str(error))
+            self.get_logger().warning(f"{CAMERA_INFO}: {error}", throttle_duration_sec=WARNING_PERIOD_S)
+        else:
+            self._synchroniser.set_camera_info(message, stamp_ns(message.header.stamp))
 
-    def _on_instances(self, message: InstanceArray) -> None:
-        self._health.heard(INSTANCES)
+    def _on_instances(self, message: InstanceArray, info: dict) -> None:
+        self._heard(INSTANCES, info)
         self._synchroniser.add_instances(stamp_ns(message.header.stamp), message)
+
+    def _heard(self, topic: str, info: dict) -> None:
+        self._health.heard(topic)
+        missing = self._numbers.missing(topic, info["publication_sequence_number"])
+        if missing and self.count_publishers(self.resolve_topic_name(topic)) == 1:  # each publisher numbers its own
+            self._health.count("lost on the way", topic, missing)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._health.enabled = request.data
@@ -123,27 +139,44 @@ class PoseNode(Node):
             except Exception as error:  # whatever it is, the next frame must get its chance
                 if not self.context.ok():
                     return
-                self._health.failed(error)
-                self.get_logger().error(f"dropping frame {bundle.stamp_ns}: {error}", throttle_duration_sec=1.0)
-                self.get_logger().debug(traceback.format_exc())
+                self._fail(bundle, error)
 
     def _process(self, bundle: Bundle) -> None:
         header = bundle.depth.header
         self._warn_of_frames(header, bundle.instances.header)
         stopwatch = Stopwatch()
-        with stopwatch.stage("reading"):
-            frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
-        with self._pipeline_lock:
-            result = self._pipeline.process(frame)
+        try:
+            with stopwatch.stage("reading"):
+                frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
+            with self._pipeline_lock:
+                result = self._pipeline.process(frame)
+        except Exception as error:  # nobody shall wait for this frame, nor take its silence for an empty table
+            self._fail(bundle, error)
+            self._outputs.publish(refused(bundle, error), header)
+            return
         with stopwatch.stage("publishing"):
             self._outputs.publish(result, header)
-        self._health.done(result.stages_ms | stopwatch.stages_ms, (self.get_clock().now().nanoseconds - bundle.stamp_ns) / 1e6)
+        for _, answer in result.results:
+            if isinstance(answer, Rejection):
+                self._health.count("rejected", answer.reason)
+        self._health.done(result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns))
         self._debug_image.publish(frame, result, header)
+
+    def _fail(self, bundle: Bundle, error: Exception) -> None:
+        self._health.failed(error)
+        self.get_logger().error(f"frame {bundle.stamp_ns} fails: {error}", throttle_duration_sec=1.0)
+        self.get_logger().debug(traceback.format_exc())
+
+    def _age_ms(self, time_ns: int) -> float:
+        """How old a stamp is; NaN as long as simulated time has not begun."""
+        now_ns = self.get_clock().now().nanoseconds
+        return (now_ns - time_ns) / 1e6 if now_ns else math.nan
 
     def _warn_of_frames(self, depth: Header, instances: Header) -> None:
         if depth.frame_id != instances.frame_id:
             text = f"{INSTANCES} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}; is the depth registered to the colour image?"
-            self.get_logger().warning(text, throttle_duration_sec=MISMATCH_PERIOD_S)
+            self._health.count("warned", text)
+            self.get_logger().warning(text, throttle_duration_sec=WARNING_PERIOD_S)
 
     def _warn_of_silence(self) -> None:
         reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
@@ -158,6 +191,12 @@ class PoseNode(Node):
         header = Header(stamp=self.get_clock().now().to_msg())
         counts = dict(self._synchroniser.drops), dict(self._tracker.events)
         self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, *counts, len(self._synchroniser)))
+
+
+def refused(bundle: Bundle, error: Exception) -> FrameResult:
+    """What a frame gives that cannot be estimated: each of its instances is rejected, for the same reason."""
+    results = tuple((instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances))
+    return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
 
 
 def load_estimator(parameters: PoseNodeParameters) -> Clipose:

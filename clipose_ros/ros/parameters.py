@@ -14,6 +14,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -37,7 +38,9 @@ class PoseNodeParameters:
 
     model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu, precision: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
+    max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
+    diagnostics_s: time between messages on /diagnostics [s].
     marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections` always, never, or where vision_msgs
     is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. target_frame: of all poses, by TF at the
     image's stamp, waited for up to transform_timeout_s [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
@@ -54,8 +57,10 @@ class PoseNodeParameters:
     min_depth_m: float = DepthRange.minimum
     max_depth_m: float = DepthRange.maximum
     buffer_size: int = 60
+    max_instances: int = MAX_INSTANCES
     reliable_inputs: bool = False
     silence_s: float = 5.0
+    diagnostics_s: float = 1.0
     marker_lifetime_s: float = 1.0
     detections: str = "auto"
     tf: bool = False
@@ -80,7 +85,9 @@ class PoseNodeParameters:
         expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
         expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
         expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
+        expect("max_instances", self.max_instances >= 1, "1 or more", self.max_instances)
         expect("silence_s", 0 < self.silence_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.silence_s)
+        expect("diagnostics_s", 0 < self.diagnostics_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.diagnostics_s)
         expect("marker_lifetime_s", 0 < self.marker_lifetime_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.marker_lifetime_s)
         expect("detections", self.detections in CHOICES, f"one of {', '.join(CHOICES)}", self.detections)
         expect("tf", self.tracking or not self.tf, "false without tracking, which gives objects their numbers", self.tf)

@@ -12,7 +12,7 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """The messages of one stamp; `camera_info` is the latest one, colour is None where it is not needed."""
+    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is not needed."""
 
     stamp_ns: int
     depth: Any
@@ -41,16 +41,21 @@ class Synchroniser:
         self._jump_ns = jump_ns
         self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in ("depth", "instances", *(("colour",) if with_colour else ()))}
         self._camera_info: Any = None
+        self._camera_infos: dict[int, Any] = {}
         self._newest_depth_ns: int | None = None
         self._completed_ns: int | None = None
         self._mailbox: Bundle | None = None
         self._closed = False
         self._changed = threading.Condition()
 
-    def set_camera_info(self, info: Any) -> None:
-        """The calibration of every frame that is completed from now on."""
+    def set_camera_info(self, info: Any, stamp_ns: int | None = None) -> None:
+        """The calibration of the image of this stamp [ns], and of every frame that is completed from now on and has none of its own."""
         with self._changed:
             self._camera_info = info
+            if stamp_ns is not None:
+                self._camera_infos[stamp_ns] = info
+                if len(self._camera_infos) > self._capacity:
+                    del self._camera_infos[next(iter(self._camera_infos))]
 
     def add_depth(self, stamp_ns: int, depth: Any) -> None:
         """Store a depth image [ns]."""
@@ -114,7 +119,8 @@ class Synchroniser:
             return
         if self._mailbox is not None:
             self.drops["frame replaced by a newer one"] += 1
-        self._mailbox = Bundle(stamp_ns, messages["depth"], self._camera_info, messages["instances"], messages.get("colour"))
+        info = self._camera_infos.get(stamp_ns, self._camera_info)
+        self._mailbox = Bundle(stamp_ns, messages["depth"], info, messages["instances"], messages.get("colour"))
         self._changed.notify_all()
 
     def _reset(self) -> None:
@@ -123,4 +129,5 @@ class Synchroniser:
             self.drops["frame before the clock went back"] += 1
         for buffer in self._buffers.values():
             buffer.clear()
+        self._camera_infos.clear()
         self._newest_depth_ns = self._completed_ns = self._mailbox = None

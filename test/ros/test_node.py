@@ -132,7 +132,9 @@ def test_a_broken_frame_costs_only_itself(client, spheres, header, wait_until):
         time.sleep(0.1)
     later = Header(stamp=stamp_message(time.time_ns()), frame_id=FRAME_ID)
     assert len(client.ask(**messages(spheres, later)).poses) == 3
-    assert client.answer(header.stamp) is None
+    rejections = client.answer(header.stamp).rejections
+    assert [rejection.id for rejection in rejections] == ["1", "2", "3"]
+    assert {rejection.reason for rejection in rejections} == {"labels: expected integer (480, 640) as depth, got (3, 4) uint16"}
     wait_until(lambda: int(client.counters()["failures"]) == failures + 1)
 
 
