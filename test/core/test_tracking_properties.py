@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.tracking.filter import FASTEST, MotionModel
 from clipose_ros.tracking.tracker import Tracker, TrackerSettings
 
 MS = 1_000_000
@@ -35,9 +36,15 @@ def frames(draw):
     return step_ns, [draw(results(label)) for label in range(1, 1 + draw(st.integers(0, 3)))]
 
 
-@given(st.lists(frames(), max_size=8), st.integers(1, 3))
-def test_whatever_comes_tracks_stay_tracks(sequence, confirm_after):
-    tracker, stamp_ns, newest, ended = Tracker(TrackerSettings(confirm_after=confirm_after)), 10**18, 0, set()
+@st.composite
+def settings(draw):
+    limits = st.sampled_from((MotionModel.acceleration, MotionModel.acceleration, 1e-9, FASTEST))
+    return TrackerSettings(MotionModel(draw(limits), draw(limits)), confirm_after=draw(st.integers(1, 3)))
+
+
+@given(st.lists(frames(), max_size=8), settings())
+def test_whatever_comes_tracks_stay_tracks(sequence, settings):
+    tracker, stamp_ns, newest, ended = Tracker(settings), 10**18, 0, set()
     before = set()
     for step in sequence:
         if step is None:

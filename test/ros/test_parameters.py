@@ -48,29 +48,48 @@ def test_whole_numbers_are_metres_too(read):
     assert parameters.max_depth_m == 3.0 and parameters.depth_range().maximum == 3.0
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("max_depth_m:=0.05", "max_depth_m: expected more than min_depth_m, 0.1, got 0.05"),
-        ("min_depth_m:=0.0", "min_depth_m: expected more than 0, got 0.0"),
-        ("max_depth_m:=.nan", "max_depth_m: expected a finite number, got nan"),
-        ("max_depth_m:=far", "max_depth_m: expected float, got 'far'"),
-        ("buffer_size:=0", "buffer_size: expected 1 or more, got 0"),
-        ("buffer_size:=2.5", "buffer_size: expected int, got 2.5"),
-        ("seed:=true", "seed: expected int, got True"),
-        ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
-        ("threads:=-1", "threads: expected 0"),
-        ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
-        ("silence_s:=0.0", "silence_s: expected more than 0, got 0.0"),
-        ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, got -1.0"),
-        ("detections:=sometimes", "detections: expected one of auto, always, never, got sometimes"),
-        ("tf_prefix:=/objects", "tf_prefix: expected a name without / in front, or empty, got /objects"),
-        ("tracking:=1", "tracking: expected bool, got 1"),
-        ("coast_s:=0.0", "coast_s: expected more than 0, got 0.0"),
-        ("acceleration:=-0.1", "acceleration: expected more than 0, got -0.1"),
-        ("max_depth:=4.0", "max_depth: expected one of the parameters model, .*, got an unknown name"),
-    ],
-)
+WRONG = [
+    ("model:=''", "model: expected a name or a path, got "),
+    ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
+    ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
+    ("threads:=-1", "threads: expected 0"),
+    ("allow_cpu:=1", "allow_cpu: expected bool, got 1"),
+    ("precision:=int4", "precision: expected fp32 or fp16, got int4"),
+    ("seed:=-1", "seed: expected 0 or more, got -1"),
+    ("seed:=true", "seed: expected int, got True"),
+    ("min_depth_m:=0.0", "min_depth_m: expected more than 0, got 0.0"),
+    ("max_depth_m:=0.05", "max_depth_m: expected more than min_depth_m, 0.1, got 0.05"),
+    ("max_depth_m:=.nan", "max_depth_m: expected a finite number, got nan"),
+    ("max_depth_m:=far", "max_depth_m: expected float, got 'far'"),
+    ("buffer_size:=0", "buffer_size: expected 1 to 1000, got 0"),
+    ("buffer_size:=1001", "buffer_size: expected 1 to 1000, got 1001"),
+    ("buffer_size:=2.5", "buffer_size: expected int, got 2.5"),
+    ("max_instances:=0", "max_instances: expected"),
+    ("reliable_inputs:=yes_please", "reliable_inputs: expected bool, got 'yes_please'"),
+    ("silence_s:=0.0", "silence_s: expected more than 0, at most 3600, got 0.0"),
+
+    ("diagnostics_s:=0.0", "diagnostics_s: expected"),
+    ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, at most 3600, got -1.0"),
+    ("marker_lifetime_s:=1.0e+300", r"marker_lifetime_s: expected more than 0, at most 3600, got 1e\+300"),
+    ("detections:=sometimes", "detections: expected one of auto, always, never, got sometimes"),
+    ("tf:=1", "tf: expected bool, got 1"),
+    ("tf_prefix:=/objects", "tf_prefix: expected a name without / in front, or empty, got /objects"),
+    ("target_frame:=3", "target_frame: expected str, got 3"),
+    ("transform_timeout_s:=0.0", "transform_timeout_s: expected more than 0, at most 3600, got 0.0"),
+    ("tracking:=1", "tracking: expected bool, got 1"),
+    ("confirm_after:=0", "confirm_after: expected 1 or more, got 0"),
+    ("coast_s:=0.0", "coast_s: expected more than 0, got 0.0"),
+    ("acceleration:=-0.1", "acceleration: expected more than 0, at most 1000, got -0.1"),
+    ("angular_acceleration:=0.0", "angular_acceleration: expected more than 0, at most 1000, got 0.0"),
+    ("max_depth:=4.0", "max_depth: expected one of the parameters model, .*, got an unknown name"),
+]
+
+
+def test_a_wrong_value_of_every_parameter_is_tried():
+    assert {argument.partition(":=")[0] for argument, _ in WRONG} >= asdict(PoseNodeParameters()).keys()
+
+
+@pytest.mark.parametrize(("argument", "message"), WRONG)
 def test_wrong_parameters_are_named(read, argument, message):
     with pytest.raises(ValueError, match=message):
         read("-p", argument)
