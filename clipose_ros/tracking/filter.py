@@ -102,17 +102,18 @@ class PoseFilters:
 
     def update(self, rows: np.ndarray, measured: Measurements, difference: np.ndarray, accepted: np.ndarray) -> None:
         """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are accepted (M, 3) bool."""
-        variance, covariance = self.variance[rows], self.covariance[rows]
-        information = accepted / (variance + self._independent * measured.variance)
-        gain, rate_gain = variance * information, covariance * information
-        correction = gain[..., None] * difference
-        self.position[rows] += correction[:, POSITION]
-        self.rotation[rows] = turns(correction[:, ROTATION]) @ self.rotation[rows]
-        self.log_size[rows] += correction[:, SIZE]
-        self.rate[rows] += rate_gain[..., None] * difference
-        self.variance[rows] = (1 - gain) * variance
-        self.covariance[rows] = (1 - gain) * covariance
-        self.rate_variance[rows] -= rate_gain * covariance
+        information, innovation = np.zeros((len(self), 3)), np.zeros((len(self), 3, 3))  # none for the other rows
+        information[rows] = accepted / (self.variance[rows] + self._independent * measured.variance)
+        innovation[rows] = difference
+        gain, rate_gain = self.variance * information, self.covariance * information
+        correction = gain[..., None] * innovation
+        self.position += correction[:, POSITION]
+        self.rotation = turns(correction[:, ROTATION]) @ self.rotation
+        self.log_size += correction[:, SIZE]
+        self.rate += rate_gain[..., None] * innovation
+        self.rate_variance -= rate_gain * self.covariance
+        self.covariance *= 1 - gain
+        self.variance *= 1 - gain
         self.common[rows] = np.where(accepted, (1 - self._independent) * measured.variance, self.common[rows])
         self._stop_spin()
 

@@ -139,11 +139,11 @@ class Tracker:
         self._advance(stamp_ns)
         estimates = [(instance, result) for instance, result in results if isinstance(result, PoseEstimate)]
         measured = measure([estimate for _, estimate in estimates], self.settings.noise)
-        rows, columns, difference, distance = self._associate(estimates, measured)
+        rows, columns = self._associate(estimates, measured)
         if again:
             self.events["stamp twice"] += 1
         else:
-            self._correct(rows, measured[columns], difference, distance)
+            self._correct(rows, measured[columns])
         belongs = {column: self._tracks[row] for row, column in zip(rows.tolist(), columns.tolist())}
         born = [column for column in range(len(estimates)) if column not in belongs]
         if born:
@@ -184,29 +184,25 @@ class Tracker:
                 track.estimates, track.support, track.turn_support = fade * track.estimates, fade * track.support, fade * track.turn_support
         self._stamp_ns = stamp_ns
 
-    def _associate(
-        self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Rows (P,) of the tracks and columns (P,) of the estimates that belong together, with what `PoseFilters.innovation` says of each pair."""
-        settings, T, D = self.settings, len(self._tracks), len(estimates)
-        same_category = [[track.category == estimate.category for _, estimate in estimates] for track in self._tracks]
-        rows, columns = np.nonzero(np.array(same_category, dtype=bool).reshape(T, D))
-        difference, distance = self._filters.innovation(rows, measured[columns])
-        size, away = np.exp(self._filters.log_size), difference[:, POSITION]
-        near = dot(away, away) < settings.reach**2 * dot(size, size)[rows]
-        ids, known = [instance.id for instance, _ in estimates], [track.instance.id for track in self._tracks]
-        same_id = np.array([ids[d] != "" and ids[d] == known[t] for t, d in zip(rows.tolist(), columns.tolist())], dtype=bool)
+    def _associate(self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (P,) of the tracks and columns (P,) of the estimates that belong together."""
+        settings, filters, shape = self.settings, self._filters, (len(self._tracks), len(estimates))
+        same_category = [track.category == estimate.category for track in self._tracks for _, estimate in estimates]
+        same_id = [instance.id != "" and track.instance.id == instance.id for track in self._tracks for instance, _ in estimates]
+        away, resized = measured.position - filters.position[:, None], measured.log_size - filters.log_size[:, None]
+        variance, size = filters.variance[:, None] + measured.variance, np.exp(filters.log_size)
 
-        cost, allowed, pair = np.zeros((T, D)), np.zeros((T, D), dtype=bool), np.zeros((T, D), dtype=np.intp)
-        cost[rows, columns] = distance[:, POSITION] + np.minimum(distance[:, SIZE], settings.gate) - settings.same_id * same_id
-        allowed[rows, columns] = near & (distance[:, POSITION] < settings.same_object)
-        pair[rows, columns] = np.arange(len(rows))
-        rows, columns = associate(cost, allowed, unmatched=settings.same_object + settings.gate)
-        chosen = pair[rows, columns]
-        return rows, columns, difference[chosen], distance[chosen]
+        squared = dot(away, away)
+        distance = squared / variance[..., POSITION]
+        near = (squared < settings.reach**2 * dot(size, size)[:, None]) & (distance < settings.same_object)
+        unlike = np.minimum(dot(resized, resized) / variance[..., SIZE], settings.gate)
+        cost = distance + unlike - settings.same_id * np.array(same_id, dtype=bool).reshape(shape)
+        allowed = near & np.array(same_category, dtype=bool).reshape(shape)
+        return associate(cost, allowed, unmatched=settings.same_object + settings.gate)
 
-    def _correct(self, rows: np.ndarray, measured: Measurements, difference: np.ndarray, distance: np.ndarray) -> None:
+    def _correct(self, rows: np.ndarray, measured: Measurements) -> None:
         """Take in what agrees; what contradicts a track does not move it, but counts."""
+        difference, distance = self._filters.innovation(rows, measured)
         accepted = distance < self.settings.gate
         self._filters.update(rows, measured, difference, accepted)
         for i, (row, score) in enumerate(zip(rows.tolist(), measured.score.tolist())):
