@@ -1,0 +1,130 @@
+"""What must be right before a pose node can work here: Python, packages, ONNX Runtime's providers, the models. No ROS."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy
+
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.findings import Finding, fail, ok, warn
+from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
+from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, ModelCard, find_model, models_folders, read_card
+from clipose_ros.inference.session import PROVIDERS, Session, SessionConfig
+from clipose_ros.inference.tensorrt import cache_folder, engine_key
+
+OLDEST_PYTHON = (3, 11)
+TIMED_RUNS = 5
+GPU_CURES = {
+    "cuda": "pip install onnxruntime-gpu instead of onnxruntime, and check the driver with nvidia-smi",
+    "tensorrt": "pip install onnxruntime-gpu and tensorrt, check the driver with nvidia-smi, then: clipose build",
+}
+
+
+def examine(provider: str = SessionConfig.provider, models_dir: Path | None = None) -> list[Finding]:
+    """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no failure."""
+    found = [python_finding(), packages_finding(), builds_finding(installed_builds(), imported_version())]
+    model = _default_model(models_dir)
+    if model is not None:
+        built = built_providers()
+        found += [provider_finding(name, name == provider, name in built, model) for name in PROVIDERS]
+    return found + models_findings([models_dir] if models_dir else models_folders())
+
+
+def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
+    """Whether this Python is new enough."""
+    text = ".".join(map(str, python[:3]))
+    if tuple(python[:2]) >= OLDEST_PYTHON:
+        return ok("python", f"{text}, {platform.system()} {platform.machine()}")
+    return fail("python", f"expected {'.'.join(map(str, OLDEST_PYTHON))} or newer, got {text}", "install a newer Python")
+
+
+def packages_finding() -> Finding:
+    """Versions of the libraries that everything goes through; without them this code would not run."""
+    return ok("packages", f"numpy {np.__version__}, scipy {scipy.__version__}, opencv {cv2.__version__}")
+
+
+def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
+    """Whether one build of ONNX Runtime is installed. builds: versions by package; imported: version of what is imported."""
+    names = ", ".join(f"{name} {version}" for name, version in builds.items())
+    if len(builds) > 1:
+        keep = next((name for name in builds if name != "onnxruntime"), "onnxruntime")
+        cure = f"pip uninstall {' '.join(builds)}, then pip install {keep}"
+        return warn("onnxruntime", f"expected one build, got {names}: they share one folder, and the last installed has overwritten the others", cure)
+    return ok("onnxruntime", names or f"{imported}, not from a Python package")
+
+
+def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> Finding:
+    """Whether a provider really starts: the model in this folder is loaded and run once on it. wanted: it has to; built: ONNX Runtime has it."""
+    subject = f"provider: {provider}"
+    if not built and not wanted:
+        return ok(subject, "not in this build of onnxruntime, and not asked for")
+    bad = fail if wanted else warn
+    cure = GPU_CURES.get(provider, "reinstall onnxruntime")
+    if not built:
+        return bad(subject, "not in this build of onnxruntime", cure)
+    try:
+        if provider == "tensorrt" and (missing := _missing_engine(read_card(model))):
+            return warn(subject, f"not tried: its engine is not built yet ({missing})", "clipose build, which takes minutes")
+        milliseconds = _run_ms(model, SessionConfig(provider))
+    except Exception as error:  # whatever a driver answers: it is the finding
+        return bad(subject, _first_line(error), cure)
+    return ok(subject, f"starts; one object in {milliseconds:.1f} ms")
+
+
+def models_findings(folders: Sequence[Path]) -> list[Finding]:
+    """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU. A name that comes twice is taken from the first."""
+    models: dict[str, Path] = {}
+    for folder in folders:
+        for card in sorted(folder.glob(f"*/{CARD_FILE}")):
+            models.setdefault(card.parent.name, card.parent)
+    if not models:
+        return [fail("models", f"none in {', '.join(map(str, folders))}", "build the package with colcon, or give --models-dir")]
+    return [model_finding(folder) for folder in models.values()]
+
+
+def model_finding(folder: Path) -> Finding:
+    """Whether card and network of a folder belong together, load and run."""
+    subject = f"model: {folder.name}"
+    try:
+        card = read_card(folder)
+        milliseconds = _run_ms(folder, SessionConfig())
+    except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
+        return fail(subject, f"{folder}: {_first_line(error)}", "fetch the folder again: card and network must come from the same export")
+    return ok(subject, f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits; one object in {milliseconds:.1f} ms on the CPU")
+
+
+def _default_model(models_dir: Path | None) -> Path | None:
+    """The model that providers are tried with; None where there is none, which is a finding about the models."""
+    try:
+        return find_model(DEFAULT_MODEL, models_dir)
+    except ValueError:
+        return next((card.parent for folder in ([models_dir] if models_dir else models_folders()) for card in sorted(folder.glob(f"*/{CARD_FILE}"))), None)
+
+
+def _run_ms(folder: Path, config: SessionConfig) -> float:
+    """Fastest of a few runs for one object, after one that warms up. Raises whatever the model or the provider has to complain about."""
+    estimator = Clipose(Session(folder, read_card(folder), config))
+    estimator.warm_up()
+    times = []
+    for _ in range(TIMED_RUNS):
+        begin = time.perf_counter()
+        estimator.warm_up()
+        times.append(time.perf_counter() - begin)
+    return min(times) * 1e3
+
+
+def _missing_engine(card: ModelCard) -> Path | None:
+    """Where TensorRT's engine of a model should lie, unless it does. Raises RuntimeError without a GPU."""
+    folder = engine_key(card, SessionConfig.precision, SessionConfig.largest_batch).folder(cache_folder())
+    return None if any(folder.glob("*.engine")) else folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
