@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from rclpy.event_handler import PublisherEventCallbacks, QoSPublisherMatchedInfo
+from rclpy.event_handler import QoSPublisherMatchedInfo
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.subscription import Subscription
@@ -16,6 +16,7 @@ from clipose_ros.core.types import Frame
 from clipose_ros.drawing import depth_picture, draw_results
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import colour_view, image_message
+from clipose_ros.ros.qos import advertise
 
 COLOUR = "rgb/image_rect_color"
 TOPIC = "~/debug_image"
@@ -34,8 +35,7 @@ class DebugImage:
         self._node = node
         self._colours: deque[Image] = deque(maxlen=KEPT_COLOURS)
         self._subscription: Subscription | None = None
-        matched = PublisherEventCallbacks(matched=self._on_matched)
-        self._publisher = node.create_publisher(Image, TOPIC, QoSProfile(depth=1), event_callbacks=matched)
+        self._publisher = advertise(node, Image, TOPIC, QoSProfile(depth=1), self._on_matched)
 
     def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
         """Draw and publish a frame, if somebody looks."""

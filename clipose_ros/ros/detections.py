@@ -10,7 +10,7 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
-from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.qos import advertise
 
 TOPIC = "~/detections"
@@ -48,7 +48,7 @@ def detections(node: Node, choice: str) -> Detections | None:
     if choice == "never":
         return None
     try:
-        vision_msgs = optional_package("vision_msgs.msg", f"{TOPIC} (detections: {choice})")
+        vision_msgs = optional_messages("vision_msgs", "Detection3DArray", f"{TOPIC} (detections: {choice})")
     except RuntimeError as error:
         if choice == "always":
             raise

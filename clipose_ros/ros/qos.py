@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.event_handler import (
+    PublisherEventCallbacks,
+    QoSOfferedIncompatibleQoSInfo,
+    QoSPublisherMatchedInfo,
+    QoSRequestedIncompatibleQoSInfo,
+    SubscriptionEventCallbacks,
+)
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
@@ -40,15 +46,17 @@ def subscribe(
     return node.create_subscription(kind, topic, callback, qos, event_callbacks=SubscriptionEventCallbacks(incompatible_qos=warn))
 
 
-def advertise(node: Node, kind: type, topic: str) -> Publisher:
-    """A publisher with `OUTPUT_QOS` that warns, with policy and cure, of each subscriber that asks for more."""
+def advertise(
+    node: Node, kind: type, topic: str, qos: QoSProfile = OUTPUT_QOS, on_matched: Callable[[QoSPublisherMatchedInfo], None] | None = None
+) -> Publisher:
+    """A publisher that warns, with policy and cure, of each subscriber that asks for more than `qos`. on_matched hears of those that come and go."""
 
     def warn(event: QoSOfferedIncompatibleQoSInfo) -> None:
         policy = _policy(event)
         cure = SUBSCRIBER_CURES.get(policy, f"let it subscribe with the default {policy}")
         node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a subscriber of compatible {policy}, got one that hears nothing: {cure}")
 
-    return node.create_publisher(kind, topic, OUTPUT_QOS, event_callbacks=PublisherEventCallbacks(incompatible_qos=warn))
+    return node.create_publisher(kind, topic, qos, event_callbacks=PublisherEventCallbacks(incompatible_qos=warn, matched=on_matched))
 
 
 def _policy(event: QoSRequestedIncompatibleQoSInfo) -> str:

@@ -26,7 +26,7 @@ from clipose_ros.ros.adapters.single_mask import instances_from_mask, instances_
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.adapters.yolo import instances_from_polygons, painted
 from clipose_ros.ros.conversions import camera_info_message, image_message, label_view, stamp_message
-from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,9 +132,36 @@ def test_class_names_come_from_the_command_line(dds):
     rclpy.shutdown(context=context)
 
 
-def test_a_missing_package_is_named():
+def test_a_missing_package_and_a_missing_message_are_named():
     with pytest.raises(RuntimeError, match="^nowhere_msgs: expected the ROS package, for detections, got none .*ros-.*-nowhere-msgs"):
-        optional_package("nowhere_msgs.msg", "detections")
+        optional_messages("nowhere_msgs", "Detections", "detections")
+    with pytest.raises(RuntimeError, match="^sensor_msgs: expected Nothing with its libraries, for detections, got none"):
+        optional_messages("sensor_msgs", "Nothing", "detections")
+    assert optional_messages("sensor_msgs", "Image", "images").Image is Image
+
+
+def test_messages_whose_libraries_do_not_load_are_named(tmp_path, monkeypatch):
+    """As of a package that was built for another Python."""
+    code = """
+class Support(type):
+    _TYPE_SUPPORT = None
+
+    @classmethod
+    def __import_type_support__(cls):
+        from rosidl_generator_py import import_type_support
+
+        import_type_support("bare_msgs")
+
+
+class Bare(metaclass=Support):
+    pass
+"""
+    (tmp_path / "bare_msgs").mkdir()
+    (tmp_path / "bare_msgs" / "__init__.py").touch()
+    (tmp_path / "bare_msgs" / "msg.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match="^bare_msgs: expected Bare with its libraries, for detections, got none"):
+        optional_messages("bare_msgs", "Bare", "detections")
 
 
 # Polygons

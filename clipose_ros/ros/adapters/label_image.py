@@ -17,7 +17,7 @@ from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instances_of
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.conversions import LABEL_ENCODINGS, image_message, image_view, stamp_ns
-from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
 
 LABEL_IMAGE = "label_image"
@@ -30,7 +30,7 @@ class LabelImageAdapter(Adapter):
 
     def __init__(self, **options) -> None:
         super().__init__("label_adapter", AdapterParameters, **options)
-        vision_msgs = optional_package("vision_msgs.msg", DETECTIONS)
+        vision_msgs = optional_messages("vision_msgs", "Detection2DArray", DETECTIONS)
         self._class_names = self.parameters.class_names()
         self._pairs = StampPairs(LABEL_IMAGE, DETECTIONS, self.parameters.buffer_size)
         self.drops = self._pairs.drops

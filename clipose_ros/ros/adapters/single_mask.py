@@ -17,7 +17,7 @@ from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of, rank
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.conversions import image_message, image_view, stamp_ns
-from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
 
 MASK = "mask"
@@ -42,7 +42,7 @@ class SingleMaskAdapter(Adapter):
         if self.parameters.category:
             self.listen(Image, MASK, self._on_mask)
             return
-        vision_msgs = optional_package("vision_msgs.msg", f"{DETECTIONS}, since category is empty")
+        vision_msgs = optional_messages("vision_msgs", "Detection2DArray", f"{DETECTIONS}, since category is empty")
         self.drops = self._pairs.drops
         self.listen(Image, MASK, lambda message: self._on_part(MASK, message))
         self.listen(vision_msgs.Detection2DArray, DETECTIONS, lambda message: self._on_part(DETECTIONS, message))

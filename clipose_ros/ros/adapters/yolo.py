@@ -16,7 +16,7 @@ from clipose_ros.core.validation import expect
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, rank
 from clipose_ros.ros.conversions import image_message
-from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
 
 DETECTIONS = "detections"
@@ -29,7 +29,7 @@ class YoloAdapter(Adapter):
 
     def __init__(self, **options) -> None:
         super().__init__("yolo_adapter", AdapterParameters, **options)
-        yolo_msgs = optional_package("yolo_msgs.msg", f"{DETECTIONS} of yolo_ros")
+        yolo_msgs = optional_messages("yolo_msgs", "DetectionArray", f"{DETECTIONS} of yolo_ros")
         self._class_names = self.parameters.class_names()
         self.listen(yolo_msgs.DetectionArray, DETECTIONS, self._on_detections)
 
