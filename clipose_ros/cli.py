@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
-from clipose_ros import benchmark
+from clipose_ros import benchmark, doctor
 from clipose_ros.core.types import Frame, PoseEstimate
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation import Evaluation
 from clipose_ros.evaluation import evaluate as evaluate_poses
+from clipose_ros.findings import Finding, Level, warn, worst
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
@@ -39,6 +40,7 @@ from clipose_ros.precision_plot import plot_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 EnginePrecision = Literal["fp32", "fp16"]
+LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
@@ -207,16 +209,70 @@ def build(
     print(f"{engine}: built or found in {time.monotonic() - started:.0f} s")
 
 
+def examine(
+    provider: Provider = SessionConfig.provider,
+    models_dir: Path | None = None,
+    depth: str | None = None,
+    camera_info: str | None = None,
+    instances: str | None = None,
+    reliable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    seconds: float = 3.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for what keeps a pose node from working here: packages, providers, models, ROS, live topics. Exit status 1 when something fails.
+
+    Args:
+        provider: what the node is to run on.
+        models_dir: where to look for models, instead of the usual places.
+        depth: topic of the depth image, where it is not the node's own name.
+        camera_info: topic of the calibration, likewise.
+        instances: topic of the masks, likewise.
+        reliable: listen as a node with reliable_inputs does.
+        seconds: to listen for; 0 looks at no topic.
+        as_json: print JSON instead of lines.
+    """
+    expect("seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
+    findings = doctor.examine(provider, models_dir)
+    findings += _examine_ros({"depth": depth, "camera_info": camera_info, "instances": instances}, reliable, seconds)
+    if as_json:
+        _print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
+    else:
+        _print_findings(findings)
+    if worst(findings) == Level.FAIL:
+        sys.exit(1)
+
+
 def main() -> None:
     """Entry point of the `clipose` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build}, prog="clipose")
+        tyro.extras.subcommand_cli_from_dict({"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine}, prog="clipose")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"clipose: {error}")
 
 
 def _print_json(data: dict) -> None:
     print(json.dumps(data))
+
+
+def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> list[Finding]:
+    """What concerns ROS, where there is ROS."""
+    try:
+        from clipose_ros.ros import installation, listening  # all else here works without ROS
+    except ImportError as error:
+        return [warn("ros", f"not here, or not this package's messages: {error}", "make env, or source the ROS installation and the workspace")]
+    topics = listening.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
+    return [*installation.examine(), *(listening.examine(topics, seconds) if seconds else ())]
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    console = Console(highlight=False)
+    for finding in findings:
+        console.print(f"{finding.level.name:<4}", style=LEVEL_STYLES[finding.level], end="  ")
+        console.print(f"{finding.subject}: {finding.text}", markup=False, soft_wrap=True)
+        if finding.cure:
+            console.print(f"      → {finding.cure}", markup=False, soft_wrap=True)
+    counts = ", ".join(f"{sum(finding.level == level for finding in findings)} {level.name}" for level in Level)
+    console.print(counts, markup=False)
 
 
 def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:

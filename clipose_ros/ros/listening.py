@@ -24,6 +24,8 @@ from clipose_ros.ros.inputs import camera_info_finding, depth_finding, masks_fin
 from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
 from clipose_ros.ros.qos import input_qos
 
+POSES = "/poses_9dof"
+DISCOVERY_S = 2.0  # at most, before a publisher is given up
 KEPT = 30  # messages of each topic: a second of depth images, which masks may be late by
 START = "start the camera and the segmenter, or say the topics' names: clipose doctor --depth … --camera-info … --instances …"
 LEVELS = {DiagnosticStatus.OK: Level.OK, DiagnosticStatus.WARN: Level.WARN, DiagnosticStatus.ERROR: Level.FAIL, DiagnosticStatus.STALE: Level.WARN}
@@ -83,9 +85,8 @@ class Listener(Node):
 
     def pose_nodes(self) -> set[str]:
         """Full names of the nodes that publish 9DoF poses."""
-        topics = [name for name, kinds in self.get_topic_names_and_types() if "clipose_ros/msg/ObjectPoseArray" in kinds and name.endswith("/poses_9dof")]
-        found = [publisher for topic in topics for publisher in self.get_publishers_info_by_topic(topic)]
-        return {f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}" for publisher in found}
+        topics = [name for name, kinds in self.get_topic_names_and_types() if "clipose_ros/msg/ObjectPoseArray" in kinds and name.endswith(POSES)]
+        return {topic.removesuffix(POSES) for topic in topics if self.count_publishers(topic)}
 
     def _listen(self, topic: str, kind: type) -> Heard:
         heard = Heard(self.resolve_topic_name(topic), kind)
@@ -102,18 +103,19 @@ def examine(topics: Topics = Topics(), seconds: float = 3.0, categories: Sequenc
     rclpy.init(context=context)
     try:
         listener = Listener(topics, context=context)
-        listen(listener, time.monotonic() + seconds)
+        listen(listener, DISCOVERY_S, until=lambda: all(heard.messages for heard in listener.inputs()))
+        listen(listener, seconds)
         return [*input_findings(listener, seconds, categories), *node_findings(listener)]
     finally:
         rclpy.try_shutdown(context=context)
 
 
-def listen(listener: Listener, end_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-    """Let the listener's callbacks run until the time."""
-    executor = SingleThreadedExecutor(context=listener.context)
+def listen(listener: Listener, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    """Let the listener's callbacks run for so long, or until the condition is true."""
+    executor, end_s = SingleThreadedExecutor(context=listener.context), time.monotonic() + seconds
     executor.add_node(listener)
-    while (left_s := end_s - clock()) > 0:
-        executor.spin_once(timeout_sec=left_s)
+    while (left_s := end_s - time.monotonic()) > 0 and not until():
+        executor.spin_once(timeout_sec=min(left_s, 0.1))
     executor.remove_node(listener)
 
 
