@@ -64,11 +64,10 @@ WRONG = [
     ("buffer_size:=0", "buffer_size: expected 1 to 1000, got 0"),
     ("buffer_size:=1001", "buffer_size: expected 1 to 1000, got 1001"),
     ("buffer_size:=2.5", "buffer_size: expected int, got 2.5"),
-    ("max_instances:=0", "max_instances: expected"),
+    ("max_instances:=0", "max_instances: expected 1 or more, got 0"),
     ("reliable_inputs:=yes_please", "reliable_inputs: expected bool, got 'yes_please'"),
     ("silence_s:=0.0", "silence_s: expected more than 0, at most 3600, got 0.0"),
-
-    ("diagnostics_s:=0.0", "diagnostics_s: expected"),
+    ("diagnostics_s:=0.0", "diagnostics_s: expected more than 0, at most 3600, got 0.0"),
     ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, at most 3600, got -1.0"),
     ("marker_lifetime_s:=1.0e+300", r"marker_lifetime_s: expected more than 0, at most 3600, got 1e\+300"),
     ("detections:=sometimes", "detections: expected one of auto, always, never, got sometimes"),

@@ -1,14 +1,16 @@
-"""Services and parameters of a node that is busy: frames come as fast as they can while others call."""
+"""Services, parameters and diagnostics of a node at work, also while frames come as fast as they can."""
 
 import threading
 import time
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
 
 from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.inference.card import read_card
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -49,8 +51,25 @@ def count(client, key):
     return int(client.counters().get(key, 0))
 
 
+def test_a_node_all_of_whose_frames_fail_is_in_error_and_says_why(client, spheres, wait_until):
+    def send_broken():
+        broken = messages(spheres, time.time_ns())
+        broken["depth"].encoding = "64FC1"
+        client.send(**broken)
+
+    def level():
+        return client.received["diagnostics"][-1].status[0].level if client.received["diagnostics"] else None
+
+    wait_until(lambda: send_broken() or level() == DiagnosticStatus.ERROR)
+    assert "depth encoding: expected 16UC1 or 32FC1, got '64FC1'" in client.received["diagnostics"][-1].status[0].message
+    client.ask(**messages(spheres, time.time_ns()))
+    wait_until(lambda: level() == DiagnosticStatus.OK)
+    assert float(client.counters()["last error s ago"]) > 0 and "64FC1" in client.counters()["last error"]
+
+
 def test_services_answer_under_load_and_no_frame_fails(client, call, set_parameter, load, wait_until):
     wait_until(lambda: client.received["poses_9dof"] and client.counters())
+    failures = count(client, "failures")
     for i in range(ROUNDS):
         assert call(Trigger, "reset").success
         assert call(SetBool, "enable", data=False).success
@@ -61,7 +80,7 @@ def test_services_answer_under_load_and_no_frame_fails(client, call, set_paramet
     answered = len(client.received["poses_9dof"])
     wait_until(lambda: len(client.received["poses_9dof"]) > answered)
     wait_until(lambda: count(client, "tracking: reset: asked") == ROUNDS)
-    assert count(client, "failures") == 0
+    assert count(client, "failures") == failures
 
 
 def test_enable_twice_is_enable_once_and_a_disabled_node_keeps_nothing_for_later(client, call, spheres, wait_until):
@@ -90,3 +109,12 @@ def test_the_lifetime_of_markers_holds_from_the_next_frame_on(client, set_parame
     answer = client.ask(**messages(spheres, time.time_ns()))
     markers = client.answer_soon(answer.header.stamp, "markers").markers
     assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers if marker.action == Marker.ADD} == {(2, 500_000_000)}
+
+
+def test_the_diagnostics_say_what_runs_and_how_well(client, spheres, tiny_model, wait_until):
+    client.ask(**messages(spheres, time.time_ns()))
+    wait_until(lambda: float(client.counters().get("output Hz", 0)) > 0)
+    said, card = client.counters(), read_card(tiny_model)
+    assert (said["model"], said["model sha256"], said["provider"], said["precision"]) == ("tiny", card.sha256[:12], "cpu", "fp32")
+    assert int(said["threads"]) >= 1 and float(said["latency_ms p95"]) >= float(said["latency_ms p50"]) > 0
+    assert all(float(said[f"input Hz: {topic}"]) > 0 for _, topic in client.inputs.values())
