@@ -27,7 +27,7 @@ from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
-from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, subscribe
+from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, subscribe
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.tracking.tracker import Tracker
@@ -35,6 +35,7 @@ from clipose_ros.tracking.tracker import Tracker
 DEPTH = "depth_registered/image_rect"
 CAMERA_INFO = "rgb/camera_info"
 INSTANCES = "instances"
+INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
 WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 
 
@@ -57,15 +58,14 @@ class PoseNode(Node):
         self._pipeline = Pipeline(estimator, self.parameters.depth_range(), tracker, self.parameters.max_instances)
         self._synchroniser = Synchroniser(self.parameters.buffer_size)
         self._numbers = SequenceNumbers()
-        self._health = Health((DEPTH, CAMERA_INFO, INSTANCES), self.parameters.silence_s, model_facts(estimator, self.parameters))
+        self._health = Health(INPUTS, self.parameters.silence_s, model_facts(estimator, self.parameters))
         self._outputs = PosePublishers(self, self.parameters)
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         qos = input_qos(self.parameters.reliable_inputs)
-        inputs = ((Image, DEPTH, self._on_depth), (CameraInfo, CAMERA_INFO, self._on_camera_info), (InstanceArray, INSTANCES, self._on_instances))
-        for kind, topic, callback in inputs:
-            subscribe(self, kind, topic, callback, qos, self._health.incompatible)
+        for topic, callback in ((DEPTH, self._on_depth), (CAMERA_INFO, self._on_camera_info), (INSTANCES, self._on_instances)):
+            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
@@ -182,8 +182,7 @@ class PoseNode(Node):
         reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
         for topic in self._health.silent():
             name = self.resolve_topic_name(topic)
-            publishers = self.get_publishers_info_by_topic(name)
-            offered = ", ".join(publisher.qos_profile.reliability.name.lower() for publisher in publishers) or "nobody publishes"
+            offered = ", ".join(offers(self, INPUTS[topic], name)) or "nobody publishes"
             text = f"{name}: expected messages, got none for {self.parameters.silence_s:g} s (subscribed {reliability}, depth {INPUT_DEPTH}; offered: {offered})"
             self.get_logger().warning(text)
 

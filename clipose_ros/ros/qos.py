@@ -59,6 +59,15 @@ def advertise(
     return node.create_publisher(kind, topic, qos, event_callbacks=PublisherEventCallbacks(incompatible_qos=warn, matched=on_matched))
 
 
+def offers(node: Node, kind: type, topic: str) -> list[str]:
+    """What the publishers of a topic offer to a subscription of messages of `kind`: their reliability, and their type where it is another one."""
+    expected = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+    return [
+        f"{publisher.qos_profile.reliability.name.lower()}{'' if publisher.topic_type == expected else f' {publisher.topic_type}, not {expected}'}"
+        for publisher in node.get_publishers_info_by_topic(topic)
+    ]
+
+
 def _policy(event: QoSRequestedIncompatibleQoSInfo) -> str:
     """The policy as command lines and documentation write it: reliability, durability, …"""
     return qos_policy_name_from_kind(event.last_policy_kind).lower()
