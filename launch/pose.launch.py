@@ -24,6 +24,7 @@ ARGUMENTS = (
     ("provider", "", "cpu, cuda or tensorrt; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
+    ("colour", "rgb/image_rect_color", "drawn on by ~/debug_image while somebody looks at it; not needed for the poses"),
     ("instances", "instances", "clipose_ros/InstanceArray with the stamp of the segmented image"),
     ("namespace", "", "of the node and its relative topics"),
     ("params_file", PathJoinSubstitution([SHARE, "launch", "params.yaml"]), "parameters of the node"),
@@ -50,6 +51,7 @@ def pose_node(context) -> list[Node]:
             remappings=[
                 ("depth_registered/image_rect", LaunchConfiguration("depth")),
                 ("rgb/camera_info", LaunchConfiguration("camera_info")),
+                ("rgb/image_rect_color", LaunchConfiguration("colour")),
                 ("instances", LaunchConfiguration("instances")),
             ],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
