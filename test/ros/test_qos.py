@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
@@ -152,3 +152,9 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
     wait_until(lambda: status() and f"{topic} (incompatible reliability)" in status().message)
     assert status().level == b"\x01"
     assert any(value.key == f"incompatible: {topic}" and value.value.endswith(", reliability") for value in status().values)
+
+
+def test_a_publisher_of_another_type_is_named(nodes, client, wait_until):
+    publisher = client.node.create_publisher(CompressedImage, "/hears_all/depth_registered/image_rect", 1)
+    wait_until(lambda: nodes["hears_all"].said("offered: reliable sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image)"))
+    client.node.destroy_publisher(publisher)
