@@ -25,7 +25,9 @@ class Detections:
         self._vision_msgs = vision_msgs
 
     def publish(self, message: ObjectPoseArray) -> None:
-        """Publish what a frame measured."""
+        """Publish what a frame measured, where somebody listens."""
+        if not self._publisher.get_subscription_count():
+            return
         detections = [self._detection(pose, message.header) for pose in message.poses if pose.tracking != ObjectPose.COASTING]
         self._publisher.publish(self._vision_msgs.Detection3DArray(header=message.header, detections=detections))
 
