@@ -126,10 +126,10 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
 
 
 def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
-    """Label image and instances of a frame."""
-    labels = frame.labels.astype(np.uint16)
+    """Label image and instances of a frame; the image has one byte per pixel where its labels fit."""
+    labels, encoding = (frame.labels.astype(np.uint8), "mono8") if frame.labels.max() < 256 else (frame.labels.astype(np.uint16), "16UC1")
     instances = [ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in frame.instances]
-    return InstanceArray(header=header, label_image=image_message(labels, "16UC1", header), instances=instances)
+    return InstanceArray(header=header, label_image=image_message(labels, encoding, header), instances=instances)
 
 
 def instances_from(message: InstanceArray) -> tuple[Instance, ...]:

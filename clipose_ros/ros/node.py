@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -142,6 +143,7 @@ class PoseNode(Node):
                 self._fail(bundle, error)
 
     def _process(self, bundle: Bundle) -> None:
+        waiting_ms = (time.monotonic() - bundle.complete_s) * 1e3
         header = bundle.depth.header
         self._warn_of_frames(header, bundle.instances.header)
         stopwatch = Stopwatch()
@@ -159,7 +161,7 @@ class PoseNode(Node):
         for _, answer in result.results:
             if isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
-        self._health.done(result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns))
+        self._health.done({"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns))
         self._debug_image.publish(frame, result, header)
 
     def _fail(self, bundle: Bundle, error: Exception) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 NS_PER_S = 1_000_000_000
@@ -12,13 +13,17 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is not needed."""
+    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is not needed.
+
+    complete_s: when the last of them came, monotonic time [s].
+    """
 
     stamp_ns: int
     depth: Any
     camera_info: Any
     instances: Any
     colour: Any = None
+    complete_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Synchroniser:
@@ -30,7 +35,7 @@ class Synchroniser:
     begins with `frame` counts frames, with all their messages.
 
     Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns, a depth stamp that
-    is further behind the newest than this is a clock that went back (a bag that starts again), and forgets everything [ns].
+    is further behind the newest than this is a clock that went back (a bag that starts again), and what waits for partners is forgotten [ns].
     """
 
     def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = NS_PER_S // 2) -> None:
@@ -125,9 +130,7 @@ class Synchroniser:
 
     def _reset(self) -> None:
         self.drops["clock went back"] += sum(len(buffer) for buffer in self._buffers.values())
-        if self._mailbox is not None:
-            self.drops["frame before the clock went back"] += 1
         for buffer in self._buffers.values():
             buffer.clear()
         self._camera_infos.clear()
-        self._newest_depth_ns = self._completed_ns = self._mailbox = None
+        self._newest_depth_ns = self._completed_ns = None  # a complete frame stays in the mailbox: it was good when it came

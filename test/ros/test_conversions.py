@@ -7,7 +7,7 @@ from clipose_ros.ros import conversions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
 
 DEPTH_MM = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
 
@@ -111,6 +111,17 @@ def test_camera_info_round_trip():
 def test_no_instances_need_no_label_image():
     frame = conversions.frame_from(image(DEPTH_MM, "16UC1"), camera_info(), InstanceArray())
     assert frame.instances == () and not frame.labels.any()
+
+
+@pytest.mark.parametrize(("label", "encoding"), [(255, "mono8"), (256, "16UC1")])
+def test_label_images_take_a_byte_per_pixel_where_the_labels_fit(label, encoding):
+    labels = np.full((3, 4), label, np.uint16)
+    labels[0] = 1
+    frame = Frame(0, "optical", DEPTH_MM, labels, (Instance(1, "mug"), Instance(label, "can", 0.5, "c")), Intrinsics(500.0, 510.0, 2.0, 1.0))
+    message = conversions.instance_array_message(frame, Header())
+    assert message.label_image.encoding == encoding
+    np.testing.assert_array_equal(conversions.label_view(message.label_image), labels)
+    assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [(1, "mug", 1.0, ""), (label, "can", 0.5, "c")]
 
 
 def test_stamps_are_exact_nanoseconds():
