@@ -40,7 +40,7 @@ class PosePublishers:
         self._markers.set_lifetime(parameters.marker_lifetime_s)
 
     def publish(self, result: FrameResult, header: Header) -> None:
-        """Publish a frame, also when it is empty; markers only where somebody looks.
+        """Publish a frame, also when it is empty; plain poses and markers only where somebody listens.
 
         Raises ValueError when it cannot be had in the target frame. What it lost is told with the next one that can.
         """
@@ -51,9 +51,10 @@ class PosePublishers:
         message.coasting = [object_pose_message(instance, pose) for instance, pose in result.coasting]
         message.lost, self._lost = self._lost, []
         self._poses_9dof.publish(message)
-        # A plain pose cannot say that it is predicted: only what this frame measured.
-        measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]
-        self._poses.publish(PoseArray(header=header, poses=measured))
+        if self._poses.get_subscription_count():
+            # A plain pose cannot say that it is predicted: only what this frame measured.
+            measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]
+            self._poses.publish(PoseArray(header=header, poses=measured))
         if self._detections is not None:
             self._detections.publish(message)
         if self._transforms is not None:
