@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented
 
 from clipose_ros.inference.card import ModelCard, read_model
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
@@ -21,6 +22,9 @@ PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+
+# What ONNX Runtime raises for a file that is no network, or none that it can run; they have no common type.
+UNREADABLE = (InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented)
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +70,10 @@ class Session:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), card, config)
-        self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
+        try:
+            self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
+        except UNREADABLE as error:
+            raise ValueError(f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}") from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
         self._largest_batch = config.largest_batch
         self._others = ThreadPoolExecutor(max(self.threads - 1, 1), thread_name_prefix="network")  # starts no thread before it is needed
