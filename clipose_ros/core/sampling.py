@@ -21,7 +21,7 @@ def random_strata(shape: int | tuple[int, ...], rng: np.random.Generator) -> np.
 def stratified_indices(count: int, strata: np.ndarray) -> np.ndarray:
     """One index out of each of N equal strata of 0 .. count-1, at the places that `random_strata` drew.
 
-    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` < N every point appears,
+    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` <= N / 2 every point appears,
     some more than once.
 
     Returns: integers of the shape of `strata` (..., N), ascending. Raises ValueError when `count` < 1.

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.decoding import rotation_from_normals
-from clipose_ros.core.sampling import within_radius
+from clipose_ros.core.sampling import stratified_indices, within_radius
 from clipose_ros.core.types import Frame, Instance, Intrinsics
 
 SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=6)
@@ -42,6 +42,18 @@ def test_backprojection_is_the_plain_loop(frame):
         expected = [((u - K.cx) / K.fx * z, (v - K.cy) / K.fy * z, z) for u, v, z in pixels if limits.minimum <= z <= limits.maximum]
         assert cloud.dtype == np.float32
         np.testing.assert_allclose(cloud, np.reshape(expected, (-1, 3)), rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 400), npst.arrays(np.float64, st.integers(1, 100), elements=st.floats(0, 1, exclude_max=True)))
+def test_indices_are_spread_over_the_whole_cloud(count, places):
+    """Whatever place is drawn in each stratum, first and last included."""
+    N = len(places)
+    indices = stratified_indices(count, (np.arange(N) + places) / N)
+    assert indices.shape == (N,) and indices.min() >= 0 and indices.max() < count and (np.diff(indices) >= 0).all()
+    begin, end = np.arange(N) * count / N, (np.arange(N) + 1) * count / N
+    assert (indices >= np.floor(begin - 1e-6)).all() and (indices <= end + 1e-6).all()
+    if 2 * count <= N:
+        assert set(indices) == set(range(count))
 
 
 @given(npst.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-10, 10, width=32)), st.floats(1e-3, 20))
