@@ -39,8 +39,9 @@ class TargetFrame:
         Raises ValueError when there is no transform at the stamp: neither another time's nor identity could take its place.
         """
         expect("stamp", stamp_ns(header.stamp) != 0, "the time of the image, for target_frame", 0)  # to tf2 it would mean the latest
+        time, timeout = Time.from_msg(header.stamp), Duration(seconds=self._timeout_s)
         try:
-            found = self._buffer.lookup_transform(self._name, header.frame_id, Time.from_msg(header.stamp), Duration(seconds=self._timeout_s)).transform
+            found = self._buffer.lookup_transform(self._name, header.frame_id, time, timeout).transform
         except self._tf2.TransformException as error:
             expected = f"a transform from {header.frame_id} to {self._name} at the image's stamp within {self._timeout_s:g} s"
             raise ValueError(f"target_frame: expected {expected}, got none: {error}") from error

@@ -368,7 +368,7 @@ def test_yolo_detections_pass_through_the_adapter(client, wait_until, start_proc
     assert np.array_equal(label_view(answer.label_image), rectangle(10, 10, 20, 20))
 
 
-def test_label_image_and_detections_meet_in_the_adapter_and_lost_partners_are_counted(client, wait_until, start_process, vision_msgs, detections, header):
+def test_label_image_and_detections_meet_and_lost_partners_are_counted(client, wait_until, start_process, vision_msgs, detections, header):
     start_process("adapters.label_image", "-p", "buffer_size:=2")
     segmenter = Segmenter(client, wait_until, label_image=Image, detections=vision_msgs.Detection2DArray).connect()
     labels = image_message(rectangle(5, 5, 10, 10), "mono8", header)

@@ -47,7 +47,8 @@ def show(messages, node, client, spheres, starts_ns, wait_until):
 
     def ask(header, empty):
         instances = InstanceArray(header=header) if empty else instance_array_message(spheres, header)
-        return client.ask(image_message(spheres.depth, "16UC1", header), camera_info_message(spheres.intrinsics, spheres.depth.shape, header), instances)
+        info = camera_info_message(spheres.intrinsics, spheres.depth.shape, header)
+        return client.ask(image_message(spheres.depth, "16UC1", header), info, instances)
 
     def at(time_ns):
         return Header(stamp=stamp_message(time_ns), frame_id="optical")
