@@ -18,16 +18,17 @@ def random_strata(shape: int | tuple[int, ...], rng: np.random.Generator) -> np.
     return (np.arange(places.shape[-1]) + places) / places.shape[-1]
 
 
-def stratified_indices(count: int, strata: np.ndarray) -> np.ndarray:
+def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarray:
     """One index out of each of N equal strata of 0 .. count-1, at the places that `random_strata` drew.
 
     A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` <= N / 2 every point appears,
     some more than once.
 
-    Returns: integers of the shape of `strata` (..., N), ascending. Raises ValueError when `count` < 1.
+    Parameters: count, of one cloud, or of several (B, 1, ..., 1) at once.
+    Returns: integers of the shape of `strata` (..., N), or (B, ..., N), ascending. Raises ValueError when a `count` < 1.
     """
-    if count < 1:
-        raise ValueError(f"count: expected at least 1, got {count}")
+    if np.any(count < 1):
+        raise ValueError(f"count: expected at least 1, got {np.min(count)}")
     return np.minimum((strata * count).astype(np.intp), count - 1)  # rounding can reach `count` in the last stratum
 
 

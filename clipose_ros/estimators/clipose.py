@@ -62,40 +62,46 @@ class Clipose:
 
     def _pass(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
         with stopwatch.stage("sampling"):
-            clouds = [self._sample(observation) for observation in observations]
-            hopeful = [i for i, cloud in enumerate(clouds) if not isinstance(cloud, Rejection)]
+            cuts = [self._cut(observation) for observation in observations]
+            hopeful = [i for i, cut in enumerate(cuts) if not isinstance(cut, Rejection)]
             if not hopeful:
-                return clouds
+                return cuts
             categories = [observations[i].category for i in hopeful]
-            draws = self.session.card.draws
-            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(draws)
-            points = np.concatenate([clouds[i] for i in hopeful], axis=1).transpose(1, 2, 0)
-            points, centre, R_view_camera = to_view(points, scale)
-            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(draws)
+            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(self.session.card.draws)
+            points, centre, R_view_camera = to_view(self._draw([observations[i].points for i in hopeful], [cuts[i] for i in hopeful]), scale)
+            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(self.session.card.draws)
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
         with stopwatch.stage("decoding"):
             poses = self._decode(outputs, categories, centre, R_view_camera, scale)
-        results = list(clouds)
+        results = list(cuts)
         for i, pose in zip(hopeful, poses):
             results[i] = pose
         return results
 
-    def _sample(self, observation: Observation) -> np.ndarray | Rejection:
-        """Clouds (3, draws, N) [m] of the network's number of points, camera frame, or why there are none."""
+    def _cut(self, observation: Observation) -> np.ndarray | Rejection:
+        """Which points (N,) bool are of the object, or why it is hopeless."""
         card, points = self.session.card, observation.points
         if observation.category not in self.categories:
             return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
-        kept = np.flatnonzero(within_radius(points, card.outlier_radius * card.scale[observation.category]))
-        if len(kept) < len(points) and not np.isfinite(points).all():  # what is not finite is not kept
+        kept = within_radius(points, card.outlier_radius * card.scale[observation.category])
+        count = np.count_nonzero(kept)
+        if count < len(points) and not np.isfinite(points).all():  # what is not finite is not kept
             broken = np.count_nonzero(~np.isfinite(points).all(axis=1))
             return Rejection(observation.category, f"points: expected finite coordinates, got {broken} without")
-        if len(kept) < MINIMUM_POINTS:
-            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {len(kept)}")
-        clouds = points.T.take(kept.take(stratified_indices(len(kept), self._strata)), axis=1)
-        if (nearest := clouds[2].min()) <= 0:
+        if count < MINIMUM_POINTS:
+            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {count}")
+        if points[:, 2].min() <= 0 and (nearest := points[kept, 2].min()) <= 0:
             return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
-        return clouds
+        return kept
+
+    def _draw(self, clouds: Sequence[np.ndarray], cuts: Sequence[np.ndarray]) -> np.ndarray:
+        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from the kept points of B clouds. Each coordinate lies contiguous."""
+        points = np.concatenate([cloud.T for cloud in clouds], axis=1)
+        kept = np.flatnonzero(np.concatenate(cuts))
+        counts = np.array([np.count_nonzero(cut) for cut in cuts])[:, None, None]
+        indices = stratified_indices(counts, self._strata) + (counts.cumsum(axis=0) - counts)
+        return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""

@@ -25,6 +25,14 @@ def test_several_draws_at_once_are_draws_one_after_the_other():
     assert stratified_indices(500, strata((4, 100))).shape == (4, 100)
 
 
+def test_several_clouds_at_once_are_one_after_the_other():
+    counts, places = np.array([5, 3000, 1024]), strata((2, 100))
+    together = stratified_indices(counts[:, None, None], places)
+    np.testing.assert_array_equal(together, [stratified_indices(count, places) for count in counts.tolist()])
+    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+        stratified_indices(np.array([[3], [0]]), strata(100))
+
+
 @pytest.mark.parametrize("count", [1, 32, 1023, 1024, 1025, 307200])
 def test_indices_are_in_range_and_a_small_cloud_is_used_completely(count):
     indices = stratified_indices(count, strata())
