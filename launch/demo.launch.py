@@ -1,7 +1,10 @@
-"""Pose node and player on a folder in NOCS format, with RViz: ros2 launch clipose_ros demo.launch.py folder:=/path/to/scene"""
+"""Pose node and player on a folder in NOCS format, with RViz: ros2 launch clipose_ros demo.launch.py folder:=/path/to/scene
+
+The arguments of pose.launch.py work here, too.
+"""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -24,17 +27,13 @@ def generate_launch_description() -> LaunchDescription:
         ],
         output="screen",
     )
-    pose = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([LAUNCH, "pose.launch.py"])),
-        launch_arguments={"use_rviz": LaunchConfiguration("use_rviz")}.items(),
-    )
+    pose = IncludeLaunchDescription(PythonLaunchDescriptionSource(PathJoinSubstitution([LAUNCH, "pose.launch.py"])))
     return LaunchDescription(
         [
             DeclareLaunchArgument("folder", default_value=PathJoinSubstitution([LAUNCH, "demo"]), description="in NOCS format"),
             DeclareLaunchArgument("rate_hz", default_value="15.0", description="frames a second"),
             DeclareLaunchArgument("use_rviz", default_value="true", description="start RViz"),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", PathJoinSubstitution([LAUNCH, "fastdds_shm.xml"])),
-            pose,
+            pose,  # first: it sets the DDS profile, which the player needs even more
             player,
         ]
     )

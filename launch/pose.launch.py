@@ -1,27 +1,27 @@
-"""The pose node on a real ROS 2 install, with topics of your camera and segmenter.
+"""The pose node on a real ROS 2 install, with topics of your camera and segmenter; realsense.launch.py and orbbec.launch.py know those of their cameras.
 
-RealSense (ros2 launch realsense2_camera rs_launch.py align_depth.enable:=true enable_sync:=true):
-
-    ros2 launch clipose_ros pose.launch.py instances:=/segmenter/instances \
-        depth:=/camera/camera/aligned_depth_to_color/image_raw camera_info:=/camera/camera/aligned_depth_to_color/camera_info
-
-The values of `params_file` count; model, models_dir and provider override them when given.
+The values of `params_file` count; model, models_dir, provider, tracking, tf and target_frame override them when given.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("clipose_ros")
-OVERRIDES = ("model", "models_dir", "provider")
+OVERRIDES = {"model": str, "models_dir": str, "provider": str, "tracking": bool, "tf": bool, "target_frame": str}
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # of Fast DDS 2 (Jazzy), of later ones
 
 ARGUMENTS = (
     ("model", "", "a folder of models_dir, or a path; empty: as params_file says"),
     ("models_dir", "", "where models lie; empty: as params_file says"),
     ("provider", "", "cpu, cuda or tensorrt; empty: as params_file says"),
+    ("tracking", "", "true or false; empty: as params_file says"),
+    ("tf", "", "broadcast objects on TF, true or false; empty: as params_file says"),
+    ("target_frame", "", "frame of the poses; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
     ("colour", "rgb/image_rect_color", "drawn on by ~/debug_image while somebody looks at it; not needed for the poses"),
@@ -31,12 +31,21 @@ ARGUMENTS = (
     ("use_sim_time", "false", "take the time from /clock"),
     ("use_rviz", "false", "start RViz"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
+    ("dds_profile", PathJoinSubstitution([SHARE, "launch", "fastdds_shm.xml"]), "for Fast DDS, unless the environment names one; empty: none"),
 )
+
+
+def dds_profile(context) -> list[SetEnvironmentVariable]:
+    """Room for images in shared memory, for all that is started from here on. A profile of the user's own is left in place."""
+    path = LaunchConfiguration("dds_profile").perform(context)
+    if not path or any(context.environment.get(name) for name in PROFILE_VARIABLES):
+        return []
+    return [SetEnvironmentVariable(name, path) for name in PROFILE_VARIABLES]
 
 
 def pose_node(context) -> list[Node]:
     """The node with the parameters that were given."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+    given = [name for name in OVERRIDES if LaunchConfiguration(name).perform(context)]
     return [
         Node(
             package="clipose_ros",
@@ -45,8 +54,8 @@ def pose_node(context) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             parameters=[
                 LaunchConfiguration("params_file"),
-                {name: value for name, value in given.items() if value},
-                {"use_sim_time": LaunchConfiguration("use_sim_time").perform(context).lower() == "true"},
+                {name: ParameterValue(LaunchConfiguration(name), value_type=OVERRIDES[name]) for name in given},
+                {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)},
             ],
             remappings=[
                 ("depth_registered/image_rect", LaunchConfiguration("depth")),
@@ -69,4 +78,4 @@ def generate_launch_description() -> LaunchDescription:
         condition=IfCondition(LaunchConfiguration("use_rviz")),
     )
     arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*arguments, OpaqueFunction(function=pose_node), rviz])
+    return LaunchDescription([*arguments, OpaqueFunction(function=dds_profile), OpaqueFunction(function=pose_node), rviz])

@@ -10,10 +10,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+needs_launch = pytest.mark.skipif(importlib.util.find_spec("launch_ros") is None, reason="launch_ros is not installed: it is not on PyPI")
 
 
 def test_there_are_launch_files():
-    assert [path.name for path in LAUNCH_FILES] == ["demo.launch.py", "pose.launch.py"]
+    assert [path.name for path in LAUNCH_FILES] == ["demo.launch.py", "orbbec.launch.py", "pose.launch.py", "realsense.launch.py"]
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -21,18 +22,71 @@ def test_launch_files_compile(path, tmp_path):
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("launch_ros") is None, reason="launch_ros is not installed: it is not on PyPI")
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
-def test_launch_files_load(path):
-    spec = importlib.util.spec_from_file_location("launch_file", path)
+def load(name):
+    """The module of a launch file."""
+    spec = importlib.util.spec_from_file_location("launch_file", ROOT / "launch" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.generate_launch_description().entities
+    return module
 
 
-def test_rviz_configuration_shows_the_markers_of_the_node():
+@needs_launch
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_launch_files_load(path):
+    assert load(path.name).generate_launch_description().entities
+
+
+@needs_launch
+@pytest.mark.parametrize("given", [None, "/somewhere/mine.xml"])
+def test_a_dds_profile_of_the_user_is_left_in_place(given, monkeypatch):
+    from launch import LaunchContext
+
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", given)
+    context = LaunchContext()
+    context.launch_configurations["dds_profile"] = "/shipped.xml"
+    for action in load("pose.launch.py").dds_profile(context):
+        action.execute(context)
+    assert context.environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == (given or "/shipped.xml")
+
+
+@needs_launch
+def test_arguments_that_are_given_override_the_parameters_file_with_their_types():
+    from launch import LaunchContext
+    from launch_ros.utilities import evaluate_parameters
+
+    module, context = load("pose.launch.py"), LaunchContext()
+    context.launch_configurations.update({name: "" for name, _, _ in module.ARGUMENTS} | {"use_sim_time": "true", "tracking": "false", "model": "12"})
+    (node,) = module.pose_node(context)
+    _, overrides, sim_time = evaluate_parameters(context, node._Node__parameters)
+    assert overrides == {"model": "12", "tracking": False} and sim_time == {"use_sim_time": True}
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("name", "depth", "camera_info"),
+    [
+        ("realsense.launch.py", "/camera/camera/aligned_depth_to_color/image_raw", "/camera/camera/aligned_depth_to_color/camera_info"),
+        ("orbbec.launch.py", "/camera/depth/image_raw", "/camera/color/camera_info"),
+    ],
+)
+def test_camera_launch_files_know_the_topics_of_their_drivers(name, depth, camera_info):
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+
+    context = LaunchContext()
+    for action in load(name).generate_launch_description().entities:
+        if isinstance(action, DeclareLaunchArgument):
+            action.execute(context)
+    assert (context.launch_configurations["depth"], context.launch_configurations["camera_info"]) == (depth, camera_info)
+
+
+def test_rviz_configuration_shows_the_outputs_of_the_node():
     displays = yaml.safe_load((ROOT / "launch" / "pose.rviz").read_text())["Visualization Manager"]["Displays"]
-    assert "clipose/markers" in [display.get("Topic", {}).get("Value") for display in displays]
+    shown = [display.get("Topic", {}).get("Value") for display in displays]
+    assert {"clipose/markers", "clipose/poses", "clipose/debug_image", "clipose/detections"} <= set(shown)
 
 
 def test_package_and_python_metadata_have_one_version():

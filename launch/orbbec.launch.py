@@ -1,0 +1,40 @@
+"""The pose node on an Orbbec (orbbec_camera 2, Gemini 330 series): ros2 launch clipose_ros orbbec.launch.py camera:=true instances:=/segmenter/instances
+
+With camera:=true the driver is started, too, with depth registered to colour; else start it so yourself:
+
+    ros2 launch orbbec_camera gemini_330_series.launch.py depth_registration:=true
+
+The arguments of pose.launch.py work here, too.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.substitutions import FindPackageShare
+
+NAME = LaunchConfiguration("camera_name")
+
+ARGUMENTS = (
+    ("camera", "false", "start the camera's driver"),
+    ("camera_launch", "gemini_330_series.launch.py", "the driver's launch file for your model"),
+    ("camera_name", "camera", "as the driver's argument"),
+    ("depth", ("/", NAME, "/depth/image_raw"), "depth, which depth_registration aligns to colour"),
+    ("camera_info", ("/", NAME, "/color/camera_info"), "of the colour camera, which registered depth has, too"),
+    ("colour", ("/", NAME, "/color/image_raw"), "for ~/debug_image; segment this one"),
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    pose = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"]))
+    )
+    driver = {"camera_name": NAME, "depth_registration": "true", "enable_frame_sync": "true"}
+    camera = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("orbbec_camera"), "launch", LaunchConfiguration("camera_launch")])),
+        launch_arguments=driver.items(),
+        condition=IfCondition(LaunchConfiguration("camera")),
+    )
+    arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
+    return LaunchDescription([*arguments, pose, camera])  # pose first: it sets the DDS profile, which the driver needs even more
