@@ -17,11 +17,11 @@ import tyro
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from clipose_ros.inference.card import ModelCard, write_card
 from training.export import OUTPUTS, commit, write_onnx
-from training.networks import CliposeConfig, make_network
+from training.networks import CliposeConfig, PatchTransformerConfig, make_network
 from training.networks.patch_transformer import category_scales
 
 
-def write_baseline(output: Path, config: CliposeConfig = CliposeConfig(), seed: int = 0) -> None:
+def write_baseline(output: Path, config: CliposeConfig | PatchTransformerConfig = CliposeConfig(), seed: int = 0) -> None:
     """Write model.onnx and card.yaml, each object estimated once from one draw of its points, as in the paper."""
     torch.manual_seed(seed)
     network = make_network(config)
