@@ -11,8 +11,6 @@ from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, R
 from clipose_ros.estimators.base import Estimator
 from clipose_ros.tracking.tracker import Tracker
 
-MOST_POINTS = 2048  # of an object: more than a network sees, and enough to cut from
-
 
 @dataclass(frozen=True)
 class FrameResult:
@@ -50,7 +48,7 @@ class Pipeline:
         with stopwatch.stage("backprojection"):
             refused = refusals(frame.instances, self.max_instances)
             admitted = tuple(instance for i, instance in enumerate(frame.instances) if i not in refused)
-            clouds = backproject(replace(frame, instances=admitted), self.depth_range, MOST_POINTS)
+            clouds = backproject(replace(frame, instances=admitted), self.depth_range)
             observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, admitted)]
         estimates = iter(self.estimator.estimate(observations, stopwatch))
         results = tuple(

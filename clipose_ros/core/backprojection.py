@@ -11,6 +11,7 @@ import numpy as np
 from clipose_ros.core.types import Frame, Intrinsics
 
 MILLIMETRES_PER_METRE = np.float32(1000)
+MOST_POINTS = 2048  # of an object: twice what a network sees
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ def metres(depth: np.ndarray) -> np.ndarray:
     return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
 
 
-def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int | None = None) -> list[np.ndarray]:
+def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int = MOST_POINTS) -> list[np.ndarray]:
     """Points of every instance of a frame, in the order of `frame.instances`.
 
-    Parameters: most, points that an instance may have (all without): of one with more, every second, third or n-th.
+    Parameters: most, points that an instance may have: of one with more valid pixels, every second, third or n-th is taken.
     Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth. Each coordinate lies contiguous.
     Pixels whose label no instance carries are background.
     """
@@ -64,8 +65,7 @@ def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int 
     z = metres(frame.depth.reshape(-1).take(pixels))
     valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))  # not NaN, inf, 0 and negative depths
     parts = [valid[a:b] for a, b in pairwise(valid.searchsorted(bounds).tolist())]
-    if most is not None:
-        parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
+    parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
     chosen = np.concatenate([valid[:0], *parts])
     pixels, z = pixels.take(chosen), z.take(chosen)
     v = pixels // frame.depth.shape[1]
