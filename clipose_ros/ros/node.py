@@ -21,7 +21,7 @@ from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.msg import InstanceArray
-from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.conversions import check_camera_info, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
@@ -203,7 +203,9 @@ def refused(bundle: Bundle, error: Exception) -> FrameResult:
 def load_estimator(parameters: PoseNodeParameters) -> Clipose:
     """The estimator that the parameters describe, loaded and warm."""
     models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
-    return Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed)
+    estimator = Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed)
+    warm_up(estimator)
+    return estimator
 
 
 def model_facts(estimator: Clipose, parameters: PoseNodeParameters) -> dict[str, object]:
