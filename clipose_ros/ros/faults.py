@@ -603,7 +603,7 @@ def model_is_corrupt(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-@refusal("card.yaml: expected a file, got none")
+@refusal("model: expected one of")
 def card_is_missing(folder: Path) -> tuple[str, ...]:
     """a network without its card"""
     (folder / CARD_FILE).unlink()
