@@ -1,0 +1,88 @@
+"""clipose doctor without ROS: Python, builds of ONNX Runtime, providers, models; its lines and exit status."""
+
+import json
+import sys
+
+import pytest
+
+from clipose_ros import cli
+from clipose_ros.doctor import builds_finding, model_finding, models_findings, provider_finding, python_finding
+from clipose_ros.findings import Level, fail, ok, warn, worst
+from clipose_ros.inference.builds import built_providers
+
+
+@pytest.mark.parametrize(("python", "level"), [((3, 11, 0), Level.OK), ((3, 14, 1), Level.OK), ((3, 10, 12), Level.FAIL)])
+def test_python_must_be_new_enough(python, level):
+    assert python_finding(python).level == level
+
+
+def test_two_builds_of_onnxruntime_shadow_each_other():
+    assert builds_finding({"onnxruntime": "1.2"}, "1.2").level == Level.OK
+    assert "not from a Python package" in builds_finding({}, "1.2").text
+    both = builds_finding({"onnxruntime": "1.2", "onnxruntime-gpu": "1.1"}, "1.1")
+    assert both.level == Level.WARN and "onnxruntime 1.2, onnxruntime-gpu 1.1" in both.text
+    assert both.cure == "pip uninstall onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu"
+
+
+def test_a_provider_must_start_only_where_it_is_wanted(tiny_model):
+    assert provider_finding("cpu", True, "cpu" in built_providers(), tiny_model).level == Level.OK
+    assert provider_finding("cuda", False, False, tiny_model).level == Level.OK
+    assert provider_finding("cuda", True, False, tiny_model).level == Level.FAIL
+
+
+@pytest.mark.skipif("cuda" in built_providers(), reason="this build of ONNX Runtime has CUDA, which may start")
+def test_a_provider_that_is_said_to_be_there_is_really_tried(tiny_model):
+    unwanted, wanted = (provider_finding("cuda", wanted, True, tiny_model) for wanted in (False, True))
+    assert (unwanted.level, wanted.level) == (Level.WARN, Level.FAIL)
+    assert "expected one that this onnxruntime has" in wanted.text and "nvidia-smi" in wanted.cure
+
+
+def test_a_model_is_loaded_checked_and_run(write_model):
+    folder = write_model()
+    assert model_finding(folder).level == Level.OK and " ms on the CPU" in model_finding(folder).text
+    (folder / "model.onnx").write_bytes(b"not the network")
+    broken = model_finding(folder)
+    assert broken.level == Level.FAIL and "expected sha256" in broken.text and broken.cure
+
+
+def test_models_of_the_first_folder_count_and_none_is_a_failure(write_model, tmp_path):
+    models = write_model().parent
+    assert [finding.subject for finding in models_findings([models, models])] == ["model: tiny"]
+    (none,) = models_findings([tmp_path / "nowhere"])
+    assert none.level == Level.FAIL and "nowhere" in none.text
+
+
+def test_the_worst_finding_counts():
+    assert worst([]) == Level.OK
+    assert worst([ok("a", ""), warn("b", "", "c"), ok("d", "")]) == Level.WARN
+    assert worst([fail("a", "", "c"), warn("b", "", "c")]) == Level.FAIL
+
+
+@pytest.fixture
+def doctor(monkeypatch, capsys):
+    """Runs the command without looking at topics; exit status and output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clipose", "doctor", "--seconds", "0", *arguments])
+        try:
+            cli.main()
+        except SystemExit as exit:
+            return exit.code, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    return run
+
+
+def test_the_command_prints_lines_for_people_and_json_for_programs(doctor, write_model):
+    models = str(write_model().parent)
+    status, lines = doctor("--models-dir", models)
+    assert status == 0 and "model: tiny: 6 categories" in lines and "0 FAIL" in lines
+    status, text = doctor("--models-dir", models, "--json")
+    report = json.loads(text)
+    assert status == 0 and report["worst"] in ("OK", "WARN")
+    assert {"provider: cpu", "model: tiny"} <= {finding["subject"] for finding in report["findings"] if finding["level"] == "OK"}
+
+
+def test_the_command_fails_with_the_cure_when_something_fails(doctor, tmp_path):
+    status, lines = doctor("--models-dir", str(tmp_path))
+    assert status == 1 and "FAIL  models: none in" in lines and "→ build the package" in lines
