@@ -4,7 +4,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Header
 
-from clipose_ros.ros.health import LONGEST_ERROR, WINDOW_S, Health
+from clipose_ros.ros.health import LONGEST_ERROR, MOST_CAUSES, WINDOW_S, Health
 
 LEVELS = {getattr(DiagnosticStatus, name): name for name in ("OK", "WARN", "ERROR", "STALE")}
 
@@ -128,3 +128,23 @@ def test_errors_have_a_text_of_bounded_length(health):
 def test_counts_are_handed_on(health):
     values = said(health, drops={"depth twice": 2}, tracking={"track lost": 1}, waiting=7)[2]
     assert (values["dropped: depth twice"], values["tracking: track lost"], values["messages waiting"]) == ("2", "1", "7")
+
+
+def test_causes_differ_in_what_was_expected_not_in_what_was_got(health):
+    for points in (3, 7, 31):
+        health.count("rejected", f"points: expected at least 32, got {points}")
+    health.failed(ValueError("depth encoding: expected 16UC1 or 32FC1, got 'rgb8'"))
+    health.failed(IndexError("out of range"))
+    values = said(health)[2]
+    assert values["rejected: points: expected at least 32"] == "3" and values["failures"] == "2"
+    assert values["failed: depth encoding: expected 16UC1 or 32FC1"] == values["failed: IndexError: out of range"] == "1"
+    assert values["last error"] == "IndexError: out of range"
+
+
+def test_the_number_of_causes_is_bounded(health):
+    for i in range(10 * MOST_CAUSES):
+        health.count("rejected", f"cause {i}: expected none")
+    health.count("rejected", "cause 0: expected none")
+    causes = {key: int(value) for key, value in said(health)[2].items() if key.startswith("rejected: ")}
+    assert len(causes) == MOST_CAUSES + 1
+    assert causes["rejected: cause 0: expected none"] == 2 and causes["rejected: other causes"] == 9 * MOST_CAUSES

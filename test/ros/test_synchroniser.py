@@ -132,3 +132,21 @@ def test_close_wakes_the_worker(synchroniser):
 def test_capacity_is_checked():
     with pytest.raises(ValueError, match="capacity: expected at least 1, got 0"):
         Synchroniser(capacity=0)
+
+
+def test_the_calibration_of_an_image_is_its_own_where_it_has_one():
+    synchroniser = Synchroniser(capacity=2)
+    for stamp in (1, 2):
+        synchroniser.set_camera_info(f"info {stamp}", stamp)
+    frame(synchroniser, 1)
+    assert synchroniser.take(0).camera_info == "info 1"
+    frame(synchroniser, 3)
+    assert synchroniser.take(0).camera_info == "info 2"
+
+
+def test_a_complete_frame_survives_a_clock_that_goes_back(synchroniser):
+    frame(synchroniser, 10_000 * MS)
+    synchroniser.add_depth(20 * MS, "new time")
+    assert synchroniser.take(0).stamp_ns == 10_000 * MS
+    synchroniser.add_instances(20 * MS, "new time")
+    assert synchroniser.take(0).stamp_ns == 20 * MS
