@@ -8,7 +8,7 @@ from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.nocs_folder import NocsFolder
-from clipose_ros.pipeline import Pipeline
+from clipose_ros.pipeline import Pipeline, warm_up
 from clipose_ros.tracking.tracker import Tracker
 
 
@@ -101,3 +101,21 @@ def test_drawing_puts_the_axes_where_the_pose_is_and_survives_any_pose():
     assert not image[:, :200].any() and not image[:, 440:].any()  # 0.1 / 0.9 * 600 px about the centre
     for translation in ([0, 0, 0.05], [0, 0, -1.0], [1e7, 0, 1], [0.5, 0.4, 0.9]):
         draw_pose(image, PoseEstimate("mug", 0.9, np.eye(3), np.array(translation, dtype=float), np.full(3, 0.2)), INTRINSICS)
+
+
+def test_the_warm_up_estimates_ten_objects_that_have_points(write_model):
+    """As a user's frame would: everything that a first frame takes is taken then."""
+
+    class Witness:
+        categories = CATEGORIES
+
+        def __init__(self):
+            self.estimator, self.results = Clipose.load(str(write_model())), []
+
+        def estimate(self, observations, stopwatch=None):
+            self.results += self.estimator.estimate(observations, stopwatch)
+            return self.results
+
+    witness = Witness()
+    warm_up(witness)
+    assert [type(result) for result in witness.results] == [PoseEstimate] * 10
