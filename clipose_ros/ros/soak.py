@@ -1,0 +1,377 @@
+"""A long run of the pose node at full rate, with faults injected at random: what it lost, what it did not account for, whether its memory or latency grew.
+
+python -m clipose_ros.ros.soak --minutes 30
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+import tyro
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import theilslopes
+from sensor_msgs.msg import CameraInfo, Image
+
+from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.types import Frame
+from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from clipose_ros.ros.conversions import stamp_ns
+from clipose_ros.ros.faults import FAULTS, NS_PER_S, Answer, Case, Shot, good_answer, good_shot, stamp_of
+from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
+from clipose_ros.ros.processes import check_running, isolate, started
+
+GOOD = "none"  # the fault of a good image
+REPLACED = "dropped: frame replaced by a newer one"
+LOST = "lost on the way: "
+# Counters that the ledger checks. The tracker's depend on what happened to come before.
+CHECKED = ("frames", "failures", "failed: ", "rejected: ", "refused: ", "warned: ", "dropped: ")
+
+START_UP_S = 60.0
+PATIENCE_S = 30.0
+REPORT_PERIOD_S = 60.0
+SAMPLE_PERIOD_S = 1.0
+WARM_UP_S = 60.0  # and at most a third of the run
+LARGEST_GROWTH_MB = 5.0
+SHORTEST_S = 180.0  # run that says something about memory
+LARGEST_P99_RATIO = 1.5  # last third of the minutes to first
+FEWEST_MINUTES = 3  # in each of the thirds
+MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
+
+
+@dataclass(frozen=True)
+class SoakConfig:
+    """minutes: length of the run; seconds: of a short one, instead. rate_hz: of the camera; objects: in each image. faulty: share of faults among all
+    that is sent, in 0..1; seed: of which and when. model: as in the node. output: where the report is written as JSON."""
+
+    minutes: float = 30.0
+    seconds: float | None = None
+    rate_hz: float = 30.0
+    objects: int = 5
+    faulty: float = 0.2
+    seed: int = 0
+    model: str = DEFAULT_MODEL
+    output: Path | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """How long images are sent [s]."""
+        return self.minutes * 60 if self.seconds is None else self.seconds
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of all images of a run.
+
+    sent, answered: by fault, images that must be answered, and those that were. wrong: answers with other numbers of poses or rejections than expected, or
+    to images that must not be answered. replaced: complete frames that gave way to a newer one; lost: messages that a full queue gave up for newer
+    ones. missed: images that must be answered and neither were nor gave way. unaccounted: by counter, what /diagnostics count too much or too little.
+    """
+
+    sent: Mapping[str, int]
+    answered: Mapping[str, int]
+    wrong: Sequence[str]
+    replaced: int
+    lost: int
+    missed: int
+    unaccounted: Mapping[str, int]
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything is accounted for. A lost message may change one answer and leave its partner alone."""
+        return self.missed == 0 and len(self.wrong) <= self.lost and sum(map(abs, self.unaccounted.values())) <= 3 * self.lost
+
+
+class Ledger:
+    """What was sent and what must come of it, and what came."""
+
+    def __init__(self) -> None:
+        self.latencies_ms: list[tuple[float, float]] = []  # time of sending [s], until answered; good images only
+        self._expected: dict[int, tuple[str, Answer]] = {}
+        self._counted: Counter[str] = Counter()
+        self._got: dict[int, tuple[int, int]] = {}
+        self._sent_ns: dict[int, int] = {}
+        self._injected: Counter[str] = Counter()
+
+    def enter(self, fault: str, case: Case) -> None:
+        """What is about to be sent."""
+        self._injected[fault] += 1
+        self._counted.update(case.counted)
+        self._expected |= {stamp: (fault, answer) for stamp, answer in case.answers.items()}
+
+    def sent(self, stamp: int, time_ns: int) -> None:
+        """The last message of an image is being sent."""
+        self._sent_ns[stamp] = time_ns
+
+    def answer(self, stamp: int, poses: int, rejections: int, time_ns: int) -> None:
+        """The node published something for a stamp."""
+        self._got[stamp] = (poses, rejections)
+        if self._expected.get(stamp, ("", None))[0] == GOOD and stamp in self._sent_ns:
+            self.latencies_ms.append((self._sent_ns[stamp] / NS_PER_S, (time_ns - self._sent_ns[stamp]) / 1e6))
+
+    def answered(self, stamp: int) -> bool:
+        """Whether the node published something for a stamp."""
+        return stamp in self._got
+
+    def close(self, counters: Mapping[str, int]) -> Account:
+        """Compare all answers, and the node's counters since its start."""
+        answered = self._expected.keys() & self._got.keys()
+        wrong = [f"{self._expected[s][0]}: {self._numbers(s)}, got {self._got[s]}" for s in sorted(answered) if self._numbers(s) != self._got[s]]
+        wrong += [f"expected no answer, got {self._got[stamp]}" for stamp in sorted(self._got.keys() - self._expected.keys())]
+        expected = self._counted + sum((Counter(self._expected[stamp][1].counted) for stamp in answered), Counter())
+        replaced = counters.get(REPLACED, 0)
+        lost = Counter({key: number for key, number in counters.items() if key.startswith(LOST)})
+        return Account(
+            sent=Counter(fault for fault, _ in self._expected.values()),
+            answered=Counter(self._expected[stamp][0] for stamp in answered),
+            wrong=wrong,
+            replaced=replaced,
+            lost=lost.total(),
+            missed=max(0, len(self._expected) - len(answered) - replaced - lost[LOST + DEPTH] - lost[LOST + INSTANCES]),
+            unaccounted=difference(counters, expected),
+        )
+
+    @property
+    def injected(self) -> dict[str, int]:
+        """How often each fault was sent."""
+        return {fault: number for fault, number in sorted(self._injected.items()) if fault != GOOD}
+
+    def _numbers(self, stamp: int) -> tuple[int, int]:
+        answer = self._expected[stamp][1]
+        return answer.poses, answer.rejections
+
+
+def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict[str, int]:
+    """Counted minus expected, of the counters that are checked and differ. Drops of single messages are one number: which cause it is depends on who is
+    quicker, the message or the next one."""
+
+    def checked(numbers: Mapping[str, int]) -> Counter[str]:
+        merged: Counter[str] = Counter()
+        for key, number in numbers.items():
+            if key.startswith(CHECKED) and key != REPLACED:
+                merged["dropped: messages" if key.startswith("dropped: ") else key] += number
+        return merged
+
+    got, wanted = checked(counters), checked(expected)
+    return {key: got[key] - wanted[key] for key in sorted(got.keys() | wanted.keys()) if got[key] != wanted[key]}
+
+
+def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
+    """Growth of (time [s], memory [MB]) samples after the warm-up, by the median of all slopes: single peaks do not count. 0 for fewer than two samples."""
+    begin, end = samples[0][0], samples[-1][0]
+    warm = np.array([sample for sample in samples if sample[0] - begin >= warm_up_s(end - begin)])
+    warm = warm[:: max(1, math.ceil(len(warm) / MOST_SAMPLES))]
+    if len(warm) < 2:
+        return 0.0
+    return float(theilslopes(warm[:, 1], warm[:, 0]).slope * (warm[-1, 0] - warm[0, 0]))
+
+
+def warm_up_s(duration_s: float) -> float:
+    """How much of a run fills buffers that are kept [s]."""
+    return min(WARM_UP_S, duration_s / 3)
+
+
+def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
+    """frames, p50_ms and p99_ms of each whole minute, of (time [s], latency) pairs."""
+    if not latencies_ms:
+        return []
+    times, values = np.array(latencies_ms).T
+    minute = ((times - times.min()) // 60).astype(int)
+    whole = [minute == i for i in range(max(1, int((times.max() - times.min() + 1) // 60)))]
+    percentiles = [(int(of.sum()), *np.percentile(values[of], [50, 99])) for of in whole if of.any()]
+    return [{"frames": frames, "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)} for frames, p50, p99 in percentiles]
+
+
+def p99_ratio(minutes: Sequence[Mapping[str, float]]) -> float | None:
+    """Median p99 of the minutes of the last third by that of the first; None where there are too few of them to say."""
+    third = len(minutes) // 3
+    if third < FEWEST_MINUTES:
+        return None
+    first, last = (np.median([minute["p99_ms"] for minute in part]) for part in (minutes[:third], minutes[-third:]))
+    return float(last / first)
+
+
+class Rig(Node):
+    """A camera, a segmenter and a consumer of poses."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__("soak")
+        self.counters: dict[str, int] = {}
+        self._ledger = ledger
+        qos = QoSProfile(depth=10)
+        topics = ((CameraInfo, CAMERA_INFO), (Image, DEPTH), (InstanceArray, INSTANCES))
+        self._inputs = [self.create_publisher(kind, topic, qos) for kind, topic in topics]
+        self.create_subscription(ObjectPoseArray, "clipose/poses_9dof", self._on_poses, qos)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
+
+    def connected(self) -> bool:
+        """Whether the node hears and is heard."""
+        return all(publisher.get_subscription_count() for publisher in self._inputs) and bool(self.counters)
+
+    def send(self, shot: Shot) -> None:
+        """Publish what there is of a shot."""
+        partner = shot.instances or shot.depth
+        if partner is not None:
+            self._ledger.sent(stamp_ns(partner.header.stamp), time.time_ns())
+        for publisher, message in zip(self._inputs, (shot.camera_info, shot.depth, shot.instances)):
+            if message is not None:
+                publisher.publish(message)
+
+    def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
+        self._ledger.answer(stamp_ns(message.header.stamp), len(message.poses), len(message.rejections), info["source_timestamp"])
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        values = {value.key: value.value for value in message.status[0].values}
+        self.counters = {key: int(value) for key, value in values.items() if key.startswith((*CHECKED, LOST))}
+
+
+def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
+    """One shot after the other, endless; each stands for a period of the camera. No two faults without a good image between them."""
+    rng = np.random.default_rng(config.seed)
+    faults = [fault for fault in FAULTS.values() if fault.everywhere]
+    period_ns, slot, after_fault = round(NS_PER_S / config.rate_hz), 0, True
+    while True:
+        fault = None if after_fault or rng.random() > config.faulty else faults[rng.integers(len(faults))]
+        shots = [good_shot(frame, begin_ns + (slot + i) * period_ns) for i in range(fault.images if fault else 1)]
+        case = fault.damage(*shots) if fault else Case(tuple(shots), {stamp_of(shots[0]): good_answer(shots[0])})
+        ledger.enter(fault.name if fault else GOOD, case)
+        yield from case.sent
+        slot, after_fault = slot + len(case.sent), fault is not None
+
+
+def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger: Ledger, pose_node: Any, console: Console) -> list[tuple[float, float]]:
+    """Send, listen and measure for the configured time. Returns: (time [s], memory of the node [MB]) once a second."""
+    frame = spheres_on_table(config.objects, CATEGORIES)
+    shots = stream(frame, config, ledger, time.time_ns())
+    memory, process = [], psutil.Process(pose_node.pid)
+    begin = sampled = reported = time.monotonic()
+    for slot, shot in enumerate(shots):
+        due = begin + slot / config.rate_hz
+        while (now := time.monotonic()) < due:
+            executor.spin_once(timeout_sec=due - now)
+        if now - begin > config.duration_s and whole(shot):  # not amid a fault
+            break
+        rig.send(shot)
+        executor.spin_once(timeout_sec=0)
+        if now - sampled >= SAMPLE_PERIOD_S or not memory:
+            check_running([pose_node])
+            sampled = now
+            memory.append((now, process.memory_info().rss / 1e6))
+        if now - reported >= REPORT_PERIOD_S:
+            reported = now
+            console.print(f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1][1]:.0f} MB")
+    rig.send(shot)
+    wait(executor, lambda: ledger.answered(stamp_of(shot)), PATIENCE_S)
+    return memory
+
+
+def whole(shot: Shot) -> bool:
+    """Whether all messages of an image are in it."""
+    return None not in (shot.camera_info, shot.depth, shot.instances)
+
+
+def wait(executor: SingleThreadedExecutor, condition: Any, seconds: float) -> bool:
+    """Listen until a condition is true; whether it became so in time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    return bool(condition())
+
+
+def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
+    """Run and judge. Returns the report. Raises RuntimeError when the node does not start, or ends."""
+    isolate()
+    rclpy.init()
+    ledger = Ledger()
+    rig = Rig(ledger)
+    executor = SingleThreadedExecutor()
+    executor.add_node(rig)
+    arguments = ("-p", f"model:={config.model}", "-p", "reliable_inputs:=true", "--log-level", "fatal")
+    with started("clipose_ros.ros.node", *arguments) as pose_node:
+        if not wait(executor, rig.connected, START_UP_S):
+            check_running([pose_node])
+            raise RuntimeError(f"node: expected it to start within {START_UP_S:g} s, got no sign of it")
+        memory = play(rig, executor, config, ledger, pose_node, console)
+        wait(executor, lambda: not ledger.close(rig.counters).unaccounted, PATIENCE_S / 3)  # the last word comes a second later
+    account = ledger.close(rig.counters)
+    rig.destroy_node()
+    rclpy.try_shutdown()
+    return report(config, ledger, account, memory, rig.counters)
+
+
+def report(config: SoakConfig, ledger: Ledger, account: Account, memory: list[tuple[float, float]], counters: Mapping[str, int]) -> dict[str, Any]:
+    """All figures, and a verdict on each that has a limit; None is one that the run was too short for."""
+    minutes, growth = by_minute(ledger.latencies_ms), growth_mb(memory)
+    ratio = p99_ratio(minutes)
+    verdicts = {
+        "every image accounted for": account.closed,
+        f"memory grew by at most {LARGEST_GROWTH_MB:g} MB": None if config.duration_s < SHORTEST_S else growth <= LARGEST_GROWTH_MB,
+        f"p99 of the last third at most {LARGEST_P99_RATIO:g} times that of the first": None if ratio is None else ratio <= LARGEST_P99_RATIO,
+    }
+    return {
+        "config": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        "images": {"good": account.sent.get(GOOD, 0), "good answered": account.answered.get(GOOD, 0)}
+        | {"replaced by a newer one": account.replaced, "messages lost on the way": account.lost, "missed": account.missed},
+        "wrong answers": list(account.wrong),
+        "faults": ledger.injected,
+        "counters": dict(sorted(counters.items())),
+        "unaccounted": dict(account.unaccounted),
+        "memory": {"begin MB": round(memory[0][1], 1), "end MB": round(memory[-1][1], 1), "growth after warm-up MB": round(growth, 2)},
+        "latency by minute": minutes,
+        "p99 ratio": None if ratio is None else round(ratio, 3),
+        "verdicts": verdicts,
+        "passed": all(verdict is not False for verdict in verdicts.values()),
+    }
+
+
+def summary(said: Mapping[str, Any]) -> Table:
+    """The report, for people."""
+    table = Table("measured", "value", title=f"Soak of {said['config']['model']}, {sum(said['faults'].values())} faults of {len(said['faults'])} kinds")
+    for name, number in said["images"].items():
+        table.add_row(name, str(number))
+    table.add_row("wrong answers", str(len(said["wrong answers"])))
+    for key, number in said["unaccounted"].items():
+        table.add_row(f"unaccounted: {key}", f"{number:+d}")
+    for name, megabytes in said["memory"].items():
+        table.add_row(f"memory {name}", str(megabytes))
+    minutes = said["latency by minute"]
+    for name in ("p50_ms", "p99_ms") if minutes else ():
+        values = [minute[name] for minute in minutes]
+        table.add_row(f"{name.removesuffix('_ms')} of a minute, ms", f"{min(values):.1f} .. {max(values):.1f}")
+    for name, verdict in said["verdicts"].items():
+        table.add_row(name, {True: "yes", False: "[red]no[/red]", None: "too short to say"}[verdict])
+    return table
+
+
+def main() -> None:
+    """Exit status 1 when a verdict is no, or the node ended."""
+    config, console = tyro.cli(SoakConfig, description=__doc__), Console()
+    try:
+        said = soak(config, console)
+    except RuntimeError as error:
+        sys.exit(f"soak: {error}")
+    if config.output is not None:
+        config.output.write_text(json.dumps(said, indent=1) + "\n")
+    console.print(summary(said))
+    sys.exit(0 if said["passed"] else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The soak's book-keeping with made-up runs, and a short real one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
+from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, SoakConfig, by_minute, growth_mb, p99_ratio, stream
+
+SECONDS = 8.0
+
+
+@pytest.fixture(scope="module")
+def spheres():
+    return spheres_on_table(2, ("mug", "can"))
+
+
+@pytest.fixture
+def ledger(spheres):
+    """Two good images, one with a class that is unknown, one that fails, and masks without an image; sent, not yet answered."""
+    ledger = Ledger()
+    for i, name in enumerate((GOOD, GOOD, "class is unknown", "depth is colour", "depth is missing")):
+        shot = good_shot(spheres, i * NS_PER_S)
+        case = Case((shot,), {stamp_of(shot): good_answer(shot)}) if name == GOOD else FAULTS[name].damage(shot)
+        ledger.enter(name, case)
+        ledger.sent(i * NS_PER_S, i * NS_PER_S)
+    return ledger
+
+
+NUMBERS = {0: (2, 0), 1: (2, 0), 2: (1, 1), 3: (0, 2)}  # poses and rejections
+COUNTERS = {
+    "frames": 3,
+    "failures": 1,
+    "rejected: category: expected one of bottle, bowl, camera, can, laptop, mug": 1,
+    "failed: depth encoding: expected 16UC1 or 32FC1": 1,
+    "dropped: instances without partners": 1,
+    "tracking: reset: gap in time": 1,
+}
+
+
+def answer(ledger, numbers):
+    for i, (poses, rejections) in numbers.items():
+        ledger.answer(i * NS_PER_S, poses, rejections, i * NS_PER_S + (i + 1) * 1_000_000)
+
+
+def test_a_perfect_run_is_closed(ledger):
+    answer(ledger, NUMBERS)
+    account = ledger.close(COUNTERS)
+    assert account.closed and (account.missed, account.wrong, account.unaccounted) == (0, [], {})
+    assert account.sent == {GOOD: 2, "class is unknown": 1, "depth is colour": 1} == account.answered
+    assert ledger.injected == {"class is unknown": 1, "depth is colour": 1, "depth is missing": 1}
+    assert ledger.latencies_ms == [(0.0, 1.0), (1.0, 2.0)]
+
+
+def test_an_image_without_an_answer_is_missed_unless_a_newer_one_took_its_place(ledger):
+    answer(ledger, {i: NUMBERS[i] for i in (1, 2, 3)})
+    counters = COUNTERS | {"frames": 2}
+    assert ledger.close(counters).missed == 1 and not ledger.close(counters).closed
+    assert ledger.close(counters | {REPLACED: 1}).missed == 0 and ledger.close(counters | {REPLACED: 1}).closed
+    assert ledger.close(counters | {f"{LOST}instances": 1}).missed == 0
+    assert ledger.close(counters | {f"{LOST}rgb/camera_info": 1}).missed == 1  # an image does not need it
+
+
+def test_wrong_answers_are_named(ledger):
+    answer(ledger, NUMBERS | {1: (1, 1), 7: (2, 0)})
+    account = ledger.close(COUNTERS)
+    assert account.wrong == ["none: (2, 0), got (1, 1)", "expected no answer, got (2, 0)"] and not account.closed
+
+
+def test_what_the_node_counts_wrongly_is_named(ledger):
+    answer(ledger, NUMBERS)
+    counters = COUNTERS | {"failures": 2, "dropped: instances without partners": 0, "warned: something": 3}
+    account = ledger.close(counters)
+    assert account.unaccounted == {"failures": 1, "dropped: messages": -1, "warned: something": 3} and not account.closed
+
+
+def test_faults_are_seeded_and_good_images_stand_between_them(spheres):
+    def shots(seed):
+        ledger = Ledger()
+        source = stream(spheres, SoakConfig(faulty=0.5, seed=seed), ledger, begin_ns=0)
+        stamps = [shot.depth and stamp_of(shot) for shot, _ in zip(source, range(300))]
+        return stamps, ledger.injected
+
+    assert shots(1) == shots(1) != shots(2)
+    stamps, injected = shots(1)
+    assert len(injected) > 20 and sum(injected.values()) < 150
+
+
+@pytest.mark.parametrize(("mb_per_minute", "grown"), [(0.0, 0.0), (1.0, 29.0)])
+def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, grown):
+    def memory(second):
+        return 100 + min(second, 60) + mb_per_minute * second / 60 + (50 if second % 97 == 0 else 0)
+
+    assert growth_mb([(float(s), memory(s)) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
+
+
+def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
+    latencies = [(minute * 60 + i * 0.1, (10.0 if minute < 6 else 20.0) + (30.0 if i == 0 else 0.0)) for minute in range(9) for i in range(600)]
+    minutes = by_minute(latencies)
+    assert [minute["frames"] for minute in minutes] == [600] * 9
+    assert minutes[0]["p50_ms"] == 10.0 and minutes[-1]["p99_ms"] == 20.0
+    assert p99_ratio(minutes) == 2.0
+    assert p99_ratio(minutes[:8]) is None  # too few to say
+
+
+def test_a_short_soak(tiny_model, tmp_path):
+    """Everything that was sent is accounted for, and no image stays in memory."""
+    output = tmp_path / "soak.json"
+    arguments = ("--seconds", str(SECONDS), "--rate-hz", "15", "--faulty", "0.5", "--model", str(tiny_model), "--output", str(output))
+    run = subprocess.run([sys.executable, "-m", "clipose_ros.ros.soak", *arguments], capture_output=True, text=True, timeout=180)
+    assert run.returncode == 0, run.stdout + run.stderr
+    said = json.loads(output.read_text())
+    assert said["passed"] and said["images"]["missed"] == 0
+    assert said["images"]["good answered"] > 0 and len(said["faults"]) > 5
+    assert said["memory"]["growth after warm-up MB"] < 30  # two seconds of images
+    assert "every image accounted for" in run.stdout
