@@ -66,18 +66,11 @@ def assert_clean_end(process, output):
     assert process.returncode == 0 and "Traceback" not in text, text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("-p", "max_depht_m:=4.0"), "max_depht_m: expected one of the parameters"),
-        (("-p", "model:=nothing"), "model: expected one of"),
-    ],
-)
-def test_refused_configuration_ends_the_node_with_its_name(dds, start, arguments, message):
-    process, output = start(*arguments)
+def test_a_refused_parameter_ends_the_node_with_its_name(dds, start):
+    process, output = start("-p", "max_depht_m:=4.0")
     text = output.of_ended()
     assert process.returncode == 1
-    assert message in text and "Traceback" not in text
+    assert "max_depht_m: expected one of the parameters" in text and "Traceback" not in text
 
 
 @pytest.mark.parametrize(("numbers", "apart_s"), [((signal.SIGINT,), 0), ((signal.SIGTERM,) * 2, 0.01), ((signal.SIGINT,) * 30, 0.01)])
