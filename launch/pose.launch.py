@@ -78,4 +78,5 @@ def generate_launch_description() -> LaunchDescription:
         condition=IfCondition(LaunchConfiguration("use_rviz")),
     )
     arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*arguments, OpaqueFunction(function=dds_profile), OpaqueFunction(function=pose_node), rviz])
+    # RViz before the node: where it is not installed the launch fails, and would leave running what it has started.
+    return LaunchDescription([*arguments, OpaqueFunction(function=dds_profile), rviz, OpaqueFunction(function=pose_node)])

@@ -8,7 +8,7 @@ The arguments of pose.launch.py work here, too.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -31,11 +31,14 @@ def generate_launch_description() -> LaunchDescription:
     pose = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"]))
     )
-    driver = {"camera_namespace": NAMESPACE, "camera_name": NAME, "align_depth.enable": "true", "enable_sync": "true"}
+    settings = {"camera_namespace": NAMESPACE, "camera_name": NAME, "align_depth.enable": "true", "enable_sync": "true"}
+    wanted = IfCondition(LaunchConfiguration("camera"))
+    # Looked up before anything is started: what runs when a launch file fails is left running.
+    find_driver = SetLaunchConfiguration("driver", FindPackageShare("realsense2_camera"), condition=wanted)
     camera = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("realsense2_camera"), "launch", "rs_launch.py"])),
-        launch_arguments=driver.items(),
-        condition=IfCondition(LaunchConfiguration("camera")),
+        PythonLaunchDescriptionSource(PathJoinSubstitution([LaunchConfiguration("driver"), "launch", "rs_launch.py"])),
+        launch_arguments=settings.items(),
+        condition=wanted,
     )
     arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*arguments, pose, camera])  # pose first: it sets the DDS profile, which the driver needs even more
+    return LaunchDescription([*arguments, find_driver, pose, camera])  # pose before camera: it sets the DDS profile, which the driver needs even more

@@ -2,6 +2,8 @@
 
 import importlib.util
 import py_compile
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -62,6 +64,18 @@ def test_arguments_that_are_given_override_the_parameters_file_with_their_types(
     (node,) = module.pose_node(context)
     _, overrides, sim_time = evaluate_parameters(context, node._Node__parameters)
     assert overrides == {"model": "12", "tracking": False} and sim_time == {"use_sim_time": True}
+
+
+@needs_launch
+@pytest.mark.parametrize(("name", "argument"), [("realsense", "camera:=true"), ("orbbec", "camera:=true"), ("pose", "use_rviz:=true")])
+def test_nothing_is_left_running_where_a_package_is_missing(dds, name, argument):
+    """launch does not end what it has started when it fails, so that it must fail before."""
+    command = [sys.executable, "-c", "import sys; from ros2cli.cli import main; sys.exit(main())", "launch", str(ROOT / "launch" / f"{name}.launch.py"), argument]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    output = run.stdout + run.stderr
+    if "not found" not in output:
+        pytest.skip("the package is installed, or ros2 launch is not")
+    assert run.returncode == 1 and "process started" not in output
 
 
 @needs_launch
