@@ -97,7 +97,8 @@ def model_finding(folder: Path) -> Finding:
         milliseconds = _run_ms(folder, SessionConfig())
     except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
         return fail(subject, f"{folder}: {_first_line(error)}", "fetch the folder again: card and network must come from the same export")
-    return ok(subject, f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits; one object in {milliseconds:.1f} ms on the CPU")
+    text = f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits; one object in {milliseconds:.1f} ms on the CPU"
+    return ok(subject, text)
 
 
 def _default_model(models_dir: Path | None) -> Path | None:
@@ -105,7 +106,8 @@ def _default_model(models_dir: Path | None) -> Path | None:
     try:
         return find_model(DEFAULT_MODEL, models_dir)
     except ValueError:
-        return next((card.parent for folder in ([models_dir] if models_dir else models_folders()) for card in sorted(folder.glob(f"*/{CARD_FILE}"))), None)
+        folders = [models_dir] if models_dir else models_folders()
+        return next((card.parent for folder in folders for card in sorted(folder.glob(f"*/{CARD_FILE}"))), None)
 
 
 def _run_ms(folder: Path, config: SessionConfig) -> float:

@@ -1,4 +1,4 @@
-"""The pose node on an Orbbec (orbbec_camera 2, Gemini 330 series): ros2 launch clipose_ros orbbec.launch.py camera:=true instances:=/segmenter/instances
+"""The pose node on an Orbbec (orbbec_camera, Gemini 330 series): ros2 launch clipose_ros orbbec.launch.py camera:=true instances:=/segmenter/instances
 
 With camera:=true the driver is started, too, with depth registered to colour; else start it so yourself:
 

@@ -1,6 +1,7 @@
-"""The pose node on a real ROS 2 install, with topics of your camera and segmenter; realsense.launch.py and orbbec.launch.py know those of their cameras.
+"""The pose node on a real ROS 2 install, with topics of your camera and segmenter.
 
-The values of `params_file` count; model, models_dir, provider, tracking, tf and target_frame override them when given.
+realsense.launch.py and orbbec.launch.py know the topics of their cameras. The values of `params_file` count;
+model, models_dir, provider, tracking, tf and target_frame override them when given.
 """
 
 from launch import LaunchDescription

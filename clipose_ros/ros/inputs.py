@@ -27,11 +27,12 @@ REGISTER = "let the camera driver align depth to colour, and segment that colour
 def publisher_finding(subject: str, kind: str, publishers: Sequence[TopicEndpointInfo], qos: QoSProfile) -> Finding:
     """Who publishes, and whether the node hears it. kind: type of the topic, `package/msg/Name`; qos: of the node's subscription."""
     if not publishers:
-        return fail(subject, "nobody publishes", "start it, or say its name: clipose doctor --depth … --camera-info … --instances …; see also: ros2 topic list")
+        return fail(subject, "nobody publishes", "start it, or say its name, as ros2 topic list has it: --depth …, --camera-info …, --instances …")
     others = sorted({publisher.topic_type for publisher in publishers} - {kind})
     if others:
         return fail(subject, f"expected {kind}, got {', '.join(others)}", "choose the topic of that type; compressed images need a republisher")
-    refused = [reason for publisher in publishers for level, reason in [qos_check_compatible(publisher.qos_profile, qos)] if level == QoSCompatibility.ERROR]
+    judged = [qos_check_compatible(publisher.qos_profile, qos) for publisher in publishers]
+    refused = [reason for level, reason in judged if level == QoSCompatibility.ERROR]
     if refused:
         return fail(subject, f"incompatible QoS: {refused[0].strip()}", "let the publisher be reliable, or set the node's reliable_inputs to false")
     # The name of a node comes by a topic of its own, at times later than its publishers.
@@ -69,11 +70,13 @@ def stamp_finding(subject: str, stamps_ns: Sequence[int], ages_s: Sequence[float
     if not all(stamps_ns):
         return fail(subject, "stamp is zero: it is by their stamps that depth and masks are joined", "let the publisher stamp with the time of exposure")
     if abs(age_s) > OTHER_EPOCH_S:
-        return warn(subject, f"stamped {stamps_ns[-1] / NS_PER_S:.1f} s: a simulated clock, or time since the camera's start", "use_sim_time:=true, for a simulation or a bag")
+        text = f"stamped {stamps_ns[-1] / NS_PER_S:.1f} s: a simulated clock, or time since the camera's start"
+        return warn(subject, text, "use_sim_time:=true, for a simulation or a bag")
     if age_s < -FUTURE_S:
         return warn(subject, f"{-age_s:.2f} s in the future", "synchronise the clocks of the machines (chrony)")
     if age_s > OLD_S:
-        return warn(subject, f"{age_s:.1f} s old", "a bag: play it with --clock and set use_sim_time; two machines: synchronise their clocks; else something queues")
+        cure = "a bag: play it with --clock and set use_sim_time; two machines: synchronise their clocks; else something queues"
+        return warn(subject, f"{age_s:.1f} s old", cure)
     return ok(subject, f"{age_s * 1e3:.0f} ms old when they come")
 
 
@@ -133,10 +136,12 @@ def masks_finding(subject: str, instances: InstanceArray, depth: Image, categori
         return fail(subject, text, REGISTER)
     missing = [instance.label for instance in instances.instances if not (labels == instance.label).any()]
     if missing:
-        return warn(subject, f"labels {', '.join(map(str, missing))}: expected pixels in the label image, got none", "let label and pixels be of the same instance")
+        text = f"labels {', '.join(map(str, missing))}: expected pixels in the label image, got none"
+        return warn(subject, text, "let label and pixels be of the same instance")
     unknown = sorted({instance.category for instance in instances.instances} - set(categories))
     if unknown:
-        return warn(subject, f"category: expected one of {', '.join(categories)}, got {', '.join(unknown)}: these will be rejected", "rename them in the segmenter or in an adapter")
+        text = f"category: expected one of {', '.join(categories)}, got {', '.join(unknown)}: these will be rejected"
+        return warn(subject, text, "rename them in the segmenter or in an adapter")
     metres = pixels[labels > 0] / (1000.0 if depth.encoding == "16UC1" else 1.0)
     valid = float(np.mean((metres >= limits.minimum) & (metres <= limits.maximum)))
     if valid < LEAST_VALID_MASKED:

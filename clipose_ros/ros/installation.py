@@ -85,7 +85,8 @@ def discovery_findings(environment: Mapping[str, str]) -> list[Finding]:
         text = f"ROS_AUTOMATIC_DISCOVERY_RANGE: expected one of {', '.join(DISCOVERY_RANGES)}, got {reach}"
         return [domain, fail(subject, text, "export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET")]
     if reach.upper() == "OFF":
-        return [domain, fail(subject, "switched off: no node finds another, unless ROS_STATIC_PEERS names it", "export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET")]
+        text = "switched off: no node finds another, unless ROS_STATIC_PEERS names it"
+        return [domain, fail(subject, text, "export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET")]
     local = reach.upper() == "LOCALHOST" or environment.get("ROS_LOCALHOST_ONLY") == "1"
     return [domain, ok(subject, "this machine only" if local else f"{reach.upper()}: also other machines of the network")]
 

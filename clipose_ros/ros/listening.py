@@ -83,10 +83,10 @@ class Listener(Node):
             heard.publishers = self.get_publishers_info_by_topic(heard.name)
         return self.depth, self.camera_info, self.instances
 
-    def pose_nodes(self) -> set[str]:
-        """Full names of the nodes that publish 9DoF poses."""
+    def pose_nodes(self) -> dict[str, int]:
+        """Full names of the nodes that publish 9DoF poses, and how many there are of each name."""
         topics = [name for name, kinds in self.get_topic_names_and_types() if "clipose_ros/msg/ObjectPoseArray" in kinds and name.endswith(POSES)]
-        return {topic.removesuffix(POSES) for topic in topics if self.count_publishers(topic)}
+        return {topic.removesuffix(POSES): count for topic in topics if (count := self.count_publishers(topic))}
 
     def _listen(self, topic: str, kind: type) -> Heard:
         heard = Heard(self.resolve_topic_name(topic), kind)
@@ -141,7 +141,9 @@ def input_findings(listener: Listener, seconds: float, categories: Sequence[str]
 def node_findings(listener: Listener) -> list[Finding]:
     """What running pose nodes say about themselves."""
     found = []
-    for name in sorted(listener.pose_nodes()):
+    for name, count in sorted(listener.pose_nodes().items()):
+        if count > 1:
+            found.append(warn(f"node {name}", f"{count} of this name publish poses", "end all but one (ps aux | grep pose_node), or give each a namespace"))
         status = listener.diagnostics.get(name)
         if status is None:
             found.append(warn(f"node {name}", "runs, but says nothing on /diagnostics", "listen longer: --seconds 10"))
