@@ -43,7 +43,9 @@ def subscribe(
         node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a publisher of compatible {policy}, got one that is not heard: {cure}")
         on_incompatible(topic, event.total_count, policy)
 
-    return node.create_subscription(kind, topic, callback, qos, event_callbacks=SubscriptionEventCallbacks(incompatible_qos=warn))
+    # Without rclpy's defaults: each event that is listened to slows every callback down.
+    events = SubscriptionEventCallbacks(incompatible_qos=warn, use_default_callbacks=False)
+    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
 
 def advertise(
@@ -56,7 +58,8 @@ def advertise(
         cure = SUBSCRIBER_CURES.get(policy, f"let it subscribe with the default {policy}")
         node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a subscriber of compatible {policy}, got one that hears nothing: {cure}")
 
-    return node.create_publisher(kind, topic, qos, event_callbacks=PublisherEventCallbacks(incompatible_qos=warn, matched=on_matched))
+    events = PublisherEventCallbacks(incompatible_qos=warn, matched=on_matched, use_default_callbacks=False)
+    return node.create_publisher(kind, topic, qos, event_callbacks=events)
 
 
 def offers(node: Node, kind: type, topic: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 
 import rclpy
@@ -11,11 +12,15 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How long one thread may keep another from running Python. With Python's 5 ms, a worker that a callback wakes waits until the executor has prepared
+# its next wait, about 1 ms; with this, 0.3 ms.
+SWITCH_INTERVAL_S = 1e-4
 
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT, SIGTERM or a shutdown; exit status 1 when the node refuses its configuration, else 0."""
     _let_rclpy_answer_signals(args)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = None
     try:
         executor = SingleThreadedExecutor()
