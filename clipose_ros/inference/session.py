@@ -35,8 +35,8 @@ class SessionConfig:
 
     threads: cores that share the clouds of a frame on the CPU, each cloud being one core's work; 0 takes every core that the process may use.
     allow_cpu: accept the CPU when the provider cannot be had.
-    precision: of TensorRT's engine; the others run the network as it is. largest_batch: of clouds in one call to TensorRT, whose engine is built for it;
-    more are given to it in parts.
+    precision: of TensorRT's engine; the others run the network as it is.
+    largest_batch: of clouds in one call to TensorRT, whose engine is built for it; more are given to it in parts.
     """
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
@@ -66,7 +66,7 @@ class Session:
         self.card = card
         self.threads = config.threads or len(os.sched_getaffinity(0))
         options = onnxruntime.SessionOptions()
-        # Every core runs the whole network on its share of the clouds: operators of a small network are over before another core has woken up to help.
+        # Every core runs the whole network on its share of the clouds: an operator of a small network is over before another core is awake to help.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), card, config)
