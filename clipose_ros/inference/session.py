@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented
 
 from clipose_ros.inference.card import ModelCard, read_model
+from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
 
 PROVIDERS = {
@@ -76,7 +77,7 @@ class Session:
             raise ValueError(f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}") from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
         self._largest_batch = config.largest_batch
-        self._others = ThreadPoolExecutor(max(self.threads - 1, 1), thread_name_prefix="network")  # starts no thread before it is needed
+        self._cores = Cores(self.threads)
         _check_signature("inputs", card.inputs, self._session.get_inputs())
         _check_signature("outputs", card.outputs, self._session.get_outputs())
 
@@ -84,12 +85,8 @@ class Session:
         """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT engine takes at once."""
         names, batch = list(self.card.outputs), len(next(iter(inputs.values())))
         columns = (np.array_split(value, self._parts(batch)) for value in inputs.values())
-        first, *others = (dict(zip(inputs, column)) for column in zip(*columns))  # the larger parts come first
-        if self.provider == "cpu":
-            running = [self._others.submit(self._session.run, names, part) for part in others]
-            outputs = [self._session.run(names, first), *(part.result() for part in running)]
-        else:
-            outputs = [self._session.run(names, part) for part in (first, *others)]
+        calls = [partial(self._session.run, names, dict(zip(inputs, column))) for column in zip(*columns)]
+        outputs = self._cores.run(calls) if self.provider == "cpu" else [call() for call in calls]
         return dict(zip(names, outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs))))
 
     def _parts(self, batch: int) -> int:

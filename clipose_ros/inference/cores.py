@@ -1,0 +1,48 @@
+"""Calls side by side, each on a core of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class Cores:
+    """The caller's thread and others beside it.
+
+    Threads that wake each other are soon put on one core by Linux, where they wait for each other while the next core is idle: five clouds took 8 ms
+    instead of 5.5 on two cores, at 30 frames a second. So the other threads are kept off the core that the caller is on.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._others = ThreadPoolExecutor(max(count - 1, 1), thread_name_prefix="network", initializer=self._join)  # starts no thread before it is needed
+        self._threads: list[int] = []
+        self._allowed = os.sched_getaffinity(0)
+
+    def run(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Results in the order of the calls; the first is made by the caller itself. What a call raises is raised here."""
+        if len(calls) > 1:
+            self._make_room()
+        running = [self._others.submit(call) for call in calls[1:]]
+        return [calls[0](), *(other.result() for other in running)]
+
+    def _make_room(self) -> None:
+        cores = os.sched_getaffinity(0)
+        allowed = cores - {_current_core()} or cores
+        if allowed != self._allowed:
+            self._allowed = allowed
+            for thread in self._threads:
+                os.sched_setaffinity(thread, allowed)
+
+    def _join(self) -> None:
+        os.sched_setaffinity(0, self._allowed)
+        self._threads.append(threading.get_native_id())
+
+
+def _current_core() -> int:
+    return ctypes.CDLL(None).sched_getcpu()
