@@ -43,7 +43,7 @@ bench: env
 	  echo "== baseline: the paper's network as ONNX, once (about 2 minutes)"; \
 	  $(CLEAN_ENV) $(VENV)/bin/python -m training.plain_baseline --output $(BASELINE); fi
 	@[ -f $(BASELINE)/card.yaml ] || echo "== no baseline: it needs the training environment (make test, or pip install -r requirements-training.txt)"
-	$(CLEAN_ENV) $(VENV)/bin/clipose bench --model clipose-lite clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
+	$(CLEAN_ENV) $(VENV)/bin/clipose bench --model clipose-lite clipose-medium clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
 	  $$([ ! -f $(BASELINE)/card.yaml ] || echo --baseline $(BASELINE)) $(BENCH_ARGUMENTS)
 	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 30
 	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 60
