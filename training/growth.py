@@ -1,4 +1,4 @@
-"""Grow a trained network: more layers, more patches, the same function where the patches are the same."""
+"""Grow a trained network: more layers, other patches, the same function where the patches are the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
     """`large` with the weights of `small`.
 
     A patch transformer may have more layers, which are spread evenly between those of `small` and begin as the identity (a residual block whose last
-    projections are zero), and more patches. Raises RuntimeError where the networks differ in anything else.
+    projections are zero), and other patches, more or fewer. Raises RuntimeError where the networks differ in anything else.
     """
     if not isinstance(large, PatchTransformer):
         large.load_state_dict(small.state_dict())
