@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -112,6 +112,23 @@ def commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
+def network_card(network: nn.Module, path: Path, **others: Any) -> ModelCard:
+    """Card of a network that `write_onnx` wrote to `path`, named by its folder; others: fields that neither says."""
+    return ModelCard(
+        name=path.parent.name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        categories=CATEGORIES,
+        mean_sizes=MEAN_SIZES,
+        axis_symmetric=tuple(sorted(AXIS_SYMMETRIC)),
+        scale=dict(zip(CATEGORIES, category_scales().tolist(), strict=True)),
+        inputs={"points": ("batch", network.config.points, 3), "category": ("batch",)},
+        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
+        points=network.config.points,
+        **others,
+    )
+
+
 def export(
     checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32", draws: int = 1, passes: int = 1
 ) -> None:
@@ -128,18 +145,10 @@ def export(
     path = output / "model.onnx"
     write_onnx(network, path, precision)
     cost = complexity(network)
-    card = ModelCard(
-        name=output.name,
-        file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        categories=CATEGORIES,
-        mean_sizes=MEAN_SIZES,
-        axis_symmetric=tuple(sorted(AXIS_SYMMETRIC)),
-        scale=dict(zip(CATEGORIES, category_scales().tolist(), strict=True)),
+    card = network_card(
+        network,
+        path,
         outlier_radius=config["batches"]["outlier_radius"],
-        inputs={"points": ("batch", network.config.points, 3), "category": ("batch",)},
-        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
-        points=network.config.points,
         precision=precision,
         draws=draws,
         passes=passes,

@@ -8,17 +8,14 @@ upsample and whose layers work in blocks; an export of the published code is slo
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 import tyro
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
-from clipose_ros.inference.card import ModelCard, write_card
-from training.export import OUTPUTS, commit, write_onnx
+from clipose_ros.inference.card import write_card
+from training.export import commit, network_card, write_onnx
 from training.networks import CliposeConfig, PatchTransformerConfig, make_network
-from training.networks.patch_transformer import category_scales
 
 
 def write_baseline(output: Path, config: CliposeConfig | PatchTransformerConfig = CliposeConfig(), seed: int = 0) -> None:
@@ -28,20 +25,8 @@ def write_baseline(output: Path, config: CliposeConfig | PatchTransformerConfig 
     output.mkdir(parents=True, exist_ok=True)
     path = output / "model.onnx"
     write_onnx(network, path)
-    card = ModelCard(
-        name=output.name,
-        file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        categories=CATEGORIES,
-        mean_sizes=MEAN_SIZES,
-        axis_symmetric=tuple(sorted(AXIS_SYMMETRIC)),
-        scale=dict(zip(CATEGORIES, category_scales().tolist(), strict=True)),
-        outlier_radius=1.0,
-        inputs={"points": ("batch", config.points, 3), "category": ("batch",)},
-        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
-        points=config.points,
-        training={"network": type(network).__module__, "steps": 0, "commit": commit(), "remark": "random weights, for latency only"},
-    )
+    training = {"network": type(network).__module__, "steps": 0, "commit": commit(), "remark": "random weights, for latency only"}
+    card = network_card(network, path, outlier_radius=1.0, training=training)
     write_card(card, output)  # last: with a card the folder is complete
 
 

@@ -23,6 +23,7 @@ class Cores:
         self._others = ThreadPoolExecutor(max(count - 1, 1), thread_name_prefix="network", initializer=self._join)  # starts no thread before it is needed
         self._threads: list[int] = []
         self._allowed = os.sched_getaffinity(0)
+        self._current_core = ctypes.CDLL(None).sched_getcpu  # which os lacks
 
     def run(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
         """Results in the order of the calls; the first is made by the caller itself. What a call raises is raised here."""
@@ -33,7 +34,7 @@ class Cores:
 
     def _make_room(self) -> None:
         cores = os.sched_getaffinity(0)
-        allowed = cores - {_current_core()} or cores
+        allowed = cores - {self._current_core()} or cores
         if allowed != self._allowed:
             self._allowed = allowed
             for thread in self._threads:
@@ -43,6 +44,3 @@ class Cores:
         os.sched_setaffinity(0, self._allowed)
         self._threads.append(threading.get_native_id())
 
-
-def _current_core() -> int:
-    return ctypes.CDLL(None).sched_getcpu()
