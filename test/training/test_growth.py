@@ -35,7 +35,14 @@ def test_more_patches_take_the_same_weights():
     assert all(torch.equal(value, large.state_dict()[name]) for name, value in small.state_dict().items())
 
 
-@pytest.mark.parametrize("change", [{"width": 32}, {"layers": 1}])
+@pytest.mark.parametrize("change", [{"width": 32}, {"expansion": 3}])
 def test_what_is_no_growth_is_refused(change):
     with pytest.raises(RuntimeError):
         grown(make_network(SMALL), make_network(replace(SMALL, **change)))
+
+
+def test_fewer_layers_are_the_first_the_last_and_some_between():
+    large = make_network(replace(SMALL, layers=4))
+    small = grown(large, make_network(replace(SMALL, layers=3)))
+    for block, source in zip(small.blocks, (0, 1, 3), strict=True):
+        assert torch.equal(block.qkv.weight, large.blocks[source].qkv.weight)

@@ -333,6 +333,20 @@ def test_configuration_survives_json(config):
     assert network_config(json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
+def test_pose_heads_together_say_what_each_says_alone():
+    heads, x = make_network(PatchTransformerConfig(width=16, layers=1, heads=2)).pose_heads, torch.randn(5, 32)
+    for head, together in zip(heads.values(), heads(x), strict=True):
+        torch.testing.assert_close(together, head(x))
+
+
+def test_patches_of_a_stride_see_every_so_many_th_point_alone():
+    network = make_network(PatchTransformerConfig(points=64, patches=8, neighbours=4, stride=2, width=16, layers=1, heads=2)).eval()
+    points, others = torch.randn(2, 64, 3), torch.randn(2, 64, 3)
+    others[:, ::2] = points[:, ::2]
+    with torch.no_grad():
+        assert torch.equal(network(points, torch.tensor([0, 1]))["offset"], network(others, torch.tensor([0, 1]))["offset"])
+
+
 def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
     assert network_config({"points": 1024, "patches": 32, "width": 96}) == PatchTransformerConfig(patches=32, width=96)
     assert isinstance(make_network(PatchTransformerConfig(width=16, layers=1, heads=2)), PatchTransformer)
@@ -342,6 +356,7 @@ def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
     ("mapping", "message"),
     [
         ({"kind": "pointnet"}, "kind: expected clipose or none"),
+        ({"patches": 32, "stride": 16, "neighbours": 65}, "neighbours: expected at most the candidates, 64 with a stride of 16, got 65"),
         ({"widht": 3}, "PatchTransformerConfig: expected only .* got widht"),
         ({"kind": "clipose", "encoder": {"k": 20}}, "HSEncoderConfig: expected only .* got k"),
         ({"kind": "clipose", "encoder": {"channels": [8, 8]}}, "channels: expected five positive widths"),
