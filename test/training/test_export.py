@@ -54,7 +54,7 @@ def test_half_precision_keeps_inputs_outputs_and_searches(models):
     searches = set(search_nodes(whole.graph))
     operations = {node.name: node.op_type for node in whole.graph.node}
     assert {"Sub", "MatMul", "ReduceSum"} <= {operations[name] for name in searches}
-    weights = [tensor for tensor in half.graph.initializer if np.prod(tensor.dims) > 100]
+    weights = [tensor for tensor in half.graph.initializer if np.prod(tensor.dims) > 100 and tensor.data_type != onnx.TensorProto.INT64]  # but the order of the points
     assert weights and all(tensor.data_type == HALF for tensor in weights)
 
 
