@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+
+SHORTEST = 1e-9  # length of what has a direction
 
 
 def cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
@@ -12,17 +15,20 @@ def cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
+def inner(a: Sequence[float], b: Sequence[float]) -> float:
+    """Scalar product of two vectors, as `cross` in plain floats."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Scalar products (...) of vectors (..., 3)."""
     return (a * b).sum(axis=-1)
 
 
-def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (..., 3) at length 1, and which of them have a direction at all: (...) bool; the others become zero."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    length = np.sqrt(dot(vectors, vectors))
-    valid = (length > 1e-9) & (length < np.inf)  # false for NaN
-    return np.divide(vectors, length[..., None], out=np.zeros_like(vectors), where=valid[..., None]), valid
+def unit(vector: Sequence[float]) -> list[float] | None:
+    """A vector at length 1; None where it has no direction: of almost no length, or not finite."""
+    length = math.hypot(*vector)
+    return [a / length for a in vector] if SHORTEST < length < math.inf else None
 
 
 def median_point(points: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MINIMUM_POINTS = 32
 BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a first pass's box: what lies outside is background to the second
 LEAST_INSIDE = 0.3  # of the points: a box that keeps fewer is not trusted to cut
 INPUTS = {"points", "category"}
-OUTPUTS = {"y_axis", "x_axis", "confidence", "offset", "size"}
+OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
 
 
 class Clipose:
@@ -28,7 +29,7 @@ class Clipose:
 
     def __init__(self, session: Session, seed: int = 0) -> None:
         card = session.card
-        for key, expected, got in (("inputs", INPUTS, set(card.inputs)), ("outputs", OUTPUTS, set(card.outputs))):
+        for key, expected, got in (("inputs", INPUTS, set(card.inputs)), ("outputs", set(OUTPUTS), set(card.outputs))):
             if got != expected:
                 raise ValueError(f"card {key}: expected {', '.join(sorted(expected))}, got {', '.join(sorted(got))}")
         self.session = session
@@ -103,33 +104,32 @@ class Clipose:
         indices = stratified_indices(counts, self._strata) + (counts.cumsum(axis=0) - counts)
         return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
 
-    def _network(self, points: np.ndarray, category: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs of B objects as float64 by name: y_axis, x_axis, offset, size (B, 3), confidence (B, 2)."""
-        return {name: value.astype(np.float64) for name, value in self.session.run({"points": points, "category": category}).items()}
+    def _network(self, points: np.ndarray, category: np.ndarray) -> np.ndarray:
+        """What the network says of B clouds: (B, 14) float64, the columns of OUTPUTS."""
+        outputs = self.session.run({"points": points, "category": category})
+        return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
     def _decode(
-        self, outputs: dict[str, np.ndarray], categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+        self, outputs: np.ndarray, categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
     ) -> list[PoseEstimate | Rejection]:
         """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as `to_view` has them."""
-        B = len(categories)
-        finite = np.isfinite(np.concatenate([*outputs.values()], axis=1)).reshape(B, -1).all(axis=1)
-        axes, translation = from_view(np.stack([outputs["y_axis"], outputs["x_axis"]], axis=2), outputs["offset"], centre, R_view_camera, scale)
-        axes, confidence = dominant_direction(axes.transpose(2, 0, 1).reshape(2 * B, -1, 3), outputs["confidence"].T.reshape(2 * B, -1))
-        (y_axis, x_axis), (confidence_y, confidence_x) = axes.reshape(2, B, 3), confidence.reshape(2, B)
-        rotation, valid = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
-        translation, size = (value.reshape(B, -1, 3).mean(axis=1) for value in (translation, outputs["size"]))
-        confidence = np.sqrt(np.maximum(confidence_y * confidence_x, 0))
-        for i, category in enumerate(categories):
-            if category in self._axis_symmetric:
-                rotation[i], valid[i], confidence[i] = canonical_rotation(y_axis[i]), y_axis[i].any(), confidence_y[i]
-        return [self._result(*of_one) for of_one in zip(categories, finite, valid, confidence.tolist(), rotation, translation, size)]
+        axes, translation = from_view(outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_view_camera, scale)
+        answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)  # the same columns, in the camera frame
+        answers = answers.reshape(len(categories), -1, answers.shape[1])
+        mean = answers[:, :, 6:12].sum(axis=1) / answers.shape[1]
+        return [self._result(*of_one) for of_one in zip(categories, answers.tolist(), mean[:, :3], mean[:, 3:])]
 
-    def _result(
-        self, category: str, finite: bool, valid: bool, confidence: float, rotation: np.ndarray, translation: np.ndarray, size: np.ndarray
-    ) -> PoseEstimate | Rejection:
-        if not finite:
+    def _result(self, category: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray) -> PoseEstimate | Rejection:
+        """What the draws of one object agree on; each has the columns of OUTPUTS, in the camera frame."""
+        if not all([math.isfinite(sum(draw)) for draw in draws]):
             return Rejection(category, "network output: expected finite values, got NaN or infinity")
-        if not valid:
+        y_axis, confidence_y = dominant_direction([draw[:3] for draw in draws], [draw[12] for draw in draws])
+        x_axis, confidence_x = dominant_direction([draw[3:6] for draw in draws], [draw[13] for draw in draws])
+        if category in self._axis_symmetric:
+            rotation, confidence = canonical_rotation(y_axis), confidence_y
+        else:
+            rotation, confidence = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x), math.sqrt(max(confidence_y * confidence_x, 0))
+        if rotation is None:
             return Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation")
         if min(size.tolist()) <= 0:
             return Rejection(category, f"network output: expected positive extents, got {size} m")

@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from clipose_ros.core.vectors import cross, dot, median_point, unit
+from clipose_ros.core.vectors import cross, dot, inner, median_point, unit
 
 RNG = np.random.default_rng(0)
 
@@ -9,14 +11,18 @@ RNG = np.random.default_rng(0)
 def test_products_are_those_of_numpy():
     a, b = RNG.normal(size=(2, 7, 3))
     np.testing.assert_allclose([cross(*pair) for pair in zip(a.tolist(), b.tolist())], np.cross(a, b), atol=1e-15)
+    np.testing.assert_allclose([inner(*pair) for pair in zip(a.tolist(), b.tolist())], np.sum(a * b, axis=-1), atol=1e-15)
     np.testing.assert_allclose(dot(a, b), np.sum(a * b, axis=-1), atol=1e-15)
 
 
-def test_unit_vectors_keep_their_direction_and_what_has_none_becomes_zero():
-    vectors = np.array([[0, 3, 4], [1e-6, 0, 0], [0, 0, 0], [np.nan, 1, 0], [np.inf, 0, 0]])
-    units, valid = unit(vectors)
-    np.testing.assert_allclose(units, [[0, 0.6, 0.8], [1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
-    assert valid.tolist() == [True, True, False, False, False]
+@pytest.mark.parametrize(("vector", "expected"), [((0.0, 3.0, 4.0), [0, 0.6, 0.8]), ((1e-6, 0.0, 0.0), [1, 0, 0])])
+def test_unit_vectors_keep_their_direction(vector, expected):
+    assert unit(vector) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("vector", [(0.0, 0.0, 0.0), (1e-10, 0.0, 0.0), (math.nan, 1.0, 0.0), (math.inf, 0.0, 0.0)])
+def test_what_has_no_direction_has_no_unit_vector(vector):
+    assert unit(vector) is None
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])
