@@ -26,6 +26,7 @@ from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
 
 NS_PER_S = 1_000_000_000
+LONGEST_COAST_S = 60.0  # a constant velocity foretells nothing for longer
 FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
 
 
@@ -37,8 +38,8 @@ class TrackerSettings:
     thousand. same_object: largest one, of the positions, of an estimate that is of the track's object at all. reach: nor is it, further away than
     this, in diagonals of the track's box, however unsure the track is. same_id: how much the detector's own id counts in the assignment, in squared
     Mahalanobis distance: it decides between near ones and never joins far ones.
-    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s]. gap_s: after a longer time without any
-    frame everything is forgotten [s]. memory_s: time constant of a track's memory for which rotation the estimates supported [s].
+    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s], at most a minute. gap_s: after a longer
+    time without any frame everything is forgotten [s]. memory_s: time constant of a track's memory for which rotation the estimates supported [s].
     switch_ratio: a contradicting rotation is believed when it has this many times the support of the one believed so far.
     """
 
@@ -55,8 +56,9 @@ class TrackerSettings:
     switch_ratio: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("gate", "same_object", "reach", "coast_s", "gap_s", "memory_s"):
+        for name in ("gate", "same_object", "reach", "gap_s", "memory_s"):
             expect(name, getattr(self, name) > 0, "more than 0", getattr(self, name))
+        expect("coast_s", 0 < self.coast_s <= LONGEST_COAST_S, f"more than 0, at most {LONGEST_COAST_S:g}", self.coast_s)
         expect("same_id", self.same_id >= 0, "0 or more", self.same_id)
         expect("confirm_after", self.confirm_after >= 1, "1 or more", self.confirm_after)
         expect("switch_ratio", self.switch_ratio >= 1, "1 or more", self.switch_ratio)

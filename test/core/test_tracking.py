@@ -256,7 +256,17 @@ def test_covariances_are_covariances():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("gate", 0.0), ("reach", -1.0), ("same_id", -1.0), ("confirm_after", 0), ("coast_s", 0.0), ("gap_s", 0.0), ("switch_ratio", 0.5)],
+    [
+        ("gate", 0.0),
+        ("reach", -1.0),
+        ("same_id", -1.0),
+        ("confirm_after", 0),
+        ("coast_s", 0.0),
+        ("coast_s", 60.1),
+        ("coast_s", np.nan),
+        ("gap_s", 0.0),
+        ("switch_ratio", 0.5),
+    ],
 )
 def test_impossible_settings_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected .*, got {value}"):

@@ -96,7 +96,7 @@ def test_tracking_can_be_switched_off_and_set_while_the_node_runs(show, set_para
     assert set_parameter("tracking", True).successful and set_parameter("confirm_after", 1).successful
     assert [pose.tracking for pose in show(1).poses] == [ObjectPose.CONFIRMED] * 2
     refused = set_parameter("coast_s", -1.0)
-    assert not refused.successful and refused.reason == "coast_s: expected more than 0, got -1.0"
+    assert not refused.successful and refused.reason == "coast_s: expected more than 0, at most 60, got -1.0"
     refused = set_parameter("seed", 5)
     assert not refused.successful and refused.reason == "seed: expected at start only, restart the node"
     assert set_parameter("confirm_after", 3).successful
