@@ -8,16 +8,15 @@ import numpy as np
 
 from clipose_ros.core.vectors import dot
 
-IDENTITY = np.eye(3)
 # A vector times these is the matrix of its cross product: [v] w = v x w.
 CROSS = np.array([[[0, 0, 0], [0, 0, -1], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [-1, 0, 0]], [[0, -1, 0], [1, 0, 0], [0, 0, 0]]], dtype=float)
 
 
-def turns(rotation_vectors: np.ndarray) -> np.ndarray:
-    """Rotations (B, 3, 3) about vectors (B, 3) by their lengths [rad], by Rodrigues' formula."""
-    angle = np.maximum(np.sqrt(dot(rotation_vectors, rotation_vectors)), 1e-30)[:, None, None]  # no angle: the quotients below become their limits
-    turn = (rotation_vectors @ CROSS.reshape(3, 9)).reshape(-1, 3, 3)
-    return IDENTITY + np.sin(angle) / angle * turn + 2 * (np.sin(angle / 2) / angle) ** 2 * (turn @ turn)
+def turned(rotations: np.ndarray, rotation_vectors: np.ndarray) -> np.ndarray:
+    """Rotations (B, 3, 3), turned about vectors (B, 3) by their lengths [rad], by Rodrigues' formula in half angles."""
+    half = np.maximum(np.sqrt(dot(rotation_vectors, rotation_vectors)) / 2, 1e-30)[:, None]  # no angle: the quotient below becomes its limit
+    turn = ((np.sin(half) / half * rotation_vectors) @ CROSS.reshape(3, 9)).reshape(-1, 3, 3)
+    return rotations + turn @ (np.cos(half)[..., None] * rotations + turn @ rotations / 2)
 
 
 def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:

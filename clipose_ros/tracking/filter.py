@@ -13,11 +13,17 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from clipose_ros.core.rotation import CROSS, IDENTITY, turns
+from clipose_ros.core.rotation import CROSS, turned
 from clipose_ros.core.vectors import dot
 from clipose_ros.core.validation import expect
-from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements
+from clipose_ros.tracking.measurement import ROTATION, SIZE, Measurements
 
+# What is kept of the noise: variances of a value, of a value with its rate, of a rate; and what rate and value gain in a second.
+VARIANCE, COVARIANCE, RATE_VARIANCE, ACCELERATION, WALK = range(5)
+
+# From a matrix (9,): the axis of its antisymmetric part, and its trace.
+AXIS_AND_TRACE = np.column_stack([CROSS.reshape(3, 9).T, np.eye(3).ravel()])
+Y_AXIS = np.array([False, True, False])
 HALF_TURN = np.array([np.pi, 0.0, 0.0])
 
 FASTEST = 1000.0  # of anything that moves, in m and s or rad and s: beyond it variances lose all their digits
@@ -45,31 +51,38 @@ class MotionModel:
 class PoseFilters:
     """The filters of T objects; a row is one object.
 
-    position (T, 3) [m]; rotation (T, 3, 3) R_camera_object; log_size (T, 3); rate (T, 3, 3): velocity [m/s], angular velocity [rad/s], zero;
-    variance, covariance, rate_variance (T, 3): of a value, of a value with its rate, of a rate, for the three quantities; common (T, 3): variance of
-    the values that averaging does not remove; axis_symmetric (T,) bool.
+    value (T, 3, 3) of the three quantities: position [m]; zero, since the rotation takes up its error; logarithm of the size in [m]. rate (T, 3, 3):
+    velocity [m/s], angular velocity [rad/s], zero. rotation (T, 3, 3) R_camera_object.
+    noise (T, 3, 5): of a component of the three quantities, see VARIANCE. common (T, 3): variance of the values that averaging does not remove;
+    axis_symmetric (T,) bool.
     """
 
-    ARRAYS = ("position", "rotation", "log_size", "rate", "variance", "covariance", "rate_variance", "common", "axis_symmetric")
+    ARRAYS = ("value", "rate", "rotation", "noise", "common", "axis_symmetric")
 
     def __init__(self, motion: MotionModel = MotionModel(), independent: float = 1.0) -> None:
         """independent: share of a measurement's variance that averaging removes."""
-        self._initial_rate_variance = np.array([motion.velocity, motion.angular_velocity, 0.0]) ** 2
-        self._acceleration = np.array([motion.acceleration, motion.angular_acceleration, 0.0]) ** 2
-        self._walk = np.array([0.0, 0.0, motion.size_change]) ** 2
+        moving = (0.0, 0.0, motion.velocity, motion.acceleration, 0.0)
+        turning = (0.0, 0.0, motion.angular_velocity, motion.angular_acceleration, 0.0)
+        self._initial_noise = np.array([moving, turning, (0.0, 0.0, 0.0, 0.0, motion.size_change)]) ** 2
         self._independent = independent
-        self.position, self.rotation, self.log_size, self.rate = np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3))
-        self.variance, self.covariance, self.rate_variance, self.common = (np.zeros((0, 3)) for _ in range(4))
+        self.value, self.rate, self.rotation = (np.zeros((0, 3, 3)) for _ in range(3))
+        self.noise, self.common = np.zeros((0, 3, 5)), np.zeros((0, 3))
         self.axis_symmetric = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
-        return len(self.position)
+        return len(self.value)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """(T, 3) of the values' components, as far as averaging removes it."""
+        return self.noise[..., VARIANCE]
 
     def append(self, measured: Measurements, axis_symmetric: np.ndarray) -> None:
         """New rows at the end that know one measurement each, and no motion."""
         D, independent = len(measured), self._independent
-        rates = (np.zeros((D, 3, 3)), independent * measured.variance, np.zeros((D, 3)), np.tile(self._initial_rate_variance, (D, 1)))
-        rows = (measured.position, measured.rotation, measured.log_size, *rates, (1 - independent) * measured.variance, axis_symmetric)
+        noise = np.tile(self._initial_noise, (D, 1, 1))
+        noise[..., VARIANCE] = independent * measured.variance
+        rows = (measured.value, np.zeros((D, 3, 3)), measured.rotation, noise, (1 - independent) * measured.variance, axis_symmetric)
         for name, values in zip(self.ARRAYS, rows, strict=True):
             setattr(self, name, np.concatenate([getattr(self, name), values]))
 
@@ -80,48 +93,42 @@ class PoseFilters:
 
     def predict(self, dt_s: float) -> None:
         """Move everything on by a time [s]."""
-        self.position += dt_s * self.rate[:, POSITION]
-        self.rotation = turns(dt_s * self.rate[:, ROTATION]) @ self.rotation
-        # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate].
-        self.variance += dt_s * (2 * self.covariance + dt_s * self.rate_variance + dt_s**2 / 3 * self._acceleration + self._walk)
-        self.covariance += dt_s * (self.rate_variance + dt_s / 2 * self._acceleration)
-        self.rate_variance += dt_s * self._acceleration
+        # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate], which is linear in all that is kept of the noise.
+        parts = [[1, 0, 0, 0, 0], [2 * dt_s, 1, 0, 0, 0], [dt_s**2, dt_s, 1, 0, 0], [dt_s**3 / 3, dt_s**2 / 2, dt_s, 1, 0], [dt_s, 0, 0, 0, 1]]
+        self.noise = self.noise @ np.array(parts)
+        self.value += dt_s * self.rate
+        self._take_up_error()
 
-    def innovation(self, rows: np.ndarray, measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
+    def innovation(self, rows: np.ndarray | slice, measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
         """What measurements (M) say beyond the predictions of rows (M,).
 
         Returns: difference (M, 3, 3) of the three quantities, for axis-symmetric rows the turn between the y axes alone; its squared Mahalanobis
         distance (M, 3), each chi-square with 3 degrees of freedom (2 for a y axis) when the measurement is of the object.
         """
-        difference = np.empty((len(rows), 3, 3))
-        difference[:, POSITION] = measured.position - self.position[rows]
+        difference = measured.value - self.value[rows]
         difference[:, ROTATION] = turn_between(self.rotation[rows], measured.rotation, self.axis_symmetric[rows])
-        difference[:, SIZE] = measured.log_size - self.log_size[rows]
         # The whole error counts here, also the part that is the same in every frame: an object may look different as the view changes.
         return difference, dot(difference, difference) / (self.variance[rows] + measured.variance)
 
-    def update(self, rows: np.ndarray, measured: Measurements, difference: np.ndarray, accepted: np.ndarray) -> None:
+    def update(self, rows: np.ndarray | slice, measured: Measurements, difference: np.ndarray, accepted: np.ndarray) -> None:
         """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are accepted (M, 3) bool."""
-        information, innovation = np.zeros((len(self), 3)), np.zeros((len(self), 3, 3))  # none for the other rows
-        information[rows] = accepted / (self.variance[rows] + self._independent * measured.variance)
-        innovation[rows] = difference
-        gain, rate_gain = self.variance * information, self.covariance * information
-        correction = gain[..., None] * innovation
-        self.position += correction[:, POSITION]
-        self.rotation = turns(correction[:, ROTATION]) @ self.rotation
-        self.log_size += correction[:, SIZE]
-        self.rate += rate_gain[..., None] * innovation
-        self.rate_variance -= rate_gain * self.covariance
-        self.covariance *= 1 - gain
-        self.variance *= 1 - gain
+        noise = self.noise[rows]
+        gains = (accepted / (noise[..., VARIANCE] + self._independent * measured.variance))[..., None] * noise[..., :RATE_VARIANCE]
+        gain, rate_gain = gains[..., :1], gains[..., 1:]
+        noise[..., RATE_VARIANCE] -= gains[..., COVARIANCE] * noise[..., COVARIANCE]
+        noise[..., :RATE_VARIANCE] *= 1 - gain
+        self.noise[rows] = noise
+        self.value[rows] += gain * difference
+        self.rate[rows] += rate_gain * difference
         self.common[rows] = np.where(accepted, (1 - self._independent) * measured.variance, self.common[rows])
+        self._take_up_error()
         self._stop_spin()
 
     def restart_rotation(self, row: int, rotation: np.ndarray, variance: float) -> None:
         """Believe another rotation (3, 3) with this variance [rad^2] from now on. The angular velocity, the camera's mostly, stays."""
         self.rotation[row] = rotation
-        self.variance[row, ROTATION], self.common[row, ROTATION] = self._independent * variance, (1 - self._independent) * variance
-        self.covariance[row, ROTATION] = 0.0
+        self.noise[row, ROTATION, :RATE_VARIANCE] = self._independent * variance, 0.0
+        self.common[row, ROTATION] = (1 - self._independent) * variance
         self._stop_spin()
 
     def pose_covariance(self, free_spin: float) -> np.ndarray:
@@ -130,11 +137,17 @@ class PoseFilters:
         Parameters: free_spin, variance to state for the spin of axis-symmetric objects [rad^2].
         """
         y, variance = self.rotation[..., 1], self.variance + self.common
-        free = np.where(self.axis_symmetric, free_spin - variance[:, ROTATION], 0.0)
+        free = (free_spin - variance[:, ROTATION]) * self.axis_symmetric
         covariance = np.zeros((len(self), 6, 6))
-        covariance[:, :3, :3] = variance[:, POSITION, None, None] * IDENTITY
-        covariance[:, 3:, 3:] = variance[:, ROTATION, None, None] * IDENTITY + free[:, None, None] * (y[:, :, None] * y[:, None, :])
+        covariance.reshape(-1, 36)[:, ::7] = variance[:, :SIZE].repeat(3, axis=1)
+        covariance[:, 3:, 3:] += free[:, None, None] * (y[:, :, None] * y[:, None, :])
         return covariance
+
+    def _take_up_error(self) -> None:
+        """What the state says of the rotation goes into the rotation."""
+        error = self.value[:, ROTATION]
+        self.rotation = turned(self.rotation, error)
+        error[:] = 0.0
 
     def _stop_spin(self) -> None:
         """Nothing measures the spin of an axis-symmetric object: it must not go on by itself."""
@@ -147,12 +160,13 @@ def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.nda
 
     Half a turn has two vectors, and rounding decides; of exactly half a turn the axis is not looked for: the vector is pi along x.
     """
-    y_alone = axis_symmetric[:, None, None]
-    turn = np.where(y_alone, other[:, :, None, 1] * rotation[:, None, :, 1], other @ rotation.swapaxes(-1, -2))
-    # The antisymmetric part of a rotation is sin(angle) axis, its trace 1 + 2 cos(angle); of the outer product b a^T they are a x b and a . b.
-    axis = turn.reshape(-1, 9) @ CROSS.reshape(3, 9).T
+    counts = ~axis_symmetric[:, None, None] | Y_AXIS
+    # R' R^T is the sum of the outer products b a^T of the axes. Its antisymmetric part is sin(angle) axis, its trace 1 + 2 cos(angle); of the y axes
+    # alone they are a x b and a . b.
+    found = ((counts * other) @ rotation.swapaxes(-1, -2)).reshape(-1, 9) @ AXIS_AND_TRACE
+    axis = found[:, :3]
     length = np.sqrt(dot(axis, axis))
-    angle = np.arctan2(length, turn.trace(axis1=1, axis2=2) - ~axis_symmetric)
+    angle = np.arctan2(length, found[:, 3] - ~axis_symmetric)
     vector = axis * (angle / np.maximum(length, 1e-12))[:, None]
     vector[(length < 1e-9) & (angle > 1)] = HALF_TURN
     return vector

@@ -43,14 +43,14 @@ class NoiseModel:
 
 @dataclass(frozen=True)
 class Measurements:
-    """D estimates as arrays. position (D, 3) [m]; rotation (D, 3, 3) R_camera_object; log_size (D, 3), logarithm of [m]; score (D,).
+    """D estimates as arrays. value (D, 3, 3) of the three quantities: position [m], zero, logarithm of the size in [m]; rotation (D, 3, 3)
+    R_camera_object; score (D,).
 
     variance (D, 3): of each component of the three quantities [m^2, rad^2, 1]; that of the rotation is of small turns about the camera's axes.
     """
 
-    position: np.ndarray
+    value: np.ndarray
     rotation: np.ndarray
-    log_size: np.ndarray
     score: np.ndarray
     variance: np.ndarray
 
@@ -58,25 +58,24 @@ class Measurements:
         return len(self.score)
 
     def __getitem__(self, rows: np.ndarray) -> Measurements:
-        arrays = (self.position, self.rotation, self.log_size, self.score, self.variance)
-        return Measurements(*(array.take(rows, axis=0) for array in arrays))
+        return Measurements(*(array.take(rows, axis=0) for array in (self.value, self.rotation, self.score, self.variance)))
 
 
 def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel()) -> Measurements:
     """Estimates with their variances."""
     D = len(estimates)
-    position = np.array([estimate.translation for estimate in estimates], dtype=np.float64).reshape(D, 3)
-    rotation = np.array([estimate.rotation for estimate in estimates], dtype=np.float64).reshape(D, 3, 3)
-    size = np.array([estimate.size for estimate in estimates], dtype=np.float64).reshape(D, 3)
+    value, rotation = np.zeros((D, 3, 3)), np.array([estimate.rotation for estimate in estimates], dtype=np.float64).reshape(D, 3, 3)
+    value[:, POSITION] = np.array([estimate.translation for estimate in estimates]).reshape(D, 3)
+    value[:, SIZE] = np.array([estimate.size for estimate in estimates]).reshape(D, 3)
     score = np.array([estimate.score for estimate in estimates], dtype=np.float64)
 
-    deviations = normal_limit(score)
-    squared_diagonal, squared_distance = dot(size, size), dot(position, position)
+    precision, squared = 1 / normal_limit(score) ** 2, dot(value, value)  # squared distance and diagonal
     variance = np.empty((D, 3))
-    variance[:, POSITION] = (model.position / deviations) ** 2 * squared_diagonal + (model.depth * squared_distance) ** 2
-    variance[:, ROTATION] = (model.rotation_rad / deviations) ** 2
+    variance[:, POSITION] = model.position**2 * precision * squared[:, SIZE] + (model.depth * squared[:, POSITION]) ** 2
+    variance[:, ROTATION] = model.rotation_rad**2 * precision
     variance[:, SIZE] = model.size**2
-    return Measurements(position, rotation, np.log(size), score, variance)
+    value[:, SIZE] = np.log(value[:, SIZE])
+    return Measurements(value, rotation, score, variance)
 
 
 def normal_limit(probability: np.ndarray) -> np.ndarray:

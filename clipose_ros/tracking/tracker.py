@@ -188,25 +188,27 @@ class Tracker:
 
     def _associate(self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
         """Rows (P,) of the tracks and columns (P,) of the estimates that belong together."""
-        settings, filters, shape = self.settings, self._filters, (len(self._tracks), len(estimates))
-        same_category = [track.category == estimate.category for track in self._tracks for _, estimate in estimates]
-        same_id = [instance.id != "" and track.instance.id == instance.id for track in self._tracks for instance, _ in estimates]
-        away, resized = measured.position - filters.position[:, None], measured.log_size - filters.log_size[:, None]
-        variance, size = filters.variance[:, None] + measured.variance, np.exp(filters.log_size)
-
+        settings, filters = self.settings, self._filters
+        away, size = measured.value - filters.value[:, None], np.exp(filters.value[:, SIZE])
         squared = dot(away, away)
-        distance = squared / variance[..., POSITION]
-        near = (squared < settings.reach**2 * dot(size, size)[:, None]) & (distance < settings.same_object)
-        unlike = np.minimum(dot(resized, resized) / variance[..., SIZE], settings.gate)
-        cost = distance + unlike - settings.same_id * np.array(same_id, dtype=bool).reshape(shape)
-        allowed = near & np.array(same_category, dtype=bool).reshape(shape)
-        return associate(cost, allowed, unmatched=settings.same_object + settings.gate)
+        unlike = squared / (filters.variance[:, None] + measured.variance)
+        distance = unlike[..., POSITION]
+        near = (squared[..., POSITION] < settings.reach**2 * dot(size, size)[:, None]) & (distance < settings.same_object)
+        cost = np.where(near, distance + np.minimum(unlike[..., SIZE], settings.gate), np.inf)
+        for row, column in zip(*(indices.tolist() for indices in near.nonzero())):
+            track, (instance, estimate) = self._tracks[row], estimates[column]
+            if track.category != estimate.category:
+                cost[row, column] = np.inf
+            elif instance.id != "" and track.instance.id == instance.id:
+                cost[row, column] -= settings.same_id
+        return associate(cost, unmatched=settings.same_object + settings.gate)
 
     def _correct(self, rows: np.ndarray, measured: Measurements) -> None:
         """Take in what agrees; what contradicts a track does not move it, but counts."""
-        difference, distance = self._filters.innovation(rows, measured)
+        of_filters = slice(None) if len(rows) == len(self._filters) else rows  # all, in order: views instead of copies
+        difference, distance = self._filters.innovation(of_filters, measured)
         accepted = distance < self.settings.gate
-        self._filters.update(rows, measured, difference, accepted)
+        self._filters.update(of_filters, measured, difference, accepted)
         for i, (row, score) in enumerate(zip(rows.tolist(), measured.score.tolist())):
             track = self._tracks[row]
             track.estimates += 1
@@ -273,13 +275,12 @@ class Tracker:
     def _poses(self) -> dict[int, TrackedPose]:
         """All tracks as they are now, by number."""
         filters, covariance = self._filters, self._filters.pose_covariance(FREE_SPIN)
-        rotation, position, size = filters.rotation.copy(), filters.position.copy(), np.exp(filters.log_size)
+        arrays = zip(filters.rotation.copy(), filters.value[:, POSITION].copy(), np.exp(filters.value[:, SIZE]), covariance)
         poses = {}
-        for row, track in enumerate(self._tracks):
+        for track, (rotation, position, size, of_pose) in zip(self._tracks, arrays):
             age_ns = self._stamp_ns - track.measured_ns
             state = TrackState.COASTING if age_ns else TrackState.CONFIRMED if self._confirmed(track) else TrackState.TENTATIVE
-            pose = (track.category, track.score, rotation[row], position[row], size[row])
-            poses[track.number] = TrackedPose(*pose, track=track.number, state=state, age_ns=age_ns, covariance=covariance[row])
+            poses[track.number] = TrackedPose(track.category, track.score, rotation, position, size, track.number, state, age_ns, of_pose)
         return poses
 
 

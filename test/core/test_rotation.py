@@ -2,18 +2,20 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from clipose_ros.core.rotation import quaternion, turns
+from clipose_ros.core.rotation import quaternion, turned
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 0.3, 3.0, np.pi, 7.0])
 def test_turns_are_those_of_scipy_whatever_the_angle(angle):
     axes = np.random.default_rng(0).normal(size=(20, 3))
     vectors = angle * axes / np.linalg.norm(axes, axis=1, keepdims=True)
-    np.testing.assert_allclose(turns(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-14)
+    rotations = Rotation.random(20, random_state=1)
+    expected = (Rotation.from_rotvec(vectors) * rotations).as_matrix()
+    np.testing.assert_allclose(turned(rotations.as_matrix(), vectors), expected, atol=1e-14)
 
 
 def test_no_turns_at_all():
-    assert turns(np.zeros((0, 3))).shape == (0, 3, 3)
+    assert turned(np.zeros((0, 3, 3)), np.zeros((0, 3))).shape == (0, 3, 3)
 
 
 def test_quaternions_are_those_of_scipy_wherever_the_axis_points():

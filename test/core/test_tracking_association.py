@@ -25,7 +25,7 @@ def test_no_other_pairing_costs_less(shape):
     rng = np.random.default_rng(sum(shape))
     for _ in range(20):
         cost, allowed = rng.uniform(-4, 14, shape), rng.random(shape) < 0.6
-        tracks, estimates = associate(cost, allowed, UNMATCHED)
+        tracks, estimates = associate(np.where(allowed, cost, np.inf), UNMATCHED)
         assert allowed[tracks, estimates].all() and (cost[tracks, estimates] < UNMATCHED).all()
         assert len(set(tracks)) == len(set(estimates)) == len(tracks)
         total = cost[tracks, estimates].sum() + UNMATCHED * (min(shape) - len(tracks))
@@ -34,11 +34,11 @@ def test_no_other_pairing_costs_less(shape):
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_nothing_to_pair(shape):
-    tracks, estimates = associate(np.zeros(shape), np.ones(shape, dtype=bool), UNMATCHED)
+    tracks, estimates = associate(np.zeros(shape), UNMATCHED)
     assert len(tracks) == len(estimates) == 0
 
 
 def test_a_good_pair_is_not_given_up_for_two_bad_ones():
-    cost = np.array([[0.0, 8.0], [8.0, 0.0]])
-    tracks, estimates = associate(cost, np.array([[True, True], [True, False]]), UNMATCHED)
+    cost = np.array([[0.0, 8.0], [8.0, np.inf]])
+    tracks, estimates = associate(cost, UNMATCHED)
     assert (tracks.tolist(), estimates.tolist()) == ([0], [0])

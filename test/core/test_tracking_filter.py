@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
+from clipose_ros.tracking.filter import COVARIANCE, RATE_VARIANCE, VARIANCE, MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure, normal_limit
 
 MOTION = MotionModel(acceleration=0.3, angular_acceleration=0.5)
@@ -14,7 +14,8 @@ def measurement(position, rotation, size=(0.1, 0.2, 0.3), variance=(1e-4, 4e-4, 
     """One measurement, or M of equal size and variance."""
     position, rotation = np.reshape(position, (-1, 3)).astype(float), np.reshape(rotation, (-1, 3, 3))
     rows = len(position)
-    return Measurements(position, rotation, np.log(np.tile(size, (rows, 1))), np.full(rows, 0.9), np.tile(variance, (rows, 1)))
+    value = np.stack([position, np.zeros((rows, 3)), np.log(np.tile(size, (rows, 1)))], axis=1)
+    return Measurements(value, rotation, np.full(rows, 0.9), np.tile(variance, (rows, 1)))
 
 
 def step(filters, measured, dt_s):
@@ -64,8 +65,8 @@ def test_the_position_is_filtered_as_by_the_matrices_of_the_textbook():
         state, P = F @ state, F @ P @ F.T + Q
         K = P @ H.T / (H @ P @ H.T + variance)
         state, P = state + (K * (x - state[0])).ravel(), (np.eye(2) - K @ H) @ P
-        np.testing.assert_allclose([filters.position[0, 0], filters.rate[0, POSITION, 0]], state, atol=1e-12)
-        found = [filters.variance[0, POSITION], filters.covariance[0, POSITION], filters.rate_variance[0, POSITION]]
+        np.testing.assert_allclose([filters.value[0, POSITION, 0], filters.rate[0, POSITION, 0]], state, atol=1e-12)
+        found = filters.noise[0, POSITION, [VARIANCE, COVARIANCE, RATE_VARIANCE]]
         np.testing.assert_allclose(found, [P[0, 0], P[0, 1], P[1, 1]], rtol=1e-9)
 
 
@@ -77,7 +78,7 @@ def test_an_object_that_moves_and_turns_evenly_is_followed_without_lag():
     for k in range(1, 61):
         position, rotation = np.array([0, 0, 1]) + k * dt * velocity, (Rotation.from_rotvec(k * dt * angular_velocity) * start).as_matrix()
         step(filters, measurement(position, rotation), dt)
-    np.testing.assert_allclose(filters.position[0], position, atol=2e-4)
+    np.testing.assert_allclose(filters.value[0, POSITION], position, atol=2e-4)
     assert np.linalg.norm(turn_between(filters.rotation, rotation[None], NO)) < 1e-3
     np.testing.assert_allclose(filters.rate[0, POSITION], velocity, atol=2e-3)
     np.testing.assert_allclose(filters.rate[0, ROTATION], angular_velocity, atol=5e-3)
@@ -94,7 +95,8 @@ def test_the_stated_variance_is_the_variance_of_the_errors():
     def measured():
         noise = rng.normal(size=(3, count, 3)) * np.sqrt(variance)[:, None, None]
         seen = (Rotation.from_rotvec(noise[ROTATION]) * rotation).as_matrix()
-        return Measurements(position + noise[POSITION], seen, log_size + noise[SIZE], np.ones(count), np.tile(variance, (count, 1)))
+        value = np.stack([position + noise[POSITION], np.zeros((count, 3)), log_size + noise[SIZE]], axis=1)
+        return Measurements(value, seen, np.ones(count), np.tile(variance, (count, 1)))
 
     filters = PoseFilters(MOTION)
     filters.append(measured(), np.zeros(count, dtype=bool))
@@ -110,7 +112,7 @@ def test_the_stated_variance_is_the_variance_of_the_errors():
         log_size = log_size + rng.normal(size=(count, 3)) * MOTION.size_change * np.sqrt(dt)
         step(filters, measured(), dt)
     turned = turn_between(filters.rotation, rotation.as_matrix(), np.zeros(count, dtype=bool))
-    error = np.stack([filters.position - position, turned, filters.log_size - log_size], axis=1)
+    error = np.stack([filters.value[:, POSITION] - position, turned, filters.value[:, SIZE] - log_size], axis=1)
     normalised = (error**2).sum(axis=2) / filters.variance
     np.testing.assert_allclose(normalised.mean(axis=0), 3.0, atol=4 * np.sqrt(6 / count))
 
