@@ -10,6 +10,8 @@ import numpy as np
 
 from clipose_ros.core.vectors import dot, median_point
 
+EYE = np.eye(2)
+
 
 def view_rotation(centre: np.ndarray) -> np.ndarray:
     """Smallest rotation that takes the line of sight to `centre` onto +z.
@@ -19,7 +21,7 @@ def view_rotation(centre: np.ndarray) -> np.ndarray:
     direction = centre / np.sqrt(dot(centre, centre))[:, None]
     across, along = direction[:, :2], direction[:, 2]  # objects are in front of the camera: along > 0
     rotation = np.empty((len(centre), 3, 3))
-    rotation[:, :2, :2] = np.eye(2) - across[:, :, None] * across[:, None, :] / (1 + along)[:, None, None]
+    rotation[:, :2, :2] = EYE - across[:, :, None] * across[:, None, :] / (1 + along)[:, None, None]
     rotation[:, :2, 2] = -across
     rotation[:, 2] = direction
     return rotation

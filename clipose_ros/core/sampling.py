@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
-from clipose_ros.core.vectors import dot, median_point
+from clipose_ros.core.vectors import median_point
 
 MEDIAN_POINTS = 1024  # a median of more is the same to a millimetre, and costs more than everything else here
 
@@ -27,19 +30,28 @@ def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarra
     Parameters: count, of one cloud, or of several (B, 1, ..., 1) at once.
     Returns: integers of the shape of `strata` (..., N), or (B, ..., N), ascending. Raises ValueError when a `count` < 1.
     """
-    if np.any(count < 1):
-        raise ValueError(f"count: expected at least 1, got {np.min(count)}")
-    return np.minimum((strata * count).astype(np.intp), count - 1)  # rounding can reach `count` in the last stratum
+    count = np.asarray(count)
+    if count.min() < 1:
+        raise ValueError(f"count: expected at least 1, got {count.min()}")
+    indices = (strata * count.astype(np.float64)).astype(np.intp)
+    return np.minimum(indices, count - 1, out=indices)  # rounding can reach `count` in the last stratum
 
 
-def within_radius(points: np.ndarray, radius: float) -> np.ndarray:
-    """Which points lie within `radius` [m] of the coordinate-wise median: cuts the background that leaks through a mask.
+def within_radius(points: np.ndarray, bounds: Sequence[int], radii: Sequence[float]) -> np.ndarray:
+    """Which points lie within a radius [m] of the coordinate-wise median of their cloud: cuts the background that leaks through a mask.
 
     The median stays on the object as long as fewer than half of the points are background, wherever that lies.
 
-    Parameters: points (N, 3) [m], in raster order. Returns: (N,) bool, false for points that are not finite; empty for an empty cloud.
+    Parameters: points (3, N) [m] of L clouds side by side, each in raster order; bounds, L + 1: cloud i has the points bounds[i] .. bounds[i + 1] - 1;
+    radii, L. Returns: (N,) bool, false for points that are not finite.
     """
-    if len(points) == 0:
-        return np.zeros(0, dtype=bool)
-    offset = points - median_point(points[:: -(-len(points) // MEDIAN_POINTS)])
-    return dot(offset, offset) <= radius**2
+    distance = np.empty_like(points)
+    limit = np.empty_like(points, shape=points.shape[1])
+    for (begin, end), radius in zip(pairwise(bounds), radii):
+        if begin < end:
+            cloud = points[:, begin:end]
+            centre = median_point(cloud[:, :: -(-(end - begin) // MEDIAN_POINTS)].T)
+            np.subtract(cloud, centre[:, None], out=distance[:, begin:end])
+            limit[begin:end] = radius**2
+    distance *= distance
+    return distance.sum(axis=0) <= limit

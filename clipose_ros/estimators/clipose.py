@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,45 +64,55 @@ class Clipose:
 
     def _pass(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
         with stopwatch.stage("sampling"):
-            cuts = [self._cut(observation) for observation in observations]
-            hopeful = [i for i, cut in enumerate(cuts) if not isinstance(cut, Rejection)]
+            if not observations:
+                return []
+            points = np.concatenate([observation.points.T for observation in observations], axis=1)
+            bounds = [0, *accumulate([len(observation.points) for observation in observations])]
+            kept, refusals = self._cut(observations, points, bounds)
+            hopeful = [i for i, refusal in enumerate(refusals) if refusal is None]
             if not hopeful:
-                return cuts
+                return refusals
             categories = [observations[i].category for i in hopeful]
             scale = np.array([self.session.card.scale[category] for category in categories]).repeat(self.session.card.draws)
-            points, centre, R_view_camera = to_view(self._draw([observations[i].points for i in hopeful], [cuts[i] for i in hopeful]), scale)
+            points, centre, R_view_camera = to_view(self._draw(points, kept, bounds, hopeful), scale)
             category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(self.session.card.draws)
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
         with stopwatch.stage("decoding"):
-            poses = self._decode(outputs, categories, centre, R_view_camera, scale)
-        results = list(cuts)
-        for i, pose in zip(hopeful, poses):
-            results[i] = pose
-        return results
+            poses = iter(self._decode(outputs, categories, centre, R_view_camera, scale))
+            return [next(poses) if refusal is None else refusal for refusal in refusals]
 
-    def _cut(self, observation: Observation) -> np.ndarray | Rejection:
-        """Which points (N,) bool are of the object, or why it is hopeless."""
-        card, points = self.session.card, observation.points
-        if observation.category not in self.categories:
-            return Rejection(observation.category, f"category: expected one of {', '.join(self.categories)}, got {observation.category}")
-        kept = within_radius(points, card.outlier_radius * card.scale[observation.category])
-        count = np.count_nonzero(kept)
-        if count < len(points) and not np.isfinite(points).all():  # what is not finite is not kept
-            broken = np.count_nonzero(~np.isfinite(points).all(axis=1))
-            return Rejection(observation.category, f"points: expected finite coordinates, got {broken} without")
-        if count < MINIMUM_POINTS:
-            return Rejection(observation.category, f"points: expected at least {MINIMUM_POINTS}, got {count}")
-        if points[:, 2].min() <= 0 and (nearest := points[kept, 2].min()) <= 0:
-            return Rejection(observation.category, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
-        return kept
+    def _cut(self, observations: Sequence[Observation], points: np.ndarray, bounds: list[int]) -> tuple[np.ndarray, list[Rejection | None]]:
+        """Which points (N,) bool are of their object, and for each object why it is hopeless, None where it is not.
 
-    def _draw(self, clouds: Sequence[np.ndarray], cuts: Sequence[np.ndarray]) -> np.ndarray:
-        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from the kept points of B clouds. Each coordinate lies contiguous."""
-        points = np.concatenate([cloud.T for cloud in clouds], axis=1)
-        kept = np.flatnonzero(np.concatenate(cuts))
-        counts = np.array([np.count_nonzero(cut) for cut in cuts])[:, None, None]
-        indices = stratified_indices(counts, self._strata) + (counts.cumsum(axis=0) - counts)
+        points, (3, N) [m] are those of all objects side by side, those of object i from bounds[i] to bounds[i + 1].
+        """
+        card = self.session.card
+        kept = within_radius(points, bounds, [card.outlier_radius * card.scale.get(observation.category, 0.0) for observation in observations])
+        # Of all objects at once, because hardly ever one is not. A NaN fails every comparison.
+        sound = points[2].min(initial=1) > 0 and points.min(initial=1) > -np.inf and points.max(initial=1) < np.inf
+        return kept, [self._refusal(observation, kept[a:b], sound) for observation, (a, b) in zip(observations, pairwise(bounds))]
+
+    def _refusal(self, observation: Observation, kept: np.ndarray, sound: bool) -> Rejection | None:
+        """Why an object is hopeless whose points (N, 3) are kept or not; `sound` ones are known to be finite and in front of the camera."""
+        category, points = observation.category, observation.points
+        if category not in self.categories:
+            return Rejection(category, f"category: expected one of {', '.join(self.categories)}, got {category}")
+        if not sound and (broken := np.count_nonzero(~np.isfinite(points).all(axis=1))):
+            return Rejection(category, f"points: expected finite coordinates, got {broken} without")
+        if (count := np.count_nonzero(kept)) < MINIMUM_POINTS:
+            return Rejection(category, f"points: expected at least {MINIMUM_POINTS}, got {count}")
+        if not sound and (nearest := points[kept, 2].min()) <= 0:
+            return Rejection(category, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
+        return None
+
+    def _draw(self, points: np.ndarray, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
+        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from what `_cut` kept of B objects. Each coordinate lies contiguous."""
+        kept = np.flatnonzero(kept)
+        edges = kept.searchsorted(bounds)
+        begins, ends = (side.take(hopeful).reshape(-1, 1, 1) for side in (edges[:-1], edges[1:]))
+        indices = stratified_indices(ends - begins, self._strata)
+        indices += begins
         return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_indices_are_spread_over_the_whole_cloud(count, places):
 
 @given(npst.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-10, 10, width=32)), st.floats(1e-3, 20))
 def test_within_radius_is_the_distance_to_the_median(points, radius):
-    inside = within_radius(points, radius)
+    inside = within_radius(points.T, [0, len(points)], [radius])
     assert inside.shape == (len(points),) and inside.dtype == bool
     if len(points):
         distance = np.linalg.norm(points.astype(float) - np.median(points.astype(float), axis=0), axis=1)

@@ -48,8 +48,15 @@ def test_an_empty_cloud_is_refused():
 
 def test_background_behind_the_object_is_cut():
     rng = np.random.default_rng(0)
-    object_points = rng.uniform(-0.05, 0.05, (900, 3)) + [0, 0, 1.0]
-    background = rng.uniform(-0.05, 0.05, (200, 3)) + [0, 0, 1.4]
-    inside = within_radius(np.concatenate([object_points, background]), 0.15)
+    object_points = rng.uniform(-0.05, 0.05, (3, 900)) + [[0], [0], [1.0]]
+    background = rng.uniform(-0.05, 0.05, (3, 200)) + [[0], [0], [1.4]]
+    inside = within_radius(np.concatenate([object_points, background], axis=1), [0, 1100], [0.15])
     np.testing.assert_array_equal(inside, np.arange(1100) < 900)
-    assert within_radius(np.zeros((0, 3)), 0.1).shape == (0,)
+    assert within_radius(np.zeros((3, 0)), [0, 0], [0.1]).shape == (0,)
+
+
+def test_clouds_side_by_side_are_cut_each_by_its_own_radius():
+    points, bounds, radii = np.random.default_rng(1).normal(size=(3, 4000)).astype(np.float32), [0, 1000, 1000, 3500, 4000], [0.5, 1.0, 1.5, 2.0]
+    alone = [within_radius(points[:, a:b], [0, b - a], [radius]) for a, b, radius in zip(bounds, bounds[1:], radii)]
+    np.testing.assert_array_equal(within_radius(points, bounds, radii), np.concatenate(alone))
+    assert [0 < part.sum() < len(part) for part in alone] == [True, False, True, True]
