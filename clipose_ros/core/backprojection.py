@@ -80,7 +80,8 @@ def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np
     those of wanted label i.
     """
     flat = labels.reshape(-1)
-    is_edge = np.ones(len(flat) + 1, dtype=bool)
+    is_edge = np.empty(len(flat) + 1, dtype=bool)
+    is_edge[0] = is_edge[-1] = True
     np.not_equal(flat[1:], flat[:-1], out=is_edge[1:-1])
     edges = np.flatnonzero(is_edge)
     labels_of_runs = flat[edges[:-1]]
