@@ -25,6 +25,7 @@ from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.conversions import check_camera_info, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
+from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
@@ -64,9 +65,10 @@ class PoseNode(Node):
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
+        self._inputs = InputThread(self)
         qos = input_qos(self.parameters.reliable_inputs)
         for topic, callback in ((DEPTH, self._on_depth), (CAMERA_INFO, self._on_camera_info), (INSTANCES, self._on_instances)):
-            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible)
+            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible, self._inputs)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
@@ -75,11 +77,13 @@ class PoseNode(Node):
         self.create_timer(self.parameters.silence_s, self._warn_of_silence, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
+        self._inputs.start()
         self.get_logger().info(f"ready: model {self.parameters.model}, inputs {qos.reliability.name.lower()}")
 
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then go."""
         if hasattr(self, "_worker"):
+            self._inputs.stop()
             self._synchroniser.close()
             self._worker.join(timeout=5.0)
         super().destroy_node()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import (
     PublisherEventCallbacks,
     QoSOfferedIncompatibleQoSInfo,
@@ -30,11 +31,18 @@ def input_qos(reliable: bool) -> QoSProfile:
 
 
 def subscribe(
-    node: Node, kind: type, topic: str, callback: Callable, qos: QoSProfile, on_incompatible: Callable[[str, int, str], None]
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable,
+    qos: QoSProfile,
+    on_incompatible: Callable[[str, int, str], None],
+    group: CallbackGroup | None = None,
 ) -> Subscription:
     """A subscription that warns, with policy and cure, of each publisher that it cannot hear.
 
-    on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in.
+    on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in. group: of the callback
+    and of the event; the node's own by default.
     """
 
     def warn(event: QoSRequestedIncompatibleQoSInfo) -> None:
@@ -45,7 +53,7 @@ def subscribe(
 
     # Without rclpy's defaults: each event that is listened to slows every callback down.
     events = SubscriptionEventCallbacks(incompatible_qos=warn, use_default_callbacks=False)
-    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events, callback_group=group)
 
 
 def advertise(
