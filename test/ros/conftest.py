@@ -14,8 +14,11 @@ from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client as ServiceClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
@@ -97,6 +100,17 @@ class Client:
     def close(self):
         rclpy.shutdown(context=self.context)
         self._thread.join()
+
+    def destroy(self, *entities):
+        """End publishers, subscriptions and clients, in the thread that waits for them: rclpy cannot bear it from another."""
+        kinds = {Publisher: self.node.destroy_publisher, Subscription: self.node.destroy_subscription, ServiceClient: self.node.destroy_client}
+
+        def end():
+            for entity in entities:
+                kinds[type(entity)](entity)
+
+        future = self._executor.create_task(end)
+        assert wait_for(future.done)
 
     def connected(self):
         """Whether the node's subscriptions and publishers have been discovered."""
@@ -197,7 +211,7 @@ def call(client, wait_until):
         wait_until(service.service_is_ready)
         future = service.call_async(kind.Request(**fields))
         wait_until(future.done)
-        client.node.destroy_client(service)
+        client.destroy(service)
         return future.result()
 
     return call

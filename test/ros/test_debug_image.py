@@ -48,7 +48,7 @@ def pictures(client, wait_until):
     subscription = client.node.create_subscription(Image, DEBUG_IMAGE, lambda image: received.update({image.header.stamp.nanosec: image}), 1)
     wait_until(lambda: client.node.count_subscribers(COLOUR) == 1)
     yield received
-    client.node.destroy_subscription(subscription)
+    client.destroy(subscription)
 
 
 @pytest.fixture(scope="module")

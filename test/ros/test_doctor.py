@@ -193,8 +193,7 @@ def test_a_sound_camera_and_a_node_are_found_sound(dds, start_process, tiny_mode
     start_process("player", "-p", f"folder:={launch_folder() / 'demo'}", "-p", "rate_hz:=5.0")
     start_process("node", "-p", f"model:={tiny_model}", "-p", "diagnostics_s:=0.2", "-p", "silence_s:=30.0")
     wait_until(lambda: client.received["poses_9dof"] and client.received["diagnostics"])
-    for publisher in client.publishers.values():  # the client of this module would be a second camera
-        client.node.destroy_publisher(publisher)
+    client.destroy(*client.publishers.values())  # the client of this module would be a second camera
     client.publishers.clear()
     wait_until(lambda: client.node.count_publishers("depth_registered/image_rect") == 1)
     found = by_subject(examine(seconds=2.0))

@@ -66,8 +66,7 @@ def publishers(client):
         return made
 
     yield make
-    for publisher in made.values():
-        client.node.destroy_publisher(publisher)
+    client.destroy(*made.values())
 
 
 @pytest.fixture
@@ -83,8 +82,7 @@ def subscriptions(client):
         return received
 
     yield make
-    for subscription in made:
-        client.node.destroy_subscription(subscription)
+    client.destroy(*made)
 
 
 def qos(reliability, durability, depth=10):
@@ -157,4 +155,4 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
 def test_a_publisher_of_another_type_is_named(nodes, client, wait_until):
     publisher = client.node.create_publisher(CompressedImage, "/hears_all/depth_registered/image_rect", 1)
     wait_until(lambda: nodes["hears_all"].said("offered: reliable sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image)"))
-    client.node.destroy_publisher(publisher)
+    client.destroy(publisher)
