@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -84,8 +85,9 @@ class Session:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT engine takes at once."""
         names, batch = list(self.card.outputs), len(next(iter(inputs.values())))
-        columns = (np.array_split(value, self._parts(batch)) for value in inputs.values())
-        calls = [partial(self._session.run, names, dict(zip(inputs, column))) for column in zip(*columns)]
+        parts = self._parts(batch)
+        bounds = pairwise(-(-batch * part // parts) for part in range(parts + 1))
+        calls = [partial(self._session.run, names, {name: value[a:b] for name, value in inputs.items()}) for a, b in bounds]
         outputs = self._cores.run(calls) if self.provider == "cpu" else [call() for call in calls]
         return dict(zip(names, outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs))))
 
