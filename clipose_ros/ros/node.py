@@ -30,6 +30,7 @@ from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, subscribe
+from clipose_ros.ros.serialized import read_image, read_instances
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.tracking.tracker import Tracker
@@ -67,8 +68,8 @@ class PoseNode(Node):
 
         self._inputs = InputThread(self)
         qos = input_qos(self.parameters.reliable_inputs)
-        for topic, callback in ((DEPTH, self._on_depth), (CAMERA_INFO, self._on_camera_info), (INSTANCES, self._on_instances)):
-            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible, self._inputs)
+        for topic, callback, raw in ((DEPTH, self._on_depth, True), (CAMERA_INFO, self._on_camera_info, False), (INSTANCES, self._on_instances, True)):
+            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible, self._inputs, raw)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
@@ -88,23 +89,36 @@ class PoseNode(Node):
             self._worker.join(timeout=5.0)
         super().destroy_node()
 
-    def _on_depth(self, message: Image, info: dict) -> None:
+    def _on_depth(self, message: bytes, info: dict) -> None:
         self._heard(DEPTH, info)
-        self._synchroniser.add_depth(stamp_ns(message.header.stamp), message)
+        try:
+            depth = read_image(message)
+        except ValueError as error:
+            self._refuse(DEPTH, error)
+        else:
+            self._synchroniser.add_depth(stamp_ns(depth.header.stamp), depth)
 
     def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
         self._heard(CAMERA_INFO, info)
         try:
             check_camera_info(message)
         except ValueError as error:  # the calibration before it still holds
-            self._health.count("refused", str(error))
-            self.get_logger().warning(f"{CAMERA_INFO}: {error}", throttle_duration_sec=WARNING_PERIOD_S)
+            self._refuse(CAMERA_INFO, error)
         else:
             self._synchroniser.set_camera_info(message, stamp_ns(message.header.stamp))
 
-    def _on_instances(self, message: InstanceArray, info: dict) -> None:
+    def _on_instances(self, message: bytes, info: dict) -> None:
         self._heard(INSTANCES, info)
-        self._synchroniser.add_instances(stamp_ns(message.header.stamp), message)
+        try:
+            instances = read_instances(message)
+        except ValueError as error:
+            self._refuse(INSTANCES, error)
+        else:
+            self._synchroniser.add_instances(stamp_ns(instances.header.stamp), instances)
+
+    def _refuse(self, topic: str, error: ValueError) -> None:
+        self._health.count("refused", str(error))
+        self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=WARNING_PERIOD_S)
 
     def _heard(self, topic: str, info: dict) -> None:
         self._health.heard(topic)

@@ -38,11 +38,12 @@ def subscribe(
     qos: QoSProfile,
     on_incompatible: Callable[[str, int, str], None],
     group: CallbackGroup | None = None,
+    raw: bool = False,
 ) -> Subscription:
     """A subscription that warns, with policy and cure, of each publisher that it cannot hear.
 
     on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in. group: of the callback
-    and of the event; the node's own by default.
+    and of the event; the node's own by default. raw: the callback gets messages as they come, in bytes.
     """
 
     def warn(event: QoSRequestedIncompatibleQoSInfo) -> None:
@@ -53,7 +54,7 @@ def subscribe(
 
     # Without rclpy's defaults: each event that is listened to slows every callback down.
     events = SubscriptionEventCallbacks(incompatible_qos=warn, use_default_callbacks=False)
-    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events, callback_group=group)
+    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events, callback_group=group, raw=raw)
 
 
 def advertise(
