@@ -17,16 +17,15 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.progress import track
-from sensor_msgs.msg import CameraInfo
 
 from clipose_ros.benchmark import spheres_on_table, write_frame
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.latency import PlayConfig, latency_row, percentiles
-from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
 from clipose_ros.ros.processes import check_running, isolate, started
 
@@ -44,27 +43,22 @@ STAGE = "stage "
 class Recording:
     """What came over DDS, times in ns since the epoch by stamp.
 
-    newest: publishing of the masks, which the player sends last; answered: publishing of the poses; instances: how many the node answered for;
-    said: diagnostics of the node, as they came.
+    newest: of each frame that was played, publishing of the masks, which the player sends last; answered: publishing of the poses; instances: how many
+    the node answered for; said: diagnostics of the node, as they came.
     """
 
-    played: set[int] = field(default_factory=set)
     newest: dict[int, int] = field(default_factory=dict)
     answered: dict[int, int] = field(default_factory=dict)
     instances: set[int] = field(default_factory=set)
     said: list[dict[str, str]] = field(default_factory=list)
-
-    def messages(self) -> int:
-        """How many came, but for diagnostics."""
-        return len(self.played) + len(self.newest) + len(self.answered)
 
     def counted(self) -> list[int]:
         """Stamps of the answered frames after the warm-up."""
         return sorted(self.answered)[WARM_UP_FRAMES:]
 
     def latency_ms(self) -> list[float]:
-        """From the newest message to the poses; of frames whose masks this process has heard of."""
-        return [(self.answered[stamp] - self.newest[stamp]) / 1e6 for stamp in self.counted() if stamp in self.newest]
+        """From the newest message to the poses."""
+        return [(self.answered[stamp] - self.newest[stamp]) / 1e6 for stamp in self.counted()]
 
     def stamp_to_publish_ms(self) -> list[float]:
         """From the stamp, which the player gives before it sends the first message of a frame."""
@@ -73,7 +67,7 @@ class Recording:
     def played_since_first_answer(self) -> int:
         """Frames that the node could have answered: what was played before it was connected is none of them."""
         first = min(self.answered)
-        return len({stamp for stamp in self.played if stamp >= first} | self.answered.keys())
+        return sum(stamp >= first for stamp in self.newest)
 
     def stages_ms(self) -> list[dict[str, float]]:
         """Of the frames that the diagnostics tell of, about one a second."""
@@ -92,7 +86,7 @@ class Round:
 
 
 class Recorder(Node):
-    """Subscribes to what player and node publish. `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
+    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs the node 1 ms. `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
 
     queue: messages of a topic that are kept until they are taken.
     """
@@ -103,11 +97,8 @@ class Recorder(Node):
         self.since_ns = 0
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
-        small, large = QoSProfile(depth=queue), QoSProfile(depth=queue, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(CameraInfo, "rgb/camera_info", self._on_camera_info, small)
-        self.create_subscription(InstanceArray, "instances", self._on_instances, large)
-        self.create_subscription(ObjectPoseArray, f"{NODE}/poses_9dof", self._on_poses, small)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, small)
+        self.create_subscription(ObjectPoseArray, f"{NODE}/poses_9dof", self._on_poses, QoSProfile(depth=queue))
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=queue))
 
     def start(self) -> Recording:
         """A new recording, of what is stamped from now on."""
@@ -124,7 +115,7 @@ class Recorder(Node):
                 raise RuntimeError(f"{what}: expected within {patience_s:g} s, got none")
 
     def pause(self, seconds: float, processes: Sequence[subprocess.Popen]) -> None:
-        """Let the messages wait: taking them costs time that the node would miss, 1.5 ms of each frame where there are two cores."""
+        """Let the messages wait: taking them costs time that the node would miss."""
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, 1.0))
@@ -133,7 +124,7 @@ class Recorder(Node):
     def catch_up(self) -> None:
         """Take what waits."""
         before, end_s = -1, 0.0
-        while before < (taken := self.recording.messages()) or time.monotonic() < end_s:
+        while before < (taken := len(self.recording.answered)) or time.monotonic() < end_s:
             if before < taken:
                 before, end_s = taken, time.monotonic() + QUIET_S
             self._executor.spin_once(timeout_sec=QUIET_S)
@@ -143,14 +134,6 @@ class Recorder(Node):
         said = len(self.recording.said)
         self.wait(lambda: len(self.recording.said) > said, [node], "/diagnostics")
         return self.recording.said[-1]
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
-            self.recording.played.add(stamp)
-
-    def _on_instances(self, message: InstanceArray, info: dict) -> None:
-        if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
-            self.recording.newest[stamp] = info["source_timestamp"]
 
     def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
         if (stamp := stamp_ns(message.header.stamp)) >= self.since_ns:
@@ -213,8 +196,10 @@ def _node_arguments(model: str, session: SessionConfig) -> list[str]:
 def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: int, play: PlayConfig) -> Round:
     before = recorder.counters(node)
     recording, process = recorder.start(), psutil.Process(node.pid)
-    with started("clipose_ros.ros.player", "-p", f"folder:={folder}", "-p", f"rate_hz:={play.rate_hz}", "--log-level", "error") as player:
-        recorder.wait(lambda: bool(recording.latency_ms()), [node, player], "poses")
+    log = folder.with_suffix(".log")
+    arguments = (f"folder:={folder}", f"rate_hz:={play.rate_hz}", f"log:={log}")
+    with started("clipose_ros.ros.player", *(text for argument in arguments for text in ("-p", argument)), "--log-level", "error") as player:
+        recorder.wait(lambda: bool(recording.counted()), [node, player], "poses")
         recording.said.clear()  # of the frames before
         stamps = sorted(recording.answered)
         seconds = max(play.seconds, 2 * LEAST_FRAMES * (stamps[-1] - stamps[0]) / (len(stamps) - 1) / NS_PER_S)
@@ -223,9 +208,10 @@ def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: 
         cpu_percent = 100 * (_cpu_s(process) - busy_s) / (time.monotonic() - begin_s)
         memory_mb = process.memory_info().rss / 1e6
     recorder.catch_up()
+    recording.newest.update(tuple(map(int, line.split())) for line in log.read_text().splitlines())
     after = recorder.counters(node)
-    if len(recording.latency_ms()) < LEAST_FRAMES:
-        raise RuntimeError(f"poses: expected those of {LEAST_FRAMES} frames in {seconds:.0f} s, got {len(recording.latency_ms())}")
+    if len(recording.counted()) < LEAST_FRAMES:
+        raise RuntimeError(f"poses: expected those of {LEAST_FRAMES} frames in {seconds:.0f} s, got {len(recording.counted())}")
     if recording.instances != {instances}:
         raise RuntimeError(f"instances: expected {instances} in each answer, got {sorted(recording.instances)}")
     return Round(recording, cpu_percent, memory_mb, int(after.get(REPLACED, 0)) - int(before.get(REPLACED, 0)))

@@ -112,12 +112,16 @@ class PoseNodeParameters:
 
 @dataclass(frozen=True)
 class PlayerParameters:
-    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end; frame_id: of all messages."""
+    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end; frame_id: of all messages.
+
+    log: file that gets a line for each frame, its stamp and the time at which its last message was published [ns]; none when empty.
+    """
 
     folder: str
     rate_hz: float = 15.0
     loop: bool = True
     frame_id: str = "camera_color_optical_frame"
+    log: str = ""
 
     def __post_init__(self) -> None:
         expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -16,7 +18,7 @@ from clipose_ros.core.types import Frame, Instance
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.nocs_folder import NocsFolder
 from clipose_ros.pose_files import PosesByInstance, read_poses
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_array_message
+from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_array_message, stamp_ns
 from clipose_ros.ros.parameters import PlayerParameters, read_parameters
 from clipose_ros.ros.spinning import run
 
@@ -58,8 +60,15 @@ class Player(Node):
         self._colour = self.create_publisher(Image, COLOUR, QOS)
         self._instances = self.create_publisher(InstanceArray, INSTANCES, QOS)
         self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
+        self._log = open(self.parameters.log, "w", encoding="ascii") if self.parameters.log else None
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
         self.get_logger().info(f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz")
+
+    def destroy_node(self) -> None:
+        """Write what the log still keeps in memory."""
+        if getattr(self, "_log", None):
+            self._log.close()
+        super().destroy_node()
 
     def _play(self) -> None:
         if self._next == len(self._folder):
@@ -78,13 +87,17 @@ class Player(Node):
             (self._depth, messages.depth),
             (self._colour, messages.colour),
             (self._truths, messages.truth),
-            (self._instances, messages.instances),
         )
-        messages.instances.label_image.header = header
         for publisher, message in outputs:
             if message is not None:
                 message.header = header
                 publisher.publish(message)
+        messages.instances.header = messages.instances.label_image.header = header
+        instances = serialize_message(messages.instances)  # beforehand: the time is that at which DDS gets it
+        time_ns = time.time_ns()
+        self._instances.publish(instances)
+        if self._log:
+            self._log.write(f"{stamp_ns(header.stamp)} {time_ns}\n")
 
     def _read(self, name: str) -> PlayedMessages:
         frame, header = self._folder.read(name), Header()

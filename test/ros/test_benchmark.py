@@ -19,7 +19,7 @@ def recording(latency_ms, played=20, answered=20, said=({"stage network ms": "2.
     """Frames 33 ms apart; the newest message of each comes 4 ms after its stamp, the poses of the first `answered` later by latency_ms."""
     stamps = [1_000_000 * MS + number * 33 * MS for number in range(played)]
     newest = {stamp: stamp + 4 * MS for stamp in stamps}
-    return Recording(set(stamps), newest, {stamp: newest[stamp] + latency_ms * MS for stamp in stamps[:answered]}, {5}, list(said))
+    return Recording(newest, {stamp: newest[stamp] + latency_ms * MS for stamp in stamps[:answered]}, {5}, list(said))
 
 
 def test_a_row_has_latencies_stages_and_what_became_of_each_frame():
@@ -36,8 +36,8 @@ def test_frames_before_the_first_answer_and_those_of_the_warm_up_are_left_out():
     del found.answered[first]  # the node was not connected yet
     second = sorted(found.answered)[0]
     found.answered[second] += 500 * MS  # and slow at first
-    assert found.played_since_first_answer() == len(found.played) - 1
-    assert found.latency_ms() == [10.0] * (len(found.played) - 1 - WARM_UP_FRAMES)
+    assert found.played_since_first_answer() == len(found.newest) - 1
+    assert found.latency_ms() == [10.0] * (len(found.newest) - 1 - WARM_UP_FRAMES)
 
 
 def test_arrivals_tell_what_was_published_and_what_came_whole():

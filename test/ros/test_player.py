@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -89,6 +90,14 @@ def test_player_ends_after_the_last_frame_when_it_does_not_loop(dds, start_proce
     process = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=50.0", "-p", "loop:=false")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in output
+
+
+def test_the_log_tells_when_the_last_message_of_each_frame_was_published(dds, start_process, folder, tmp_path):
+    log, begin_ns = tmp_path / "log", time.time_ns()
+    player = start_process("player", "-p", f"folder:={folder}", "-p", "loop:=false", "-p", "rate_hz:=20.0", "-p", f"log:={log}")
+    assert player.wait(30) == 0
+    frames = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    assert len(frames) == FRAMES and all(begin_ns < stamp < published for stamp, published in frames) and frames == sorted(frames)
 
 
 def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model, tmp_path):
