@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -25,6 +26,8 @@ NS_PER_S = 1_000_000_000
 DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
 LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
 COLOUR_ENCODINGS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3)}
+
+NO_COVARIANCE = np.zeros(36)  # unknown
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -169,14 +172,16 @@ def fill_pose(message: Pose, rotation: np.ndarray, translation: np.ndarray) -> N
     orientation.x, orientation.y, orientation.z, orientation.w = quaternion(rotation)
 
 
-def object_pose_message(instance: Instance, estimate: PoseEstimate) -> ObjectPose:
-    """9DoF pose of one instance, with what a tracker knows of it."""
-    message = ObjectPose(id=instance.id, category=estimate.category, score=float(estimate.score))
+def object_pose_message(instance: Instance, estimate: PoseEstimate, make: Callable[[], ObjectPose] = ObjectPose) -> ObjectPose:
+    """9DoF pose of one instance, with what a tracker knows of it. make: gives the message, whose fields are all set."""
+    message = make()
+    message.id, message.category, message.score = instance.id, estimate.category, float(estimate.score)
     fill_pose(message.pose, estimate.rotation, estimate.translation)
     message.size.x, message.size.y, message.size.z = estimate.size.tolist()
-    if isinstance(estimate, TrackedPose):
-        message.track, message.tracking, message.age_s = estimate.track, int(estimate.state), estimate.age_ns / NS_PER_S
-        message.covariance = estimate.covariance.ravel()
+    tracked = isinstance(estimate, TrackedPose)
+    message.covariance = estimate.covariance.ravel() if tracked else NO_COVARIANCE
+    message.track, message.tracking = (estimate.track, int(estimate.state)) if tracked else (0, ObjectPose.UNTRACKED)
+    message.age_s = estimate.age_ns / NS_PER_S if tracked else 0.0
     return message
 
 
@@ -188,12 +193,14 @@ def pose_estimate_from(message: ObjectPose) -> PoseEstimate:
     return PoseEstimate(message.category, message.score, rotation, translation, np.array([size.x, size.y, size.z]))
 
 
-def pose_array_message(results: tuple[tuple[Instance, PoseEstimate | Rejection], ...], header: Header) -> ObjectPoseArray:
-    """Every instance, in order, as a pose or as a rejection."""
+def pose_array_message(
+    results: tuple[tuple[Instance, PoseEstimate | Rejection], ...], header: Header, make: Callable[[], ObjectPose] = ObjectPose
+) -> ObjectPoseArray:
+    """Every instance, in order, as a pose or as a rejection. make: as of `object_pose_message`."""
     message = ObjectPoseArray(header=header)
     for instance, result in results:
         if isinstance(result, Rejection):
             message.rejections.append(ObjectRejection(id=instance.id, category=instance.category, reason=result.reason))
         else:
-            message.poses.append(object_pose_message(instance, result))
+            message.poses.append(object_pose_message(instance, result, make))
     return message

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
 from std_msgs.msg import Header
@@ -34,6 +37,7 @@ class PosePublishers:
         self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
         self._target_frame = TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s) if parameters.target_frame else None
         self._lost: list[int] = []
+        self._made: list[ObjectPose] = []  # filled again in every frame: making them takes longer than filling them
 
     def configure(self, parameters: PoseNodeParameters) -> None:
         """Go on with other parameters, from any thread."""
@@ -47,8 +51,9 @@ class PosePublishers:
         self._lost += result.lost
         if self._target_frame is not None:
             result, header = self._target_frame.place(result, header)
-        message = pose_array_message(result.results, header)
-        message.coasting = [object_pose_message(instance, pose) for instance, pose in result.coasting]
+        made = itertools.chain(self._made, self._more())
+        message = pose_array_message(result.results, header, made.__next__)
+        message.coasting = [object_pose_message(instance, pose, made.__next__) for instance, pose in result.coasting]
         message.lost, self._lost = self._lost, []
         self._poses_9dof.publish(message)
         if self._poses.get_subscription_count():
@@ -62,3 +67,8 @@ class PosePublishers:
         if self._marker_arrays.get_subscription_count():
             poses = [(instance, pose) for instance, pose in (*result.results, *result.coasting) if isinstance(pose, PoseEstimate)]
             self._marker_arrays.publish(self._markers.message(poses, header))
+
+    def _more(self) -> Iterator[ObjectPose]:
+        while True:
+            self._made.append(ObjectPose())
+            yield self._made[-1]

@@ -150,6 +150,13 @@ def test_what_a_tracker_knows_is_in_the_message():
     assert {state.name: state.value for state in TrackState} == {name: getattr(ObjectPose, name) for name in ("TENTATIVE", "CONFIRMED", "COASTING")}
 
 
+def test_a_message_that_is_filled_again_keeps_nothing():
+    tracked = TrackedPose("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3), track=7, state=TrackState.COASTING, age_ns=9, covariance=np.ones((6, 6)))
+    estimate = PoseEstimate("can", 0.25, np.diag([1.0, -1.0, -1.0]), np.ones(3), np.full(3, 2.0))
+    used = conversions.object_pose_message(Instance(3, "mug", id="m"), tracked)
+    assert conversions.object_pose_message(Instance(4, "can"), estimate, lambda: used) == conversions.object_pose_message(Instance(4, "can"), estimate)
+
+
 def test_quarter_turn_about_z_is_the_quaternion_of_the_textbook():
     q = conversions.pose_message(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3)).orientation
     np.testing.assert_allclose([q.x, q.y, q.z, q.w], [0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
