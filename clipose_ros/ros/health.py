@@ -112,9 +112,11 @@ class Health:
             self._frame_s = self._clock()
 
     def incompatible(self, topic: str, count: int, policy: str) -> None:
-        """So many peers of a topic could not be connected so far; `policy` is what the last of them differs in."""
+        """So many publishers of a topic cannot be heard; `policy` is what one of them differs in."""
         with self._lock:
-            self._incompatible[topic] = (count, policy)
+            self._incompatible.pop(topic, None)
+            if count:
+                self._incompatible[topic] = (count, policy)
 
     def silent(self) -> list[str]:
         """Inputs that have been silent for too long."""

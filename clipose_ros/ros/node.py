@@ -12,6 +12,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -29,7 +30,7 @@ from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
 from clipose_ros.ros.publishers import PosePublishers
-from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, subscribe
+from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, unheard, unheard_warning
 from clipose_ros.ros.serialized import read_image, read_instances
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
@@ -67,19 +68,20 @@ class PoseNode(Node):
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         self._inputs = InputThread(self)
-        qos = input_qos(self.parameters.reliable_inputs)
+        self._qos, self._unheard = input_qos(self.parameters.reliable_inputs), set()
+        events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
         for topic, callback, raw in ((DEPTH, self._on_depth, True), (CAMERA_INFO, self._on_camera_info, False), (INSTANCES, self._on_instances, True)):
-            subscribe(self, INPUTS[topic], topic, callback, qos, self._health.incompatible, self._inputs, raw)
+            self.create_subscription(INPUTS[topic], topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
         # Steady clocks: with use_sim_time and no /clock these must still fire.
         self.create_timer(self.parameters.diagnostics_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.create_timer(self.parameters.silence_s, self._warn_of_silence, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(self.parameters.silence_s, self._warn_of_inputs, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
         self._inputs.start()
-        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {qos.reliability.name.lower()}")
+        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {self._qos.reliability.name.lower()}")
 
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then go."""
@@ -198,7 +200,13 @@ class PoseNode(Node):
             self._health.count("warned", text)
             self.get_logger().warning(text, throttle_duration_sec=WARNING_PERIOD_S)
 
-    def _warn_of_silence(self) -> None:
+    def _warn_of_inputs(self) -> None:
+        for topic in INPUTS:
+            found = unheard(self, topic, self._qos)
+            for publisher in found.keys() - self._unheard:
+                self.get_logger().warning(unheard_warning(self, topic, found[publisher]))
+            self._unheard |= found.keys()
+            self._health.incompatible(topic, len(found), next(iter(found.values()), ""))
         reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
         for topic in self._health.silent():
             name = self.resolve_topic_name(topic)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import (
     PublisherEventCallbacks,
     QoSOfferedIncompatibleQoSInfo,
@@ -14,7 +13,7 @@ from rclpy.event_handler import (
 )
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 
 INPUT_DEPTH = 5  # more would only queue frames that are too old
@@ -31,30 +30,38 @@ def input_qos(reliable: bool) -> QoSProfile:
 
 
 def subscribe(
-    node: Node,
-    kind: type,
-    topic: str,
-    callback: Callable,
-    qos: QoSProfile,
-    on_incompatible: Callable[[str, int, str], None],
-    group: CallbackGroup | None = None,
-    raw: bool = False,
+    node: Node, kind: type, topic: str, callback: Callable, qos: QoSProfile, on_incompatible: Callable[[str, int, str], None]
 ) -> Subscription:
     """A subscription that warns, with policy and cure, of each publisher that it cannot hear.
 
-    on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in. group: of the callback
-    and of the event; the node's own by default. raw: the callback gets messages as they come, in bytes.
+    on_incompatible gets the topic, the number of such publishers so far, and the policy that the last of them differs in.
     """
 
     def warn(event: QoSRequestedIncompatibleQoSInfo) -> None:
         policy = _policy(event)
-        cure = PUBLISHER_CURES.get(policy, f"let it publish with the default {policy}")
-        node.get_logger().warning(f"{node.resolve_topic_name(topic)}: expected a publisher of compatible {policy}, got one that is not heard: {cure}")
+        node.get_logger().warning(unheard_warning(node, topic, policy))
         on_incompatible(topic, event.total_count, policy)
 
     # Without rclpy's defaults: each event that is listened to slows every callback down.
     events = SubscriptionEventCallbacks(incompatible_qos=warn, use_default_callbacks=False)
-    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events, callback_group=group, raw=raw)
+    return node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+
+def unheard(node: Node, topic: str, qos: QoSProfile) -> dict[tuple[int, ...], str]:
+    """Publishers of a topic that a subscription of `qos` cannot hear, by their ids: the policy in which they differ.
+
+    For whoever cannot afford an event: DDS wakes a wait for one at each message of the subscription, for 0.2 ms.
+    """
+    publishers = node.get_publishers_info_by_topic(node.resolve_topic_name(topic))
+    refused = [publisher for publisher in publishers if qos_check_compatible(publisher.qos_profile, qos)[0] == QoSCompatibility.ERROR]
+    # We ask for nothing else than reliability that a publisher may lack.
+    return {tuple(publisher.endpoint_gid): "reliability" for publisher in refused}
+
+
+def unheard_warning(node: Node, topic: str, policy: str) -> str:
+    """What a user is told of a publisher that is not heard."""
+    cure = PUBLISHER_CURES.get(policy, f"let it publish with the default {policy}")
+    return f"{node.resolve_topic_name(topic)}: expected a publisher of compatible {policy}, got one that is not heard: {cure}"
 
 
 def advertise(

@@ -5,12 +5,15 @@ import time
 
 import pytest
 import rclpy
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
 from clipose_ros.ros.input_thread import InputThread
-from clipose_ros.ros.qos import subscribe
+from clipose_ros.ros.qos import unheard
+
+RELIABLE = QoSProfile(depth=5)
 
 
 class Listener:
@@ -21,11 +24,11 @@ class Listener:
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("listener", context=self.context)
         self.publisher = self.node.create_publisher(Header, "words", 10)
-        self.threads, self.incompatible = [], []
+        self.threads = []
         self.callback = lambda message: self.threads.append(threading.current_thread())
         self.inputs = InputThread(self.node)
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        subscribe(self.node, Header, "words", lambda message: self.callback(message), reliable, lambda *event: self.incompatible.append(event), self.inputs)
+        none = SubscriptionEventCallbacks(use_default_callbacks=False)
+        self.node.create_subscription(Header, "words", lambda message: self.callback(message), RELIABLE, callback_group=self.inputs, event_callbacks=none)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.inputs.start()
@@ -84,10 +87,11 @@ def test_what_a_callback_raises_is_for_whoever_spins_the_node(listener, wait_unt
         listener.executor.spin_once(timeout_sec=5.0)
 
 
-def test_publishers_that_cannot_be_heard_are_told_of(listener, wait_until):
-    listener.node.create_publisher(Header, "words", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
-    wait_until(lambda: listener.incompatible)
-    assert listener.incompatible == [("words", 1, "reliability")]
+def test_publishers_that_cannot_be_heard_are_found(listener, wait_until):
+    quiet = listener.node.create_publisher(Header, "words", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    wait_until(lambda: list(unheard(listener.node, "words", RELIABLE).values()) == ["reliability"])
+    listener.node.destroy_publisher(quiet)
+    wait_until(lambda: not unheard(listener.node, "words", RELIABLE))
 
 
 def test_nothing_comes_once_it_has_stopped(listener, wait_until):
