@@ -39,7 +39,8 @@ class PoseNodeParameters:
     model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu, precision: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
     max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
-    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long [s].
+    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long,
+    and look as often for publishers that cannot be heard [s].
     diagnostics_s: time between messages on /diagnostics [s].
     marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections` always, never, or where vision_msgs
     is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. target_frame: of all poses, by TF at the
