@@ -86,8 +86,9 @@ class Round:
 
 
 class Recorder(Node):
-    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs the node 1 ms. `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
+    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs the node 1 ms.
 
+    `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
     queue: messages of a topic that are kept until they are taken.
     """
 

@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
@@ -92,13 +94,7 @@ class PoseNode(Node):
         super().destroy_node()
 
     def _on_depth(self, message: bytes, info: dict) -> None:
-        self._heard(DEPTH, info)
-        try:
-            depth = read_image(message)
-        except ValueError as error:
-            self._refuse(DEPTH, error)
-        else:
-            self._synchroniser.add_depth(stamp_ns(depth.header.stamp), depth)
+        self._store(DEPTH, info, message, read_image, self._synchroniser.add_depth)
 
     def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
         self._heard(CAMERA_INFO, info)
@@ -110,13 +106,16 @@ class PoseNode(Node):
             self._synchroniser.set_camera_info(message, stamp_ns(message.header.stamp))
 
     def _on_instances(self, message: bytes, info: dict) -> None:
-        self._heard(INSTANCES, info)
+        self._store(INSTANCES, info, message, read_instances, self._synchroniser.add_instances)
+
+    def _store(self, topic: str, info: dict, message: bytes, read: Callable[[bytes], Any], add: Callable[[int, Any], None]) -> None:
+        self._heard(topic, info)
         try:
-            instances = read_instances(message)
+            read_message = read(message)
         except ValueError as error:
-            self._refuse(INSTANCES, error)
+            self._refuse(topic, error)
         else:
-            self._synchroniser.add_instances(stamp_ns(instances.header.stamp), instances)
+            add(stamp_ns(read_message.header.stamp), read_message)
 
     def _refuse(self, topic: str, error: ValueError) -> None:
         self._health.count("refused", str(error))
