@@ -34,8 +34,10 @@ class Synchroniser:
     lead to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause; a cause that
     begins with `frame` counts frames, with all their messages.
 
-    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns, a depth stamp that
-    is further behind the newest than this is a clock that went back (a bag that starts again), and what waits for partners is forgotten [ns].
+    A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again, or one stamp in the future), and
+    what waits with later stamps is forgotten. Masks and colour of the first image after that may come before it, so what is so far behind waits.
+
+    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns [ns].
     """
 
     def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = NS_PER_S // 2) -> None:
@@ -66,7 +68,7 @@ class Synchroniser:
         """Store a depth image [ns]."""
         with self._changed:
             if self._newest_depth_ns is not None and stamp_ns < self._newest_depth_ns - self._jump_ns:
-                self._reset()
+                self._turn_back(stamp_ns)
             self._newest_depth_ns = max(stamp_ns, self._newest_depth_ns or stamp_ns)
             self._add("depth", stamp_ns, depth)
 
@@ -102,23 +104,24 @@ class Synchroniser:
         buffer = self._buffers[kind]
         if stamp_ns in buffer or stamp_ns == self._completed_ns:
             self.drops[f"{kind} twice"] += 1
-        elif self._completed_ns is not None and stamp_ns < self._completed_ns:
-            self.drops[f"{kind} after a newer frame"] += 1
+        elif self._completed_ns is not None and self._completed_ns - self._jump_ns <= stamp_ns < self._completed_ns:
+            self._drop(kind, stamp_ns)
         else:
             buffer[stamp_ns] = message
             if all(stamp_ns in other for other in self._buffers.values()):
                 self._complete(stamp_ns)
             elif len(buffer) > self._capacity:
-                del buffer[next(iter(buffer))]  # the first that came, not the smallest stamp: leftovers of a clock that went back must go
-                self.drops[f"{kind} without partners"] += 1
+                first = next(iter(buffer))  # not the smallest stamp: leftovers of a clock that went back must go
+                del buffer[first]
+                self._drop(kind, first)
 
     def _complete(self, stamp_ns: int) -> None:
         messages = {kind: buffer.pop(stamp_ns) for kind, buffer in self._buffers.items()}
-        self._completed_ns = stamp_ns
         for kind, buffer in self._buffers.items():
             for stale in [stamp for stamp in buffer if stamp < stamp_ns]:
                 del buffer[stale]
-                self.drops[f"{kind} without partners"] += 1
+                self._drop(kind, stale)
+        self._completed_ns = stamp_ns
         if self._camera_info is None:
             self.drops["frame without camera_info"] += 1
             return
@@ -128,9 +131,15 @@ class Synchroniser:
         self._mailbox = Bundle(stamp_ns, messages["depth"], info, messages["instances"], messages.get("colour"))
         self._changed.notify_all()
 
-    def _reset(self) -> None:
-        self.drops["clock went back"] += sum(len(buffer) for buffer in self._buffers.values())
-        for buffer in self._buffers.values():
-            buffer.clear()
-        self._camera_infos.clear()
-        self._newest_depth_ns = self._completed_ns = None  # a complete frame stays in the mailbox: it was good when it came
+    def _drop(self, kind: str, stamp_ns: int) -> None:
+        late = self._completed_ns is not None and stamp_ns < self._completed_ns
+        self.drops[f"{kind} after a newer frame" if late else f"{kind} without partners"] += 1
+
+    def _turn_back(self, now_ns: int) -> None:
+        for waiting in (*self._buffers.values(), self._camera_infos):
+            for later in [stamp for stamp in waiting if stamp > now_ns]:
+                del waiting[later]
+                self.drops["clock went back"] += waiting is not self._camera_infos
+        self._newest_depth_ns = None
+        if self._completed_ns is not None and self._completed_ns > now_ns:
+            self._completed_ns = None  # a complete frame stays in the mailbox: it was good when it came

@@ -104,6 +104,38 @@ def test_leftovers_of_a_clock_that_went_back_do_not_push_out_new_messages(synchr
         assert synchroniser.take(0).stamp_ns == stamp * MS
 
 
+def test_masks_may_come_before_the_image_that_shows_that_the_clock_went_back(synchroniser):
+    frame(synchroniser, 10_000 * MS)
+    synchroniser.add_instances(20 * MS, "i")
+    synchroniser.add_depth(20 * MS, "d")
+    assert synchroniser.take(0) == Bundle(20 * MS, "d", "info", "i")
+    assert synchroniser.drops == {"frame replaced by a newer one": 1}
+
+
+def test_one_stamp_in_the_future_costs_no_other_image(synchroniser):
+    """Neither the image before, whose masks are not there yet, nor the one after, whose masks come before it."""
+    synchroniser.add_depth(0, "before")
+    synchroniser.add_depth(3_600_000 * MS, "future")
+    synchroniser.add_instances(66 * MS, "after")
+    synchroniser.add_depth(66 * MS, "after")
+    assert synchroniser.take(0).depth == "after"
+    synchroniser.add_depth(3_600_000 * MS, "future")
+    synchroniser.add_depth(99 * MS, "next")
+    synchroniser.add_depth(3_600_000 * MS, "future")
+    synchroniser.add_depth(132 * MS, "after next")
+    synchroniser.add_instances(99 * MS, "next")
+    assert synchroniser.take(0) == Bundle(99 * MS, "next", "info", "next")
+    assert synchroniser.drops == {"depth without partners": 1, "clock went back": 3}  # the very first, when "after" was complete
+
+
+def test_masks_far_behind_a_newer_frame_are_counted_when_the_next_is_complete(synchroniser):
+    frame(synchroniser, 10_000 * MS)
+    synchroniser.add_instances(20 * MS, "very late")
+    assert len(synchroniser) == 1
+    frame(synchroniser, 10_033 * MS)
+    assert synchroniser.drops == {"frame replaced by a newer one": 1, "instances after a newer frame": 1}
+
+
 def test_frames_wait_for_nothing_without_camera_info():
     synchroniser = Synchroniser(capacity=5)
     frame(synchroniser, 1)

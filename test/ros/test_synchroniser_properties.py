@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -90,3 +90,18 @@ class Interleavings(RuleBasedStateMachine):
 
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(stateful_step_count=40)
+
+
+@given(st.lists(st.tuples(st.sampled_from([33 * MS, 10_000 * MS, -501 * MS, -10_000 * MS]), st.booleans(), st.booleans())))
+def test_every_image_with_masks_is_handed_out_whatever_the_clock_does_and_whichever_comes_first(images):
+    """Steps of the clock, a depth image from the future before, masks before depth."""
+    synchroniser, stamp_ns = Synchroniser(capacity=2, jump_ns=JUMP), 1_000_000 * MS
+    synchroniser.set_camera_info("info")
+    for step_ns, future, masks_first in images:
+        stamp_ns += step_ns
+        if future:
+            synchroniser.add_depth(stamp_ns + 3_600_000 * MS, "future")
+        add = [synchroniser.add_depth, synchroniser.add_instances]
+        for message in reversed(add) if masks_first else add:
+            message(stamp_ns, stamp_ns)
+        assert synchroniser.take(0).stamp_ns == stamp_ns
