@@ -99,6 +99,25 @@ class Account:
         return self.missed == 0 and len(self.wrong) <= self.lost and sum(map(abs, self.unaccounted.values())) <= 3 * self.lost
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a process [MB] at a time [s].
+
+    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it images. These are the camera's, of a
+    fixed size (16 MB with the shipped profile), and are touched to the end the first time that images pile up.
+    """
+
+    time_s: float
+    own: float
+    shared: float
+
+    @classmethod
+    def of(cls, process: psutil.Process, time_s: float) -> Memory:
+        """Of a process that runs."""
+        info = process.memory_info()
+        return cls(time_s, (info.rss - info.shared) / 1e6, info.shared / 1e6)
+
+
 class Ledger:
     """What was sent and what must come of it, and what came."""
 
@@ -173,10 +192,10 @@ def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict
     return {key: got[key] - wanted[key] for key in sorted(got.keys() | wanted.keys()) if got[key] != wanted[key]}
 
 
-def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth of (time [s], memory [MB]) samples after the warm-up, by the median of all slopes: single peaks do not count. 0 for fewer than two samples."""
-    begin, end = samples[0][0], samples[-1][0]
-    warm = np.array([sample for sample in samples if sample[0] - begin >= warm_up_s(end - begin)])
+def growth_mb(samples: Sequence[Memory]) -> float:
+    """Growth of a process's own memory after the warm-up, by the median of all slopes: single peaks do not count. 0 for fewer than two samples."""
+    begin, end = samples[0].time_s, samples[-1].time_s
+    warm = np.array([(sample.time_s, sample.own) for sample in samples if sample.time_s - begin >= warm_up_s(end - begin)])
     warm = warm[:: max(1, math.ceil(len(warm) / MOST_SAMPLES))]
     if len(warm) < 2:
         return 0.0
@@ -256,11 +275,12 @@ def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
         slot, after_fault = slot + len(case.sent), fault is not None
 
 
-def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger: Ledger, pose_node: Any, console: Console) -> list[tuple[float, float]]:
-    """Send, listen and measure for the configured time. Returns: (time [s], memory of the node [MB]) once a second."""
+def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger: Ledger, pose_node: Any, console: Console) -> list[Memory]:
+    """Send, listen and measure for the configured time. Returns the node's memory, once a second."""
     frame = spheres_on_table(config.objects, CATEGORIES)
     shots = stream(frame, config, ledger, time.time_ns())
-    memory, process = [], psutil.Process(pose_node.pid)
+    memory: list[Memory] = []
+    process = psutil.Process(pose_node.pid)
     begin = sampled = reported = time.monotonic()
     for slot, shot in enumerate(shots):
         due = begin + slot / config.rate_hz
@@ -273,10 +293,10 @@ def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger:
         if now - sampled >= SAMPLE_PERIOD_S or not memory:
             check_running([pose_node])
             sampled = now
-            memory.append((now, process.memory_info().rss / 1e6))
+            memory.append(Memory.of(process, now))
         if now - reported >= REPORT_PERIOD_S:
             reported = now
-            console.print(f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1][1]:.0f} MB")
+            console.print(f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1].own:.1f} MB")
     rig.send(shot)
     wait(executor, lambda: ledger.answered(stamp_of(shot)), PATIENCE_S)
     return memory
@@ -316,13 +336,13 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
     return report(config, ledger, account, memory, rig.counters)
 
 
-def report(config: SoakConfig, ledger: Ledger, account: Account, memory: list[tuple[float, float]], counters: Mapping[str, int]) -> dict[str, Any]:
+def report(config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]) -> dict[str, Any]:
     """All figures, and a verdict on each that has a limit; None is one that the run was too short for."""
     minutes, growth = by_minute(ledger.latencies_ms), growth_mb(memory)
     ratio = p99_ratio(minutes)
     verdicts = {
         "every image accounted for": account.closed,
-        f"memory grew by at most {LARGEST_GROWTH_MB:g} MB": None if config.duration_s < SHORTEST_S else growth <= LARGEST_GROWTH_MB,
+        f"own memory grew by at most {LARGEST_GROWTH_MB:g} MB": None if config.duration_s < SHORTEST_S else growth <= LARGEST_GROWTH_MB,
         f"p99 of the last third at most {LARGEST_P99_RATIO:g} times that of the first": None if ratio is None else ratio <= LARGEST_P99_RATIO,
     }
     return {
@@ -333,7 +353,8 @@ def report(config: SoakConfig, ledger: Ledger, account: Account, memory: list[tu
         "faults": ledger.injected,
         "counters": dict(sorted(counters.items())),
         "unaccounted": dict(account.unaccounted),
-        "memory": {"begin MB": round(memory[0][1], 1), "end MB": round(memory[-1][1], 1), "growth after warm-up MB": round(growth, 2)},
+        "memory": {"growth after warm-up MB": round(growth, 2)}
+        | {f"{kind} {when} MB": round(getattr(sample, kind), 1) for kind in ("own", "shared") for when, sample in (("begin", memory[0]), ("end", memory[-1]))},
         "latency by minute": minutes,
         "p99 ratio": None if ratio is None else round(ratio, 3),
         "verdicts": verdicts,

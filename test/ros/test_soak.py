@@ -1,14 +1,16 @@
 """The soak's book-keeping with made-up runs, and a short real one."""
 
 import json
+import mmap
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
-from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, SoakConfig, by_minute, growth_mb, p99_ratio, stream
+from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, Memory, SoakConfig, by_minute, growth_mb, p99_ratio, stream
 
 SECONDS = 8.0
 
@@ -94,7 +96,19 @@ def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, grown):
     def memory(second):
         return 100 + min(second, 60) + mb_per_minute * second / 60 + (50 if second % 97 == 0 else 0)
 
-    assert growth_mb([(float(s), memory(s)) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
+    assert growth_mb([Memory(float(s), memory(s), shared=s) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
+
+
+@pytest.mark.parametrize(("flags", "kind"), [(mmap.MAP_SHARED, "shared"), (mmap.MAP_PRIVATE, "own")])
+def test_what_is_touched_of_a_shared_segment_is_no_memory_of_the_process(flags, kind):
+    """Camera and node share segments of a fixed size; only what the node keeps is its own."""
+    process, megabytes = psutil.Process(), 20
+    before = Memory.of(process, 0.0)
+    with mmap.mmap(-1, megabytes * 1_000_000, flags) as segment:
+        segment[:] = bytes(len(segment))
+        touched = Memory.of(process, 0.0)
+    for name in ("shared", "own"):
+        assert getattr(touched, name) - getattr(before, name) == pytest.approx(megabytes if name == kind else 0, abs=2)
 
 
 def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
