@@ -135,6 +135,13 @@ def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
     return InstanceArray(header=header, label_image=image_message(labels, encoding, header), instances=instances)
 
 
+def frame_messages(frame: Frame, header: Header) -> tuple[Image, CameraInfo, InstanceArray]:
+    """Depth image, calibration and instances of a frame, with this header: the inverse of `frame_from`."""
+    encoding = "16UC1" if frame.depth.dtype == np.uint16 else "32FC1"
+    info = camera_info_message(frame.intrinsics, frame.depth.shape, header)
+    return image_message(frame.depth, encoding, header), info, instance_array_message(frame, header)
+
+
 def instances_from(message: InstanceArray) -> tuple[Instance, ...]:
     """The instances of a frame, in order."""
     return tuple(Instance(i.label, i.category, i.score, i.id) for i in message.instances)

@@ -1,37 +1,21 @@
-"""What can be wrong with the node's inputs, and what it must make of that. The tests and the soak inject it; docs/faults.md is written from it:
-
-python -m clipose_ros.ros.faults > docs/faults.md
-"""
+"""What can be wrong with the node's inputs, and what it must make of that. The tests and the soak inject it; docs/faults.md is written from it."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
-from clipose_ros.inference.card import CARD_FILE
 from clipose_ros.msg import InstanceArray, ObjectInstance
-from clipose_ros.ros.conversions import (
-    camera_info_message,
-    depth_view,
-    image_message,
-    instance_array_message,
-    label_view,
-    stamp_message,
-    stamp_ns,
-)
+from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
 from clipose_ros.ros.node import DEPTH
 
 NS_PER_S = 1_000_000_000
@@ -85,18 +69,7 @@ class Fault:
     damage: Callable[..., Case]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """What keeps the node from starting: damages the folder of a good model, or gives arguments that cannot be met; `message` is in the node's last words."""
-
-    name: str
-    text: str
-    message: str
-    damage: Callable[[Path], tuple[str, ...]]
-
-
 FAULTS: dict[str, Fault] = {}
-REFUSALS: dict[str, Refusal] = {}
 
 
 def fault(images: int = 1, everywhere: bool = True) -> Callable:
@@ -110,22 +83,11 @@ def fault(images: int = 1, everywhere: bool = True) -> Callable:
     return register
 
 
-def refusal(message: str) -> Callable:
-    """Likewise, for what ends the node with status 1."""
-
-    def register(damage: Callable[[Path], tuple[str, ...]]) -> Callable[[Path], tuple[str, ...]]:
-        name = damage.__name__.replace("_", " ")
-        REFUSALS[name] = Refusal(name, damage.__doc__, message, damage)
-        return damage
-
-    return register
-
-
 def good_shot(frame: Frame, time_ns: int) -> Shot:
     """The messages of a frame, with this stamp [ns]."""
     header = Header(stamp=stamp_message(time_ns), frame_id=frame.frame_id)
-    info = camera_info_message(frame.intrinsics, frame.depth.shape, header)
-    return Shot(info, image_message(frame.depth, "16UC1", header), instance_array_message(frame, header))
+    depth, info, instances = frame_messages(frame, header)
+    return Shot(info, depth, instances)
 
 
 def good_answer(shot: Shot) -> Answer:
@@ -136,6 +98,15 @@ def good_answer(shot: Shot) -> Answer:
 def stamp_of(shot: Shot) -> int:
     """Of its depth image [ns]."""
     return stamp_ns(shot.depth.header.stamp)
+
+
+def expected_growth(case: Case) -> dict[str, int]:
+    """By how much the counters grow when every answer comes."""
+    growth = dict(case.counted)
+    for answer in case.answers.values():
+        for key, number in answer.counted.items():
+            growth[key] = growth.get(key, 0) + number
+    return growth
 
 
 # What the answers are built of
@@ -574,104 +545,3 @@ def recording_starts_again(*shots: Shot) -> Case:
 def stamp_is_in_the_future(shot: Shot) -> Case:
     """one depth image an hour ahead: what follows is answered"""
     return _unanswered(Shot(depth=_moved(shot, 3600 * NS_PER_S).depth), clock_went_back=1)
-
-
-# The node does not start
-
-
-@refusal("expected the network file that card.yaml names, got none")
-def model_file_is_missing(folder: Path) -> tuple[str, ...]:
-    """a card without its network"""
-    (folder / "model.onnx").unlink()
-    return ()
-
-
-@refusal("expected sha256")
-def model_is_of_another_card(folder: Path) -> tuple[str, ...]:
-    """the network was changed after the card was written"""
-    with (folder / "model.onnx").open("ab") as file:
-        file.write(b"\0")
-    return ()
-
-
-@refusal("expected an ONNX network")
-def model_is_corrupt(folder: Path) -> tuple[str, ...]:
-    """no network, though its hash is the card's"""
-    content, card = b"not a network", folder / CARD_FILE
-    (folder / "model.onnx").write_bytes(content)
-    card.write_text(re.sub("sha256: [0-9a-f]{64}", f"sha256: {hashlib.sha256(content).hexdigest()}", card.read_text()))
-    return ()
-
-
-@refusal("model: expected one of")
-def card_is_missing(folder: Path) -> tuple[str, ...]:
-    """a network without its card"""
-    (folder / CARD_FILE).unlink()
-    return ()
-
-
-@refusal("provider: expected one that this onnxruntime has")
-def provider_is_missing(folder: Path) -> tuple[str, ...]:
-    """`provider:=cuda` without an onnxruntime for CUDA, and `allow_cpu` false"""
-    return "-p", "provider:=cuda"
-
-
-def table() -> str:
-    """docs/faults.md: what the catalogue expects, on a frame with five objects."""
-    frame = spheres_on_table(5, CATEGORIES)
-    lines = [HEAD]
-    for fault in FAULTS.values():
-        case = fault.damage(*(good_shot(frame, NS_PER_S * 1000 + i * PERIOD_NS) for i in range(fault.images)))
-        lines.append(f"| {fault.name} | {fault.text} | {_answer_text(case)} | {_growth_text(case)} |\n")
-    lines += [MIDDLE, *(f"| {refused.name} | {refused.text} | {refused.message} |\n" for refused in REFUSALS.values()), FOOT]
-    return "".join(lines)
-
-
-def expected_growth(case: Case) -> dict[str, int]:
-    """By how much the counters grow when every answer comes."""
-    growth = dict(case.counted)
-    for answer in case.answers.values():
-        for key, number in answer.counted.items():
-            growth[key] = growth.get(key, 0) + number
-    return growth
-
-
-def _answer_text(case: Case) -> str:
-    if not case.answers:
-        return "none"
-    first = next(iter(case.answers.values()))
-    times = f"{len(case.answers)} x " if len(case.answers) > 1 else ""
-    return f"{times}{first.poses} poses" + (f", {first.rejections} rejected" if first.rejections else "")
-
-
-def _growth_text(case: Case) -> str:
-    growth = {key: number for key, number in expected_growth(case).items() if key not in ("frames", "failures")}
-    return "<br>".join(f"`{key}` +{number}" for key, number in sorted(growth.items())) or "-"
-
-
-HEAD = """# Faults, and what the node makes of them
-
-Written by `python -m clipose_ros.ros.faults > docs/faults.md` from the catalogue that `test/ros/test_faults.py` and `python -m clipose_ros.ros.soak` inject
-over DDS: here on a frame of 640x480 with five objects. After each of them the next good frame is answered as if nothing had been.
-
-A frame that fails is answered, too: every instance is rejected with the reason, and `/diagnostics` have it as the last error. `frames` counts the frames
-that were estimated, `failures` those that were not; the other counters are named in the table.
-
-| fault | what is sent | answer | grows in `/diagnostics` |
-|---|---|---|---|
-"""
-MIDDLE = """
-These end the node before it is ready, with exit status 1 and a message:
-
-| fault | what it is started with | the message has |
-|---|---|---|
-"""
-FOOT = """
-Beside: no frame is answered before the first calibration (`dropped: frame without camera_info`); of a burst of 200 images the newest is answered and every
-other one counted (`dropped: frame replaced by a newer one`, `lost on the way: …`); a publisher that is killed and comes back is heard again; with
-`use_sim_time` the node answers with and without `/clock`.
-"""
-
-
-if __name__ == "__main__":
-    print(table(), end="")

@@ -18,7 +18,7 @@ from clipose_ros.core.types import Frame, Instance
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.nocs_folder import NocsFolder
 from clipose_ros.pose_files import PosesByInstance, read_poses
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_array_message, stamp_ns
+from clipose_ros.ros.conversions import frame_messages, image_message, pose_array_message, stamp_ns
 from clipose_ros.ros.parameters import PlayerParameters, read_parameters
 from clipose_ros.ros.spinning import run
 
@@ -101,10 +101,11 @@ class Player(Node):
 
     def _read(self, name: str) -> PlayedMessages:
         frame, header = self._folder.read(name), Header()
+        depth, camera_info, instances = frame_messages(frame, header)
         return PlayedMessages(
-            depth=image_message(frame.depth, "16UC1", header),
-            camera_info=camera_info_message(frame.intrinsics, frame.depth.shape, header),
-            instances=instance_array_message(frame, header),
+            depth=depth,
+            camera_info=camera_info,
+            instances=instances,
             colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
             truth=None if self._truth is None else truth_message(name, frame, self._truth, header),
         )

@@ -22,6 +22,8 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
+from clipose_ros.benchmark import spheres_on_table
+
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = {"depth": (Image, "depth_registered/image_rect"), "camera_info": (CameraInfo, "rgb/camera_info"), "instances": (InstanceArray, "instances")}
 OUTPUTS = {
@@ -183,6 +185,12 @@ def wait_until():
         assert wait_for(condition), f"waited {PATIENCE_S:g} s in vain"
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def spheres():
+    """A frame of two objects."""
+    return spheres_on_table(2, ("can", "mug"))
 
 
 @pytest.fixture(scope="module")

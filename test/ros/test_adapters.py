@@ -25,7 +25,7 @@ from clipose_ros.ros.adapters.label_image import instances_from_label_image
 from clipose_ros.ros.adapters.single_mask import instances_from_mask, instances_from_mask_and_detections
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.adapters.yolo import instances_from_polygons, painted
-from clipose_ros.ros.conversions import camera_info_message, image_message, label_view, stamp_message
+from clipose_ros.ros.conversions import frame_messages, image_message, label_view, stamp_message
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 
@@ -334,7 +334,7 @@ def test_a_mask_becomes_a_pose_through_adapter_and_node(segmenter, node, client,
     instances = segmenter.ask(mask=image_message(sphere.labels * 255, "mono8", header))
     assert instances.header == header and [instance.category for instance in instances.instances] == ["mug"]
     assert np.array_equal(label_view(instances.label_image), sphere.labels)
-    depth, info = image_message(sphere.depth, "16UC1", header), camera_info_message(sphere.intrinsics, sphere.depth.shape, header)
+    depth, info, _ = frame_messages(sphere, header)
 
     def answered():
         client.send(depth, info)

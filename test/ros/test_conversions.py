@@ -108,6 +108,20 @@ def test_camera_info_round_trip():
     assert conversions.intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
 
 
+@pytest.mark.parametrize("depth", [DEPTH_MM, DEPTH_MM / np.float32(1000)])
+def test_frame_round_trip(depth):
+    labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    frame = Frame(1_700_000_000_123_456_789, "optical", depth, labels, (Instance(3, "mug", 0.5, "a"),), Intrinsics(500.0, 510.0, 2.0, 1.0))
+    header = Header(stamp=conversions.stamp_message(frame.stamp_ns), frame_id=frame.frame_id)
+    messages = conversions.frame_messages(frame, header)
+    assert all(message.header == header for message in messages)
+    again = conversions.frame_from(*messages)
+    assert (again.stamp_ns, again.frame_id, again.instances, again.intrinsics) == (frame.stamp_ns, frame.frame_id, frame.instances, frame.intrinsics)
+    for name in ("depth", "labels"):
+        assert getattr(again, name).dtype == getattr(frame, name).dtype
+        np.testing.assert_array_equal(getattr(again, name), getattr(frame, name))
+
+
 def test_no_instances_need_no_label_image():
     frame = conversions.frame_from(image(DEPTH_MM, "16UC1"), camera_info(), InstanceArray())
     assert frame.instances == () and not frame.labels.any()

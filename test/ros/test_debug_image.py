@@ -1,6 +1,7 @@
 """The debug image over DDS: what the node gives, drawn on the colour image, and only for those who look."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.drawing import REJECTED_COLOUR, depth_picture
-from clipose_ros.ros.conversions import camera_info_message, colour_view, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import colour_view, frame_messages, image_message, stamp_message
 
 COLOUR = "rgb/image_rect_color"
 DEBUG_IMAGE = "clipose/debug_image"
@@ -22,19 +22,9 @@ def running(node):
     """A node that runs."""
 
 
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
-
-
 @pytest.fixture
 def header():
     return Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-
-
-def messages(frame, header):
-    depth, info = image_message(frame.depth, "16UC1", header), camera_info_message(frame.intrinsics, frame.depth.shape, header)
-    return {"depth": depth, "camera_info": info, "instances": instance_array_message(frame, header)}
 
 
 def colour_message(frame, header, channels=3, encoding="rgb8"):
@@ -60,11 +50,11 @@ def camera(client):
 def picture_of(client, pictures, camera, wait_until):
     """The picture of a frame, whose colour image, if there is one, is sent before it."""
 
-    def picture_of(frame, header, colour=None, **changes):
+    def picture_of(frame, header, colour=None):
         if colour is not None:
             wait_until(camera.get_subscription_count)
             camera.publish(colour)
-        client.ask(**{**messages(frame, header), **changes})
+        client.ask(*frame_messages(frame, header))
         wait_until(lambda: header.stamp.nanosec in pictures)
         picture = pictures[header.stamp.nanosec]
         assert picture.header == header and picture.encoding == "rgb8"
@@ -74,7 +64,7 @@ def picture_of(client, pictures, camera, wait_until):
 
 
 def test_without_a_subscriber_there_is_no_subscription_to_colour(client, spheres, header):
-    client.ask(**messages(spheres, header))
+    client.ask(*frame_messages(spheres, header))
     assert client.node.count_subscribers(COLOUR) == 0
 
 
@@ -107,9 +97,8 @@ def test_colour_of_another_size_or_encoding_is_replaced_by_depth(picture_of, sph
 
 
 def test_rejected_instances_are_marked(picture_of, spheres, header):
-    instances = instance_array_message(spheres, header)
-    instances.instances[1].category = "shoe"
-    picture = picture_of(spheres, header, instances=instances)
+    first, second = spheres.instances
+    picture = picture_of(replace(spheres, instances=(first, replace(second, category="shoe"))), header)
     marked = (picture == REJECTED_COLOUR).all(axis=2)
     of_the_other = np.zeros_like(marked)
     v, u = np.nonzero(spheres.labels == 2)
@@ -121,4 +110,4 @@ def test_rejected_instances_are_marked(picture_of, spheres, header):
 
 def test_colour_is_no_longer_subscribed_to_when_nobody_looks(client, spheres, header, wait_until):
     wait_until(lambda: client.node.count_subscribers(COLOUR) == 0)
-    assert client.ask(**messages(spheres, header)).poses
+    assert client.ask(*frame_messages(spheres, header)).poses

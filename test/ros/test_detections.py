@@ -3,15 +3,14 @@
 import itertools
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rclpy
-from clipose_ros.msg import InstanceArray
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import frame_messages, stamp_message
 from clipose_ros.ros.detections import detections
 
 STEP_NS = 100_000_000
@@ -21,11 +20,6 @@ TEST_NS = 100_000_000_000  # every test begins so much later than the one before
 @pytest.fixture(scope="module")
 def vision_msgs():
     return pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not on PyPI")
-
-
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +40,7 @@ def show(messages, node, client, spheres, starts_ns, wait_until):
     """The poses and the detections of a step of 0.1 s of the two spheres, or of nothing."""
 
     def ask(header, empty):
-        instances = InstanceArray(header=header) if empty else instance_array_message(spheres, header)
-        info = camera_info_message(spheres.intrinsics, spheres.depth.shape, header)
-        return client.ask(image_message(spheres.depth, "16UC1", header), info, instances)
+        return client.ask(*frame_messages(replace(spheres, instances=()) if empty else spheres, header))
 
     def at(time_ns):
         return Header(stamp=stamp_message(time_ns), frame_id="optical")

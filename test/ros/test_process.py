@@ -9,7 +9,7 @@ import pytest
 from std_msgs.msg import Header
 
 from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 
 @pytest.fixture
@@ -30,11 +30,7 @@ def burst(client):
 
     def send():
         header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-        client.send(
-            depth=image_message(spheres.depth, "16UC1", header),
-            camera_info=camera_info_message(spheres.intrinsics, spheres.depth.shape, header),
-            instances=instance_array_message(spheres, header),
-        )
+        client.send(*frame_messages(spheres, header))
 
     def burst(wait_until):
         client.received["poses_9dof"].clear()

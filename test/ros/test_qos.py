@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 ROWS = [re.split(r" *\| *", line.strip("| ")) for line in (Path(__file__).resolve().parents[2] / "docs" / "qos.md").read_text().splitlines()]
 ROWS = [row for row in ROWS if row[0] in ("reliable", "best_effort")]
@@ -49,9 +49,8 @@ def send(spheres):
 
     def send(publishers):
         header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-        publishers["camera_info"].publish(camera_info_message(spheres.intrinsics, spheres.depth.shape, header))
-        publishers["depth"].publish(image_message(spheres.depth, "16UC1", header))
-        publishers["instances"].publish(instance_array_message(spheres, header))
+        for key, message in zip(("depth", "camera_info", "instances"), frame_messages(spheres, header)):
+            publishers[key].publish(message)
 
     return send
 

@@ -9,26 +9,15 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
 
-from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.inference.card import read_card
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 pytestmark = pytest.mark.usefixtures("node")
 ROUNDS = 8
 
 
 def messages(frame, time_ns):
-    header = Header(stamp=stamp_message(time_ns), frame_id="optical")
-    return {
-        "depth": image_message(frame.depth, "16UC1", header),
-        "camera_info": camera_info_message(frame.intrinsics, frame.depth.shape, header),
-        "instances": instance_array_message(frame, header),
-    }
-
-
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
+    return frame_messages(frame, Header(stamp=stamp_message(time_ns), frame_id="optical"))
 
 
 @pytest.fixture
@@ -38,7 +27,7 @@ def load(client, spheres):
 
     def send():
         while not over.wait(0.002):
-            client.send(**messages(spheres, time.time_ns()))
+            client.send(*messages(spheres, time.time_ns()))
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -53,16 +42,16 @@ def count(client, key):
 
 def test_a_node_all_of_whose_frames_fail_is_in_error_and_says_why(client, spheres, wait_until):
     def send_broken():
-        broken = messages(spheres, time.time_ns())
-        broken["depth"].encoding = "64FC1"
-        client.send(**broken)
+        depth, camera_info, instances = messages(spheres, time.time_ns())
+        depth.encoding = "64FC1"
+        client.send(depth, camera_info, instances)
 
     def level():
         return client.received["diagnostics"][-1].status[0].level if client.received["diagnostics"] else None
 
     wait_until(lambda: send_broken() or level() == DiagnosticStatus.ERROR)
     assert "depth encoding: expected 16UC1 or 32FC1, got '64FC1'" in client.received["diagnostics"][-1].status[0].message
-    client.ask(**messages(spheres, time.time_ns()))
+    client.ask(*messages(spheres, time.time_ns()))
     wait_until(lambda: level() == DiagnosticStatus.OK)
     assert float(client.counters()["last error s ago"]) > 0 and "64FC1" in client.counters()["last error"]
 
@@ -87,32 +76,32 @@ def test_enable_twice_is_enable_once_and_a_disabled_node_keeps_nothing_for_later
     for _ in range(2):
         assert call(SetBool, "enable", data=False).message == "disabled: frames are ignored"
     ignored, missed_ns = count(client, "ignored while disabled"), time.time_ns()
-    wait_until(lambda: client.send(**messages(spheres, missed_ns)) or count(client, "ignored while disabled") > ignored)
+    wait_until(lambda: client.send(*messages(spheres, missed_ns)) or count(client, "ignored while disabled") > ignored)
     for _ in range(2):
         assert call(SetBool, "enable", data=True).message == "enabled"
-    client.ask(**messages(spheres, time.time_ns()))
+    client.ask(*messages(spheres, time.time_ns()))
     assert client.answer(stamp_message(missed_ns)) is None
 
 
 def test_limits_of_depth_hold_from_the_next_frame_on(client, set_parameter, spheres):
     assert set_parameter("max_depth_m", 0.5).successful  # the spheres are further away
-    answer = client.ask(**messages(spheres, time.time_ns()))
+    answer = client.ask(*messages(spheres, time.time_ns()))
     assert not answer.poses and len(answer.rejections) == 2
     refused = set_parameter("min_depth_m", 0.6)
     assert not refused.successful and refused.reason == "max_depth_m: expected more than min_depth_m, 0.6, got 0.5"
     assert set_parameter("max_depth_m", 5.0).successful
-    assert len(client.ask(**messages(spheres, time.time_ns())).poses) == 2
+    assert len(client.ask(*messages(spheres, time.time_ns())).poses) == 2
 
 
 def test_the_lifetime_of_markers_holds_from_the_next_frame_on(client, set_parameter, spheres):
     assert set_parameter("marker_lifetime_s", 2.5).successful
-    answer = client.ask(**messages(spheres, time.time_ns()))
+    answer = client.ask(*messages(spheres, time.time_ns()))
     markers = client.answer_soon(answer.header.stamp, "markers").markers
     assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers if marker.action == Marker.ADD} == {(2, 500_000_000)}
 
 
 def test_the_diagnostics_say_what_runs_and_how_well(client, spheres, tiny_model, wait_until):
-    client.ask(**messages(spheres, time.time_ns()))
+    client.ask(*messages(spheres, time.time_ns()))
     wait_until(lambda: float(client.counters().get("output Hz", 0)) > 0)
     said, card = client.counters(), read_card(tiny_model)
     assert (said["model"], said["model sha256"], said["provider"], said["precision"]) == ("tiny", card.sha256[:12], "cpu", "fp32")

@@ -2,25 +2,20 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from clipose_ros.msg import InstanceArray, ObjectPose
+from clipose_ros.msg import ObjectPose
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
+from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 STEP_NS = 100_000_000
 TEST_NS = 100_000_000_000  # every test begins so much later than the one before: nothing of it can be late
 
 pytestmark = pytest.mark.usefixtures("node")
-
-
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +30,7 @@ def messages(starts_ns, spheres):
 
     def messages(step, empty=False):
         header = Header(stamp=stamp_message(start_ns + step * STEP_NS), frame_id="optical")
-        instances = InstanceArray(header=header) if empty else instance_array_message(spheres, header)
-        return image_message(spheres.depth, "16UC1", header), camera_info_message(spheres.intrinsics, spheres.depth.shape, header), instances
+        return frame_messages(replace(spheres, instances=()) if empty else spheres, header)
 
     return messages
 

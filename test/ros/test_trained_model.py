@@ -12,7 +12,7 @@ from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.nocs_folder import NocsFolder
 from clipose_ros.pose_files import read_poses
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_estimate_from, stamp_message
+from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message
 
 DEMO = Path(__file__).resolve().parents[2] / "launch" / "demo"
 
@@ -32,11 +32,7 @@ def test_best_seen_object_is_where_the_truth_says(node, client, wait_until):
     name = folder.names[0]
     frame = folder.read(name)
     header = Header(stamp=stamp_message(time.time_ns()), frame_id="camera_color_optical_frame")
-    answer = client.ask(
-        depth=image_message(frame.depth, "16UC1", header),
-        camera_info=camera_info_message(frame.intrinsics, frame.depth.shape, header),
-        instances=instance_array_message(frame, header),
-    )
+    answer = client.ask(*frame_messages(frame, header))
     assert answer.header == header
     assert len(answer.poses) + len(answer.rejections) == len(frame.instances) >= 3
 

@@ -4,20 +4,20 @@ import itertools
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from clipose_ros.msg import InstanceArray, ObjectPose
+from clipose_ros.msg import ObjectPose
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.pipeline import FrameResult
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, pose_estimate_from, stamp_message, stamp_ns
+from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.parameters import PoseNodeParameters
 from clipose_ros.ros.target_frame import TargetFrame, placed
 from clipose_ros.ros.transforms import object_transforms
@@ -55,19 +55,13 @@ def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
     assert process.wait(30) == 0
 
 
-@pytest.fixture(scope="module")
-def spheres():
-    return spheres_on_table(2, ("can", "mug"))
-
-
 @pytest.fixture
 def frame(mapping_node, spheres):
     """The messages of a frame of the two spheres or of nothing, 0.1 s later than the one before."""
 
     def frame(frame_id=CAMERA, empty=False):
         header = Header(stamp=stamp_message(next(STAMPS_NS)), frame_id=frame_id)
-        instances = InstanceArray(header=header) if empty else instance_array_message(spheres, header)
-        return image_message(spheres.depth, "16UC1", header), camera_info_message(spheres.intrinsics, spheres.depth.shape, header), instances
+        return frame_messages(replace(spheres, instances=()) if empty else spheres, header)
 
     return frame
 
