@@ -10,38 +10,33 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
-import numpy as np
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
-from rich.table import Table
 
 from clipose_ros import benchmark, doctor
 from clipose_ros.core.types import Frame, PoseEstimate
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.evaluation import Evaluation
 from clipose_ros.evaluation import evaluate as evaluate_poses
 from clipose_ros.findings import Finding, Level, warn, worst
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
-from clipose_ros.latency import PATHS, PERCENTILES, TOLERANCE, Comparison, PlayConfig, compare, ratios, read_report, rows, write_report
+from clipose_ros.latency import TOLERANCE, PlayConfig, compare, read_report, write_report
 from clipose_ros.latency_plot import plot_latency
-from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol, Precision
+from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol
 from clipose_ros.nocs_evaluation import evaluate as evaluate_nocs
 from clipose_ros.nocs_folder import NocsFolder
-from clipose_ros.nocs_results import NocsResults, read_results, result_files
+from clipose_ros.nocs_results import read_results, result_files
 from clipose_ros.pipeline import FrameResult, Pipeline
 from clipose_ros.pose_files import read_poses, write_poses
 from clipose_ros.precision_plot import plot_precision
+from clipose_ros.tables import print_comparison, print_evaluation, print_findings, print_latencies, print_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 EnginePrecision = Literal["fp32", "fp16"]
-LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
-NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 
@@ -53,6 +48,7 @@ def estimate(
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     threads: int = SessionConfig.threads,
+    precision: EnginePrecision = SessionConfig.precision,
     seed: int = 0,
     draw: Path | None = None,
 ) -> None:
@@ -65,11 +61,12 @@ def estimate(
         models_dir: where to look for the model, instead of the usual places.
         provider: what ONNX Runtime runs on; refused, not replaced, when it cannot be had.
         threads: for the network; 0 takes every core.
+        precision: of TensorRT's engine; the other providers run the network as it is.
         seed: of the point sampling. The same seed gives the same file, bit for bit.
         draw: folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
     """
     frames = NocsFolder(folder)
-    pipeline = Pipeline(Clipose.load(model, models_dir, SessionConfig(provider, threads), seed))
+    pipeline = Pipeline(Clipose.load(model, models_dir, SessionConfig(provider, threads, precision=precision), seed))
     if draw:
         draw.mkdir(parents=True, exist_ok=True)
     results = []
@@ -116,7 +113,7 @@ def evaluate(
         if as_json:
             _print_json(evaluation.as_json())
         else:
-            Console().print(_evaluation_table(evaluation))
+            print_evaluation(evaluation)
     else:
         given = {"--poses": poses, "--truth": truth, "--results": results, "--plot": plot}
         names = " ".join(name for name, path in given.items() if path) or "none"
@@ -128,6 +125,7 @@ def bench(
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     threads: int = SessionConfig.threads,
+    precision: EnginePrecision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
     frames: int = 100,
     rounds: int = 5,
@@ -151,6 +149,7 @@ def bench(
         models_dir: where to look for models, instead of the usual places.
         provider: what ONNX Runtime runs on; refused, not replaced, when it cannot be had.
         threads: for the network; 0 takes every core.
+        precision: of TensorRT's engine; the other providers run the network as it is.
         instances: numbers of objects in the frame.
         frames: how often each is measured in memory, in all rounds together; what is slow is measured less often.
         rounds: in which frames, or seconds, are measured; their spread is the noise.
@@ -169,7 +168,7 @@ def bench(
         expect(name, value > 0, "more than 0", value)
     reference = read_report(against) if against else None
     folders = [find_model(name, models_dir) for name in model]
-    config = SessionConfig(provider, threads)
+    config = SessionConfig(provider, threads, precision=precision)
     report = benchmark.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if dds:
@@ -182,13 +181,16 @@ def bench(
         alone = len(report["memory"]) == 1 and not dds
         _print_json(benchmark.figures(report["memory"][0]) if alone else report)
     else:
-        _print_latencies(report)
-    if reference and not _print_comparison(compare(report, reference, tolerance), Console(stderr=as_json)):
+        print_latencies(report)
+    if reference and not print_comparison(compare(report, reference, tolerance), Console(stderr=as_json)):
         sys.exit(1)
 
 
 def build(
-    model: str = DEFAULT_MODEL, models_dir: Path | None = None, precision: EnginePrecision = SessionConfig.precision, largest_batch: int = SessionConfig.largest_batch
+    model: str = DEFAULT_MODEL,
+    models_dir: Path | None = None,
+    precision: EnginePrecision = SessionConfig.precision,
+    largest_batch: int = SessionConfig.largest_batch,
 ) -> None:
     """Build a model's TensorRT engine now, which takes minutes, so that the node starts at once.
 
@@ -237,7 +239,7 @@ def examine(
     if as_json:
         _print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
     else:
-        _print_findings(findings)
+        print_findings(findings)
     if worst(findings) == Level.FAIL:
         sys.exit(1)
 
@@ -264,17 +266,6 @@ def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -
     return [*installation.examine(), *(listening.examine(topics, seconds) if seconds else ())]
 
 
-def _print_findings(findings: list[Finding]) -> None:
-    console = Console(highlight=False)
-    for finding in findings:
-        console.print(f"{finding.level.name:<4}", style=LEVEL_STYLES[finding.level], end="  ")
-        console.print(f"{finding.subject}: {finding.text}", markup=False, soft_wrap=True)
-        if finding.cure:
-            console.print(f"      → {finding.cure}", markup=False, soft_wrap=True)
-    counts = ", ".join(f"{sum(finding.level == level for finding in findings)} {level.name}" for level in Level)
-    console.print(counts, markup=False)
-
-
 def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
     files = result_files(folder)
     results = read_results(track(files, "results", console=Console(stderr=True), transient=True))
@@ -285,7 +276,7 @@ def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, a
         counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
         _print_json({**precision.as_json(), **counts, "protocol": asdict(protocol)})
     else:
-        _print_precision(precision, results, protocol)
+        print_precision(precision, results, protocol)
 
 
 def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
@@ -298,48 +289,6 @@ def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
-def _evaluation_table(evaluation: Evaluation) -> Table:
-    rates, medians = evaluation.rates, evaluation.medians
-    title = "% of n objects within limits; median errors of those with a pose"
-    thresholds = list(rates["mean"])
-    table = _table(title, "category", "n", "no pose", *(name.replace("deg_", "°") for name in thresholds), "°", "cm", "size")
-    for category, errors in evaluation.errors.items():
-        without = evaluation.rejected[category] + evaluation.missing[category]
-        median = medians[category].values()
-        shown = ("–" if value is None else form.format(value) for value, form in zip(median, ("{:.1f}", "{:.1f}", "{:.0%}")))
-        table.add_row(category, str(len(errors)), str(without), *_percent(rates[category]), *shown)
-    table.add_section()
-    counts = (sum(map(len, evaluation.errors.values())), sum(evaluation.rejected.values()) + sum(evaluation.missing.values()))
-    table.add_row("mean", *map(str, counts), *_percent(rates["mean"]))
-    return table
-
-
-def _print_precision(precision: Precision, results: NocsResults, protocol: NocsProtocol) -> None:
-    report = precision.as_json()
-    instances, predictions = report["instances"], report["predictions"]
-    console = Console(highlight=False)
-    console.print(
-        f"{len(results.images)} images, {sum(instances.values())} ground truths, {sum(predictions.values())} predictions, "
-        f"{len(results.skipped)} files skipped\n{protocol.describe()}\naverage precision, %\n",
-        markup=False,
-    )
-    pose_names = [name.replace("deg_", "°") for name in report["pose"]["mean"]]
-    papers = _table("as in papers: pose of what matches at IoU 0.1, misses left out", "category", "n", "IoU25", "IoU50", "IoU75", *pose_names)
-    everything = _table("ungated: every ground truth and every prediction counts", "category", "n", "predicted", *pose_names)
-    for category, count in instances.items():
-        papers.add_row(category, str(count), *_percent(report["iou"][category]), *_percent(report["pose"][category]))
-        everything.add_row(category, str(count), str(predictions[category]), *_percent(report["pose_ungated"][category]))
-    for table in (papers, everything):
-        table.add_section()
-    papers.add_row("mean", "", *_percent(report["iou"]["mean"]), *_percent(report["pose"]["mean"]))
-    everything.add_row("mean", "", "", *_percent(report["pose_ungated"]["mean"]))
-    console.print(papers, everything)
-    for remark, count in results.remarks.items():
-        console.print(f"{count} × {remark}", markup=False)
-    for name, reason in results.skipped.items():
-        console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
-
-
 def _bench_nodes(
     memory: list[dict], folders: list[Path], instances: tuple[int, ...], config: SessionConfig, play: PlayConfig, rounds: int
 ) -> list[dict]:
@@ -350,63 +299,3 @@ def _bench_nodes(
         raise RuntimeError(f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env") from error
     measured = measure_nodes([str(folder.resolve()) for folder in folders], instances, config, play, rounds)
     return [{**entry, "rate_hz": play.rate_hz, "results": results} for entry, results in zip(memory, measured)]
-
-
-def _print_latencies(report: dict) -> None:
-    console, first = Console(highlight=False), report["memory"][0]
-    console.print(f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms", markup=False)
-    for path, title in PATHS.items():
-        if report.get(path):
-            console.print(f"{path}: {title}", markup=False)
-    console.print(_latency_table(report))
-
-
-def _latency_table(report: dict) -> Table:
-    """A column per number of instances. Of each path and model: percentiles, share of the baseline's time, stages, and what a node needs."""
-    found, shares = rows(report), ratios(report)
-    counts = list(dict.fromkeys(count for _, _, count in found))
-    table = _table("", "instances", *map(str, counts))
-    for path, model in dict.fromkeys((path, model) for path, model, _ in found):
-        measured = [found.get((path, model, count), {}) for count in counts]
-        share = [shares.get((path, model, count)) for count in counts]
-        stages = dict.fromkeys(stage for row in measured for stage in row.get("stages", ()))
-        table.add_section()
-        table.add_row(f"{path}, {model}", style="bold")
-        for name, form, values in (
-            *((f"p{q}", "{:.1f}", [row.get(f"p{q}_ms") for row in measured]) for q in PERCENTILES),
-            *((f"p{q} from the stamp", "{:.1f}", [row.get(f"stamp_p{q}_ms") for row in measured]) for q in PERCENTILES),
-            ("of the baseline", "{:.1%}", share),
-            *((f"  {stage}", "{:.2f}", [row.get("stages", {}).get(stage) for row in measured]) for stage in stages),
-            *((name, "{:.0f}", [row.get(key) for row in measured]) for key, name in NODE_FIGURES.items()),
-        ):
-            if any(value is not None for value in values):
-                table.add_row(name, *("" if value is None else form.format(value) for value in values))
-    return table
-
-
-def _print_comparison(comparison: Comparison, console: Console) -> bool:
-    """Print what changed by more than its noise. Returns whether nothing became slower."""
-    changed = [change for change in comparison.changes if change.regressed or change.improved]
-    unit = "of baseline" if comparison.changes[0].relative else "ms"
-    table = _table(f"changed by more than the noise, {unit}, median of the rounds (fastest–slowest)", "", "before", "now", "factor", "")
-    for change in changed:
-        spans = (f"{np.median(values):.3g} ({min(values):.3g}–{max(values):.3g})" for values in (change.before, change.now))
-        table.add_row(change.name, *spans, f"{change.factor:.2f}", "slower" if change.regressed else "faster")
-    if changed:
-        console.print(table)
-    for name in comparison.missing:
-        console.print(f"not measured now: {name}", markup=False)
-    console.print(f"{len(comparison.changes)} figures compared, {len(comparison.regressed)} slower by more than their noise", markup=False)
-    return not comparison.regressed
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _percent(rates: dict[str, float | None]) -> list[str]:
-    return ["–" if rate is None else f"{rate:.1%}".rstrip("%") for rate in rates.values()]

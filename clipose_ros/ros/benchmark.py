@@ -191,7 +191,8 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
 
 
 def _node_arguments(model: str, session: SessionConfig) -> list[str]:
-    return ["-p", f"model:={model}", "-p", f"provider:={session.provider}", "-p", f"threads:={session.threads}", "--log-level", "error"]
+    settings = {"model": model, "provider": session.provider, "threads": session.threads, "precision": session.precision}
+    return [*(word for name, value in settings.items() for word in ("-p", f"{name}:={value}")), "--log-level", "error"]
 
 
 def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: int, play: PlayConfig) -> Round:
