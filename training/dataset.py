@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from clipose_ros.core.categories import AXIS_SYMMETRIC
 from training.augmentation import AugmentationConfig, PosedClouds, among, augmented
 from training.networks.patch_transformer import category_scales
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud

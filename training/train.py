@@ -13,7 +13,6 @@ import copy
 import dataclasses
 import json
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -39,7 +38,9 @@ from training.losses import LossWeights, pose_losses
 from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
 from training.networks.patch_transformer import PatchTransformerConfig
+from training.processes import gathered, reduce_gradients
 from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
+from training.run_log import RunLog
 
 if TYPE_CHECKING:
     from training.alignment.branch import Alignment, AlignmentConfig
@@ -140,23 +141,6 @@ def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
 AUGMENTING, STEPPING = 1, 2  # uses of `step_seed`
 
 
-def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
-    """Tensors (B, …) of all processes as one batch, in the order of the processes; gradients flow into those of this process alone."""
-    if accelerator.num_processes == 1:
-        return tensors
-    own_count = len(next(iter(tensors.values())))
-    counts = accelerator.gather(torch.tensor([own_count], device=accelerator.device)).tolist()
-
-    def whole(own: Tensor) -> Tensor:
-        padded = own.new_zeros(max(counts), *own.shape[1:])
-        padded[:own_count] = own.detach()
-        parts = [part[:count] for part, count in zip(accelerator.gather(padded).split(max(counts)), counts, strict=True)]
-        parts[accelerator.process_index] = own
-        return torch.cat(parts)
-
-    return {name: whole(own) for name, own in tensors.items()}
-
-
 def batch_losses(
     network: nn.Module,
     truth: dict[str, Tensor],
@@ -188,16 +172,6 @@ def batch_losses(
             taught = gathered(teacher(points, category), accelerator)
         terms |= distillation_losses(whole_output, taught, whole_truth, config.distillation)
     return losses | terms | {"total": torch.stack([losses["total"], *terms.values()]).sum()}
-
-
-def reduce_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Replace gradients by their sums over all processes, in one message."""
-    if accelerator.num_processes == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    summed = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
-    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
 
 
 @torch.no_grad()
@@ -253,35 +227,6 @@ def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, V
     pool.skipped = sum((source.skipped for source in pools), Counter())
     source = np.repeat(np.arange(len(pools)), [len(source) for source in pools])
     return pool, held_out, RowDrawer(pool.category, source, config.share, config.category_share)
-
-
-class Log:
-    """What a run says, on disk: a line of JSON at a time and, when asked for, TensorBoard's events from `step` on. Only the first process says it."""
-
-    def __init__(self, folder: Path, tensorboard: bool, step: int, first: bool) -> None:
-        self.file = (folder / "log.jsonl" if first else Path(os.devnull)).open("a")
-        self.events = None
-        if tensorboard and first:
-            from tensorboardX import SummaryWriter  # here: only those who ask for it need it
-
-            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def write(self, step: int, values: dict[str, Any]) -> None:
-        self.file.write(json.dumps({"step": step} | values) + "\n")
-        self.file.flush()
-        if self.events is not None:
-            for name, value in _flat(values):
-                self.events.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self.file.close()
-        if self.events is not None:
-            self.events.close()
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in values.items():
-        yield from _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -383,7 +328,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     next_batch = batch_maker(iter(reader), config, accelerator, images)
     skipped = Counter(pool.skipped)
     running: dict[str, Tensor] = {}
-    log = Log(config.output, config.tensorboard, step, accelerator.is_main_process)
+    log = RunLog(config.output, config.tensorboard, step, accelerator.is_main_process)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, disable=not accelerator.is_main_process)
     with progress, ThreadPoolExecutor(1) as ahead, closing(log):

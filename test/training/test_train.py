@@ -116,7 +116,8 @@ from dataclasses import replace
 from pathlib import Path
 torch.set_num_threads(1)
 from training.networks import PatchTransformerConfig, make_network
-from training.train import TrainConfig, batch_losses, make_accelerator, reduce_gradients, train
+from training.processes import reduce_gradients
+from training.train import TrainConfig, batch_losses, make_accelerator, train
 views, folder = map(Path, sys.argv[1:])
 network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
 config = TrainConfig(data=(views,), output=folder / "run", steps=2, batch=6, warm_up=1, log_every=1, checkpoint_every=2, network=network)
