@@ -166,7 +166,7 @@ def measure_nodes(
             turns = [model for _ in range(rounds) for model in models]
             for model in track(turns, "nodes", console=Console(stderr=True), transient=True):
                 recorder.start()
-                with started("clipose_ros.ros.node", *_node_arguments(model, session)) as node:
+                with started("clipose_ros.ros.node", *node_arguments(model, session)) as node:
                     for count in instances:
                         found[model, count].append(_round(recorder, node, Path(folder) / str(count), count, play))
     finally:
@@ -190,7 +190,8 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
     return row | {f"stamp_{key}": value for key, value in stamped.items()} | usage | frames
 
 
-def _node_arguments(model: str, session: SessionConfig) -> list[str]:
+def node_arguments(model: str, session: SessionConfig) -> list[str]:
+    """For a node that runs its network as `session` says."""
     settings = {"model": model, "provider": session.provider, "threads": session.threads, "precision": session.precision}
     return [*(word for name, value in settings.items() for word in ("-p", f"{name}:={value}")), "--log-level", "error"]
 

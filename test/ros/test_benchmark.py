@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from clipose_ros.inference.session import SessionConfig
 from clipose_ros.latency import compare, read_report, rows
-from clipose_ros.ros.benchmark import WARM_UP_FRAMES, Recording, Round, node_row
+from clipose_ros.ros.benchmark import WARM_UP_FRAMES, Recording, Round, node_arguments, node_row
 from clipose_ros.ros.delivery import WHOLE, Arrivals
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,11 @@ def recording(latency_ms, played=20, answered=20, said=({"stage network ms": "2.
     stamps = [1_000_000 * MS + number * 33 * MS for number in range(played)]
     newest = {stamp: stamp + 4 * MS for stamp in stamps}
     return Recording(newest, {stamp: newest[stamp] + latency_ms * MS for stamp in stamps[:answered]}, {5}, list(said))
+
+
+def test_the_node_runs_its_network_as_the_pipeline_beside_it():
+    arguments = node_arguments("clipose-lite", SessionConfig("tensorrt", threads=1, precision="fp16"))
+    assert {"model:=clipose-lite", "provider:=tensorrt", "threads:=1", "precision:=fp16"} < set(arguments)
 
 
 def test_a_row_has_latencies_stages_and_what_became_of_each_frame():
