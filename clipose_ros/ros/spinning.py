@@ -17,7 +17,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # its next wait, about 1 ms; with this, 0.3 ms.
 SWITCH_INTERVAL_S = 1e-4
 # Larger pieces of memory, which are depth images, go back to the system when they are done with. Else those that once waited for late masks leave holes
-# behind in the heap: 40 of them 24 MB, and the process stays as large as its worst moment.
+# behind in the heap: 40 of them 24 MB, and the process stays as large as its worst moment. Half of this takes in the label images, too, which come last:
+# that costs 1 ms a frame, from the newest message to the poses.
 LARGE_BYTES = 512 * 1024
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 

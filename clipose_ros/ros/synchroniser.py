@@ -136,10 +136,11 @@ class Synchroniser:
         self.drops[f"{kind} after a newer frame" if late else f"{kind} without partners"] += 1
 
     def _turn_back(self, now_ns: int) -> None:
-        for waiting in (*self._buffers.values(), self._camera_infos):
-            for later in [stamp for stamp in waiting if stamp > now_ns]:
-                del waiting[later]
-                self.drops["clock went back"] += waiting is not self._camera_infos
+        for buffer in self._buffers.values():
+            for later in [stamp for stamp in buffer if stamp > now_ns]:
+                del buffer[later]
+                self.drops["clock went back"] += 1
+        self._camera_infos = {stamp: info for stamp, info in self._camera_infos.items() if stamp <= now_ns}
         self._newest_depth_ns = None
         if self._completed_ns is not None and self._completed_ns > now_ns:
             self._completed_ns = None  # a complete frame stays in the mailbox: it was good when it came
