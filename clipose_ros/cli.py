@@ -182,7 +182,7 @@ def bench(
         _print_json(benchmark.figures(report["memory"][0]) if alone else report)
     else:
         print_latencies(report)
-    if reference and not print_comparison(compare(report, reference, tolerance), Console(stderr=as_json)):
+    if reference and not print_comparison(compare(report, reference, tolerance), stderr=as_json):
         sys.exit(1)
 
 

@@ -13,13 +13,14 @@ from clipose_ros.latency import PATHS, PERCENTILES, Comparison, ratios, rows
 from clipose_ros.nocs_evaluation import NocsProtocol, Precision
 from clipose_ros.nocs_results import NocsResults
 
+PIPE_WIDTH = 160  # columns, where there is no terminal to ask: no table is wider
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
 
 
 def print_findings(findings: list[Finding]) -> None:
     """A line each, with the cure below it, and how many of each level there are."""
-    console = Console(highlight=False)
+    console = _console()
     for finding in findings:
         console.print(f"{finding.level.name:<4}", style=LEVEL_STYLES[finding.level], end="  ")
         console.print(f"{finding.subject}: {finding.text}", markup=False, soft_wrap=True)
@@ -43,14 +44,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_section()
     counts = (sum(map(len, evaluation.errors.values())), sum(evaluation.rejected.values()) + sum(evaluation.missing.values()))
     table.add_row("mean", *map(str, counts), *_percent(rates["mean"]))
-    Console().print(table)
+    _console().print(table)
 
 
 def print_precision(precision: Precision, results: NocsResults, protocol: NocsProtocol) -> None:
     """Average precision over IoU and over pose errors, gated and not, and what was wrong with the results."""
     report = precision.as_json()
     instances, predictions = report["instances"], report["predictions"]
-    console = Console(highlight=False)
+    console = _console()
     console.print(
         f"{len(results.images)} images, {sum(instances.values())} ground truths, {sum(predictions.values())} predictions, "
         f"{len(results.skipped)} files skipped\n{protocol.describe()}\naverage precision, %\n",
@@ -75,7 +76,7 @@ def print_precision(precision: Precision, results: NocsResults, protocol: NocsPr
 
 def print_latencies(report: dict) -> None:
     """A table of a report of `clipose bench`, under what it was measured on."""
-    console, first = Console(highlight=False), report["memory"][0]
+    console, first = _console(), report["memory"][0]
     console.print(f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms", markup=False)
     for path, title in PATHS.items():
         if report.get(path):
@@ -106,8 +107,9 @@ def _latency_table(report: dict) -> Table:
     return table
 
 
-def print_comparison(comparison: Comparison, console: Console) -> bool:
-    """Print what changed by more than its noise. Returns whether nothing became slower."""
+def print_comparison(comparison: Comparison, stderr: bool) -> bool:
+    """Print what changed by more than its noise, on stderr where stdout has other readers. Returns whether nothing became slower."""
+    console = _console(stderr)
     changed = [change for change in comparison.changes if change.regressed or change.improved]
     unit = "of baseline" if comparison.changes[0].relative else "ms"
     table = _table(f"changed by more than the noise, {unit}, median of the rounds (fastest–slowest)", "", "before", "now", "factor", "")
@@ -122,9 +124,14 @@ def print_comparison(comparison: Comparison, console: Console) -> bool:
     return not comparison.regressed
 
 
+def _console(stderr: bool = False) -> Console:
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=PIPE_WIDTH)
+
+
 def _table(title: str, first: str, *columns: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -127,7 +127,9 @@ def test_bench_of_several_models_writes_one_report_that_the_next_is_compared_wit
                 clipose(*once, "--against", stored)
             assert stopped.value.code == status
         else:
-            assert "0 slower by more than their noise" in clipose(*once, "--against", stored)
+            said = clipose(*once, "--against", stored)
+            assert "0 slower by more than their noise" in said
+            assert "".join(f"memory {model} ×1 p95".split()) in "".join(said.split())  # whole, however long: which figure it is that changed
 
 
 def test_errors_of_the_user_end_in_one_line(clipose, tmp_path):
