@@ -100,8 +100,9 @@ class Client:
             pass
 
     def close(self):
-        rclpy.shutdown(context=self.context)
+        self._executor.shutdown()  # first: without its context, the thread could not begin its next wait
         self._thread.join()
+        rclpy.shutdown(context=self.context)
 
     def destroy(self, *entities):
         """End publishers, subscriptions and clients, in the thread that waits for them: rclpy cannot bear it from another."""
