@@ -13,7 +13,7 @@ from clipose_ros.latency import PATHS, PERCENTILES, Comparison, ratios, rows
 from clipose_ros.nocs_evaluation import NocsProtocol, Precision
 from clipose_ros.nocs_results import NocsResults
 
-PIPE_WIDTH = 160  # columns, where there is no terminal to ask: no table is wider
+PIPE_WIDTH = 160  # columns, where there is no terminal to ask; what is longer is folded
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
 

@@ -96,7 +96,7 @@ def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, grown):
     def memory(second):
         return 100 + min(second, 60) + mb_per_minute * second / 60 + (50 if second % 97 == 0 else 0)
 
-    assert growth_mb([Memory(float(s), memory(s), shared=s) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
+    assert growth_mb([(float(s), memory(s)) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
 
 
 @pytest.mark.parametrize(("flags", "kind"), [(mmap.MAP_SHARED, "shared"), (mmap.MAP_PRIVATE, "own")])
