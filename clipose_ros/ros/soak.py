@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -48,6 +50,8 @@ START_UP_S = 60.0
 PATIENCE_S = 30.0
 REPORT_PERIOD_S = 60.0
 SAMPLE_PERIOD_S = 1.0
+PILE_BYTES = 20 * 1024**2  # more than the shared memory that the shipped profile gives a publisher
+STANDSTILL_S = 0.7  # after a second, Fast DDS takes who does not fetch its messages for dead
 WARM_UP_S = 60.0  # and at most a third of the run
 LARGEST_GROWTH_MB = 5.0
 SHORTEST_S = 180.0  # run that says something about memory
@@ -103,8 +107,7 @@ class Account:
 class Memory:
     """Resident memory of a process [MB] at a time [s].
 
-    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it images. These are the camera's, of a
-    fixed size (16 MB with the shipped profile), and are touched to the end the first time that images pile up.
+    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it images.
     """
 
     time_s: float
@@ -112,10 +115,10 @@ class Memory:
     shared: float
 
     @classmethod
-    def of(cls, process: psutil.Process, time_s: float) -> Memory:
-        """Of a process that runs."""
-        info = process.memory_info()
-        return cls(time_s, (info.rss - info.shared) / 1e6, info.shared / 1e6)
+    def of(cls, pid: int) -> Memory:
+        """Of a process that runs, now."""
+        info = psutil.Process(pid).memory_info()
+        return cls(time.monotonic(), (info.rss - info.shared) / 1e6, info.shared / 1e6)
 
     @property
     def resident(self) -> float:
@@ -149,6 +152,11 @@ class Ledger:
         self._got[stamp] = (poses, rejections)
         if self._expected.get(stamp, ("", None))[0] == GOOD and stamp in self._sent_ns:
             self.latencies_ms.append((self._sent_ns[stamp] / NS_PER_S, (time_ns - self._sent_ns[stamp]) / 1e6))
+
+    @property
+    def answers(self) -> int:
+        """How many images were answered."""
+        return len(self._got)
 
     def answered(self, stamp: int) -> bool:
         """Whether the node published something for a stamp."""
@@ -223,6 +231,12 @@ def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, flo
     return [{"frames": frames, "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)} for frames, p50, p99 in percentiles]
 
 
+def memory_by_minute(memory: Sequence[Memory]) -> list[dict[str, float]]:
+    """own_mb and shared_mb at the end of each minute that has begun."""
+    last = {int((sample.time_s - memory[0].time_s) // 60): sample for sample in memory}
+    return [{"own_mb": round(sample.own, 1), "shared_mb": round(sample.shared, 1)} for sample in last.values()]
+
+
 def p99_ratio(minutes: Sequence[Mapping[str, float]]) -> float | None:
     """Median p99 of the minutes of the last third by that of the first; None where there are too few of them to say."""
     third = len(minutes) // 3
@@ -237,8 +251,9 @@ class Rig(Node):
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__("soak")
-        self.counters: dict[str, int] = {}
-        self._ledger = ledger
+        self.ledger = ledger
+        self._counters: dict[str, int] = {}
+        self._before: dict[str, int] = {}
         qos = QoSProfile(depth=10)
         topics = ((CameraInfo, CAMERA_INFO), (Image, DEPTH), (InstanceArray, INSTANCES))
         self._inputs = [self.create_publisher(kind, topic, qos) for kind, topic in topics]
@@ -247,23 +262,32 @@ class Rig(Node):
 
     def connected(self) -> bool:
         """Whether the node hears and is heard."""
-        return all(publisher.get_subscription_count() for publisher in self._inputs) and bool(self.counters)
+        return all(publisher.get_subscription_count() for publisher in self._inputs) and bool(self._counters)
+
+    def begin(self, ledger: Ledger) -> None:
+        """From now on, answers go to this ledger and counters count from zero."""
+        self.ledger, self._before = ledger, self._counters
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Of the node's /diagnostics, since the beginning."""
+        return {key: number - self._before.get(key, 0) for key, number in self._counters.items()}
 
     def send(self, shot: Shot) -> None:
         """Publish what there is of a shot."""
         partner = shot.instances or shot.depth
         if partner is not None:
-            self._ledger.sent(stamp_ns(partner.header.stamp), time.time_ns())
+            self.ledger.sent(stamp_ns(partner.header.stamp), time.time_ns())
         for publisher, message in zip(self._inputs, (shot.camera_info, shot.depth, shot.instances)):
             if message is not None:
                 publisher.publish(message)
 
     def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
-        self._ledger.answer(stamp_ns(message.header.stamp), len(message.poses), len(message.rejections), info["source_timestamp"])
+        self.ledger.answer(stamp_ns(message.header.stamp), len(message.poses), len(message.rejections), info["source_timestamp"])
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         values = {value.key: value.value for value in message.status[0].values}
-        self.counters = {key: int(value) for key, value in values.items() if key.startswith((*CHECKED, LOST))}
+        self._counters = {key: int(value) for key, value in values.items() if key.startswith((*CHECKED, LOST))}
 
 
 def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
@@ -280,12 +304,32 @@ def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
         slot, after_fault = slot + len(case.sent), fault is not None
 
 
-def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger: Ledger, pose_node: Any, console: Console) -> list[Memory]:
+def pile_up(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, frame: Frame, pose_node: subprocess.Popen) -> None:
+    """Send good images while the node stands still, and wait until it has caught up: the first part of the warm-up.
+
+    DDS keeps queues of messages, and with the shipped profile 16 MB of shared memory for each publisher of images. Both are of a fixed size, but are
+    touched to the end only when images pile up for the first time, which a busy machine may do in any minute of the run. Raises RuntimeError where the
+    node does not catch up.
+    """
+    images = math.ceil(PILE_BYTES / (frame.depth.nbytes + frame.labels.size))
+    pose_node.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(images):
+            rig.send(good_shot(frame, time.time_ns()))
+            time.sleep(STANDSTILL_S / images)
+    finally:
+        pose_node.send_signal(signal.SIGCONT)
+    rig.send(last := good_shot(frame, time.time_ns()))
+    if not wait(executor, lambda: rig.ledger.answered(stamp_of(last)) and rig.counters.get("frames") == rig.ledger.answers, PATIENCE_S):
+        check_running([pose_node])
+        raise RuntimeError(f"node: expected it to catch up with {images} images within {PATIENCE_S:g} s, got {rig.ledger.answers} answers")
+
+
+def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, frame: Frame, pose_node: subprocess.Popen, console: Console) -> list[Memory]:
     """Send, listen and measure for the configured time. Returns the node's memory, once a second."""
-    frame = spheres_on_table(config.objects, CATEGORIES)
+    ledger = rig.ledger
     shots = stream(frame, config, ledger, time.time_ns())
     memory: list[Memory] = []
-    process = psutil.Process(pose_node.pid)
     begin = sampled = reported = time.monotonic()
     for slot, shot in enumerate(shots):
         due = begin + slot / config.rate_hz
@@ -298,7 +342,7 @@ def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, ledger:
         if now - sampled >= SAMPLE_PERIOD_S or not memory:
             check_running([pose_node])
             sampled = now
-            memory.append(Memory.of(process, now))
+            memory.append(Memory.of(pose_node.pid))
         if now - reported >= REPORT_PERIOD_S:
             reported = now
             console.print(f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1].own:.1f} MB own, {memory[-1].shared:.1f} MB shared")
@@ -324,8 +368,7 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
     """Run and judge. Returns the report. Raises RuntimeError when the node does not start, or ends."""
     isolate()
     rclpy.init()
-    ledger = Ledger()
-    rig = Rig(ledger)
+    rig = Rig(Ledger())
     executor = SingleThreadedExecutor()
     executor.add_node(rig)
     arguments = ("-p", f"model:={config.model}", "-p", "reliable_inputs:=true", "--log-level", "fatal")
@@ -333,7 +376,10 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
         if not wait(executor, rig.connected, START_UP_S):
             check_running([pose_node])
             raise RuntimeError(f"node: expected it to start within {START_UP_S:g} s, got no sign of it")
-        memory = play(rig, executor, config, ledger, pose_node, console)
+        memory, frame = [Memory.of(pose_node.pid)], spheres_on_table(config.objects, CATEGORIES)
+        pile_up(rig, executor, config, frame, pose_node)
+        rig.begin(ledger := Ledger())
+        memory += play(rig, executor, config, frame, pose_node, console)
         wait(executor, lambda: not ledger.close(rig.counters).unaccounted, PATIENCE_S / 3)  # the last word comes a second later
     account = ledger.close(rig.counters)
     rig.destroy_node()
@@ -361,6 +407,7 @@ def report(config: SoakConfig, ledger: Ledger, account: Account, memory: Sequenc
         "memory": {"growth after warm-up MB": round(growth, 2)}
         | {"own growth after warm-up MB": round(growth_mb([(sample.time_s, sample.own) for sample in memory]), 2)}
         | {f"{kind} {when} MB": round(getattr(sample, kind), 1) for kind in ("own", "shared") for when, sample in (("begin", memory[0]), ("end", memory[-1]))},
+        "memory by minute": memory_by_minute(memory),
         "latency by minute": minutes,
         "p99 ratio": None if ratio is None else round(ratio, 3),
         "verdicts": verdicts,

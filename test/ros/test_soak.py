@@ -2,17 +2,17 @@
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 
-import psutil
 import pytest
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
-from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, Memory, SoakConfig, by_minute, growth_mb, p99_ratio, stream
+from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
 
-SECONDS = 8.0
+SECONDS, RATE_HZ = 8.0, 15.0
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +102,18 @@ def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, grown):
 @pytest.mark.parametrize(("flags", "kind"), [(mmap.MAP_SHARED, "shared"), (mmap.MAP_PRIVATE, "own")])
 def test_what_is_touched_of_a_shared_segment_is_no_memory_of_the_process(flags, kind):
     """Camera and node share segments of a fixed size; only what the node keeps is its own."""
-    process, megabytes = psutil.Process(), 20
-    before = Memory.of(process, 0.0)
+    megabytes = 20
+    before = Memory.of(os.getpid())
     with mmap.mmap(-1, megabytes * 1_000_000, flags) as segment:
         segment[:] = bytes(len(segment))
-        touched = Memory.of(process, 0.0)
+        touched = Memory.of(os.getpid())
     for name in ("shared", "own"):
         assert getattr(touched, name) - getattr(before, name) == pytest.approx(megabytes if name == kind else 0, abs=2)
+
+
+def test_memory_is_told_by_minute():
+    samples = [Memory(1000.0 + second, 100.0 + second, 50.0) for second in range(0, 130, 10)]
+    assert memory_by_minute(samples) == [{"own_mb": own, "shared_mb": 50.0} for own in (150.0, 210.0, 220.0)]
 
 
 def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
@@ -123,11 +128,15 @@ def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
 def test_a_short_soak(tiny_model, tmp_path):
     """Everything that was sent is accounted for, and no image stays in memory."""
     output = tmp_path / "soak.json"
-    arguments = ("--seconds", str(SECONDS), "--rate-hz", "15", "--faulty", "0.5", "--model", str(tiny_model), "--output", str(output))
+    arguments = ("--seconds", str(SECONDS), "--rate-hz", str(RATE_HZ), "--faulty", "0.5", "--model", str(tiny_model), "--output", str(output))
     run = subprocess.run([sys.executable, "-m", "clipose_ros.ros.soak", *arguments], capture_output=True, text=True, timeout=180)
     assert run.returncode == 0, run.stdout + run.stderr
     said = json.loads(output.read_text())
     assert said["passed"] and said["images"]["missed"] == 0
     assert said["images"]["good answered"] > 0 and len(said["faults"]) > 5
-    assert said["memory"]["growth after warm-up MB"] < 30  # two seconds of images
+    memory = said["memory"]
+    assert memory["growth after warm-up MB"] < 30  # two seconds of images
+    # The node stood still before: the 16 MB segment of its camera is full, and none of those images is in the account.
+    assert memory["shared end MB"] - memory["shared begin MB"] > 10
+    assert said["images"]["good"] + sum(said["faults"].values()) <= SECONDS * RATE_HZ + 1
     assert "every image accounted for" in run.stdout
