@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import theilslopes
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -57,7 +57,6 @@ LARGEST_GROWTH_MB = 5.0
 SHORTEST_S = 180.0  # run that says something about memory
 LARGEST_P99_RATIO = 1.5  # last third of the minutes to first
 FEWEST_MINUTES = 3  # in each of the thirds
-MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
 
 
 @dataclass(frozen=True)
@@ -206,13 +205,12 @@ def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict
 
 
 def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth of (time [s], memory [MB]) samples after the warm-up, by the median of all slopes: single peaks do not count. 0 for fewer than two samples."""
-    begin, end = samples[0][0], samples[-1][0]
-    warm = np.array([sample for sample in samples if sample[0] - begin >= warm_up_s(end - begin)])
-    warm = warm[:: max(1, math.ceil(len(warm) / MOST_SAMPLES))]
-    if len(warm) < 2:
-        return 0.0
-    return float(theilslopes(warm[:, 1], warm[:, 0]).slope * (warm[-1, 0] - warm[0, 0]))
+    """Growth of (time [s], memory [MB]) samples from the warm-up to the end, by the medians of so long a time after the one and before the other:
+    peaks do not count, steps do."""
+    times, values = np.array(samples).T
+    warm_up = warm_up_s(times[-1] - times[0])
+    first, last = np.abs(times - times[0] - 1.5 * warm_up) <= warm_up / 2, times >= times[-1] - warm_up
+    return float(np.median(values[last]) - np.median(values[first])) if first.any() else 0.0
 
 
 def warm_up_s(duration_s: float) -> float:
@@ -305,12 +303,13 @@ def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
 
 
 def pile_up(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, frame: Frame, pose_node: subprocess.Popen) -> None:
-    """Send good images while the node stands still, and wait until it has caught up: the first part of the warm-up.
+    """Send good images of the largest format while the node stands still, and wait until it has caught up: the first part of the warm-up.
 
-    DDS keeps queues of messages, and with the shipped profile 16 MB of shared memory for each publisher of images. Both are of a fixed size, but are
-    touched to the end only when images pile up for the first time, which a busy machine may do in any minute of the run. Raises RuntimeError where the
-    node does not catch up.
+    DDS keeps a queue of buffers for each topic, and with the shipped profile 16 MB of shared memory for each publisher of images. Both are of a fixed
+    size, but are touched to the end only when images pile up for the first time, which a busy machine may do in any minute of the run. Raises
+    RuntimeError where the node does not catch up.
     """
+    frame = replace(frame, depth=metres(frame.depth))
     images = math.ceil(PILE_BYTES / (frame.depth.nbytes + frame.labels.size))
     pose_node.send_signal(signal.SIGSTOP)
     try:

@@ -91,12 +91,18 @@ def test_faults_are_seeded_and_good_images_stand_between_them(spheres):
     assert len(injected) > 20 and sum(injected.values()) < 150
 
 
-@pytest.mark.parametrize(("mb_per_minute", "grown"), [(0.0, 0.0), (1.0, 29.0)])
-def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, grown):
+@pytest.mark.parametrize(("mb_per_minute", "step_mb", "grown"), [(0.0, 0.0, 0.0), (1.0, 0.0, 28.0), (0.0, 6.0, 6.0)])
+def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, step_mb, grown):
+    """A leak, and a step in an early minute, between the first and the last minute after the warm-up."""
+
     def memory(second):
-        return 100 + min(second, 60) + mb_per_minute * second / 60 + (50 if second % 97 == 0 else 0)
+        return 100 + min(second, 60) + mb_per_minute * second / 60 + (step_mb if second > 180 else 0) + (50 if second % 97 == 0 else 0)
 
     assert growth_mb([(float(s), memory(s)) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
+
+
+def test_growth_of_a_single_sample_is_none():
+    assert growth_mb([(5.0, 100.0)]) == 0.0
 
 
 @pytest.mark.parametrize(("flags", "kind"), [(mmap.MAP_SHARED, "shared"), (mmap.MAP_PRIVATE, "own")])
