@@ -25,12 +25,11 @@ M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT, SIGTERM or a shutdown; exit status 1 when the node refuses its configuration, else 0."""
-    _let_rclpy_answer_signals(args)
+    executor = _let_rclpy_answer_signals(args)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     give_back_large_memory()
     node = None
     try:
-        executor = SingleThreadedExecutor()
         node = make_node()
         executor.add_node(node)
         executor.spin()
@@ -57,10 +56,12 @@ def give_back_large_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-def _let_rclpy_answer_signals(args: list[str] | None) -> None:
+def _let_rclpy_answer_signals(args: list[str] | None) -> SingleThreadedExecutor:
     """Start rclpy, which answers signals by a shutdown that ends the spinning. A KeyboardInterrupt would tear apart what is under way, cleaning up too."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what comes before rclpy listens waits for it
     for number in SIGNALS:
         signal.signal(number, lambda number, frame: None)
     rclpy.init(args=args)
+    executor = SingleThreadedExecutor()  # now: after a shutdown, rclpy makes half of one, and complains about it at the end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return executor

@@ -3,12 +3,8 @@
 yolo_msgs and vision_msgs are not on PyPI: what needs them is skipped where they are not built.
 """
 
-import importlib
 import itertools
-import os
-import re
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,7 +25,6 @@ from clipose_ros.ros.conversions import frame_messages, image_message, label_vie
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30
 NAMES = {"cup": "mug"}
 STAMPS_NS = itertools.count(time.time_ns(), 100_000_000)
@@ -275,17 +270,6 @@ def test_signed_labels_become_unsigned_ones(header, detections):
         instances_from_label_image(image_message(labels, "32SC1", header), detections(), NAMES)
     with pytest.raises(ValueError, match="label_image encoding: expected mono8 or .* got 'rgb8'"):
         instances_from_label_image(image_message(np.zeros((60, 80, 3), np.uint8), "rgb8", header), detections(), NAMES)
-
-
-# Installed
-
-
-def test_every_script_is_installed_and_starts_a_module():
-    cmake = (ROOT / "CMakeLists.txt").read_text()
-    for script in sorted((ROOT / "scripts").iterdir()):
-        assert f"scripts/{script.name}" in cmake and os.access(script, os.X_OK)
-        module = re.search(r"^from (clipose_ros\S+) import main$", script.read_text(), re.MULTILINE)[1]
-        assert callable(importlib.import_module(module).main)
 
 
 # Over DDS

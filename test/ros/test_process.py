@@ -1,15 +1,22 @@
 """Start and end of the processes: refused configurations, silence, signals at any moment."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from std_msgs.msg import Header
 
+from clipose_ros import nodes
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.conversions import frame_messages, stamp_message
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "scripts").iterdir())
 
 
 @pytest.fixture
@@ -85,6 +92,28 @@ def test_a_signal_before_the_node_is_made_ends_the_process_cleanly(dds, number):
     script = INTERRUPTED.replace("NUMBER", str(int(number)))
     process = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
     assert process.returncode == 0 and "Traceback" not in process.stdout, process.stdout
+
+
+def test_every_script_is_installed_and_is_a_command_of_the_wheel():
+    cmake, commands = (ROOT / "CMakeLists.txt").read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for script in SCRIPTS:
+        assert f"scripts/{script.name}" in cmake and os.access(script, os.X_OK)
+        assert script.read_text().splitlines()[1:] == [f"from clipose_ros.nodes import {script.name}", "", f"{script.name}()"]
+        assert commands[f"clipose_{script.name}"] == f"clipose_ros.nodes:{script.name}" and callable(getattr(nodes, script.name))
+
+
+@pytest.mark.parametrize(
+    ("script", "number", "imported"),
+    [("pose_node", signal.SIGINT, "numpy"), ("pose_node", signal.SIGTERM, "rclpy"), *((script.name, signal.SIGINT, "rclpy") for script in SCRIPTS)],
+)
+def test_a_signal_while_python_imports_ends_every_node_cleanly(dds, output_of, wait_until, script, number, imported):
+    """Early in that second, and late; started as launch files and the wheel's commands do it."""
+    command = [sys.executable, "-X", "importtime", str(ROOT / "scripts" / script)]  # says each import, on a line of its own
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output = output_of(process)
+    wait_until(lambda: output.said(f" {imported}."))
+    process.send_signal(number)
+    assert_clean_end(process, output)
 
 
 @pytest.mark.parametrize(("number", "after_s"), [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.2)])
