@@ -69,6 +69,10 @@ class Record:
         """Stamps of the frames that were played since the node was there [ns]."""
         return sorted(stamp for stamp in self.truth if self.poses and stamp >= min(self.poses))
 
+    def answered(self) -> list[int]:
+        """Those of them that came back [ns]; an answer may come although its truth, before the first one heard, did not."""
+        return [stamp for stamp in self.played() if stamp in self.poses]
+
     def stages_ms(self) -> dict[str, float]:
         """Median of each stage [ms]."""
         stages = [key for key in (self.diagnostics[-1] if self.diagnostics else {}) if key.startswith("stage")]
@@ -154,7 +158,7 @@ def timing_table(record: Record) -> Table:
     p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
     table = Table("measured", "value", title="Over DDS, this machine")
     table.add_row("frames played", f"{len(record.played())} ({rate_hz(record.played()):.1f} Hz)")
-    table.add_row("frames answered", f"{len(record.poses)} ({rate_hz(sorted(record.poses)):.1f} Hz)")
+    table.add_row("frames answered", f"{len(record.answered())} ({rate_hz(record.answered()):.1f} Hz)")
     table.add_row("stamp to publish", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms")
     for stage, ms in record.stages_ms().items():
         table.add_row(stage.removesuffix(" ms"), f"p50 {ms:.1f} ms")
