@@ -102,6 +102,7 @@ class Client:
     def close(self):
         self._executor.shutdown()  # first: without its context, the thread could not begin its next wait
         self._thread.join()
+        self.node.destroy_node()  # now, not when Python collects it: the next module's client would see its publishers
         rclpy.shutdown(context=self.context)
 
     def destroy(self, *entities):

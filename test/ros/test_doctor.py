@@ -196,7 +196,7 @@ def test_a_sound_camera_and_a_node_are_found_sound(dds, start_process, tiny_mode
     client.destroy(*client.publishers.values())  # the client of this module would be a second camera
     client.publishers.clear()
     wait_until(lambda: client.node.count_publishers("depth_registered/image_rect") == 1)
-    found = by_subject(examine(seconds=2.0))
+    found = by_subject(examine(seconds=4.0))
     assert worst(list(found.values())) < Level.FAIL, found
     assert found["/depth_registered/image_rect: image"].level == Level.OK
     assert found["/rgb/camera_info: calibration"].level == Level.OK
