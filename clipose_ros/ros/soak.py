@@ -27,6 +27,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import theilslopes
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.benchmark import spheres_on_table
@@ -57,6 +58,7 @@ LARGEST_GROWTH_MB = 5.0
 SHORTEST_S = 180.0  # run that says something about memory
 LARGEST_P99_RATIO = 1.5  # last third of the minutes to first
 FEWEST_MINUTES = 3  # in each of the thirds
+MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Ledger:
         return stamp in self._got
 
     def close(self, counters: Mapping[str, int]) -> Account:
-        """Compare all answers, and the node's counters since its start."""
+        """Compare all answers, and the node's counters since the run began."""
         answered = self._expected.keys() & self._got.keys()
         wrong = [f"{self._expected[s][0]}: {self._numbers(s)}, got {self._got[s]}" for s in sorted(answered) if self._numbers(s) != self._got[s]]
         wrong += [f"expected no answer, got {self._got[stamp]}" for stamp in sorted(self._got.keys() - self._expected.keys())]
@@ -205,12 +207,17 @@ def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict
 
 
 def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth of (time [s], memory [MB]) samples from the warm-up to the end, by the medians of so long a time after the one and before the other:
-    peaks do not count, steps do."""
+    """Growth of (time [s], memory [MB]) samples after the warm-up: the larger of the median of all slopes, for leaks, and of the difference between the
+    medians of so long a time after the warm-up and before the end, for steps. Peaks do not count. 0 where nothing follows the warm-up."""
     times, values = np.array(samples).T
     warm_up = warm_up_s(times[-1] - times[0])
-    first, last = np.abs(times - times[0] - 1.5 * warm_up) <= warm_up / 2, times >= times[-1] - warm_up
-    return float(np.median(values[last]) - np.median(values[first])) if first.any() else 0.0
+    warm, last = times >= times[0] + warm_up, times >= times[-1] - warm_up
+    first = warm & (times <= times[0] + 2 * warm_up)
+    if warm.sum() < 2:
+        return 0.0
+    every = max(1, math.ceil(warm.sum() / MOST_SAMPLES))
+    leak = theilslopes(values[warm][::every], times[warm][::every]).slope * np.ptp(times[warm])
+    return float(max(leak, np.median(values[last]) - np.median(values[first])))
 
 
 def warm_up_s(duration_s: float) -> float:
