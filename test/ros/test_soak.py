@@ -10,7 +10,8 @@ import pytest
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
-from clipose_ros.ros.soak import GOOD, LOST, REPLACED, Ledger, Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
+from clipose_ros.ros.ledger import GOOD, LOST, REPLACED, Ledger
+from clipose_ros.ros.soak import Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
 
 SECONDS, RATE_HZ = 8.0, 15.0
 
