@@ -157,12 +157,11 @@ def dds():
 
 
 @pytest.fixture(scope="module")
-def start_process():
-    """Starts a module of clipose_ros.ros as a process; what still runs at the end of the test module is killed."""
+def start_command():
+    """Starts a command as a process; what still runs at the end of the test module is killed."""
     processes = []
 
-    def start(module, *ros_arguments):
-        command = [sys.executable, "-m", f"clipose_ros.ros.{module}", "--ros-args", *ros_arguments]
+    def start(*command):
         processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         return processes[-1]
 
@@ -171,6 +170,16 @@ def start_process():
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def start_process(start_command):
+    """Starts a module of clipose_ros.ros as a process."""
+
+    def start(module, *ros_arguments):
+        return start_command(sys.executable, "-m", f"clipose_ros.ros.{module}", "--ros-args", *ros_arguments)
+
+    return start
 
 
 @pytest.fixture(scope="session")

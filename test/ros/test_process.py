@@ -106,10 +106,9 @@ def test_every_script_is_installed_and_is_a_command_of_the_wheel():
     ("script", "number", "imported"),
     [("pose_node", signal.SIGINT, "numpy"), ("pose_node", signal.SIGTERM, "rclpy"), *((script.name, signal.SIGINT, "rclpy") for script in SCRIPTS)],
 )
-def test_a_signal_while_python_imports_ends_every_node_cleanly(dds, output_of, wait_until, script, number, imported):
+def test_a_signal_while_python_imports_ends_every_node_cleanly(dds, start_command, output_of, wait_until, script, number, imported):
     """Early in that second, and late; started as launch files and the wheel's commands do it."""
-    command = [sys.executable, "-X", "importtime", str(ROOT / "scripts" / script)]  # says each import, on a line of its own
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start_command(sys.executable, "-X", "importtime", str(ROOT / "scripts" / script))  # says each import, on a line of its own
     output = output_of(process)
     wait_until(lambda: output.said(f" {imported}."))
     process.send_signal(number)
