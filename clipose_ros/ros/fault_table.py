@@ -28,9 +28,9 @@ These end the node before it is ready, with exit status 1 and a message:
 |---|---|---|
 """
 FOOT = """
-Beside: no frame is answered before the first calibration (`dropped: frame without camera_info`); of a burst of 200 images the newest is answered and every
-other one counted (`dropped: frame replaced by a newer one`, `lost on the way: …`); a publisher that is killed and comes back is heard again; with
-`use_sim_time` the node answers with and without `/clock`.
+Beside: before the first calibration the newest frame waits for it, and the others are counted (`dropped: frame without camera_info`); of a burst of 200
+images the newest is answered and every other one counted (`dropped: frame replaced by a newer one`, `lost on the way: …`); a publisher that is killed and
+comes back is heard again; with `use_sim_time` the node answers with and without `/clock`.
 """
 
 

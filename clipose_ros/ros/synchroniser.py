@@ -30,9 +30,9 @@ class Synchroniser:
     """Buffer by stamp with a one-slot mailbox.
 
     Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of the other kinds have not
-    come in between. A completed frame that finds an unread one in the mailbox replaces it. Once a stamp is complete, what is older can only
-    lead to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause; a cause that
-    begins with `frame` counts frames, with all their messages.
+    come in between. A completed frame that finds an unread one in the mailbox replaces it; before the first calibration, the newest one waits for that.
+    Once a stamp is complete, what is older can only lead to an older frame and is dropped. Every message that ends without being handed out is counted in
+    `drops`, by cause; a cause that begins with `frame` counts frames, with all their messages.
 
     A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again, or one stamp in the future), and
     what waits with later stamps is forgotten. Masks and colour of the first image after that may come before it, so what is so far behind waits.
@@ -51,18 +51,22 @@ class Synchroniser:
         self._camera_infos: dict[int, Any] = {}
         self._newest_depth_ns: int | None = None
         self._completed_ns: int | None = None
+        self._uncalibrated: tuple[int, dict[str, Any]] | None = None  # stamp and messages of a complete frame
         self._mailbox: Bundle | None = None
         self._closed = False
         self._changed = threading.Condition()
 
     def set_camera_info(self, info: Any, stamp_ns: int | None = None) -> None:
-        """The calibration of the image of this stamp [ns], and of every frame that is completed from now on and has none of its own."""
+        """The calibration of the image of this stamp [ns], and of every frame that has none of its own: one that waits, and all that are yet to come."""
         with self._changed:
             self._camera_info = info
             if stamp_ns is not None:
                 self._camera_infos[stamp_ns] = info
                 if len(self._camera_infos) > self._capacity:
                     del self._camera_infos[next(iter(self._camera_infos))]
+            if self._uncalibrated is not None:
+                self._hand_out(*self._uncalibrated)
+                self._uncalibrated = None
 
     def add_depth(self, stamp_ns: int, depth: Any) -> None:
         """Store a depth image [ns]."""
@@ -96,9 +100,10 @@ class Synchroniser:
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """Messages that wait for their partners."""
+        """Messages that wait for their partners or the first calibration."""
         with self._changed:
-            return sum(len(buffer) for buffer in self._buffers.values())
+            uncalibrated = 0 if self._uncalibrated is None else len(self._buffers)
+            return uncalibrated + sum(len(buffer) for buffer in self._buffers.values())
 
     def _add(self, kind: str, stamp_ns: int, message: Any) -> None:
         buffer = self._buffers[kind]
@@ -122,9 +127,14 @@ class Synchroniser:
                 del buffer[stale]
                 self._drop(kind, stale)
         self._completed_ns = stamp_ns
-        if self._camera_info is None:
-            self.drops["frame without camera_info"] += 1
+        if self._camera_info is not None:
+            self._hand_out(stamp_ns, messages)
             return
+        if self._uncalibrated is not None:
+            self.drops["frame without camera_info"] += 1
+        self._uncalibrated = stamp_ns, messages
+
+    def _hand_out(self, stamp_ns: int, messages: dict[str, Any]) -> None:
         if self._mailbox is not None:
             self.drops["frame replaced by a newer one"] += 1
         info = self._camera_infos.get(stamp_ns, self._camera_info)

@@ -8,7 +8,7 @@ from rosgraph_msgs.msg import Clock
 
 from clipose_ros.benchmark import spheres_on_table
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
-from clipose_ros.ros.faults import NS_PER_S, PERIOD_NS, good_shot
+from clipose_ros.ros.faults import NO_FOCAL_LENGTH, NS_PER_S, PERIOD_NS, good_shot
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,15 +32,18 @@ def stamps():
     return itertools.count(100 * NS_PER_S, PERIOD_NS)
 
 
-def test_nothing_is_answered_before_the_first_calibration(client, wait_until, spheres, stamps):
-    early = good_shot(spheres, next(stamps))
-    client.send(depth=early.depth, instances=early.instances)
-    wait_until(lambda: client.counters().get("dropped: frame without camera_info") == "1")
-    assert client.answer(early.depth.header.stamp) is None
-    uncalibrated = good_shot(spheres, next(stamps))
+def test_the_newest_frame_is_answered_when_the_first_calibration_comes(client, wait_until, spheres, stamps):
+    early, later, uncalibrated = (good_shot(spheres, next(stamps)) for _ in range(3))
+    for shot in (early, later):
+        client.send(depth=shot.depth, instances=shot.instances)
     uncalibrated.camera_info.k[0] = uncalibrated.camera_info.p[0] = 0.0
-    client.send(uncalibrated.depth, uncalibrated.camera_info, uncalibrated.instances)
-    wait_until(lambda: client.counters().get("dropped: frame without camera_info") == "2")
+    client.send(camera_info=uncalibrated.camera_info)
+    counted = {f"refused: {NO_FOCAL_LENGTH}": "1", "dropped: frame without camera_info": "1", "messages waiting": "2"}
+    wait_until(lambda: counted.items() <= client.counters().items())
+    assert not client.received["poses_9dof"]
+    client.send(camera_info=later.camera_info)
+    assert len(client.answer_soon(later.depth.header.stamp, "poses_9dof").poses) == 2
+    assert client.answer(early.depth.header.stamp) is None
 
 
 def test_frames_are_answered_before_the_clock_begins(client, wait_until, spheres, stamps):

@@ -136,11 +136,16 @@ def test_masks_far_behind_a_newer_frame_are_counted_when_the_next_is_complete(sy
     assert synchroniser.drops == {"frame replaced by a newer one": 1, "instances after a newer frame": 1}
 
 
-def test_frames_wait_for_nothing_without_camera_info():
+def test_the_newest_frame_waits_for_the_first_calibration():
     synchroniser = Synchroniser(capacity=5)
-    frame(synchroniser, 1)
-    assert synchroniser.take(0) is None
+    for stamp in (1, 2):
+        frame(synchroniser, stamp)
+    assert synchroniser.take(0) is None and len(synchroniser) == 2
     assert synchroniser.drops == {"frame without camera_info": 1}
+    synchroniser.set_camera_info("first", 3)
+    synchroniser.set_camera_info("second", 4)
+    assert synchroniser.take(0) == Bundle(2, "depth 2", "first", "instances 2")
+    assert synchroniser.take(0) is None and len(synchroniser) == 0 and synchroniser.drops.total() == 1
 
 
 def test_colour_is_waited_for_where_it_is_needed():
