@@ -59,13 +59,14 @@ def played(client, start_process, folder, wait_until, tmp_path):
     player = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}")
 
     def whole():
-        return {stamp: messages for stamp, messages in frames.items() if len(messages) == len(TOPICS)}
+        return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(TOPICS)}  # a list: the client's thread adds to it
 
     wait_until(lambda: len(whole()) >= 8)
     player.send_signal(signal.SIGINT)
     assert player.wait(10) == 0
     places = {int(line.split()[0]): place for place, line in enumerate(log.read_text().splitlines())}
-    assert list(places) == sorted(places)
+    steps = np.diff(list(places))
+    assert (steps > 0).all() and np.median(steps) > 5e7  # not twice as fast as asked; a busy machine may be slower
     return [(places[stamp], messages) for stamp, messages in whole().items()]
 
 
