@@ -32,7 +32,7 @@ help:
 env: $(VENV)/.stamp-messages
 
 demo: env
-	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.demo --seconds $(DEMO_SECONDS)
+	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.lab.demo --seconds $(DEMO_SECONDS)
 
 test: env $(VENV)/.stamp-training
 	$(CLEAN_ENV) $(VENV)/bin/python -m pytest test
@@ -45,8 +45,8 @@ bench: env
 	@[ -f $(BASELINE)/card.yaml ] || echo "== no baseline: it needs the training environment (make test, or pip install -r requirements-training.txt)"
 	$(CLEAN_ENV) $(VENV)/bin/clipose bench --model clipose-lite clipose-medium clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
 	  $$([ ! -f $(BASELINE)/card.yaml ] || echo --baseline $(BASELINE)) $(BENCH_ARGUMENTS)
-	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 30
-	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.delivery --rate-hz 60
+	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.lab.delivery --rate-hz 30
+	$(CLEAN_ENV) $(VENV)/bin/python -m clipose_ros.ros.lab.delivery --rate-hz 60
 
 clean:
 	rm -rf $(VENV) build install log

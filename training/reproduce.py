@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
+from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.nocs_evaluation import NocsProtocol, evaluate
-from clipose_ros.nocs_results import read_results, result_files
 from training.alignment.branch import AlignmentConfig
 from training.clipose import PAPER
 from training.export import export

@@ -243,7 +243,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 def make_alignment(network: nn.Module, config: AlignmentConfig, device: torch.device) -> tuple[Alignment, Callable[..., Tensor]]:
     """CLIP's branch for a network, and what makes its images. Raises ValueError for a network that gives no feature of the whole cloud."""
-    from training.alignment.branch import Alignment  # here: transformers takes seconds to import, and most runs do without
+    from training.alignment.branch import (
+        Alignment,  # here: transformers takes seconds to import, and most runs do without
+    )
     from training.alignment.images import row_images
 
     points, category = torch.zeros(2, network.config.points, 3, device=device), torch.zeros(2, dtype=torch.long, device=device)

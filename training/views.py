@@ -22,8 +22,8 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
-from training.renderer import FAR_M, CastShape, Placed, Plane, pixel_rays, render
 from training.meshes import MeshConfig, MeshShapes
+from training.renderer import FAR_M, CastShape, Placed, Plane, pixel_rays, render
 from training.shapes import Shape, make_shape
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]

@@ -13,8 +13,8 @@ from ament_index_python.packages import PackageNotFoundError, get_package_share_
 from rclpy.utilities import get_rmw_implementation_identifier
 
 import clipose_ros.msg
-from clipose_ros.findings import Finding, fail, ok, warn
-from clipose_ros.ros.processes import launch_folder
+from clipose_ros.doctor.findings import Finding, fail, ok, warn
+from clipose_ros.ros.lab.processes import launch_folder
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # of Fast DDS 2 (Jazzy), of later ones
 LARGEST_IMAGE_BYTES = 1280 * 720 * 4  # 32FC1, as many depth cameras send it

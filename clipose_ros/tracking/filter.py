@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from clipose_ros.core.rotation import CROSS, turned
-from clipose_ros.core.vectors import dot
 from clipose_ros.core.validation import expect
+from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.measurement import ROTATION, SIZE, Measurements
 
 # What is kept of the noise: variances of a value, of a value with its rate, of a rate; and what rate and value gain in a second.

@@ -28,7 +28,7 @@ def test_core_needs_numpy_alone():
 
 
 def test_the_runtime_needs_neither_torch_nor_ros():
-    brought = imported_with(*modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli")
+    brought = imported_with(*modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli.main")
     assert {"onnxruntime", "cv2"} <= brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
 
 

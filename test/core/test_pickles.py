@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from clipose_ros.core.pickles import load_pickle
+from clipose_ros.formats.pickles import load_pickle
 
 # Composed by hand as Python 2 with NumPy 1 writes {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path': 'caf\xe9'}, protocol 2.
 PYTHON2 = (

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from clipose_ros import cli
-from clipose_ros.benchmark import INTRINSICS, spheres_on_table
+from clipose_ros.bench.latency import INTRINSICS, spheres_on_table
+from clipose_ros.bench.report import read_report, rows, write_report
+from clipose_ros.cli import main as cli
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.evaluation import evaluate
-from clipose_ros.latency import read_report, rows, write_report
-from clipose_ros.pose_files import read_poses
+from clipose_ros.evaluation.poses import evaluate
+from clipose_ros.formats.pose_files import read_poses
 
 
 @pytest.fixture

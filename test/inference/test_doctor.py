@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from clipose_ros import cli
-from clipose_ros.doctor import builds_finding, model_finding, models_findings, provider_finding, python_finding
-from clipose_ros.findings import Level, fail, ok, warn, worst
+from clipose_ros.cli import main as cli
+from clipose_ros.doctor.findings import Level, fail, ok, warn, worst
+from clipose_ros.doctor.machine import builds_finding, model_finding, models_findings, provider_finding, python_finding
 from clipose_ros.inference.builds import built_providers
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipose_ros.benchmark import IMAGE_SHAPE, spheres_on_table
+from clipose_ros.bench.latency import IMAGE_SHAPE, spheres_on_table
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.drawing import BOX_COLOURS, COASTING_COLOUR, REJECTED_COLOUR, depth_picture, draw_results
 

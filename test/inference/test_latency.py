@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clipose_ros.latency import compare, latency_row, machine, ratios, read_report, rows, write_report
-from clipose_ros.latency_plot import plot_latency
+from clipose_ros.bench.latency_plot import plot_latency
+from clipose_ros.bench.report import compare, latency_row, machine, ratios, read_report, rows, write_report
 
 MACHINE = {"cpu": "test", "cores": 2}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from clipose_ros import cli
+from clipose_ros.cli import main as cli
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.metrics import THRESHOLDS
-from clipose_ros.nocs_evaluation import (
+from clipose_ros.evaluation.nocs_protocol import (
     IOU_THRESHOLDS,
     POSE_THRESHOLDS,
     NocsProtocol,
@@ -23,7 +23,7 @@ from clipose_ros.nocs_evaluation import (
     rotation_errors_deg,
     translation_curve,
 )
-from clipose_ros.nocs_results import Boxes, read_results, result_files
+from clipose_ros.formats.nocs_results import Boxes, read_results, result_files
 
 BOTTLE, BOWL, CAMERA, CAN, LAPTOP, MUG = range(1, 7)
 BOTH = pytest.mark.parametrize("variant", ["original", "catre"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.types import Instance, Intrinsics
-from clipose_ros.nocs_folder import REAL275_INTRINSICS, NocsFolder
+from clipose_ros.formats.nocs_folder import REAL275_INTRINSICS, NocsFolder
 
 RNG = np.random.default_rng(0)
 DEPTH_MM = RNG.integers(0, 65536, (12, 16)).astype(np.uint16)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from clipose_ros.benchmark import IMAGE_SHAPE, INTRINSICS, RADIUS_M, measure, spheres_on_table, write_frame
+from clipose_ros.bench.latency import IMAGE_SHAPE, INTRINSICS, RADIUS_M, measure, spheres_on_table, write_frame
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.nocs_folder import NocsFolder
+from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline, warm_up
 from clipose_ros.tracking.tracker import Tracker
 

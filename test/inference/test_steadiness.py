@@ -6,8 +6,8 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.evaluation.steadiness import ErrorSeries, measure_steadiness
 from clipose_ros.pipeline import Pipeline
-from clipose_ros.steadiness import ErrorSeries, measure_steadiness
 
 DEMO = Path(__file__).resolve().parents[2] / "launch" / "demo"
 

@@ -22,7 +22,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = {"depth": (Image, "depth_registered/image_rect"), "camera_info": (CameraInfo, "rgb/camera_info"), "instances": (InstanceArray, "instances")}

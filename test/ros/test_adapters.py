@@ -15,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.ros.adapters.adapter import AdapterParameters, instances_of
 from clipose_ros.ros.adapters.label_image import instances_from_label_image
 from clipose_ros.ros.adapters.single_mask import instances_from_mask, instances_from_mask_and_detections

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from clipose_ros.bench.report import compare, read_report, rows
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.latency import compare, read_report, rows
-from clipose_ros.ros.benchmark import WARM_UP_FRAMES, Recording, Round, node_arguments, node_row
-from clipose_ros.ros.delivery import WHOLE, Arrivals
+from clipose_ros.ros.lab.delivery import WHOLE, Arrivals
+from clipose_ros.ros.lab.node_latency import WARM_UP_FRAMES, Recording, Round, node_arguments, node_row
 
 ROOT = Path(__file__).resolve().parents[2]
 MS = 1_000_000
@@ -61,7 +61,7 @@ def test_arrivals_tell_what_was_published_and_what_came_whole():
 def test_bench_measures_the_node_over_dds(dds, tiny_model, tmp_path):
     output = tmp_path / "report.json"
     what = ["--model", str(tiny_model), "--threads", "1", "--instances", "0", "3", "--frames", "2", "--rounds", "1", "--dds", "--seconds", "0.5"]
-    command = [sys.executable, "-c", "from clipose_ros.cli import main; main()", "bench", *what, "--output", str(output)]
+    command = [sys.executable, "-c", "from clipose_ros.cli.main import main; main()", "bench", *what, "--output", str(output)]
     bench = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert bench.returncode == 0, bench.stdout + bench.stderr
     assert all(text in bench.stdout for text in ("newest message in → poses published", "delivery", "publishing", "memory MB", "frames answered"))
@@ -74,7 +74,7 @@ def test_bench_measures_the_node_over_dds(dds, tiny_model, tmp_path):
 
 
 def test_delivery_is_measured_between_processes(dds):
-    command = [sys.executable, "-m", "clipose_ros.ros.delivery", "--seconds", "1", "--rate-hz", "10", "--reliable", "--json"]
+    command = [sys.executable, "-m", "clipose_ros.ros.lab.delivery", "--seconds", "1", "--rate-hz", "10", "--reliable", "--json"]
     delivery = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert delivery.returncode == 0, delivery.stdout + delivery.stderr
     found = {row["topic"]: row for row in json.loads(delivery.stdout)["topics"]}

@@ -5,13 +5,13 @@ import struct
 
 import numpy as np
 import pytest
-from clipose_ros.ros import conversions
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from clipose_ros.core.types import Intrinsics
+from clipose_ros.ros import conversions
 
 VIEWS = (
     (conversions.depth_view, conversions.DEPTH_ENCODINGS),

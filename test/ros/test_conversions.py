@@ -3,11 +3,11 @@ import array
 import numpy as np
 import pytest
 from clipose_ros.msg import InstanceArray, ObjectPose
-from clipose_ros.ros import conversions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.ros import conversions
 
 DEPTH_MM = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
 

@@ -1,7 +1,8 @@
 """What the demo says of a run."""
 
 from clipose_ros.msg import ObjectPoseArray
-from clipose_ros.ros.demo import Record
+
+from clipose_ros.ros.lab.demo import Record
 
 
 def test_frames_count_as_played_once_the_node_is_there_and_as_answered_if_they_were_played():

@@ -10,11 +10,20 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import INTRINSICS, spheres_on_table
+from clipose_ros.bench.latency import INTRINSICS, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.findings import Level, worst
+from clipose_ros.doctor.findings import Level, worst
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
-from clipose_ros.ros.inputs import camera_info_finding, depth_finding, lost_share, masks_finding, match_finding, rate_finding, stamp_finding
+from clipose_ros.ros.doctor import Topics, examine
+from clipose_ros.ros.input_findings import (
+    camera_info_finding,
+    depth_finding,
+    lost_share,
+    masks_finding,
+    match_finding,
+    rate_finding,
+    stamp_finding,
+)
 from clipose_ros.ros.installation import (
     declared_fields,
     discovery_findings,
@@ -23,8 +32,7 @@ from clipose_ros.ros.installation import (
     shared_memory_segments,
     transport_finding,
 )
-from clipose_ros.ros.listening import Topics, examine
-from clipose_ros.ros.processes import launch_folder
+from clipose_ros.ros.lab.processes import launch_folder
 
 MS = 1_000_000
 NOW_NS = 1_700_000_000_000_000_000
@@ -190,7 +198,7 @@ def by_subject(findings):
 
 
 def test_a_sound_camera_and_a_node_are_found_sound(dds, start_process, tiny_model, client, wait_until):
-    start_process("player", "-p", f"folder:={launch_folder() / 'demo'}", "-p", "rate_hz:=5.0")
+    start_process("lab.player", "-p", f"folder:={launch_folder() / 'demo'}", "-p", "rate_hz:=5.0")
     start_process("node", "-p", f"model:={tiny_model}", "-p", "diagnostics_s:=0.2", "-p", "silence_s:=30.0")
     wait_until(lambda: client.received["poses_9dof"] and client.received["diagnostics"])
     client.destroy(*client.publishers.values())  # the client of this module would be a second camera

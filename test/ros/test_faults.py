@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
-from clipose_ros.ros.fault_table import table
-from clipose_ros.ros.faults import FAULTS, PERIOD_NS, expected_growth, good_answer, good_shot, stamp_of
-from clipose_ros.ros.refusals import REFUSALS
+from clipose_ros.ros.lab.fault_table import table
+from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS, expected_growth, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.refusals import REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTERS = ("frames", "failures", "failed:", "rejected:", "refused:", "warned:", "dropped:", "lost on the way:", "tracking: reset:")
@@ -150,7 +150,7 @@ def test_a_publisher_that_is_killed_and_comes_back_is_heard_again(start_process,
 
     for _ in range(2):
         before = played()
-        player = start_process("player", "-p", f"folder:={ROOT / 'launch' / 'demo'}")
+        player = start_process("lab.player", "-p", f"folder:={ROOT / 'launch' / 'demo'}")
         wait_until(lambda: played() > before)
         player.kill()
         player.wait()
@@ -179,4 +179,4 @@ def test_what_cannot_start_ends_with_a_message(refusal, refused):
 
 
 def test_the_document_is_the_catalogue():
-    assert (ROOT / "docs" / "faults.md").read_text() == table(), "write it anew: python -m clipose_ros.ros.fault_table > docs/faults.md"
+    assert (ROOT / "docs" / "faults.md").read_text() == table(), "write it anew: python -m clipose_ros.ros.lab.fault_table > docs/faults.md"

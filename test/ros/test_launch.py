@@ -56,8 +56,9 @@ def test_a_dds_profile_of_the_user_is_left_in_place(given, monkeypatch):
 
 @needs_launch
 def test_arguments_that_are_given_override_the_parameters_file_with_their_types():
-    from launch import LaunchContext
     from launch_ros.utilities import evaluate_parameters
+
+    from launch import LaunchContext
 
     module, context = load("pose.launch.py"), LaunchContext()
     context.launch_configurations.update({name: "" for name, _, _ in module.ARGUMENTS} | {"use_sim_time": "true", "tracking": "false", "model": "12"})
@@ -87,8 +88,9 @@ def test_nothing_is_left_running_where_a_package_is_missing(dds, name, argument)
     ],
 )
 def test_camera_launch_files_know_the_topics_of_their_drivers(name, depth, camera_info):
-    from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
+
+    from launch import LaunchContext
 
     context = LaunchContext()
     for action in load(name).generate_launch_description().entities:

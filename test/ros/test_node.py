@@ -10,7 +10,7 @@ from rclpy.qos import ReliabilityPolicy
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from clipose_ros.benchmark import RADIUS_M, spheres_on_table
+from clipose_ros.bench.latency import RADIUS_M, spheres_on_table
 from clipose_ros.core.backprojection import pinhole
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.estimators.clipose import Clipose

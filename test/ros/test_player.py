@@ -13,9 +13,16 @@ import pytest
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.ros.conversions import colour_view, depth_view, intrinsics_from, label_view, pose_estimate_from, stamp_ns
+from clipose_ros.ros.conversions import (
+    colour_view,
+    depth_view,
+    intrinsics_from,
+    label_view,
+    pose_estimate_from,
+    stamp_ns,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
@@ -56,7 +63,7 @@ def played(client, start_process, folder, wait_until, tmp_path):
     frames, log = {}, tmp_path / "log"
     for key, (kind, topic) in TOPICS.items():
         client.node.create_subscription(kind, topic, lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message), 10)
-    player = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}")
+    player = start_process("lab.player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}")
 
     def whole():
         return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(TOPICS)}  # a list: the client's thread adds to it
@@ -88,14 +95,14 @@ def test_player_publishes_the_folder_in_a_loop_with_fresh_stamps(played):
 
 
 def test_player_ends_after_the_last_frame_when_it_does_not_loop(dds, start_process, folder):
-    process = start_process("player", "-p", f"folder:={folder}", "-p", "rate_hz:=50.0", "-p", "loop:=false")
+    process = start_process("lab.player", "-p", f"folder:={folder}", "-p", "rate_hz:=50.0", "-p", "loop:=false")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in output
 
 
 def test_the_log_tells_when_the_last_message_of_each_frame_was_published(dds, start_process, folder, tmp_path):
     log, begin_ns = tmp_path / "log", time.time_ns()
-    player = start_process("player", "-p", f"folder:={folder}", "-p", "loop:=false", "-p", "rate_hz:=20.0", "-p", f"log:={log}")
+    player = start_process("lab.player", "-p", f"folder:={folder}", "-p", "loop:=false", "-p", "rate_hz:=20.0", "-p", f"log:={log}")
     assert player.wait(30) == 0
     frames = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert len(frames) == FRAMES and all(begin_ns < stamp < published for stamp, published in frames) and frames == sorted(frames)
@@ -105,7 +112,7 @@ def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model
     """The truth of this folder is nowhere near the spheres: the demo must print its table, draw its picture and fail."""
     picture = tmp_path / "demo.png"
     arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
-    demo = subprocess.run([sys.executable, "-m", "clipose_ros.ros.demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    demo = subprocess.run([sys.executable, "-m", "clipose_ros.ros.lab.demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert demo.returncode == 1 and "median" in demo.stderr, demo.stdout + demo.stderr
     assert "stamp to publish" in demo.stdout and "picture" in demo.stdout, demo.stdout + demo.stderr
     assert cv2.imread(str(picture)).shape == (480, 640, 3)

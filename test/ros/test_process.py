@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from std_msgs.msg import Header
 
-from clipose_ros import nodes
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.ros import console_scripts
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +98,8 @@ def test_every_script_is_installed_and_is_a_command_of_the_wheel():
     cmake, commands = (ROOT / "CMakeLists.txt").read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for script in SCRIPTS:
         assert f"scripts/{script.name}" in cmake and os.access(script, os.X_OK)
-        assert script.read_text().splitlines()[1:] == [f"from clipose_ros.nodes import {script.name}", "", f"{script.name}()"]
-        assert commands[f"clipose_{script.name}"] == f"clipose_ros.nodes:{script.name}" and callable(getattr(nodes, script.name))
+        assert script.read_text().splitlines()[1:] == [f"from clipose_ros.ros.console_scripts import {script.name}", "", f"{script.name}()"]
+        assert commands[f"clipose_{script.name}"] == f"clipose_ros.ros.console_scripts:{script.name}" and callable(getattr(console_scripts, script.name))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 ROWS = [re.split(r" *\| *", line.strip("| ")) for line in (Path(__file__).resolve().parents[2] / "docs" / "qos.md").read_text().splitlines()]

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from clipose_ros.benchmark import spheres_on_table
-from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
-from clipose_ros.ros.ledger import GOOD, LOST, REPLACED, Ledger
-from clipose_ros.ros.soak import Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
+from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.ros.lab.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.ledger import GOOD, LOST, REPLACED, Ledger
+from clipose_ros.ros.lab.soak import Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
 
 SECONDS, RATE_HZ = 8.0, 15.0
 
@@ -136,7 +136,7 @@ def test_a_short_soak(tiny_model, tmp_path):
     """Everything that was sent is accounted for, and no image stays in memory."""
     output = tmp_path / "soak.json"
     arguments = ("--seconds", str(SECONDS), "--rate-hz", str(RATE_HZ), "--faulty", "0.5", "--model", str(tiny_model), "--output", str(output))
-    run = subprocess.run([sys.executable, "-m", "clipose_ros.ros.soak", *arguments], capture_output=True, text=True, timeout=180)
+    run = subprocess.run([sys.executable, "-m", "clipose_ros.ros.lab.soak", *arguments], capture_output=True, text=True, timeout=180)
     assert run.returncode == 0, run.stdout + run.stderr
     said = json.loads(output.read_text())
     assert said["passed"] and said["images"]["missed"] == 0

@@ -10,8 +10,8 @@ from std_msgs.msg import Header
 
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.nocs_folder import NocsFolder
-from clipose_ros.pose_files import read_poses
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.pose_files import read_poses
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message
 
 DEMO = Path(__file__).resolve().parents[2] / "launch" / "demo"

@@ -6,7 +6,15 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
-from training.augmentation import AugmentationConfig, PosedClouds, augmented, euler_rotation, from_object, tapered, to_object
+from training.augmentation import (
+    AugmentationConfig,
+    PosedClouds,
+    augmented,
+    euler_rotation,
+    from_object,
+    tapered,
+    to_object,
+)
 
 BATCH = 60
 

@@ -9,7 +9,18 @@ import pytest
 import trimesh
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
-from training.meshes import SYNSETS, MeshConfig, MeshShapes, UnusableMesh, canonical, heading, list_meshes, read_mesh, surface_points, turned_back
+from training.meshes import (
+    SYNSETS,
+    MeshConfig,
+    MeshShapes,
+    UnusableMesh,
+    canonical,
+    heading,
+    list_meshes,
+    read_mesh,
+    surface_points,
+    turned_back,
+)
 from training.renderer import CastShape
 from training.shapes import make_shape
 from training.shapes.mesh import Mesh

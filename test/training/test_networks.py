@@ -17,8 +17,20 @@ from training.export import OUTPUTS, write_onnx
 from training.networks import NetworkConfig, hs_encoder, make_network, network_config
 from training.networks.clipose import Clipose, CliposeConfig, PyramidLinear
 from training.networks.complexity import complexity
-from training.networks.hs_encoder import Convolution, GlobalContext, HSEncoder, HSEncoderConfig, HSLayer, PointNorm, Pyramid
-from training.networks.hs_encoder import SurfaceConvolution, directions, neighbours, pool, rows
+from training.networks.hs_encoder import (
+    Convolution,
+    GlobalContext,
+    HSEncoder,
+    HSEncoderConfig,
+    HSLayer,
+    PointNorm,
+    Pyramid,
+    SurfaceConvolution,
+    directions,
+    neighbours,
+    pool,
+    rows,
+)
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
 
 TINY_ENCODER = HSEncoderConfig(points=128, neighbours=6, supports=3, channels=(8, 8, 12, 12, 16))

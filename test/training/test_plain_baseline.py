@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clipose_ros.benchmark import measure, spheres_on_table
+from clipose_ros.bench.latency import measure, spheres_on_table
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.pipeline import Pipeline
 from training.networks import PatchTransformerConfig

@@ -12,8 +12,8 @@ import pytest
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.nocs_evaluation import NocsProtocol, evaluate
-from clipose_ros.nocs_results import read_results, result_files
+from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
+from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.pipeline import Pipeline
 from training.nocs.files import SPLITS
 from training.nocs.predict import PredictionConfig, load_estimator, main, predict

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.pickles import load_pickle
 from clipose_ros.core.types import Intrinsics
-from clipose_ros.nocs_folder import REAL275_INTRINSICS, read_colour, read_depth, read_labels
+from clipose_ros.formats.nocs_folder import REAL275_INTRINSICS, read_colour, read_depth, read_labels
+from clipose_ros.formats.pickles import load_pickle
 
 T = TypeVar("T")
 

@@ -29,14 +29,25 @@ from rich.table import Table
 
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.pickles import load_pickle
 from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.base import Estimator
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.formats.nocs_folder import FRAME_ID, read_depth, read_labels
+from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.nocs_folder import FRAME_ID, read_depth, read_labels
-from training.nocs.files import SPLITS, Detections, FrameFiles, Split, Unusable, list_frames, read_detections, read_image, read_meta, reading
+from training.nocs.files import (
+    SPLITS,
+    Detections,
+    FrameFiles,
+    Split,
+    Unusable,
+    list_frames,
+    read_detections,
+    read_image,
+    read_meta,
+    reading,
+)
 from training.nocs.rows import mask_box
 from training.nocs.shards import Report
 

@@ -28,7 +28,16 @@ from training.nocs.files import (
     read_truth,
     reading,
 )
-from training.nocs.poses import LEAST_PIXELS, InstancePose, aligned_pose, box_of, boxed, handle_share, matched_truth, tight_mug
+from training.nocs.poses import (
+    LEAST_PIXELS,
+    InstancePose,
+    aligned_pose,
+    box_of,
+    boxed,
+    handle_share,
+    matched_truth,
+    tight_mug,
+)
 from training.renderer import FAR_M
 from training.similarity import SimilarityConfig
 from training.views import BACKGROUND, DEPTH_UNIT_M, GRID, OTHER, TARGET, ViewConfig

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, edge_steps, fillet, inward, lathe, loft, raised, rectangle, resampled, slab, superellipse
+from training.shapes.mesh import (
+    Mesh,
+    box,
+    edge_steps,
+    fillet,
+    inward,
+    lathe,
+    loft,
+    raised,
+    rectangle,
+    resampled,
+    slab,
+    superellipse,
+)
 from training.shapes.scan import scanned
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Family, Parts, Shape, assembled, drawn, drawn_scale
 

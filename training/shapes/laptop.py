@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, lathe, loft, rectangle, raised, slab_rings
+from training.shapes.mesh import Mesh, box, lathe, loft, raised, rectangle, slab_rings
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn_scale
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from clipose_ros.core.metrics import THRESHOLDS
-from clipose_ros.nocs_results import Boxes, NocsImage
+from clipose_ros.formats.nocs_results import Boxes, NocsImage
 
 IouVariant = Literal["original", "catre"]
 MugRotation = Literal["published", "full"]

@@ -14,26 +14,27 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
-from clipose_ros import benchmark, doctor
+from clipose_ros.bench import latency
+from clipose_ros.bench.latency_plot import plot_latency
+from clipose_ros.bench.report import TOLERANCE, PlayConfig, compare, read_report, write_report
+from clipose_ros.cli.tables import print_comparison, print_evaluation, print_findings, print_latencies, print_precision
 from clipose_ros.core.types import Frame, PoseEstimate
 from clipose_ros.core.validation import expect
+from clipose_ros.doctor import machine
+from clipose_ros.doctor.findings import Finding, Level, warn, worst
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.evaluation import evaluate as evaluate_poses
-from clipose_ros.findings import Finding, Level, warn, worst
+from clipose_ros.evaluation.nocs_protocol import IouVariant, MugRotation, NocsProtocol
+from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
+from clipose_ros.evaluation.poses import evaluate as evaluate_poses
+from clipose_ros.evaluation.precision_plot import plot_precision
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.nocs_results import read_results, result_files
+from clipose_ros.formats.pose_files import read_poses, write_poses
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
-from clipose_ros.latency import TOLERANCE, PlayConfig, compare, read_report, write_report
-from clipose_ros.latency_plot import plot_latency
-from clipose_ros.nocs_evaluation import IouVariant, MugRotation, NocsProtocol
-from clipose_ros.nocs_evaluation import evaluate as evaluate_nocs
-from clipose_ros.nocs_folder import NocsFolder
-from clipose_ros.nocs_results import read_results, result_files
 from clipose_ros.pipeline import FrameResult, Pipeline
-from clipose_ros.pose_files import read_poses, write_poses
-from clipose_ros.precision_plot import plot_precision
-from clipose_ros.tables import print_comparison, print_evaluation, print_findings, print_latencies, print_precision
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 EnginePrecision = Literal["fp32", "fp16"]
@@ -169,7 +170,7 @@ def bench(
     reference = read_report(against) if against else None
     folders = [find_model(name, models_dir) for name in model]
     config = SessionConfig(provider, threads, precision=precision)
-    report = benchmark.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
+    report = latency.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if dds:
         report["node"] = _bench_nodes(report["memory"], folders, instances, config, PlayConfig(rate_hz, seconds), rounds)
@@ -179,7 +180,7 @@ def bench(
         plot_latency(report, plot)
     if as_json:
         alone = len(report["memory"]) == 1 and not dds
-        _print_json(benchmark.figures(report["memory"][0]) if alone else report)
+        _print_json(latency.figures(report["memory"][0]) if alone else report)
     else:
         print_latencies(report)
     if reference and not print_comparison(compare(report, reference, tolerance), stderr=as_json):
@@ -234,7 +235,7 @@ def examine(
         as_json: print JSON instead of lines.
     """
     expect("seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
-    findings = doctor.examine(provider, models_dir)
+    findings = machine.examine(provider, models_dir)
     findings += _examine_ros({"depth": depth, "camera_info": camera_info, "instances": instances}, reliable, seconds)
     if as_json:
         _print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
@@ -259,11 +260,11 @@ def _print_json(data: dict) -> None:
 def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> list[Finding]:
     """What concerns ROS, where there is ROS."""
     try:
-        from clipose_ros.ros import installation, listening  # all else here works without ROS
+        from clipose_ros.ros import doctor, installation  # all else here works without ROS
     except ImportError as error:
         return [warn("ros", f"not here, or not this package's messages: {error}", "make env, or source the ROS installation and the workspace")]
-    topics = listening.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
-    return [*installation.examine(), *(listening.examine(topics, seconds) if seconds else ())]
+    topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
+    return [*installation.examine(), *(doctor.examine(topics, seconds) if seconds else ())]
 
 
 def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
@@ -294,7 +295,7 @@ def _bench_nodes(
 ) -> list[dict]:
     """The entries of `memory` with what their nodes took."""
     try:
-        from clipose_ros.ros.benchmark import measure_nodes  # all else here works without ROS
+        from clipose_ros.ros.lab.node_latency import measure_nodes  # all else here works without ROS
     except ImportError as error:
         raise RuntimeError(f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env") from error
     measured = measure_nodes([str(folder.resolve()) for folder in folders], instances, config, play, rounds)

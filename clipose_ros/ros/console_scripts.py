@@ -13,7 +13,7 @@ def _start(module: str) -> None:
 
 
 pose_node = partial(_start, "clipose_ros.ros.node")
-player = partial(_start, "clipose_ros.ros.player")
+player = partial(_start, "clipose_ros.ros.lab.player")
 yolo_adapter = partial(_start, "clipose_ros.ros.adapters.yolo")
 mask_adapter = partial(_start, "clipose_ros.ros.adapters.single_mask")
 label_adapter = partial(_start, "clipose_ros.ros.adapters.label_image")

@@ -1,7 +1,7 @@
 """What arrives of the images that a player in another process publishes, and how soon: the transport alone, without a pose node.
 
-    python -m clipose_ros.ros.delivery --rate-hz 60
-    python -m clipose_ros.ros.delivery --rate-hz 30 --default-transport
+    python -m clipose_ros.ros.lab.delivery --rate-hz 60
+    python -m clipose_ros.ros.lab.delivery --rate-hz 30 --default-transport
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.benchmark import spheres_on_table, write_frame
+from clipose_ros.bench.latency import spheres_on_table, write_frame
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.conversions import stamp_ns
-from clipose_ros.ros.processes import check_running, isolate, started
+from clipose_ros.ros.lab.processes import check_running, isolate, started
 
 TOPICS = {
     "rgb": (Image, "rgb/image_rect_color"),
@@ -106,7 +106,7 @@ def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
         with TemporaryDirectory() as folder:
             write_frame(Path(folder), spheres_on_table(config.instances, CATEGORIES))
             arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={config.rate_hz}", "--log-level", "warn")
-            with started("clipose_ros.ros.player", *arguments) as player:
+            with started("clipose_ros.ros.lab.player", *arguments) as player:
                 while first_ns is None or time.time_ns() < first_ns + (SETTLING_S + config.seconds + FLIGHT_S) * 1e9:
                     executor.spin_once(timeout_sec=0.1)
                     check_running([player])

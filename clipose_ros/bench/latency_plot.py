@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipose_ros.latency import PATHS
+from clipose_ros.bench.report import PATHS
 
 
 def plot_latency(report: Mapping[str, Any], path: Path) -> None:

@@ -25,7 +25,7 @@ from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
-from clipose_ros.ros.processes import check_running, isolate, launch_folder, started
+from clipose_ros.ros.lab.processes import check_running, isolate, launch_folder, started
 
 START_UP_S = 60.0
 REPORT_PERIOD_S = 5.0
@@ -210,7 +210,7 @@ def demo(config: DemoConfig) -> None:
     recorder = Recorder()
     pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"model:={config.model}")
     player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
-    with started("clipose_ros.ros.node", *pose_arguments) as pose_node, started("clipose_ros.ros.player", *player_arguments) as player:
+    with started("clipose_ros.ros.node", *pose_arguments) as pose_node, started("clipose_ros.ros.lab.player", *player_arguments) as player:
         watch(recorder, [pose_node, player], config.seconds, console)
     errors = recorder.record.errors()
     console.print(object_table(errors), timing_table(recorder.record))

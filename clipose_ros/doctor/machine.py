@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import scipy
 
+from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.findings import Finding, fail, ok, warn
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
 from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, ModelCard, find_model, models_folders, read_card
 from clipose_ros.inference.session import PROVIDERS, Session, SessionConfig

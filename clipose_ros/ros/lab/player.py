@@ -15,9 +15,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import Frame, Instance
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.pose_files import PosesByInstance, read_poses
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
-from clipose_ros.nocs_folder import NocsFolder
-from clipose_ros.pose_files import PosesByInstance, read_poses
 from clipose_ros.ros.conversions import frame_messages, image_message, pose_array_message, stamp_ns
 from clipose_ros.ros.parameters import PlayerParameters, read_parameters
 from clipose_ros.ros.spinning import run

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.pickles import load_pickle
+from clipose_ros.formats.pickles import load_pickle
 
 MAXIMUM_RESULT_BYTES = 16 * 1024 * 1024  # an image has kilobytes; some authors add the masks
 MAXIMUM_BOXES = 1000  # per image: with n of them, matching takes memory for n² pairs

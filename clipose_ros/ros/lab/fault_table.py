@@ -1,18 +1,18 @@
 """The table of faults in the documentation:
 
-python -m clipose_ros.ros.fault_table > docs/faults.md
+python -m clipose_ros.ros.lab.fault_table > docs/faults.md
 """
 
 from __future__ import annotations
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.ros.faults import FAULTS, NS_PER_S, PERIOD_NS, Case, expected_growth, good_shot
-from clipose_ros.ros.refusals import REFUSALS
+from clipose_ros.ros.lab.faults import FAULTS, NS_PER_S, PERIOD_NS, Case, expected_growth, good_shot
+from clipose_ros.ros.lab.refusals import REFUSALS
 
 HEAD = """# Faults, and what the node makes of them
 
-Written by `python -m clipose_ros.ros.fault_table > docs/faults.md` from the catalogue that `test/ros/test_faults.py` and `python -m clipose_ros.ros.soak` inject
+Written by `python -m clipose_ros.ros.lab.fault_table > docs/faults.md` from the catalogue that `test/ros/test_faults.py` and `python -m clipose_ros.ros.lab.soak` inject
 over DDS: here on a frame of 640x480 with five objects. After each of them the next good frame is answered as if nothing had been.
 
 A frame that fails is answered, too: every instance is rejected with the reason, and `/diagnostics` have it as the last error. `frames` counts the frames

@@ -17,10 +17,18 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.findings import Finding, Level, ok, warn
+from clipose_ros.doctor.findings import Finding, Level, ok, warn
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
-from clipose_ros.ros.inputs import camera_info_finding, depth_finding, masks_finding, match_finding, publisher_finding, rate_finding, stamp_finding
+from clipose_ros.ros.input_findings import (
+    camera_info_finding,
+    depth_finding,
+    masks_finding,
+    match_finding,
+    publisher_finding,
+    rate_finding,
+    stamp_finding,
+)
 from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
 from clipose_ros.ros.qos import input_qos
 

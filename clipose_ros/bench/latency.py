@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from clipose_ros.bench.report import latency_row, machine
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame, Instance, Intrinsics
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.latency import latency_row, machine
 from clipose_ros.pipeline import Pipeline
 
 INTRINSICS = Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipose_ros.core.metrics import PoseError, pose_error, success_rates
 from clipose_ros.core.types import Rejection
-from clipose_ros.pose_files import PosesByInstance
+from clipose_ros.formats.pose_files import PosesByInstance
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.progress import track
 
-from clipose_ros.benchmark import spheres_on_table, write_frame
+from clipose_ros.bench.latency import spheres_on_table, write_frame
+from clipose_ros.bench.report import PlayConfig, latency_row, percentiles
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.latency import PlayConfig, latency_row, percentiles
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
-from clipose_ros.ros.processes import check_running, isolate, started
+from clipose_ros.ros.lab.processes import check_running, isolate, started
 
 NODE = "clipose"  # its topics and its place in /diagnostics
 PATIENCE_S = 60.0
@@ -201,7 +201,7 @@ def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: 
     recording, process = recorder.start(), psutil.Process(node.pid)
     log = folder.with_suffix(".log")
     arguments = (f"folder:={folder}", f"rate_hz:={play.rate_hz}", f"log:={log}")
-    with started("clipose_ros.ros.player", *(text for argument in arguments for text in ("-p", argument)), "--log-level", "error") as player:
+    with started("clipose_ros.ros.lab.player", *(text for argument in arguments for text in ("-p", argument)), "--log-level", "error") as player:
         recorder.wait(lambda: bool(recording.counted()), [node, player], "poses")
         recording.said.clear()  # of the frames before
         stamps = sorted(recording.answered)

@@ -1,6 +1,6 @@
 """A long run of the pose node at full rate, with faults injected at random: what it lost, what it did not account for, whether its memory or latency grew.
 
-python -m clipose_ros.ros.soak --minutes 30
+python -m clipose_ros.ros.lab.soak --minutes 30
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from rich.table import Table
 from scipy.stats import theilslopes
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.benchmark import spheres_on_table
+from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_ns
-from clipose_ros.ros.faults import FAULTS, NS_PER_S, Case, Shot, good_answer, good_shot, stamp_of
-from clipose_ros.ros.ledger import CHECKED, GOOD, LOST, Account, Ledger
+from clipose_ros.ros.lab.faults import FAULTS, NS_PER_S, Case, Shot, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.ledger import CHECKED, GOOD, LOST, Account, Ledger
+from clipose_ros.ros.lab.processes import check_running, isolate, started
 from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
-from clipose_ros.ros.processes import check_running, isolate, started
 
 START_UP_S = 60.0
 PATIENCE_S = 30.0

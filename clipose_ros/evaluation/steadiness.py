@@ -1,6 +1,6 @@
 """What tracking is worth: error, jitter and identities on a sequence with truth, each frame for itself and tracked, without ROS.
 
-    python -m clipose_ros.steadiness --folder launch/demo
+    python -m clipose_ros.evaluation.steadiness --folder launch/demo
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.pose_files import read_poses
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline
-from clipose_ros.pose_files import read_poses
 from clipose_ros.tracking.filter import turn_between
 from clipose_ros.tracking.tracker import NS_PER_S, Tracker
 

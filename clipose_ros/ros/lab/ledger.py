@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipose_ros.ros.faults import NS_PER_S, Answer, Case
+from clipose_ros.ros.lab.faults import NS_PER_S, Answer, Case
 from clipose_ros.ros.node import DEPTH, INSTANCES
 
 GOOD = "none"  # the fault of a good image

@@ -10,7 +10,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.backprojection import DepthRange
-from clipose_ros.findings import Finding, fail, ok, warn
+from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.conversions import NS_PER_S, camera_info_shape, depth_view, intrinsics_from, label_view
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.nocs_evaluation import (
+from clipose_ros.evaluation.nocs_protocol import (
     IOU_THRESHOLDS,
     ROTATION_CURVE_DEG,
     TRANSLATION_CURVE_CM,

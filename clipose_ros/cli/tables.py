@@ -7,11 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from clipose_ros.evaluation import Evaluation
-from clipose_ros.findings import Finding, Level
-from clipose_ros.latency import PATHS, PERCENTILES, Comparison, ratios, rows
-from clipose_ros.nocs_evaluation import NocsProtocol, Precision
-from clipose_ros.nocs_results import NocsResults
+from clipose_ros.bench.report import PATHS, PERCENTILES, Comparison, ratios, rows
+from clipose_ros.doctor.findings import Finding, Level
+from clipose_ros.evaluation.nocs_protocol import NocsProtocol, Precision
+from clipose_ros.evaluation.poses import Evaluation
+from clipose_ros.formats.nocs_results import NocsResults
 
 PIPE_WIDTH = 160  # columns, where there is no terminal to ask; what is longer is folded
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
