@@ -1,4 +1,7 @@
-"""Poses drawn on the colour image: the oriented box, the axes (x red, y green, z blue) and a label. And why an instance got no pose."""
+"""Poses drawn on the colour image: the oriented box, the axes (x red, y green, z blue) and a label.
+
+And why an instance got no pose.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,17 @@ SUBPIXEL_BITS = 4
 LINE_HEIGHT = 20  # of text [px]
 
 
-def draw_pose(image: np.ndarray, pose: PoseEstimate, intrinsics: Intrinsics, label: str = "", colour: tuple[int, int, int] = BOX_COLOURS[0]) -> None:
-    """Draw one pose into `image` (H, W, 3) uint8 RGB, in place. `label` goes above the box; without one it is the category and the score."""
+def draw_pose(
+    image: np.ndarray,
+    pose: PoseEstimate,
+    intrinsics: Intrinsics,
+    label: str = "",
+    colour: tuple[int, int, int] = BOX_COLOURS[0],
+) -> None:
+    """Draw one pose into `image` (H, W, 3) uint8 RGB, in place.
+
+    `label` goes above the box; without one it is the category and the score.
+    """
     corners = box_corners(pose)
     # The edges at the far corner are hidden by the object itself: thinner, so that the box reads as a solid.
     far = int(np.argmax(np.linalg.norm(corners, axis=1)))
@@ -50,7 +62,8 @@ def draw_results(
 ) -> None:
     """Draw what a frame gave into `image` (H, W, 3) uint8 RGB, in place, as `FrameResult` has it.
 
-    Outlined masks with the poses that they led to, red ones that led to none, with the reasons listed below, and in grey what is predicted.
+    Outlined masks with the poses that they led to, red ones that led to none, with the reasons listed below, and in
+    grey what is predicted.
     """
     reasons = []
     for i, (instance, result) in enumerate(results):
@@ -59,7 +72,13 @@ def draw_results(
         colour = REJECTED_COLOUR if rejected else BOX_COLOURS[number % len(BOX_COLOURS)]
         outline = _draw_mask(image, frame.labels, instance.label, colour)
         if not rejected:
-            draw_pose(image, result, frame.intrinsics, _caption(instance, result), COASTING_COLOUR if _is_coasting(result) else colour)
+            draw_pose(
+                image,
+                result,
+                frame.intrinsics,
+                _caption(instance, result),
+                COASTING_COLOUR if _is_coasting(result) else colour,
+            )
             continue
         reasons.append(f"{_name(instance)}: {result.reason}")
         if len(outline):
@@ -101,7 +120,9 @@ def _is_coasting(pose: PoseEstimate) -> bool:
     return isinstance(pose, TrackedPose) and pose.state is TrackState.COASTING
 
 
-def _line(image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int) -> None:
+def _line(
+    image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int
+) -> None:
     if (ends[:, 2] <= NEAREST_M).any():
         return
     pixels = project(ends, intrinsics)

@@ -20,7 +20,8 @@ WARM_UP_INSTANCES = 10
 class FrameResult:
     """What a frame gave: one result per instance, in the order of the frame, with the frame's stamp and frame_id.
 
-    stages_ms: wall clock by stage. With a tracker the poses are tracked ones; coasting: where objects should be that this frame shows no pose of;
+    stages_ms: wall clock by stage. With a tracker the poses are tracked ones; coasting: where objects should be that
+    this frame shows no pose of;
     lost: numbers of the tracks that ended.
     """
 
@@ -36,7 +37,11 @@ class Pipeline:
     """depth + labels -> points -> estimator -> poses (-> tracker), all instances of a frame together."""
 
     def __init__(
-        self, estimator: Estimator, depth_range: DepthRange = DepthRange(), tracker: Tracker | None = None, max_instances: int = MAX_INSTANCES
+        self,
+        estimator: Estimator,
+        depth_range: DepthRange = DepthRange(),
+        tracker: Tracker | None = None,
+        max_instances: int = MAX_INSTANCES,
     ) -> None:
         self.estimator = estimator
         self.depth_range = depth_range
@@ -46,7 +51,8 @@ class Pipeline:
     def process(self, frame: Frame) -> FrameResult:
         """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`.
 
-        Without a tracker there is no state: equal frames give equal results. With one, the frames are those of one camera, in the order of time.
+        Without a tracker there is no state: equal frames give equal results. With one, the frames are those of one
+        camera, in the order of time.
         """
         stopwatch = Stopwatch()
         with stopwatch.stage("backprojection"):
@@ -56,18 +62,25 @@ class Pipeline:
             observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, admitted)]
         estimates = iter(self.estimator.estimate(observations, stopwatch))
         results = tuple(
-            (instance, Rejection(instance.category, refused[i]) if i in refused else next(estimates)) for i, instance in enumerate(frame.instances)
+            (instance, Rejection(instance.category, refused[i]) if i in refused else next(estimates))
+            for i, instance in enumerate(frame.instances)
         )
         if self.tracker is None:
             return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms)
         with stopwatch.stage("tracking"):
             tracked = self.tracker.update(frame.stamp_ns, results)
-        return FrameResult(frame.stamp_ns, frame.frame_id, tracked.results, stopwatch.stages_ms, tracked.coasting, tracked.lost)
+        return FrameResult(
+            frame.stamp_ns, frame.frame_id, tracked.results, stopwatch.stages_ms, tracked.coasting, tracked.lost
+        )
 
 
 def warm_up(estimator: Estimator) -> None:
-    """Once through everything, with upright stripes for objects: the first frame of many objects takes the memory that later ones find."""
+    """Once through everything, with upright stripes for objects: the first frame of many objects takes the memory that
+    later ones find.
+    """
     labels = np.tile(np.repeat(np.arange(1, 1 + WARM_UP_INSTANCES, dtype=np.uint8), 64), (480, 1))
     instances = tuple(Instance(label, estimator.categories[0]) for label in range(1, 1 + WARM_UP_INSTANCES))
     one_metre = np.full(labels.shape, 1000, dtype=np.uint16)
-    Pipeline(estimator).process(Frame(0, "", one_metre, labels, instances, Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5)))
+    Pipeline(estimator).process(
+        Frame(0, "", one_metre, labels, instances, Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5))
+    )

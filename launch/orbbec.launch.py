@@ -1,4 +1,5 @@
-"""The pose node on an Orbbec (orbbec_camera, Gemini 330 series): ros2 launch clipose_ros orbbec.launch.py camera:=true instances:=/segmenter/instances
+"""The pose node on an Orbbec (orbbec_camera, Gemini 330 series): ros2 launch clipose_ros orbbec.launch.py camera:=true
+instances:=/segmenter/instances
 
 With camera:=true the driver is started, too, with depth registered to colour; else start it so yourself:
 
@@ -7,12 +8,13 @@ With camera:=true the driver is started, too, with depth registered to colour; e
 The arguments of pose.launch.py work here, too.
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
 
 NAME = LaunchConfiguration("camera_name")
 
@@ -28,16 +30,23 @@ ARGUMENTS = (
 
 def generate_launch_description() -> LaunchDescription:
     pose = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"]))
+        PythonLaunchDescriptionSource(
+            PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"])
+        )
     )
     settings = {"camera_name": NAME, "depth_registration": "true", "enable_frame_sync": "true"}
     wanted = IfCondition(LaunchConfiguration("camera"))
     # Looked up before anything is started: what runs when a launch file fails is left running.
     find_driver = SetLaunchConfiguration("driver", FindPackageShare("orbbec_camera"), condition=wanted)
     camera = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([LaunchConfiguration("driver"), "launch", LaunchConfiguration("camera_launch")])),
+        PythonLaunchDescriptionSource(
+            PathJoinSubstitution([LaunchConfiguration("driver"), "launch", LaunchConfiguration("camera_launch")])
+        ),
         launch_arguments=settings.items(),
         condition=wanted,
     )
-    arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*arguments, find_driver, pose, camera])  # pose before camera: it sets the DDS profile, which the driver needs even more
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS
+    ]
+    # pose before camera: it sets the DDS profile, which the driver needs even more
+    return LaunchDescription([*arguments, find_driver, pose, camera])

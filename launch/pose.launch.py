@@ -4,7 +4,6 @@ realsense.launch.py and orbbec.launch.py know the topics of their cameras. The v
 model, models_dir, provider, tracking, tf and target_frame override them when given.
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -12,9 +11,12 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from launch import LaunchDescription
+
 SHARE = FindPackageShare("clipose_ros")
 OVERRIDES = {"model": str, "models_dir": str, "provider": str, "tracking": bool, "tf": bool, "target_frame": str}
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # of Fast DDS 2 (Jazzy), of later ones
+# of Fast DDS 2 (Jazzy), of later ones
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = (
     ("model", "", "a folder of models_dir, or a path; empty: as params_file says"),
@@ -25,19 +27,30 @@ ARGUMENTS = (
     ("target_frame", "", "frame of the poses; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
-    ("colour", "rgb/image_rect_color", "drawn on by ~/debug_image while somebody looks at it; not needed for the poses"),
+    (
+        "colour",
+        "rgb/image_rect_color",
+        "drawn on by ~/debug_image while somebody looks at it; not needed for the poses",
+    ),
     ("instances", "instances", "clipose_ros/InstanceArray with the stamp of the segmented image"),
     ("namespace", "", "of the node and its relative topics"),
     ("params_file", PathJoinSubstitution([SHARE, "launch", "params.yaml"]), "parameters of the node"),
     ("use_sim_time", "false", "take the time from /clock"),
     ("use_rviz", "false", "start RViz"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
-    ("dds_profile", PathJoinSubstitution([SHARE, "launch", "fastdds_shm.xml"]), "for Fast DDS, unless the environment names one; empty: none"),
+    (
+        "dds_profile",
+        PathJoinSubstitution([SHARE, "launch", "fastdds_shm.xml"]),
+        "for Fast DDS, unless the environment names one; empty: none",
+    ),
 )
 
 
 def dds_profile(context) -> list[SetEnvironmentVariable]:
-    """Room for images in shared memory, for all that is started from here on. A profile of the user's own is left in place."""
+    """Room for images in shared memory, for all that is started from here on.
+
+    A profile of the user's own is left in place.
+    """
     path = LaunchConfiguration("dds_profile").perform(context)
     if not path or any(context.environment.get(name) for name in PROFILE_VARIABLES):
         return []
@@ -78,6 +91,10 @@ def generate_launch_description() -> LaunchDescription:
         arguments=["-d", PathJoinSubstitution([SHARE, "launch", "pose.rviz"])],
         condition=IfCondition(LaunchConfiguration("use_rviz")),
     )
-    arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS
+    ]
     # RViz before the node: where it is not installed the launch fails, and would leave running what it has started.
-    return LaunchDescription([*arguments, OpaqueFunction(function=dds_profile), rviz, OpaqueFunction(function=pose_node)])
+    return LaunchDescription(
+        [*arguments, OpaqueFunction(function=dds_profile), rviz, OpaqueFunction(function=pose_node)]
+    )

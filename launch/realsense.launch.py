@@ -1,18 +1,21 @@
-"""The pose node on an Intel RealSense (realsense2_camera 4): ros2 launch clipose_ros realsense.launch.py camera:=true instances:=/segmenter/instances
+"""The pose node on an Intel RealSense (realsense2_camera 4): ros2 launch clipose_ros realsense.launch.py camera:=true
+instances:=/segmenter/instances
 
-With camera:=true the driver is started, too, with depth aligned to colour and both synchronised; else start it so yourself:
+With camera:=true the driver is started, too, with depth aligned to colour and both synchronised; else start it so
+yourself:
 
     ros2 launch realsense2_camera rs_launch.py align_depth.enable:=true enable_sync:=true
 
 The arguments of pose.launch.py work here, too.
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
 
 NAMESPACE, NAME = LaunchConfiguration("camera_namespace"), LaunchConfiguration("camera_name")
 ALIGNED = ("/", NAMESPACE, "/", NAME, "/aligned_depth_to_color")
@@ -29,7 +32,9 @@ ARGUMENTS = (
 
 def generate_launch_description() -> LaunchDescription:
     pose = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"]))
+        PythonLaunchDescriptionSource(
+            PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch", "pose.launch.py"])
+        )
     )
     settings = {"camera_namespace": NAMESPACE, "camera_name": NAME, "align_depth.enable": "true", "enable_sync": "true"}
     wanted = IfCondition(LaunchConfiguration("camera"))
@@ -40,5 +45,8 @@ def generate_launch_description() -> LaunchDescription:
         launch_arguments=settings.items(),
         condition=wanted,
     )
-    arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*arguments, find_driver, pose, camera])  # pose before camera: it sets the DDS profile, which the driver needs even more
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS
+    ]
+    # pose before camera: it sets the DDS profile, which the driver needs even more
+    return LaunchDescription([*arguments, find_driver, pose, camera])

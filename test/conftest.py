@@ -1,4 +1,7 @@
-"""A network that a test can understand: every output of an object is a simple function of its own points and category. How hypothesis searches."""
+"""A network that a test can understand: every output of an object is a simple function of its own points and category.
+
+How hypothesis searches.
+"""
 
 import hashlib
 from dataclasses import replace
@@ -14,12 +17,21 @@ from clipose_ros.inference.card import ModelCard, write_card
 POINTS = 1024
 
 # The same examples in every run; no time limit, because the machine may be busy.
-hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("suite")
 
 
 def tiny_network(y_axis, x_axis, confidence, size_factor):
-    """offset = mean of the points, size = size_factor * mean size of the category, the rest constant: the ONNX contract of CLIPose."""
+    """offset = mean of the points, size = size_factor * mean size of the category, the rest constant: the ONNX contract
+    of CLIPose.
+    """
     constants = {
         "zero": np.zeros(1),
         "y": np.array(y_axis),
@@ -52,7 +64,9 @@ def tiny_network(y_axis, x_axis, confidence, size_factor):
 OUTPUT_WIDTHS = {"y_axis": 3, "x_axis": 3, "confidence": 2, "offset": 3, "size": 3}
 
 
-def write_tiny(folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields):
+def write_tiny(
+    folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields
+):
     """Model folder of a tiny network; `card_fields` overrides fields of the card."""
     folder.mkdir(parents=True, exist_ok=True)
     content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
@@ -64,7 +78,7 @@ def write_tiny(folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confiden
         categories=CATEGORIES,
         mean_sizes=MEAN_SIZES,
         axis_symmetric=("bottle", "bowl", "can"),
-        scale={category: 0.2 for category in CATEGORIES},
+        scale=dict.fromkeys(CATEGORIES, 0.2),
         outlier_radius=0.8,
         inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
         outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},

@@ -1,4 +1,6 @@
-"""CLIPose's augmentations of posed clouds that the sensor model does not cover: box scale, box-cage taper, rigid motion (as HS-Pose and GPV-Pose)."""
+"""CLIPose's augmentations of posed clouds that the sensor model does not cover: box scale, box-cage taper, rigid motion
+(as HS-Pose and GPV-Pose).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 
 
 class PosedClouds(NamedTuple):
-    """points (B, N, 3) [m] in some frame, and there the pose of each cloud's object: rotation (B, 3, 3), translation (B, 3) [m], size (B, 3) [m]."""
+    """points (B, N, 3) [m] in some frame, and there the pose of each cloud's object: rotation (B, 3, 3), translation
+    (B, 3) [m], size (B, 3) [m].
+    """
 
     points: Tensor
     rotation: Tensor
@@ -22,7 +26,10 @@ class PosedClouds(NamedTuple):
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Shares of the clouds that each augmentation changes: 0 switches it off. The paper has 0.3, 0.3 and 0.3, and no mirror."""
+    """Shares of the clouds that each augmentation changes: 0 switches it off.
+
+    The paper has 0.3, 0.3 and 0.3, and no mirror.
+    """
 
     mirrored: float = 0.5
     box_scale: float = 0.0
@@ -39,7 +46,9 @@ class AugmentationConfig:
                 raise ValueError(f"{name}: expected a share in 0..1, got {getattr(self, name)}")
 
 
-def augmented(clouds: PosedClouds, category: Tensor, config: AugmentationConfig, generator: torch.Generator) -> PosedClouds:
+def augmented(
+    clouds: PosedClouds, category: Tensor, config: AugmentationConfig, generator: torch.Generator
+) -> PosedClouds:
     """Clouds and poses after the augmentations that are switched on. category: (B,) int64."""
     batch, device = len(category), category.device
 
@@ -49,10 +58,16 @@ def augmented(clouds: PosedClouds, category: Tensor, config: AugmentationConfig,
         return torch.where(torch.rand(batch, 1, generator=generator, device=device) < share, values, neutral)
 
     if config.mirrored > 0:
-        # A mirror turns a camera's grip to the wrong hand; the others have the plane of symmetry z = 0 and stay what they are.
-        clouds = mirrored(clouds, (torch.rand(batch, generator=generator, device=device) < config.mirrored) & ~among(category, "camera"))
+        # A mirror turns a camera's grip to the wrong hand; the others have the plane of symmetry z = 0 and stay what
+        # they are.
+        clouds = mirrored(
+            clouds,
+            (torch.rand(batch, generator=generator, device=device) < config.mirrored) & ~among(category, "camera"),
+        )
     if config.box_scale > 0:
-        clouds = box_scaled(clouds, draw(*config.box_factor, config.box_scale, 3, 1.0), among(category, *AXIS_SYMMETRIC))
+        clouds = box_scaled(
+            clouds, draw(*config.box_factor, config.box_scale, 3, 1.0), among(category, *AXIS_SYMMETRIC)
+        )
     if config.taper > 0:
         top, bottom = draw(*config.taper_factor, config.taper, 2, 1.0).unbind(-1)
         bowl, mug = among(category, "bowl"), among(category, "mug")
@@ -60,14 +75,19 @@ def augmented(clouds: PosedClouds, category: Tensor, config: AugmentationConfig,
         clouds = tapered(clouds, torch.where(either, top, 1.0), torch.where(either, bottom, 1.0), bowl)
     if config.rigid > 0:
         motion = draw(-1.0, 1.0, config.rigid, 6, 0.0)
-        clouds = moved(clouds, euler_rotation((config.rigid_deg * motion[:, :3]).deg2rad()), config.rigid_m * motion[:, 3:])
+        clouds = moved(
+            clouds, euler_rotation((config.rigid_deg * motion[:, :3]).deg2rad()), config.rigid_m * motion[:, 3:]
+        )
     return clouds
 
 
 def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
-    """Clouds with those of `which` (B,) bool reflected in the camera's plane x = 0, and the poses of objects that are symmetric about their plane z = 0."""
+    """Clouds with those of `which` (B,) bool reflected in the camera's plane x = 0, and the poses of objects that are
+    symmetric about their plane z = 0.
+    """
     x = torch.where(which, -1.0, 1.0)[:, None]
-    flip = torch.cat([x, torch.ones_like(x), torch.ones_like(x)], dim=1)  # of x in the camera's frame, of z in the object's
+    # of x in the camera's frame, of z in the object's
+    flip = torch.cat([x, torch.ones_like(x), torch.ones_like(x)], dim=1)
     rotation = flip[:, :, None] * clouds.rotation * flip[:, None].flip(-1)
     return PosedClouds(clouds.points * flip[:, None], rotation, clouds.translation * flip, clouds.size)
 
@@ -78,7 +98,9 @@ def among(category: Tensor, *names: str) -> Tensor:
 
 
 def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedClouds:
-    """Clouds whose objects are stretched along their own axes by factor (B, 3); by the mean of x and z where they are symmetric (B,) about y."""
+    """Clouds whose objects are stretched along their own axes by factor (B, 3); by the mean of x and z where they are
+    symmetric (B,) about y.
+    """
     mean = (factor[:, 0] + factor[:, 2]) / 2
     round_factor = torch.stack([mean, factor[:, 1], mean], dim=-1)
     factor = torch.where(symmetric[:, None], round_factor, factor)
@@ -87,10 +109,12 @@ def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedC
 
 
 def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Tensor) -> PosedClouds:
-    """Clouds whose objects are widened by top (B,) at their upper and by bottom (B,) at their lower end, linearly in between.
+    """Clouds whose objects are widened by top (B,) at their upper and by bottom (B,) at their lower end, linearly in
+    between.
 
-    The box of a body that is widest at its top (bowl) follows the top. Of a cylinder with a handle half-way up at +x (mug), z and -x follow the
-    wider end, +x the middle: the centre moves along x. Exact for such shapes, near for others. Where both factors are 1 nothing changes.
+    The box of a body that is widest at its top (bowl) follows the top. Of a cylinder with a handle half-way up at +x
+    (mug), z and -x follow the wider end, +x the middle: the centre moves along x. Exact for such shapes, near for
+    others. Where both factors are 1 nothing changes.
     """
     local = to_object(clouds)
     height = (local[..., 1] / clouds.size[:, None, 1] + 0.5).clamp(0, 1)
@@ -114,7 +138,17 @@ def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:
 def euler_rotation(angles: Tensor) -> Tensor:
     """Rotations (B, 3, 3) about x, then y, then z, by angles (B, 3) [rad]."""
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
-    rows = [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx, sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx, -sy, cy * sx, cy * cx]
+    rows = [
+        cz * cy,
+        cz * sy * sx - sz * cx,
+        cz * sy * cx + sz * sx,
+        sz * cy,
+        sz * sy * sx + cz * cx,
+        sz * sy * cx - cz * sx,
+        -sy,
+        cy * sx,
+        cy * cx,
+    ]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 

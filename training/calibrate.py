@@ -2,8 +2,8 @@
 
     python -m training.calibrate --model models/clipose-lite --data data/views
 
-Runs the estimator of the runtime on held-out views, fits a rising curve from confidence to success for each category on one half of them, and writes
-it to the model's card. How reliable the scores then are is measured on the other half.
+Runs the estimator of the runtime on held-out views, fits a rising curve from confidence to success for each category on
+one half of them, and writes it to the model's card. How reliable the scores then are is measured on the other half.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ BINS = np.linspace(0, 1, 6)
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """model: folder with model.onnx and card.yaml. data: folder of shards of which the last `shards` by name were held out of training.
+    """model: folder with model.onnx and card.yaml. data: folder of shards of which the last `shards` by name were held
+    out of training.
 
     draws: how often each view is given anew to the sensor model.
     """
@@ -52,7 +53,8 @@ class CalibrationConfig:
 def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the estimator makes of the held-out views.
 
-    Returns: category (V,) index into CATEGORIES, score (V,), success (V,) bool: within 10° 5 cm; of views that gave a pose.
+    Returns: category (V,) index into CATEGORIES, score (V,), success (V,) bool: within 10° 5 cm; of views that gave a
+    pose.
     """
     pool = ViewPool(sorted(config.data.glob("shard_*.npz"))[-config.shards :])
     generator = torch.Generator().manual_seed(config.seed)
@@ -61,14 +63,26 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray,
     for _ in range(config.draws):
         for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)).split(config.batch):
             rows = pool.rows(index, torch.device("cpu"))
-            points, _, usable = observed_clouds(rows, batches.outlier_radius * category_scales()[rows["category"]], batches, generator)
-            truth = zip(*(rows[name][usable].double().numpy() for name in ("rotation", "translation", "size")), strict=True)
+            points, _, usable = observed_clouds(
+                rows, batches.outlier_radius * category_scales()[rows["category"]], batches, generator
+            )
+            truth = zip(
+                *(rows[name][usable].double().numpy() for name in ("rotation", "translation", "size")), strict=True
+            )
             names = [CATEGORIES[c] for c in rows["category"][usable]]
-            poses = estimator.estimate([Observation(cloud.numpy(), name) for cloud, name in zip(points[usable], names, strict=True)])
+            poses = estimator.estimate(
+                [Observation(cloud.numpy(), name) for cloud, name in zip(points[usable], names, strict=True)]
+            )
             for pose, name, (rotation, translation, size) in zip(poses, names, truth, strict=True):
                 if isinstance(pose, PoseEstimate):
                     error = pose_error(pose, PoseEstimate(name, 1.0, rotation, translation, size))
-                    found.append((CATEGORIES.index(name), pose.score, error.rotation_deg <= LIMIT_DEG and error.translation_m <= LIMIT_M))
+                    found.append(
+                        (
+                            CATEGORIES.index(name),
+                            pose.score,
+                            error.rotation_deg <= LIMIT_DEG and error.translation_m <= LIMIT_M,
+                        )
+                    )
     category, score, success = zip(*found, strict=True)
     return np.array(category), np.array(score), np.array(success)
 
@@ -80,8 +94,13 @@ def fitted(score: np.ndarray, success: np.ndarray) -> Calibration:
     knots = np.quantile(score, np.linspace(0, 1, KNOTS))
     # Each knot takes the mean of its neighbourhood: the ends of an isotonic fit lean on a few views.
     edges = np.concatenate([[0.0], (knots[:-1] + knots[1:]) / 2, [1.0]])
-    probability = [rising[(score[order] >= low) & (score[order] <= high)].mean() for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    return Calibration(tuple(round(float(k), 4) for k in knots), tuple(round(float(p), 4) for p in np.maximum.accumulate(probability)))
+    probability = [
+        rising[(score[order] >= low) & (score[order] <= high)].mean()
+        for low, high in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    return Calibration(
+        tuple(round(float(k), 4) for k in knots), tuple(round(float(p), 4) for p in np.maximum.accumulate(probability))
+    )
 
 
 def reliability(score: np.ndarray, success: np.ndarray) -> list[dict[str, float]]:
@@ -101,13 +120,25 @@ def calibrate(config: CalibrationConfig) -> None:
     estimator.session.card = card = replace(estimator.session.card, calibration={})
     category, score, success = outcomes(estimator, config)
     fit = np.arange(len(score)) % 2 == 0
-    curves = {name: fitted(*(values[fit & (category == c)] for values in (score, success))) for c, name in enumerate(CATEGORIES) if (fit & (category == c)).any()}
+    curves = {
+        name: fitted(*(values[fit & (category == c)] for values in (score, success)))
+        for c, name in enumerate(CATEGORIES)
+        if (fit & (category == c)).any()
+    }
     calibrated = np.array([curves[CATEGORIES[c]](s) for c, s in zip(category, score, strict=True)])
     table = reliability(calibrated[~fit], success[~fit])
-    write_card(replace(card, calibration=curves, accuracy={**card.accuracy, "reliability_on_held_out_views": table}), config.model)
+    write_card(
+        replace(card, calibration=curves, accuracy={**card.accuracy, "reliability_on_held_out_views": table}),
+        config.model,
+    )
     shown = Table("score", "views", "mean score", "within 10° 5 cm")
     for row in table:
-        shown.add_row(f"{row['from']:.1f} to {row['to']:.1f}", str(row["views"]), f"{row['mean_score']:.2f}", f"{row['success']:.2f}")
+        shown.add_row(
+            f"{row['from']:.1f} to {row['to']:.1f}",
+            str(row["views"]),
+            f"{row['mean_score']:.2f}",
+            f"{row['success']:.2f}",
+        )
     Console().print(shown)
 
 

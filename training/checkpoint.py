@@ -24,7 +24,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     saved = torch.load(path, weights_only=True, map_location=device)
     missing = {"network", "average", "config", "step"} - set(saved if isinstance(saved, dict) else ())
     if missing:
-        raise ValueError(f"{path}: expected a checkpoint of training.train, got one without {', '.join(sorted(missing))}")
+        raise ValueError(
+            f"{path}: expected a checkpoint of training.train, got one without {', '.join(sorted(missing))}"
+        )
     return saved
 
 
@@ -32,6 +34,8 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The averaged weights of a checkpoint, ready for inference, and the rest of what it says."""
     saved = read_checkpoint(checkpoint)
     network = make_network(network_config(json.loads(saved["config"])["network"]))
-    weights = {name.removeprefix("module."): value for name, value in saved["average"].items() if name.startswith("module.")}
+    weights = {
+        name.removeprefix("module."): value for name, value in saved["average"].items() if name.startswith("module.")
+    }
     network.load_state_dict(weights)
     return network.eval(), saved

@@ -1,4 +1,5 @@
-"""Train CLIPose as its paper does: network, losses, optimiser, augmentations, CLIP's branch, three parts of CAMERA25 to one of REAL275.
+"""Train CLIPose as its paper does: network, losses, optimiser, augmentations, CLIP's branch, three parts of CAMERA25 to
+one of REAL275.
 
     python -m training.nocs --root NOCS --split camera_train --output data/camera_train
     python -m training.nocs --root NOCS --split real_train --output data/real_train
@@ -34,7 +35,11 @@ PAPER = TrainConfig(
     clip=5.0,
     category_share=(1.0,) * len(CATEGORIES),
     network=CliposeConfig(),
-    batches=BatchConfig(scale_jitter=0.0, mask_noise=0.5, augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3)),
+    batches=BatchConfig(
+        scale_jitter=0.0,
+        mask_noise=0.5,
+        augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3),
+    ),
     weights=LossWeights.clipose(),
 )
 

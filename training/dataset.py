@@ -30,11 +30,15 @@ def view_rotation(centre: Tensor) -> Tensor:
     """Torch twin of `core.normalization.view_rotation`: (B, 3) -> R_view_camera (B, 3, 3)."""
     x, y, z = (centre / centre.norm(dim=-1, keepdim=True)).unbind(-1)
     k = 1 / (1 + z)
-    return torch.stack([1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z], dim=-1).unflatten(-1, (3, 3))
+    return torch.stack([1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z], dim=-1).unflatten(
+        -1, (3, 3)
+    )
 
 
 def facing_rotation(rotation: Tensor) -> Tensor:
-    """Of the equivalent rotations of an axis-symmetric object, R_view_object (B, 3, 3), the one whose x axis points most towards the camera (-z)."""
+    """Of the equivalent rotations of an axis-symmetric object, R_view_object (B, 3, 3), the one whose x axis points
+    most towards the camera (-z).
+    """
     y = rotation[:, :, 1]
     towards = torch.zeros_like(y)
     towards[:, 2] = -1
@@ -44,20 +48,27 @@ def facing_rotation(rotation: Tensor) -> Tensor:
     return torch.stack([x, y, torch.cross(x, y, dim=-1)], dim=-1)
 
 
-def make_batch(rows: dict[str, Tensor], patches: int, config: BatchConfig, generator: torch.Generator) -> dict[str, Tensor]:
+def make_batch(
+    rows: dict[str, Tensor], patches: int, config: BatchConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Augment and normalise views, on the device of their tensors.
 
     rows: the arrays of `rows.ROW_TYPES`; the sensor model is applied to all but those that say `measured`.
-    Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses` names, with rotation
-    (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; usable (B,) bool, False for views of which too few
-    points were left.
+    Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses`
+    names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; usable
+    (B,) bool, False for views of which too few points were left.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]
     points, foreground, usable = observed_clouds(rows, config.outlier_radius * scale, config, generator)
 
     stretch = 1 + config.scale_jitter * (2 * torch.rand(len(points), generator=generator, device=points.device) - 1)
-    clouds = PosedClouds(points * stretch[:, None, None], rows["rotation"], rows["translation"] * stretch[:, None], rows["size"] * stretch[:, None])
+    clouds = PosedClouds(
+        points * stretch[:, None, None],
+        rows["rotation"],
+        rows["translation"] * stretch[:, None],
+        rows["size"] * stretch[:, None],
+    )
     points, rotation, translation, size = augmented(clouds, category, config.augmentation, generator)
 
     centre = points.median(dim=1).values
@@ -92,11 +103,14 @@ def make_batch(rows: dict[str, Tensor], patches: int, config: BatchConfig, gener
     }
 
 
-def observed_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def observed_clouds(
+    rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """What camera and detector make of views: simulated for rendered ones, as it is for measured ones.
 
     Parameters: rows as for `make_batch`; radius (B,) [m] of the cut about the median.
-    Returns: points (B, N, 3) [m] camera frame; foreground (B, N) float, 1 where a point's pixel shows the object; usable (B,) bool.
+    Returns: points (B, N, 3) [m] camera frame; foreground (B, N) float, 1 where a point's pixel shows the object;
+    usable (B,) bool.
     """
     measured = rows.get("measured")
     if measured is None or not measured.any():
@@ -104,12 +118,17 @@ def observed_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig
     if measured.all():
         return _measured_clouds(rows, radius, config, generator)
     parts = [(_simulated_clouds, ~measured), (_measured_clouds, measured)]
-    made = [cloud({name: array[which] for name, array in rows.items()}, radius[which], config, generator) for cloud, which in parts]
+    made = [
+        cloud({name: array[which] for name, array in rows.items()}, radius[which], config, generator)
+        for cloud, which in parts
+    ]
     order = torch.cat([which.nonzero()[:, 0] for _, which in parts]).argsort()
     return tuple(torch.cat(pair)[order] for pair in zip(*made, strict=True))
 
 
-def _simulated_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _simulated_clouds(
+    rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     depth = rows["depth"].float() * DEPTH_UNIT_M
     target = rows["label"] == TARGET
     mask = detected_mask(target, rows["pixels"], config.sensor, generator)
@@ -118,11 +137,15 @@ def _simulated_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConf
     return points, target.flatten(1).gather(1, pixel).float(), usable
 
 
-def _measured_clouds(rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _measured_clouds(
+    rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     depth = rows["depth"].float() * DEPTH_UNIT_M
     mask = target = rows["label"] == TARGET
     if config.mask_noise > 0:
         noisy = torch.rand(len(depth), 1, 1, generator=generator, device=depth.device) < config.mask_noise
         mask = torch.where(noisy, detected_mask(target, rows["pixels"], config.sensor, generator), target)
-    points, pixel, usable = sample_cloud(depth, mask, rows["rays"], config.points, radius, replace(config.sensor, intrinsics=0.0), generator)
+    points, pixel, usable = sample_cloud(
+        depth, mask, rows["rays"], config.points, radius, replace(config.sensor, intrinsics=0.0), generator
+    )
     return points, target.flatten(1).gather(1, pixel).float(), usable

@@ -1,6 +1,6 @@
 """Render the demo: procedural objects on a table, seen by a moving depth camera, as a NOCS folder with truth.
 
-    python -m training.demo_sequence --output launch/demo
+python -m training.demo_sequence --output launch/demo
 """
 
 from __future__ import annotations
@@ -77,14 +77,22 @@ def camera_pose(phase: float) -> tuple[np.ndarray, np.ndarray]:
     return rotation, np.array([-0.05 * (1 - 2 * phase), -0.02, distance]) - rotation @ np.array([0.04, 0.04, 0.0])
 
 
-def render_frame(scene: list[tuple[Standing, Placed]], planes: list[Plane], R_camera_table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (H, W, 3) uint8 RGB, clean depth (H, W) float32 [m], index (H, W) of the object, negative where there is none."""
+def render_frame(
+    scene: list[tuple[Standing, Placed]], planes: list[Plane], R_camera_table: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour (H, W, 3) uint8 RGB, clean depth (H, W) float32 [m], index (H, W) of the object, negative where there is
+    none.
+    """
     step = 1 / OVERSAMPLING
-    u, v = np.meshgrid(np.arange(WIDTH * OVERSAMPLING) * step - 0.5 + step / 2, np.arange(HEIGHT * OVERSAMPLING) * step - 0.5 + step / 2)
+    u, v = np.meshgrid(
+        np.arange(WIDTH * OVERSAMPLING) * step - 0.5 + step / 2,
+        np.arange(HEIGHT * OVERSAMPLING) * step - 0.5 + step / 2,
+    )
     placed = [item for _, item in scene]
     directions = pixel_rays(u.ravel(), v.ravel(), INTRINSICS)
     depth, index, face = render(directions, placed, planes)
-    albedo = np.array([standing.albedo for standing, _ in scene] + [WALL_ALBEDO, WALL_ALBEDO, TABLE_ALBEDO])[index]  # -1 table, -2 wall, -3 nothing
+    # -1 table, -2 wall, -3 nothing
+    albedo = np.array([standing.albedo for standing, _ in scene] + [WALL_ALBEDO, WALL_ALBEDO, TABLE_ALBEDO])[index]
     normals = np.zeros_like(directions)
     for i, item in enumerate(placed):
         hit = index == i
@@ -99,7 +107,11 @@ def render_frame(scene: list[tuple[Standing, Placed]], planes: list[Plane], R_ca
     points = directions * depth[:, None] + 1e-3 * normals
     lit = np.maximum(normals @ light, 0) * ~shadowed(points, light, placed)
     shade = (0.45 + 0.15 * np.maximum(-normals[:, 2], 0) + 0.55 * lit)[:, None] * albedo
-    colour = (255 * np.clip(shade, 0, 1) ** (1 / 1.6)).astype(np.float32).reshape(HEIGHT * OVERSAMPLING, WIDTH * OVERSAMPLING, 3)
+    colour = (
+        (255 * np.clip(shade, 0, 1) ** (1 / 1.6))
+        .astype(np.float32)
+        .reshape(HEIGHT * OVERSAMPLING, WIDTH * OVERSAMPLING, 3)
+    )
     colour = cv2.resize(colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).round().astype(np.uint8)
 
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
@@ -127,7 +139,9 @@ def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
         for standing, shape in zip(SCENE, shapes, strict=True):
             R_table_object = Rotation.from_euler("y", standing.yaw_deg, degrees=True).as_matrix()
             centre = np.array([standing.x_m, shape.shape.size[1] / 2, standing.z_m])
-            scene.append((standing, Placed(shape, R_camera_table @ R_table_object, R_camera_table @ centre + t_camera_table)))
+            scene.append(
+                (standing, Placed(shape, R_camera_table @ R_table_object, R_camera_table @ centre + t_camera_table))
+            )
         up, back = R_camera_table[:, 1], R_camera_table[:, 2]
         planes = [Plane(up, float(up @ t_camera_table)), Plane(back, float(back @ t_camera_table) - 0.75)]
         colour, depth, index = render_frame(scene, planes, R_camera_table)
@@ -143,7 +157,10 @@ def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
         cv2.imwrite(str(output / f"{name}_color.png"), colour[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
         cv2.imwrite(str(output / f"{name}_depth.png"), depth_mm, [cv2.IMWRITE_PNG_COMPRESSION, 9])
         cv2.imwrite(str(output / f"{name}_mask.png"), mask, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-        lines = [f"{i + 1} {CATEGORIES.index(standing.category) + 1} {standing.category}_{standing.seed}" for i, (standing, _) in enumerate(scene)]
+        lines = [
+            f"{i + 1} {CATEGORIES.index(standing.category) + 1} {standing.category}_{standing.seed}"
+            for i, (standing, _) in enumerate(scene)
+        ]
         (output / f"{name}_meta.txt").write_text("\n".join(lines) + "\n")
         instances = [
             {
@@ -157,9 +174,17 @@ def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
             }
             for i, (standing, item) in enumerate(scene)
         ]
-        truth.append({"frame": name, "intrinsics": [INTRINSICS.fx, INTRINSICS.fy, INTRINSICS.cx, INTRINSICS.cy], "instances": instances})
+        truth.append(
+            {
+                "frame": name,
+                "intrinsics": [INTRINSICS.fx, INTRINSICS.fy, INTRINSICS.cx, INTRINSICS.cy],
+                "instances": instances,
+            }
+        )
     (output / "truth.json").write_text(json.dumps(truth, indent=1))
-    (output / "intrinsics.json").write_text(json.dumps({"fx": INTRINSICS.fx, "fy": INTRINSICS.fy, "cx": INTRINSICS.cx, "cy": INTRINSICS.cy}))
+    (output / "intrinsics.json").write_text(
+        json.dumps({"fx": INTRINSICS.fx, "fy": INTRINSICS.fy, "cx": INTRINSICS.cx, "cy": INTRINSICS.cy})
+    )
 
 
 def alone_pixels(item: Placed) -> int:

@@ -22,26 +22,32 @@ class DistillationWeights:
 
 
 def frozen(teacher: nn.Module) -> nn.Module:
-    """The teacher without gradients, dropout and batch statistics, that yet gives what a network gives in training alone."""
+    """The teacher without gradients, dropout and batch statistics, that yet gives what a network gives in training
+    alone.
+    """
     teacher = teacher.requires_grad_(False).eval()
-    teacher.training = True  # of the outermost module alone: that one decides on the outputs, its parts on how they compute
+    # of the outermost module alone: that one decides on the outputs, its parts on how they compute
+    teacher.training = True
     return teacher
 
 
 def distillation_losses(
     output: dict[str, Tensor], taught: dict[str, Tensor], truth: dict[str, Tensor], weights: DistillationWeights
 ) -> dict[str, Tensor]:
-    """Terms that pull the output to the teacher's, `taught`, weighted; in the units of `losses.pose_losses`, so that weights compare.
+    """Terms that pull the output to the teacher's, `taught`, weighted; in the units of `losses.pose_losses`, so that
+    weights compare.
 
-    truth: scale; x_weight, 0 where the x axis means nothing and the teacher's is arbitrary; foreground (B, P), as for `losses.pose_losses`.
-    Coordinates are compared where both networks give them, at the centres that both have.
+    truth: scale; x_weight, 0 where the x axis means nothing and the teacher's is arbitrary; foreground (B, P), as for
+    `losses.pose_losses`. Coordinates are compared where both networks give them, at the centres that both have.
     Raises ValueError when neither network's centres are among those of the other.
     """
     terms = {}
     if weights.y_axis > 0:
         terms["taught_y_axis"] = weights.y_axis * chord(output["y_axis"], taught["y_axis"]).mean()
     if weights.x_axis > 0:
-        terms["taught_x_axis"] = weights.x_axis * weighted_mean(chord(output["x_axis"], taught["x_axis"]), truth["x_weight"])
+        terms["taught_x_axis"] = weights.x_axis * weighted_mean(
+            chord(output["x_axis"], taught["x_axis"]), truth["x_weight"]
+        )
     if weights.offset > 0:
         terms["taught_offset"] = weights.offset * chord(output["offset"], taught["offset"]).mean()
     if weights.size > 0:
@@ -55,7 +61,9 @@ def distillation_losses(
 
 
 def common_centres(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The parts of (B, P, …) and (B, Q, …) that belong to the same points: centres are every N/P-th and N/Q-th point of the cloud."""
+    """The parts of (B, P, …) and (B, Q, …) that belong to the same points: centres are every N/P-th and N/Q-th point of
+    the cloud.
+    """
     p, q = first.shape[1], second.shape[1]
     if max(p, q) % min(p, q):
         raise ValueError(f"patches of the teacher: expected a multiple or a divisor of {p}, got {q}")

@@ -1,7 +1,7 @@
 """Export a trained network to ONNX with its card, after checking that ONNX Runtime says the same as torch.
 
-    python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite
-    python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite-fp16 --precision fp16
+python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite
+python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite-fp16 --precision fp16
 """
 
 from __future__ import annotations
@@ -28,11 +28,24 @@ from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
 
 OUTPUTS = ("y_axis", "x_axis", "confidence", "offset", "size")
-# By precision, how far ONNX Runtime may be from torch, in each output's own unit (unit vectors, 0..1, network units, metres), and for which share of
-# the clouds. Half precision keeps 11 bits: a point that moves by so much may change places in a search, and a cloud with two likely poses may change
-# sides; rounding nothing but the input does as much.
+# By precision, how far ONNX Runtime may be from torch, in each output's own unit (unit vectors, 0..1, network units,
+# metres), and for which share of the clouds. Half precision keeps 11 bits: a point that moves by so much may change
+# places in a search, and a cloud with two likely poses may change sides; rounding nothing but the input does as much.
 PARITY = {"fp32": (1e-4, 1.0), "fp16": (1e-2, 0.9)}
-SEARCH_ARITHMETIC = {"Add", "Sub", "Mul", "Neg", "Pow", "MatMul", "ReduceSum", "Transpose", "Unsqueeze", "Slice", "Gather", "Reshape"}
+SEARCH_ARITHMETIC = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Neg",
+    "Pow",
+    "MatMul",
+    "ReduceSum",
+    "Transpose",
+    "Unsqueeze",
+    "Slice",
+    "Gather",
+    "Reshape",
+}
 
 
 class Exported(nn.Module):
@@ -66,12 +79,17 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights and values in float16, but for inputs, outputs and what decides which points are neighbours."""
-    return convert_float_to_float16(model, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=search_nodes(model.graph))
+    """The model with weights and values in float16, but for inputs, outputs and what decides which points are
+    neighbours.
+    """
+    return convert_float_to_float16(
+        model, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=search_nodes(model.graph)
+    )
 
 
 def search_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that compute what a TopK compares: back from each, over arithmetic without weights, to points or features.
+    """Names of the nodes that compute what a TopK compares: back from each, over arithmetic without weights, to points
+    or features.
 
     Squared distances are small differences of large numbers; in float16 they would pick other neighbours.
     """
@@ -81,7 +99,12 @@ def search_nodes(graph: onnx.GraphProto) -> list[str]:
     found: dict[str, None] = {}
     while waiting:
         node = producers.get(waiting.pop())
-        if node is not None and node.name not in found and node.op_type in SEARCH_ARITHMETIC and not weights.intersection(node.input):
+        if (
+            node is not None
+            and node.name not in found
+            and node.op_type in SEARCH_ARITHMETIC
+            and not weights.intersection(node.input)
+        ):
             found[node.name] = None
             waiting.extend(node.input)
     return list(found)
@@ -93,8 +116,12 @@ def example(batch: int, points: int) -> tuple[Tensor, Tensor]:
     return 0.4 * torch.randn(batch, points, 3, generator=generator), torch.arange(batch) % len(CATEGORIES)
 
 
-def parity(network: nn.Module, session: Session, batches: tuple[int, ...] = (1, 3, 8, 32), share: float = 1.0) -> dict[str, float]:
-    """Largest absolute difference between torch and ONNX Runtime by output, over the share of the clouds that differ least in it."""
+def parity(
+    network: nn.Module, session: Session, batches: tuple[int, ...] = (1, 3, 8, 32), share: float = 1.0
+) -> dict[str, float]:
+    """Largest absolute difference between torch and ONNX Runtime by output, over the share of the clouds that differ
+    least in it.
+    """
     differences: dict[str, list[np.ndarray]] = {name: [] for name in OUTPUTS}
     for batch in batches:
         points, category = example(batch, network.config.points)
@@ -130,12 +157,20 @@ def network_card(network: nn.Module, path: Path, **others: Any) -> ModelCard:
 
 
 def export(
-    checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", precision: Literal["fp32", "fp16"] = "fp32", draws: int = 1, passes: int = 1
+    checkpoint: Path,
+    output: Path,
+    accuracy: Path | None = None,
+    remark: str = "",
+    precision: Literal["fp32", "fp16"] = "fp32",
+    draws: int = 1,
+    passes: int = 1,
 ) -> None:
     """Write model.onnx and card.yaml.
 
-    precision: of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at each step.
-    accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says nothing about accuracy.
+    precision: of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at
+    each step.
+    accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says
+    nothing about accuracy.
     remark: what the card should say about the training beyond its figures. draws, passes: as in the card.
     Raises ValueError when ONNX Runtime and torch differ by more than PARITY says.
     """

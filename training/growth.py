@@ -1,4 +1,6 @@
-"""Begin with a trained network of another shape: more layers and the same function, fewer and nearly the same, other patches."""
+"""Begin with a trained network of another shape: more layers and the same function, fewer and nearly the same, other
+patches.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from training.networks.patch_transformer import PatchTransformer
 def grown(small: nn.Module, large: nn.Module) -> nn.Module:
     """`large` with the weights of `small`.
 
-    A patch transformer may have more layers, which are spread evenly between those of `small` and begin as the identity (a residual block whose last
-    projections are zero), or fewer, spread evenly over those of `small`, and other patches. Raises RuntimeError where the networks differ in anything else.
+    A patch transformer may have more layers, which are spread evenly between those of `small` and begin as the identity
+    (a residual block whose last projections are zero), or fewer, spread evenly over those of `small`, and other
+    patches. Raises RuntimeError where the networks differ in anything else.
     """
     if not isinstance(large, PatchTransformer):
         large.load_state_dict(small.state_dict())
@@ -23,7 +26,11 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
         raise RuntimeError(f"network: expected that of the start but for layers and patches, got {missing}")
     fewer, more = sorted((len(small.blocks), len(large.blocks)))
     places = torch.linspace(0, more - 1, fewer).long().tolist()  # of the layers of the one among those of the other
-    sources = places if more == len(small.blocks) else [places.index(layer) if layer in places else None for layer in range(more)]
+    sources = (
+        places
+        if more == len(small.blocks)
+        else [places.index(layer) if layer in places else None for layer in range(more)]
+    )
     for block, source in zip(large.blocks, sources, strict=True):
         if source is not None:
             block.load_state_dict(small.blocks[source].state_dict())

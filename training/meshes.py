@@ -2,10 +2,12 @@
 
     python -m training.meshes --folder DIR        what can be used, by category, and why the rest cannot
 
-Layouts: ShapeNetCore (`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models (`<synset>/<model>/model.obj`), and
-`<category>/**/*.{obj,ply,glb,stl}`. Meshes must have y up. Versions of ShapeNet differ in where the front is, so the
-heading about y is found from the shape: a mug's handle is the narrow end, a laptop's screen the high side, a camera's lens the side that tapers.
-Where the shape does not say, the mesh is left out. Sizes are drawn around the category's mean size, whatever the unit.
+Layouts: ShapeNetCore (`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models
+(`<synset>/<model>/model.obj`), and `<category>/**/*.{obj,ply,glb,stl}`. Meshes must have y up. Versions of ShapeNet
+differ in where the front is, so the
+heading about y is found from the shape: a mug's handle is the narrow end, a laptop's screen the high side, a camera's
+lens the side that tapers. Where the shape does not say, the mesh is left out. Sizes are drawn around the category's
+mean size, whatever the unit.
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ from training.shapes import Shape, make_shape
 from training.shapes.mesh import Mesh
 from training.shapes.shape import BODY, ORIENTING, assembled, drawn_scale
 
-SYNSETS = {"02876657": "bottle", "02880940": "bowl", "02942699": "camera", "02946921": "can", "03642806": "laptop", "03797390": "mug"}
+SYNSETS = {
+    "02876657": "bottle",
+    "02880940": "bowl",
+    "02942699": "camera",
+    "02946921": "can",
+    "03642806": "laptop",
+    "03797390": "mug",
+}
 SUFFIXES = (".obj", ".ply", ".glb", ".stl")
 SAMPLES = 4000  # points on the surface by which a shape's heading is found
 END = 0.12  # of the length: how far an end reaches
@@ -45,7 +54,8 @@ class MeshConfig:
 
     folder: Path
     share: float = 0.3  # of the drawn shapes, in the categories that the folder has
-    frame: Literal["found", "canonical", "nocs_models"] = "found"  # canonical: that of the meshes already; nocs_models: but for the sign of z
+    # canonical: that of the meshes already; nocs_models: but for the sign of z
+    frame: Literal["found", "canonical", "nocs_models"] = "found"
     overall: float = 0.15  # log-normal sigma of the size, and of the height against the footprint
     upright: float = 0.05
     maximum_bytes: int = 1 << 26
@@ -66,7 +76,9 @@ def list_meshes(folder: Path) -> dict[str, tuple[Path, ...]]:
         if part.name in SYNSETS:
             for model in sorted(path for path in part.iterdir() if path.is_dir()):
                 names = ("models/model_normalized.obj", "models/model.obj", "model.obj")
-                found[SYNSETS[part.name]] += [next((model / name for name in names if (model / name).is_file()), model / names[0])]
+                found[SYNSETS[part.name]] += [
+                    next((model / name for name in names if (model / name).is_file()), model / names[0])
+                ]
         elif part.name in CATEGORIES:
             found[part.name] += sorted(path for path in part.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not any(found.values()):
@@ -86,7 +98,9 @@ def read_mesh(path: Path, config: MeshConfig) -> Mesh:
     if len(content) > config.maximum_bytes:
         raise UnusableMesh(f"larger than {config.maximum_bytes} bytes")
     try:
-        loaded = trimesh.load_mesh(io.BytesIO(content), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
+        loaded = trimesh.load_mesh(
+            io.BytesIO(content), file_type=path.suffix[1:].lower(), process=False, skip_materials=True
+        )
         vertices, faces = np.asarray(loaded.vertices, float), np.asarray(loaded.faces, np.int64)
     except Exception as error:  # each format has a parser of its own, and a broken file can raise anything in it
         raise UnusableMesh("not readable") from error
@@ -104,8 +118,12 @@ def read_mesh(path: Path, config: MeshConfig) -> Mesh:
 
 
 def surface_points(mesh: Mesh) -> np.ndarray:
-    """Points (SAMPLES, 3) spread evenly over the surface, with the box's centre as their origin and its diagonal as unit; always the same."""
-    points, _ = trimesh.sample.sample_surface(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), SAMPLES, seed=0)
+    """Points (SAMPLES, 3) spread evenly over the surface, with the box's centre as their origin and its diagonal as
+    unit; always the same.
+    """
+    points, _ = trimesh.sample.sample_surface(
+        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), SAMPLES, seed=0
+    )
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     return (np.asarray(points) - (low + high) / 2) / np.linalg.norm(high - low)
 
@@ -124,7 +142,9 @@ def end_width(points: np.ndarray) -> float:
 
 
 def bulk_behind(points: np.ndarray) -> float:
-    """How far, as a share of the length, the cross-sections of points (N, 3) along x have their centre behind the middle, at -x."""
+    """How far, as a share of the length, the cross-sections of points (N, 3) along x have their centre behind the
+    middle, at -x.
+    """
     low, high = np.quantile(points, (0.002, 0.998), axis=0)
     slab = (SLABS * (points[:, 0] - low[0]) / (high[0] - low[0])).astype(int)
     filled = [i for i in range(SLABS) if (slab == i).sum() >= 8]
@@ -133,11 +153,12 @@ def bulk_behind(points: np.ndarray) -> float:
 
 
 def heading(category: str, points: np.ndarray) -> int:
-    """The quarter (0 +x, 1 -z, 2 -x, 3 +z) to which a mug's handle, the front of a laptop or a camera's lens points; 0 for axis-symmetric categories.
+    """The quarter (0 +x, 1 -z, 2 -x, 3 +z) to which a mug's handle, the front of a laptop or a camera's lens points; 0
+    for axis-symmetric categories.
 
     Parameters: points (N, 3) on the surface, y up, origin at the centre of the box.
-    Raises: `UnusableMesh` where it is not clear. Of 100 generated shapes each, all mugs and laptops are found; of the cameras 57, 42 are not clear
-    and 1 is taken for its back.
+    Raises: `UnusableMesh` where it is not clear. Of 100 generated shapes each, all mugs and laptops are found; of the
+    cameras 57, 42 are not clear and 1 is taken for its back.
     """
     if category in AXIS_SYMMETRIC:
         return 0
@@ -171,7 +192,9 @@ def canonical(category: str, mesh: Mesh, frame: str) -> Mesh:
 
 
 def split_handle(mesh: Mesh) -> list[tuple[Mesh, int]]:
-    """A mug's faces as body and handle: the body is round, so that it is as wide in x as in z, and the handle lies beyond it at +x."""
+    """A mug's faces as body and handle: the body is round, so that it is as wide in x as in z, and the handle lies
+    beyond it at +x.
+    """
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     wall = low[0] + (high - low)[2] + HANDLE_GAP * np.linalg.norm(high - low)
     handle = mesh.vertices[mesh.faces].mean(axis=1)[:, 0] > wall
@@ -182,13 +205,17 @@ def mesh_shape(category: str, mesh: Mesh, config: MeshConfig, rng: np.random.Gen
     """A shape from a mesh in the canonical frame, with a size drawn around the mean of its category."""
     scale = np.linalg.norm(MEAN_SIZES[category]) / np.linalg.norm(np.ptp(mesh.vertices, axis=0))
     factors = scale * np.array(drawn_scale(rng, config.overall, config.upright))
-    # Only of mugs is it asked whether the part that tells the heading is in sight; the faces of laptops and cameras all tell it.
+    # Only of mugs is it asked whether the part that tells the heading is in sight; the faces of laptops and cameras all
+    # tell it.
     parts = split_handle(mesh) if category == "mug" else [(mesh, BODY if category in AXIS_SYMMETRIC else ORIENTING)]
     return assembled(category, parts, tuple(factors))
 
 
 class MeshShapes:
-    """Shapes of which some come from a folder of meshes. `skipped` says of each mesh that was found unusable so far why."""
+    """Shapes of which some come from a folder of meshes.
+
+    `skipped` says of each mesh that was found unusable so far why.
+    """
 
     def __init__(self, config: MeshConfig) -> None:
         self.config = config
@@ -196,7 +223,8 @@ class MeshShapes:
         self.skipped: dict[Path, str] = {}
 
     def make_shape(self, category: str, rng: np.random.Generator) -> Shape:
-        """As `shapes.make_shape`: a random object; the same state of `rng` gives the same shape, whatever was drawn before.
+        """As `shapes.make_shape`: a random object; the same state of `rng` gives the same shape, whatever was drawn
+        before.
 
         A generated one where the draw says so or the folder has no usable mesh of the category.
         """
@@ -224,7 +252,12 @@ def main(config: tyro.conf.OmitArgPrefixes[MeshConfig]) -> None:
     for category, paths in shapes.paths.items():
         usable = sum(shapes.read(category, path) is not None for path in paths)
         reasons = Counter(shapes.skipped[path] for path in paths if path in shapes.skipped)
-        table.add_row(category, str(len(paths)), str(usable), ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common()))
+        table.add_row(
+            category,
+            str(len(paths)),
+            str(usable),
+            ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common()),
+        )
     for path, reason in shapes.skipped.items():
         console.print(f"{path.relative_to(config.folder)}: {reason}", highlight=False)
     console.print(table)

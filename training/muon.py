@@ -1,4 +1,6 @@
-"""Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised, so that every direction of a weight matrix learns at the same pace."""
+"""Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised, so that every direction of a weight matrix
+learns at the same pace.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # odd quintic whose iterates take all
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Nearly the nearest (semi-)orthogonal matrices (M, R, C) to `matrices`, by Newton-Schulz iteration in their own precision."""
+    """Nearly the nearest (semi-)orthogonal matrices (M, R, C) to `matrices`, by Newton-Schulz iteration in their own
+    precision.
+    """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.transpose(-1, -2) if tall else matrices
@@ -26,12 +30,15 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """For the weight matrices of hidden layers; what is no matrix, embeddings and output layers belong to AdamW.
 
-    torch.optim.Muon orthogonalises one matrix at a time in bfloat16, which costs a CPU a third of a step; here those of a shape go together, in float32.
-    A matrix whose rows are `parts` stacked matrices (query, key, value) is orthogonalised part by part. Updates have AdamW's root mean square of about
-    0.2 (Moonshot 2025), so AdamW's learning rate serves both.
+    torch.optim.Muon orthogonalises one matrix at a time in bfloat16, which costs a CPU a third of a step; here those of
+    a shape go together, in float32. A matrix whose rows are `parts` stacked matrices (query, key, value) is
+    orthogonalised part by part. Updates have AdamW's root mean square of about 0.2 (Moonshot 2025), so AdamW's learning
+    rate serves both.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0, parts: int = 1) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0, parts: int = 1
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": parts})
 
     @torch.no_grad()

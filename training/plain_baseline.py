@@ -2,8 +2,8 @@
 
     python -m training.plain_baseline --output build/bench/clipose-paper
 
-Its weights are random: what it takes does not depend on them. It is the network of `training.networks.clipose`, whose heads project before they
-upsample and whose layers work in blocks; an export of the published code is slower still.
+Its weights are random: what it takes does not depend on them. It is the network of `training.networks.clipose`, whose
+heads project before they upsample and whose layers work in blocks; an export of the published code is slower still.
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ from training.export import commit, network_card, write_onnx
 from training.networks import CliposeConfig, PatchTransformerConfig, make_network
 
 
-def write_baseline(output: Path, config: CliposeConfig | PatchTransformerConfig = CliposeConfig(), seed: int = 0) -> None:
+def write_baseline(
+    output: Path, config: CliposeConfig | PatchTransformerConfig = CliposeConfig(), seed: int = 0
+) -> None:
     """Write model.onnx and card.yaml, each object estimated once from one draw of its points, as in the paper."""
     torch.manual_seed(seed)
     network = make_network(config)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "model.onnx"
     write_onnx(network, path)
-    training = {"network": type(network).__module__, "steps": 0, "commit": commit(), "remark": "random weights, for latency only"}
+    training = {
+        "network": type(network).__module__,
+        "steps": 0,
+        "commit": commit(),
+        "remark": "random weights, for latency only",
+    }
     card = network_card(network, path, outlier_radius=1.0, training=training)
     write_card(card, output)  # last: with a card the folder is complete
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 
 def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
-    """Tensors (B, …) of all processes as one batch, in the order of the processes; gradients flow into those of this process alone."""
+    """Tensors (B, …) of all processes as one batch, in the order of the processes; gradients flow into those of this
+    process alone.
+    """
     if accelerator.num_processes == 1:
         return tensors
     own_count = len(next(iter(tensors.values())))
@@ -19,7 +21,9 @@ def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, 
     def whole(own: Tensor) -> Tensor:
         padded = own.new_zeros(max(counts), *own.shape[1:])
         padded[:own_count] = own.detach()
-        parts = [part[:count] for part, count in zip(accelerator.gather(padded).split(max(counts)), counts, strict=True)]
+        parts = [
+            part[:count] for part, count in zip(accelerator.gather(padded).split(max(counts)), counts, strict=True)
+        ]
         parts[accelerator.process_index] = own
         return torch.cat(parts)
 

@@ -1,7 +1,7 @@
 """Ray-cast views of table-top scenes with Embree: clean depth, instance labels and the pose of what is seen.
 
-A mesh is put into an Embree scene once, in its own frame; to render it, the rays are moved into that frame. The table, the
-floor and the wall are planes and are intersected in closed form.
+A mesh is put into an Embree scene once, in its own frame; to render it, the rays are moved into that frame. The table,
+the floor and the wall are planes and are intersected in closed form.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ class CastShape:
         self.scene = EmbreeScene()
         self._mesh = TriangleMesh(self.scene, shape.vertices, shape.faces)
 
-    def cast(self, directions: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def cast(
+        self, directions: np.ndarray, rotation: np.ndarray, translation: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Depth along camera rays.
 
-        Parameters: directions (P, 3) with z = 1, so that the ray parameter is the depth; rotation, translation [m]: T_camera_object.
+        Parameters: directions (P, 3) with z = 1, so that the ray parameter is the depth; rotation, translation [m]:
+        T_camera_object.
         Returns: depth (P,) [m], inf where missed; face (P,), -1 where missed.
         """
         local = np.ascontiguousarray(directions @ rotation, dtype=np.float32)
@@ -39,7 +42,9 @@ class CastShape:
         missed = (face < 0) | (hit["tfar"] <= 0)
         return np.where(missed, np.inf, hit["tfar"]), np.where(missed, -1, face)
 
-    def blocks(self, points: np.ndarray, direction: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    def blocks(
+        self, points: np.ndarray, direction: np.ndarray, rotation: np.ndarray, translation: np.ndarray
+    ) -> np.ndarray:
         """Whether the shape lies in `direction` (3,) from each of `points` (P, 3) [m], camera frame: (P,) bool."""
         origins = ((points - translation) @ rotation).astype(np.float32)
         directions = np.broadcast_to((direction @ rotation).astype(np.float32), origins.shape)
@@ -65,14 +70,19 @@ class Plane:
 
 def pixel_rays(u: np.ndarray, v: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     """Directions (P, 3) with z = 1 of the rays through pixels (u, v), each (P,)."""
-    return np.stack([(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u, dtype=float)], axis=-1)
+    return np.stack(
+        [(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u, dtype=float)],
+        axis=-1,
+    )
 
 
-def render(directions: np.ndarray, placed: list[Placed], planes: list[Plane]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def render(
+    directions: np.ndarray, placed: list[Placed], planes: list[Plane]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is first along each ray.
 
-    Returns: depth (P,) float32 [m], at most FAR_M; index (P,) int16: i for placed[i], -1 - j for planes[j], -1 - len(planes) for nothing;
-    face (P,) int64 of a shape, else -1.
+    Returns: depth (P,) float32 [m], at most FAR_M; index (P,) int16: i for placed[i], -1 - j for planes[j], -1 -
+    len(planes) for nothing; face (P,) int64 of a shape, else -1.
     """
     depth = np.full(len(directions), FAR_M)
     index = np.full(len(directions), -1 - len(planes), dtype=np.int16)

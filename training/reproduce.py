@@ -1,14 +1,18 @@
 """CLIPose's experiment, from the files of REAL275 and CAMERA25 as published to the table of its accuracy.
 
-    python -m training.reproduce --root NOCS --detections NOCS/mrcnn_results/real_test --output runs/clipose --device cuda
+    python -m training.reproduce --root NOCS --detections NOCS/mrcnn_results/real_test --output runs/clipose --device
+    cuda
 
-ROOT is laid out as `training.nocs.files` says. Stages: shards of both training sets, training, export, prediction of the test frames, evaluation.
-OUTPUT/stages holds a record for each. A stage that is finished is skipped, an interrupted one goes on, and one that was made with other settings is
-refused: nothing stale enters the table. `--dry-run` lists the stages. Every setting of training and alignment is an option (`--help`); the
-defaults are the paper's.
+ROOT is laid out as `training.nocs.files` says. Stages: shards of both training sets, training, export, prediction of
+the test frames, evaluation. OUTPUT/stages holds a record for each. A stage that is finished is skipped, an interrupted
+one goes on, and one that was made with other settings is
+refused: nothing stale enters the table. `--dry-run` lists the stages. Every setting of training and alignment is an
+option (`--help`); the defaults are the paper's.
 
-Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million: `--no-colour` lets CLIP see shaded depth images instead.
-Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training` with the same options, then this command.
+Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million: `--no-colour` lets CLIP see shaded depth
+images instead.
+Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training` with the same
+options, then this command.
 """
 
 from __future__ import annotations
@@ -41,19 +45,23 @@ PRECISIONS: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")
 PROTOCOLS = {
     "catre": NocsProtocol(iou="catre"),
     "original": NocsProtocol(iou="original"),
-    "original_recentred": NocsProtocol(iou="original", recentre_mugs=True),  # that of the papers after object-deformnet, CLIPose's among them
+    # that of the papers after object-deformnet, CLIPose's among them
+    "original_recentred": NocsProtocol(iou="original", recentre_mugs=True),
 }
 REPORTED_IOU = ("50", "75")  # per cent
-PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}  # CLIPose on REAL275, gated
-WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")  # of TrainConfig: change the run, not its result
+# CLIPose on REAL275, gated
+PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}
+# of TrainConfig: change the run, not its result
+WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """All settings of the experiment.
 
-    root: of the published files. detections, camera_detections: folder of Mask R-CNN's pickles for the test frames of REAL275 and the validation
-    frames of CAMERA25, or "truth" for the masks of the data set; CAMERA25 is left out without. colour: keep the colour of training rows for CLIP.
+    root: of the published files. detections, camera_detections: folder of Mask R-CNN's pickles for the test frames of
+    REAL275 and the validation frames of CAMERA25, or "truth" for the masks of the data set; CAMERA25 is left out
+    without. colour: keep the colour of training rows for CLIP.
     provider: what predicts. train: the run, its `data` being given by the stages.
     """
 
@@ -70,7 +78,9 @@ class Reproduction:
 
     def __post_init__(self) -> None:
         if self.train.data:
-            raise ValueError(f"data: expected none, for the stages write it, got {', '.join(map(str, self.train.data))}")
+            raise ValueError(
+                f"data: expected none, for the stages write it, got {', '.join(map(str, self.train.data))}"
+            )
 
     @property
     def output(self) -> Path:
@@ -85,7 +95,9 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Stage:
-    """result: what is there when it is finished. settings: whatever its result depends on. run: gives what the record shall tell."""
+    """result: what is there when it is finished. settings: whatever its result depends on. run: gives what the record
+    shall tell.
+    """
 
     name: str
     result: Path
@@ -132,13 +144,17 @@ def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp
 def prediction_stage(settings: Reproduction, model: Stage, split: str, detections: Literal["truth"] | Path) -> Stage:
     """NOCS results of a test set."""
     result = settings.output / "results" / split
-    config = PredictionConfig(settings.root, result, detections, split, str(model.result.resolve()), settings.provider, settings.threads)
+    config = PredictionConfig(
+        settings.root, result, detections, split, str(model.result.resolve()), settings.provider, settings.threads
+    )
 
     def run() -> dict[str, Any]:
         report = predict(config, load_estimator(config))
         return {"results": report.rows, "predictions": report.predictions, "skipped": report.skipped}
 
-    return Stage(f"prediction {split}", result, model.settings | {split: {"detections": detections, "seed": config.seed}}, run)
+    return Stage(
+        f"prediction {split}", result, model.settings | {split: {"detections": detections, "seed": config.seed}}, run
+    )
 
 
 def evaluation_stage(settings: Reproduction, predictions: Sequence[Stage]) -> Stage:
@@ -158,7 +174,9 @@ def stages(settings: Reproduction) -> list[Stage]:
     shards = [shard_stage(settings, split) for split in SOURCES]
     training = training_stage(settings, shards)
     exports = [export_stage(settings, training, precision) for precision in PRECISIONS]
-    predictions = [prediction_stage(settings, exports[0], split, detections) for split, detections in settings.tests.items()]
+    predictions = [
+        prediction_stage(settings, exports[0], split, detections) for split, detections in settings.tests.items()
+    ]
     return [*shards, training, *exports, *predictions, evaluation_stage(settings, predictions)]
 
 
@@ -170,7 +188,10 @@ def measured(folder: Path) -> dict[str, Any]:
     """Average precision of a folder of results by each of `PROTOCOLS`, gated ("pose") and not ("pose_ungated")."""
     results = read_results(result_files(folder))
     counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
-    return counts | {name: evaluate(results.images, protocol).as_json() | {"protocol": protocol.describe()} for name, protocol in PROTOCOLS.items()}
+    return counts | {
+        name: evaluate(results.images, protocol).as_json() | {"protocol": protocol.describe()}
+        for name, protocol in PROTOCOLS.items()
+    }
 
 
 def is_finished(stage: Stage, output: Path) -> bool:
@@ -183,8 +204,12 @@ def is_finished(stage: Stage, output: Path) -> bool:
         return False
     record, settings = json.loads(path.read_text(encoding="utf-8")), _plain(stage.settings)
     if record["settings"] != settings:
-        changed = sorted(name for name in {*record["settings"], *settings} if record["settings"].get(name) != settings.get(name))
-        raise ValueError(f"{path}: expected the settings that {stage.name} was begun with, got others: {', '.join(changed)}; take another --output")
+        changed = sorted(
+            name for name in {*record["settings"], *settings} if record["settings"].get(name) != settings.get(name)
+        )
+        raise ValueError(
+            f"{path}: expected the settings that {stage.name} was begun with, got others: {', '.join(changed)}; take another --output"
+        )
     return record["finished"] and stage.result.exists()
 
 
@@ -200,7 +225,10 @@ def carry_out(stage: Stage, output: Path) -> None:
 
     def write(finished: bool, report: dict[str, Any]) -> None:
         unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(_plain({"settings": stage.settings, "finished": finished, "report": report}), indent=1), encoding="utf-8")
+        unfinished.write_text(
+            json.dumps(_plain({"settings": stage.settings, "finished": finished, "report": report}), indent=1),
+            encoding="utf-8",
+        )
         unfinished.rename(path)
 
     write(False, {})
@@ -223,11 +251,22 @@ def stage_table(settings: Reproduction) -> Table:
 def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
     """For people: average precision by category, beside the paper's mean for REAL275."""
     poses, mugs = list(PAPER_REAL275), accuracy["original_recentred"]
-    iou = _table(f"{split}: average precision over IoU", [f"{name.replace('_', ' ')} {limit}" for name in PROTOCOLS for limit in REPORTED_IOU])
-    pose = _table(f"{split}: over pose errors, of what matches at IoU 0.1 and of everything", 2 * [name.replace("deg_", "°") for name in poses])
+    iou = _table(
+        f"{split}: average precision over IoU",
+        [f"{name.replace('_', ' ')} {limit}" for name in PROTOCOLS for limit in REPORTED_IOU],
+    )
+    pose = _table(
+        f"{split}: over pose errors, of what matches at IoU 0.1 and of everything",
+        2 * [name.replace("deg_", "°") for name in poses],
+    )
     for category in (*CATEGORIES, "mean"):
-        iou.add_row(category, *(_percent(accuracy[name]["iou"][category][limit]) for name in PROTOCOLS for limit in REPORTED_IOU))
-        pose.add_row(category, *(_percent(mugs[kind][category][name]) for kind in ("pose", "pose_ungated") for name in poses))
+        iou.add_row(
+            category,
+            *(_percent(accuracy[name]["iou"][category][limit]) for name in PROTOCOLS for limit in REPORTED_IOU),
+        )
+        pose.add_row(
+            category, *(_percent(mugs[kind][category][name]) for kind in ("pose", "pose_ungated") for name in poses)
+        )
     if split == "real_test":
         pose.add_row("paper", *map(_percent, PAPER_REAL275.values()))
     return [iou, pose]
@@ -247,7 +286,8 @@ def _percent(share: float | None) -> str:
 def reproduce(settings: Reproduction) -> dict[str, Any]:
     """Carry out what is not finished; returns the content of accuracy.json."""
     planned = stages(settings)
-    finished = [is_finished(stage, settings.output) for stage in planned]  # of all before any: refused settings shall not cost days
+    # of all before any: refused settings shall not cost days
+    finished = [is_finished(stage, settings.output) for stage in planned]
     console = Console()
     for stage, done in zip(planned, finished, strict=True):
         console.rule(f"{stage.name}: {'finished' if done else stage.result}")

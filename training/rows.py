@@ -1,7 +1,10 @@
-"""Where training rows come from: shards on disk, and data sets that read their rows one by one. A row is one view, `views.VIEW_ARRAYS`.
+"""Where training rows come from: shards on disk, and data sets that read their rows one by one.
 
-Two arrays may come on top: `measured` () bool, depth and mask are those of a real sensor, so the sensor model leaves them alone; and
-`colour` (224, 224, 3) uint8 RGB, all zero where there is no picture. What cannot be read, or cannot be true, is left out and counted by reason.
+A row is one view, `views.VIEW_ARRAYS`.
+
+Two arrays may come on top: `measured` () bool, depth and mask are those of a real sensor, so the sensor model leaves
+them alone; and `colour` (224, 224, 3) uint8 RGB, all zero where there is no picture. What cannot be read, or cannot be
+true, is left out and counted by reason.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from torch import Tensor
 from clipose_ros.core.categories import CATEGORIES
 from training.views import GRID
 
-ROW_TYPES: dict[str, tuple[tuple[int, ...], Any]] = {  # shape and type of each array's row; those of `views.VIEW_ARRAYS`, then the optional ones
+# shape and type of each array's row; those of `views.VIEW_ARRAYS`, then the optional ones
+ROW_TYPES: dict[str, tuple[tuple[int, ...], Any]] = {
     "depth": ((GRID, GRID), np.uint16),
     "label": ((GRID, GRID), np.uint8),
     "rays": ((4,), np.float32),
@@ -49,7 +53,8 @@ class Rows(Protocol):
 
 
 def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file, mapped from disk: a row is read when it is asked for, and the file may be larger than the memory.
+    """Arrays of an .npz file, mapped from disk: a row is read when it is asked for, and the file may be larger than the
+    memory.
 
     Raises ValueError for anything that `numpy.savez` does not write, OSError when the file cannot be read.
     """
@@ -61,7 +66,9 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(f"{member.filename}: expected an array that is not compressed, as numpy.savez writes it")
+                    raise ValueError(
+                        f"{member.filename}: expected an array that is not compressed, as numpy.savez writes it"
+                    )
                 file.seek(member.header_offset + 26)
                 file.seek(sum(struct.unpack("<HH", file.read(4))), 1)  # name and extra field of the local header
                 np.lib.format.read_magic(file)
@@ -91,7 +98,10 @@ def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def flaws(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows (V,) bool that cannot be true, by reason; a row has at most one."""
-    numbers = [arrays[name].reshape(len(arrays["category"]), -1) for name in ("rays", "pixels", "rotation", "translation", "size", "cue")]
+    numbers = [
+        arrays[name].reshape(len(arrays["category"]), -1)
+        for name in ("rays", "pixels", "rotation", "translation", "size", "cue")
+    ]
     rotation, size, translation = arrays["rotation"], arrays["size"], arrays["translation"]
     with np.errstate(all="ignore"):
         skew = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
@@ -110,7 +120,10 @@ def flaws(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class ShardRows:
-    """The rows of one shard, mapped from disk or, for small data sets on slow disks, in memory. Raises ValueError or OSError as `mapped_arrays`."""
+    """The rows of one shard, mapped from disk or, for small data sets on slow disks, in memory.
+
+    Raises ValueError or OSError as `mapped_arrays`.
+    """
 
     def __init__(self, path: Path, in_memory: bool = False) -> None:
         arrays = checked_arrays(mapped_arrays(path))
@@ -126,8 +139,8 @@ class ShardRows:
 class DatasetRows:
     """Rows of a map-style data set that reads each of them from its own files.
 
-    Parameters: dataset, `dataset[i]` gives one row as a mapping of `ROW_TYPES` or raises OSError or ValueError, whose `reason`, where it has one,
-    says under which name to count; category (V,) int64, known without reading.
+    Parameters: dataset, `dataset[i]` gives one row as a mapping of `ROW_TYPES` or raises OSError or ValueError, whose
+    `reason`, where it has one, says under which name to count; category (V,) int64, known without reading.
     """
 
     def __init__(self, dataset: Sequence[Mapping[str, np.ndarray]], category: np.ndarray) -> None:
@@ -153,7 +166,8 @@ class DatasetRows:
 class ViewPool:
     """Rows of many shards and data sets under one numbering.
 
-    Parameters: parts, shards by their path, or rows; in_memory, of the shards. A shard that cannot be read is left out and counted.
+    Parameters: parts, shards by their path, or rows; in_memory, of the shards. A shard that cannot be read is left out
+    and counted.
     Raises ValueError when nothing is left.
     """
 
@@ -177,7 +191,10 @@ class ViewPool:
         return len(self.category)
 
     def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], Counter[str]]:
-        """Arrays of the rows (K,) that can be read, in the order of index, and how many cannot be, by reason. `measured` is always among them."""
+        """Arrays of the rows (K,) that can be read, in the order of index, and how many cannot be, by reason.
+
+        `measured` is always among them.
+        """
         skipped: Counter[str] = Counter()
         got: dict[str, np.ndarray] = {}
         whole = np.zeros(len(index), bool)
@@ -203,10 +220,13 @@ class ViewPool:
 class RowDrawer:
     """Random rows: the sources in fixed shares, and within each source the categories.
 
-    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,) and category_share (C,) in any unit.
+    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,) and
+    category_share (C,) in any unit.
     """
 
-    def __init__(self, category: np.ndarray, source: np.ndarray, source_share: Sequence[float], category_share: Sequence[float]) -> None:
+    def __init__(
+        self, category: np.ndarray, source: np.ndarray, source_share: Sequence[float], category_share: Sequence[float]
+    ) -> None:
         cells, shares = [], []
         for s, of_source in enumerate(source_share):
             present = {c: np.flatnonzero((source == s) & (category == c)) for c in range(len(CATEGORIES))}
@@ -227,13 +247,23 @@ class RowDrawer:
 
 
 class StepRows(torch.utils.data.Dataset):
-    """What one process reads in each step: a function of the seed and of the number of the step alone, so that any step can be drawn again.
+    """What one process reads in each step: a function of the seed and of the number of the step alone, so that any step
+    can be drawn again.
 
     All processes draw the same rows; process `rank` of `processes` reads every `processes`-th of them.
     """
 
-    def __init__(self, pool: ViewPool, drawer: RowDrawer, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        self.pool, self.drawer, self.batch, self.seed, self.rank, self.processes = pool, drawer, batch, seed, rank, processes
+    def __init__(
+        self, pool: ViewPool, drawer: RowDrawer, batch: int, seed: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.pool, self.drawer, self.batch, self.seed, self.rank, self.processes = (
+            pool,
+            drawer,
+            batch,
+            seed,
+            rank,
+            processes,
+        )
 
     def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Arrays of the rows that could be read, and how many could not be, by reason."""

@@ -10,7 +10,10 @@ from typing import Any
 
 
 class RunLog:
-    """What a run says, on disk: a line of JSON at a time and, when asked for, TensorBoard's events from `step` on. Only the first process says it."""
+    """What a run says, on disk: a line of JSON at a time and, when asked for, TensorBoard's events from `step` on.
+
+    Only the first process says it.
+    """
 
     def __init__(self, folder: Path, tensorboard: bool, step: int, first: bool) -> None:
         self.file = (folder / "log.jsonl" if first else Path(os.devnull)).open("a")

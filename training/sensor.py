@@ -1,8 +1,8 @@
 """What a depth camera and a detector do to a clean crop, drawn anew for a whole batch on the device of its tensors.
 
-Genuine frames differ from rendered ones in ways that decide accuracy: the mask is registered to the depth only to a few pixels,
-so that about a tenth of its points lie on the background *behind* the object; the depth carries an offset of some millimetres,
-waves, quantisation and holes; the mask itself has bays, holes and cuts.
+Genuine frames differ from rendered ones in ways that decide accuracy: the mask is registered to the depth only to a few
+pixels, so that about a tenth of its points lie on the background *behind* the object; the depth carries an offset of
+some millimetres, waves, quantisation and holes; the mask itself has bays, holes and cuts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class SensorConfig:
     shift_px: tuple[float, float] = (0.0, 5.5)  # sigma of the offset between mask and depth
     boundary_px: float = 3.0  # scale on which the mask boundary wanders
     boundary_level: tuple[float, float] = (0.08, 0.75)  # at which the softened mask is cut: below 0.5 it grows
-    pushed: float = 0.5  # share of views whose background is moved away: the generated scenes have too few edges of tables
+    # share of views whose background is moved away: the generated scenes have too few edges of tables
+    pushed: float = 0.5
     push_m: tuple[float, float] = (0.0, 0.5)
     hole_share: tuple[float, float] = (0.02, 0.14)  # of the depth pixels
     speckle_share: float = 0.02
@@ -56,7 +57,9 @@ def _waves(like: Tensor, cell: float, generator: torch.Generator) -> Tensor:
 
 
 def _box_mean(image: Tensor, reach: int) -> Tensor:
-    """Mean over (2 reach + 1)² pixels, the border repeated: slices added up, several times faster on a CPU than pooling one channel."""
+    """Mean over (2 reach + 1)² pixels, the border repeated: slices added up, several times faster on a CPU than pooling
+    one channel.
+    """
     padded = F.pad(image[:, None], (reach,) * 4, mode="replicate")[:, 0]
     rows, columns = image.shape[1:]
     summed = sum(padded[:, i : i + rows] for i in range(2 * reach + 1))
@@ -79,10 +82,13 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
     batch, height, width = target.shape
     px = pixels[:, None, None]
     shift = _uniform(config.shift_px, batch, px, generator) / px
-    dx, dy = ((torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2))
+    dx, dy = (
+        (torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2)
+    )
     mask = _shift(target, dx, dy).float()
 
-    # The boundary wanders by about `boundary_px`: soften the mask over that reach, disturb it, cut it at a level drawn for the view.
+    # The boundary wanders by about `boundary_px`: soften the mask over that reach, disturb it, cut it at a level drawn
+    # for the view.
     smooth = _box_mean(mask, 2)
     reach = (config.boundary_px / (2.5 * px)).clamp(max=1.0)
     soft = mask + reach * (smooth - mask) + 0.12 * reach * _waves(smooth, 4.5, generator)
@@ -120,15 +126,22 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     z2 = depth * depth
     fine = torch.randn(depth.shape, generator=generator, device=depth.device)
     coarse = _box_mean(fine, 1) * 3
-    noise = torch.where(_chance(0.5, batch, depth, generator), fine, coarse) * _uniform(config.axial_noise, batch, depth, generator) * z2
-    wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(_chance(config.strong_wave, batch, depth, generator), 4.0, 1.0)
+    noise = (
+        torch.where(_chance(0.5, batch, depth, generator), fine, coarse)
+        * _uniform(config.axial_noise, batch, depth, generator)
+        * z2
+    )
+    wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(
+        _chance(config.strong_wave, batch, depth, generator), 4.0, 1.0
+    )
     noise = noise + wave * _waves(depth, 10.0, generator)
     bias = 1 + config.bias * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
     quantum = _uniform(config.disparity_step, batch, depth, generator)
     disparity = (1 / ((depth * bias + noise).clamp(min=0.05)) / quantum).round()
     measured = 1 / (disparity * quantum).clamp(min=1e-3)
 
-    astray = (even - 0.5).abs() < config.outlier_share / 2  # one draw serves twice: it is independent of `fine`, and edges are few
+    # one draw serves twice: it is independent of `fine`, and edges are few
+    astray = (even - 0.5).abs() < config.outlier_share / 2
     measured = torch.where(astray, measured + 0.08 * fine, measured)
 
     share = _uniform(config.hole_share, batch, depth, generator)
@@ -138,12 +151,20 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
 
 
 def sample_cloud(
-    depth: Tensor, mask: Tensor, rays: Tensor, samples: int, radius: Tensor, config: SensorConfig, generator: torch.Generator
+    depth: Tensor,
+    mask: Tensor,
+    rays: Tensor,
+    samples: int,
+    radius: Tensor,
+    config: SensorConfig,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """1024-point clouds of masked crops: the batched torch twin of `core.backprojection` and `core.sampling`.
 
-    Parameters: depth (B, G, G) [m]; mask (B, G, G) bool; rays (B, 4) as in `training.views`; radius (B,) [m] of the cut about the median.
-    Returns: points (B, samples, 3) [m] camera frame; pixel (B, samples) index into the crop; usable (B,) bool, False where too few points are left.
+    Parameters: depth (B, G, G) [m]; mask (B, G, G) bool; rays (B, 4) as in `training.views`; radius (B,) [m] of the cut
+    about the median.
+    Returns: points (B, samples, 3) [m] camera frame; pixel (B, samples) index into the crop; usable (B,) bool, False
+    where too few points are left.
     """
     batch, side, _ = depth.shape
     grid = torch.arange(side, device=depth.device, dtype=depth.dtype)
@@ -162,11 +183,15 @@ def sample_cloud(
 
 
 def _stratified(valid: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-    """As `core.sampling.stratified_indices`, for each row of valid (B, P): indices (B, samples) of set pixels in raster order (0 where none is set)."""
+    """As `core.sampling.stratified_indices`, for each row of valid (B, P): indices (B, samples) of set pixels in raster
+    order (0 where none is set).
+    """
     count = valid.sum(1)
     start = count.cumsum(0) - count
     order = torch.cat([valid.nonzero()[:, 1], torch.zeros(1, dtype=torch.long, device=valid.device)])
-    strata = torch.arange(samples, device=valid.device) + torch.rand(len(valid), samples, generator=generator, device=valid.device)
+    strata = torch.arange(samples, device=valid.device) + torch.rand(
+        len(valid), samples, generator=generator, device=valid.device
+    )
     rank = torch.minimum((strata * (count[:, None] / samples)).long(), (count[:, None] - 1).clamp(min=0))
     chosen = order[(start[:, None] + rank).clamp(max=len(order) - 1)]
     return torch.where(count[:, None] > 0, chosen, 0)

@@ -1,4 +1,6 @@
-"""Similarity between two point sets in correspondence: closed form (Umeyama 1991) and with outlier rejection, as the NOCS ground truth is made."""
+"""Similarity between two point sets in correspondence: closed form (Umeyama 1991) and with outlier rejection, as the
+NOCS ground truth is made.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ SAMPLE = 5  # correspondences of one hypothesis
 
 @dataclass(frozen=True)
 class SimilarityConfig:
-    """Consensus over random samples as in NOCS and object-deformnet, then re-fits to what lies within the spread of the inliers."""
+    """Consensus over random samples as in NOCS and object-deformnet, then re-fits to what lies within the spread of the
+    inliers.
+    """
 
     hypotheses: int = 128
     threshold: float = 0.1  # an inlier's largest residual, of the diameter of the source
@@ -31,11 +35,14 @@ class Similarity:
     inliers: np.ndarray
 
 
-def umeyama(source: np.ndarray, target: np.ndarray, scale: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def umeyama(
+    source: np.ndarray, target: np.ndarray, scale: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity of least squares (Umeyama 1991, eqs. 39-42).
 
     Parameters: source, target (..., N, 3) in correspondence; scale where it is known.
-    Returns: rotation (..., 3, 3), translation (..., 3), scale (...): target ≈ scale * rotation @ source + translation. One point has scale 0.
+    Returns: rotation (..., 3, 3), translation (..., 3), scale (...): target ≈ scale * rotation @ source + translation.
+    One point has scale 0.
     """
     source_mean, target_mean = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     source_centred, target_centred = source - source_mean, target - target_mean
@@ -51,7 +58,9 @@ def umeyama(source: np.ndarray, target: np.ndarray, scale: float | None = None) 
     return rotation, translation, scales
 
 
-def residuals(source: np.ndarray, target: np.ndarray, rotation: np.ndarray, translation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def residuals(
+    source: np.ndarray, target: np.ndarray, rotation: np.ndarray, translation: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
     """Distances (..., N) between target (N, 3) and the moved source (N, 3) for similarities with any leading axes."""
     moved = scale[..., None, None] * (source @ np.swapaxes(rotation, -1, -2)) + translation[..., None, :]
     return np.linalg.norm(moved - target, axis=-1)
@@ -62,12 +71,15 @@ def robust_similarity(
 ) -> Similarity:
     """The similarity that most correspondences agree on.
 
-    Parameters: source (N, 3), N >= 5, of high quality (a coordinate map); target (N, 3) with outliers (measured points) [m]; scale where it is known.
+    Parameters: source (N, 3), N >= 5, of high quality (a coordinate map); target (N, 3) with outliers (measured points)
+    [m]; scale where it is known.
     Returns: the `Similarity`; the same input gives the same result, bit for bit.
     Raises: ValueError for too few points, different shapes and sources or targets without extent.
     """
     if source.ndim != 2 or source.shape != target.shape or source.shape[1] != 3 or len(source) < SAMPLE:
-        raise ValueError(f"source, target: expected the same shape (N >= {SAMPLE}, 3), got {source.shape} and {target.shape}")
+        raise ValueError(
+            f"source, target: expected the same shape (N >= {SAMPLE}, 3), got {source.shape} and {target.shape}"
+        )
     source, target = source.astype(float), target.astype(float)
     diameter = 2 * np.linalg.norm(source - source.mean(axis=0), axis=1).max()
     if not diameter > 0:
@@ -83,7 +95,9 @@ def robust_similarity(
     inliers = residuals(source, target, *fit) < config.threshold * diameter * fit[2]
     for _ in range(1 + config.refits):
         if inliers.sum() < SAMPLE:
-            raise ValueError(f"target: expected points that agree with the source, got {int(inliers.sum())} of {len(source)}")
+            raise ValueError(
+                f"target: expected points that agree with the source, got {int(inliers.sum())} of {len(source)}"
+            )
         fit = umeyama(source[inliers], target[inliers], scale)
         distance = residuals(source, target, *fit)
         spread = 1.4826 * np.median(distance[inliers])

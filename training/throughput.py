@@ -1,4 +1,5 @@
-"""How many augmented clouds a second come from rows in memory, by device and batch: what the network must wait for at least.
+"""How many augmented clouds a second come from rows in memory, by device and batch: what the network must wait for at
+least.
 
     python -m training.throughput --data data/views --device cuda --batch 24 64 256
 """
@@ -20,14 +21,19 @@ from training.networks import PatchTransformerConfig
 from training.rows import BROKEN, ViewPool
 
 
-def clouds_per_second(pool: ViewPool, batch: int, device: torch.device, seconds: float, config: BatchConfig = BatchConfig()) -> float:
-    """Of one process that reads rows and makes batches, measured over at least so many seconds after a first, unmeasured batch."""
+def clouds_per_second(
+    pool: ViewPool, batch: int, device: torch.device, seconds: float, config: BatchConfig = BatchConfig()
+) -> float:
+    """Of one process that reads rows and makes batches, measured over at least so many seconds after a first,
+    unmeasured batch.
+    """
     generator = torch.Generator(device).manual_seed(0)
     whole, rng = np.flatnonzero(pool.category != BROKEN), np.random.default_rng(0)
 
     def one() -> None:
         index = torch.from_numpy(whole[rng.integers(len(whole), size=batch)])
-        make_batch(pool.rows(index, device), PatchTransformerConfig.patches, config, generator)["points"].sum().item()  # waits for the device
+        # waits for the device
+        make_batch(pool.rows(index, device), PatchTransformerConfig.patches, config, generator)["points"].sum().item()
 
     one()
     made, started = 0, time.perf_counter()
@@ -38,7 +44,11 @@ def clouds_per_second(pool: ViewPool, batch: int, device: torch.device, seconds:
 
 
 def main(
-    data: Path, device: Literal["cpu", "cuda"] = "cpu", batch: tuple[int, ...] = (24, 64, 256), seconds: float = 3.0, in_memory: bool = False
+    data: Path,
+    device: Literal["cpu", "cuda"] = "cpu",
+    batch: tuple[int, ...] = (24, 64, 256),
+    seconds: float = 3.0,
+    in_memory: bool = False,
 ) -> None:
     """Print the table for a folder of shards."""
     pool = ViewPool(sorted(data.glob("shard_*.npz")), in_memory)

@@ -3,8 +3,8 @@
     python -m training.train --data data/views --output runs/lite
     accelerate launch --multi_gpu -m training.train --data data/views --output runs/lite --device cuda --precision bf16
 
-Goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on the same rows and as many processes.
-For that, everything random in a step follows from the seed and the number of the step.
+Goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on the same
+rows and as many processes. For that, everything random in a step follows from the seed and the number of the step.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class TrainConfig:
 
     data: tuple[Path, ...]
     output: Path
-    start: Path | None = None  # checkpoint whose averaged weights a new run begins with; a network with more layers or patches grows out of it
+    # checkpoint whose averaged weights a new run begins with; a network with more layers or patches grows out of it
+    start: Path | None = None
     share: tuple[float, ...] = (1.0,)
     steps: int = 20_000
     batch: int = 64
@@ -73,7 +74,8 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)  # of each source, in the order of CATEGORIES: more for the harder ones
+    # of each source, in the order of CATEGORIES: more for the harder ones
+    category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)
     validation_shards: int = 1  # the last shards of the first source by name; no training view shows their shapes
     in_memory: bool = False  # read the shards whole at the start; else they are mapped, and the system keeps what fits
     workers: int = 0  # processes that read rows ahead; 0: a thread does
@@ -104,16 +106,23 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def make_optimiser(network: nn.Module, others: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer | MuonWithAdamW:
-    """AdamW, alone or with Muon for the hidden matrices, or Ranger: RAdam with lookahead and centralised gradients. Vectors are not decayed.
+def make_optimiser(
+    network: nn.Module, others: Iterable[nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer | MuonWithAdamW:
+    """AdamW, alone or with Muon for the hidden matrices, or Ranger: RAdam with lookahead and centralised gradients.
 
-    others: parameters beside the network's. Raises ValueError for Muon and a network that does not name its hidden matrices.
+    Vectors are not decayed.
+
+    others: parameters beside the network's. Raises ValueError for Muon and a network that does not name its hidden
+    matrices.
     """
     parameters = [*network.parameters(), *others]
     hidden: dict[int, list[nn.Parameter]] = {}
     if config.optimiser == "muon":
         if not hasattr(network, "hidden_matrices"):
-            raise ValueError(f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, got muon")
+            raise ValueError(
+                f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, got muon"
+            )
         hidden = network.hidden_matrices()
         taken = {id(p) for matrices in hidden.values() for p in matrices}
         parameters = [p for p in parameters if id(p) not in taken]
@@ -124,7 +133,8 @@ def make_optimiser(network: nn.Module, others: Iterable[nn.Parameter], config: T
     if config.optimiser == "ranger":
         from pytorch_optimizer import Ranger  # here: the import takes seconds
 
-        # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first five steps.
+        # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first
+        # five steps.
         return Ranger(groups, lr=config.learning_rate, betas=(0.95, 0.999), k=6, alpha=0.5, degenerated_to_sgd=True)
     adamw = torch.optim.AdamW(groups, lr=config.learning_rate)
     if not hidden:
@@ -150,18 +160,22 @@ def batch_losses(
     alignment: Alignment | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Every loss term, and their sum as "total". The *sum* over the processes of its gradients is that of the batch of all processes together.
+    """Every loss term, and their sum as "total".
 
-    For that the losses see the outputs of all processes: means under weights, and pairs of samples, mean what they mean in one process. Two things
-    do not: batch normalisation, whose statistics are those of a process unless `torch.nn.SyncBatchNorm` (GPUs) takes over, and the contrast of the
-    alignment, whose negatives are those of a process.
+    The *sum* over the processes of its gradients is that of the batch of all processes together.
+
+    For that the losses see the outputs of all processes: means under weights, and pairs of samples, mean what they mean
+    in one process. Two things
+    do not: batch normalisation, whose statistics are those of a process unless `torch.nn.SyncBatchNorm` (GPUs) takes
+    over, and the contrast of the alignment, whose negatives are those of a process.
     """
     points, category = truth["points"], truth["category"]
     with torch.autocast(points.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
         output = {name: value.float() for name, value in network(points, category).items()}
         terms = {}
         if alignment is not None:
-            translation = truth["offset"] * truth["scale"][:, None]  # in the network's frame, as the rotation: the rest the cloud cannot tell
+            # in the network's frame, as the rotation: the rest the cloud cannot tell
+            translation = truth["offset"] * truth["scale"][:, None]
             terms = alignment(output["feature"], truth["image"], category, truth["rotation"], translation, generator)
     terms = {name: value.float() / accelerator.num_processes for name, value in terms.items()}
     whole_truth = gathered({name: value for name, value in truth.items() if name != "image"}, accelerator)
@@ -175,8 +189,12 @@ def batch_losses(
 
 
 @torch.no_grad()
-def validate(network: nn.Module, pool: ViewPool, config: TrainConfig, device: torch.device, views: int = 1200) -> dict[str, dict[str, float]]:
-    """Share of views within 5° 5 cm and 10° 5 cm by category, and the median errors, on augmented held-out views (always the same draws)."""
+def validate(
+    network: nn.Module, pool: ViewPool, config: TrainConfig, device: torch.device, views: int = 1200
+) -> dict[str, dict[str, float]]:
+    """Share of views within 5° 5 cm and 10° 5 cm by category, and the median errors, on augmented held-out views
+    (always the same draws).
+    """
     network.eval()
     generator = torch.Generator(device=device).manual_seed(12345)
     errors: dict[str, list[Tensor]] = {c: [] for c in CATEGORIES}
@@ -207,7 +225,9 @@ def validate(network: nn.Module, pool: ViewPool, config: TrainConfig, device: to
 
 
 def centres(config: TrainConfig) -> int:
-    """Points of a cloud whose object coordinates are among the targets; for networks that do not predict any, as many as the compact one has."""
+    """Points of a cloud whose object coordinates are among the targets; for networks that do not predict any, as many
+    as the compact one has.
+    """
     return getattr(config.network, "patches", PatchTransformerConfig.patches)
 
 
@@ -219,7 +239,9 @@ def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, V
         if len(shards) <= least:
             raise ValueError(f"data: expected more than {least} shard_*.npz in {folder}, got {len(shards)}")
     if len(config.share) != len(folders) + len(more):
-        raise ValueError(f"share: expected a number for each of {len(folders) + len(more)} sources, got {len(config.share)}")
+        raise ValueError(
+            f"share: expected a number for each of {len(folders) + len(more)} sources, got {len(config.share)}"
+        )
     held_out = ViewPool(folders[0][-config.validation_shards :], config.in_memory)
     folders[0] = folders[0][: -config.validation_shards]
     pools = [ViewPool(shards, config.in_memory) for shards in folders] + [ViewPool([rows]) for rows in more]
@@ -230,25 +252,38 @@ def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, V
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes of this run and the device of this one. Raises ValueError where what was asked for cannot be had."""
+    """The processes of this run and the device of this one.
+
+    Raises ValueError where what was asked for cannot be had.
+    """
     accelerator = Accelerator(cpu=config.device == "cpu")
     if accelerator.device.type != config.device:
         raise ValueError(f"device: expected {config.device}, got {accelerator.device.type}: torch sees no other here")
     if accelerator.mixed_precision != "no":
-        raise ValueError(f"mixed_precision: expected it as --precision of the trainer, got {accelerator.mixed_precision} from accelerate")
+        raise ValueError(
+            f"mixed_precision: expected it as --precision of the trainer, got {accelerator.mixed_precision} from accelerate"
+        )
     if config.batch % accelerator.num_processes:
         raise ValueError(f"batch: expected a multiple of {accelerator.num_processes} processes, got {config.batch}")
     return accelerator
 
 
-def make_alignment(network: nn.Module, config: AlignmentConfig, device: torch.device) -> tuple[Alignment, Callable[..., Tensor]]:
-    """CLIP's branch for a network, and what makes its images. Raises ValueError for a network that gives no feature of the whole cloud."""
+def make_alignment(
+    network: nn.Module, config: AlignmentConfig, device: torch.device
+) -> tuple[Alignment, Callable[..., Tensor]]:
+    """CLIP's branch for a network, and what makes its images.
+
+    Raises ValueError for a network that gives no feature of the whole cloud.
+    """
     from training.alignment.branch import (
         Alignment,  # here: transformers takes seconds to import, and most runs do without
     )
     from training.alignment.images import row_images
 
-    points, category = torch.zeros(2, network.config.points, 3, device=device), torch.zeros(2, dtype=torch.long, device=device)
+    points, category = (
+        torch.zeros(2, network.config.points, 3, device=device),
+        torch.zeros(2, dtype=torch.long, device=device),
+    )
     with torch.no_grad():
         output = copy.deepcopy(network)(points, category)  # a copy: batch statistics must not learn from this cloud
     if "feature" not in output:
@@ -270,8 +305,14 @@ def batch_maker(
     def make(step: int) -> tuple[dict[str, Tensor], Counter[str]]:
         arrays, skipped = next(rows)
         on_device = {name: array.to(accelerator.device, non_blocking=True) for name, array in arrays.items()}
-        generator = torch.Generator(accelerator.device).manual_seed(step_seed(config, AUGMENTING, step, accelerator.process_index))
-        truth = make_batch(on_device, centres(config), config.batches, generator) if on_device else {"usable": torch.zeros(0)}
+        generator = torch.Generator(accelerator.device).manual_seed(
+            step_seed(config, AUGMENTING, step, accelerator.process_index)
+        )
+        truth = (
+            make_batch(on_device, centres(config), config.batches, generator)
+            if on_device
+            else {"usable": torch.zeros(0)}
+        )
         if images is not None and on_device:
             truth["image"] = images(on_device, generator)
         usable = truth.pop("usable")
@@ -286,8 +327,8 @@ def batch_maker(
 def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentConfig | None = None) -> Path:
     """Train; returns the path of the last checkpoint.
 
-    sources: of rows, beside the folders of the configuration. aligned: how to align the clouds with images and texts through CLIP; what it trains
-    beside the network is in the checkpoint, too, and no export takes it along.
+    sources: of rows, beside the folders of the configuration. aligned: how to align the clouds with images and texts
+    through CLIP; what it trains beside the network is in the checkpoint, too, and no export takes it along.
     """
     config.output.mkdir(parents=True, exist_ok=True)
     pool, held_out, drawer = open_sources(config, sources)
@@ -300,7 +341,9 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         grown(load_network(config.start)[0], network)
     if processes > 1 and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
+    )
     alignment, images = (None, None) if aligned is None else make_alignment(network, aligned, device)
     teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
     others = [] if alignment is None else list(alignment.trainable().values())
@@ -324,7 +367,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         batch_size=None,
         sampler=range(step, config.steps),
         num_workers=config.workers,
-        multiprocessing_context="fork" if config.workers else None,  # a mapped shard is shared with a forked process, and copied to any other
+        # a mapped shard is shared with a forked process, and copied to any other
+        multiprocessing_context="fork" if config.workers else None,
         pin_memory=device.type == "cuda",
     )
     next_batch = batch_maker(iter(reader), config, accelerator, images)
@@ -360,7 +404,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
             scaler.update()
             step += 1
             for name, value in losses.items():
-                running[name] = running.get(name, 0.0) + value.detach() / config.log_every  # on the device: reading each would wait for it each time
+                # on the device: reading each would wait for it each time
+                running[name] = running.get(name, 0.0) + value.detach() / config.log_every
             if step % config.log_every == 0:
                 now = time.monotonic()
                 seconds, started = seconds + now - started, now

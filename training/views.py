@@ -1,10 +1,11 @@
 """The generated data set: clean depth crops of procedural objects on tables, in shards on disk.
 
     python -m training.views --output data/views --views 120000 --workers 2
-    python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2      # meshes beside the generated shapes
+    python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2      # meshes beside
+    the generated shapes
 
-A shard is one .npz of arrays with a row for each view (`VIEW_ARRAYS`). What a sensor and a detector add (noise, holes, bleeding
-masks) is drawn anew at each training step, from the clean crop, by `training.sensor`.
+A shard is one .npz of arrays with a row for each view (`VIEW_ARRAYS`). What a sensor and a detector add (noise, holes,
+bleeding masks) is drawn anew at each training step, from the clean crop, by `training.sensor`.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ class ViewConfig:
     cut: float = 0.2  # share of views that are near and anywhere in the image, so that its border cuts many objects
     cut_distance_m: tuple[float, float] = (0.35, 1.0)
     cut_visible: float = 0.25
-    visible: float = 0.55  # least share of the target's box inside the image, and of its pixels there before other objects
-    shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)  # drawn in turn, in the order of CATEGORIES: more of those that differ most
+    # least share of the target's box inside the image, and of its pixels there before other objects
+    visible: float = 0.55
+    # drawn in turn, in the order of CATEGORIES: more of those that differ most
+    shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)
     views_per_shape: int = 12
 
 
@@ -80,7 +83,9 @@ def _resting(shape_vertices: np.ndarray, lying: bool, rng: np.random.Generator) 
     return rotation, float(-(shape_vertices @ rotation[1]).min())
 
 
-def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
+def draw_view(
+    target: CastShape, others: list[CastShape], config: ViewConfig, rng: np.random.Generator
+) -> dict[str, np.ndarray] | None:
     """One view of `target`, as `VIEW_ARRAYS` (None where too little of it is seen)."""
     focal = rng.uniform(*config.focal_px)
     intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 6), HEIGHT / 2 + rng.normal(0, 6))
@@ -100,12 +105,18 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     table_point = translation - height * up
     planes = [Plane(up, float(up @ table_point))]
     if rng.random() < 0.7:  # the floor or a wall behind the table's edge; seen where the table ends
-        away = R_camera_table @ Rotation.from_euler("y", rng.uniform(-0.6, 0.6)).as_matrix() @ np.array([0.0, 0.0, -1.0])
+        away = (
+            R_camera_table @ Rotation.from_euler("y", rng.uniform(-0.6, 0.6)).as_matrix() @ np.array([0.0, 0.0, -1.0])
+        )
         planes.append(Plane(away, float(away @ (table_point + away * rng.uniform(0.25, 2.5)))))
     placed = [Placed(target, rotation, translation)]
     for other in others:
         R_table_other, other_height = _resting(other.shape.vertices, rng.random() < config.lying, rng)
-        reach = 0.5 * (np.linalg.norm(target.shape.size[[0, 2]]) + np.linalg.norm(other.shape.size[[0, 2]])) * rng.uniform(0.75, 1.6)
+        reach = (
+            0.5
+            * (np.linalg.norm(target.shape.size[[0, 2]]) + np.linalg.norm(other.shape.size[[0, 2]]))
+            * rng.uniform(0.75, 1.6)
+        )
         bearing = rng.uniform(0, 2 * np.pi)
         step = R_camera_table @ np.array([reach * np.cos(bearing), other_height, reach * np.sin(bearing)])
         placed.append(Placed(other, R_camera_table @ R_table_other, table_point + step))
@@ -136,9 +147,14 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     label = np.where(index == 0, TARGET, np.where(index > 0, OTHER, BACKGROUND)).astype(np.uint8)
     parts = target.shape.parts[face[seen]]
     return {
-        "depth": np.where(inside, np.minimum(depth, FAR_M).reshape(GRID, GRID) / DEPTH_UNIT_M, 0).round().astype(np.uint16),
+        "depth": np.where(inside, np.minimum(depth, FAR_M).reshape(GRID, GRID) / DEPTH_UNIT_M, 0)
+        .round()
+        .astype(np.uint16),
         "label": label.reshape(GRID, GRID),
-        "rays": np.array([(start[0] - intrinsics.cx) / focal, step / focal, (start[1] - intrinsics.cy) / focal, step / focal], np.float32),
+        "rays": np.array(
+            [(start[0] - intrinsics.cx) / focal, step / focal, (start[1] - intrinsics.cy) / focal, step / focal],
+            np.float32,
+        ),
         "pixels": np.float32(step),
         "rotation": rotation.astype(np.float32),
         "translation": translation.astype(np.float32),
@@ -148,8 +164,12 @@ def draw_view(target: CastShape, others: list[CastShape], config: ViewConfig, rn
     }
 
 
-def draw_shard(seed: int, views: int, config: ViewConfig = ViewConfig(), source: ShapeSource = make_shape) -> dict[str, np.ndarray]:
-    """`views` views, the categories in the proportions of `config.shapes`, of shapes of `source` that no other seed draws."""
+def draw_shard(
+    seed: int, views: int, config: ViewConfig = ViewConfig(), source: ShapeSource = make_shape
+) -> dict[str, np.ndarray]:
+    """`views` views, the categories in the proportions of `config.shapes`, of shapes of `source` that no other seed
+    draws.
+    """
     rng = np.random.default_rng(seed)
     categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
     drawn: list[dict[str, np.ndarray]] = []
@@ -179,7 +199,14 @@ def _write_shard(job: tuple[Path, int, int, MeshConfig | None]) -> dict[Path, st
     return source.skipped if source else {}
 
 
-def generate(output: Path, views: int = 120_000, shard_views: int = 2_000, seed: int = 1, workers: int = 2, meshes: MeshConfig | None = None) -> None:
+def generate(
+    output: Path,
+    views: int = 120_000,
+    shard_views: int = 2_000,
+    seed: int = 1,
+    workers: int = 2,
+    meshes: MeshConfig | None = None,
+) -> None:
     """Write shards of views; those that are there already are kept, so an interrupted run goes on where it stopped."""
     output.mkdir(parents=True, exist_ok=True)
     jobs = [(output, seed * 100_000 + i, shard_views, meshes) for i in range(-(-views // shard_views))]

@@ -33,10 +33,13 @@ LEAST_FRAMES = 3
 
 
 def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
-    """A 640 x 480 frame of `count` spheres (5 cm radius, about 0.9 m away), with the given categories in turn as instances."""
+    """A 640 x 480 frame of `count` spheres (5 cm radius, about 0.9 m away), with the given categories in turn as
+    instances.
+    """
     rays = _rays()
     away = np.cross([1.0, 0.0, 0.0], TABLE_NORMAL)  # on the table, from the camera
-    depth = (TABLE_CENTRE @ TABLE_NORMAL) / (rays @ TABLE_NORMAL)  # z of a ray with z = 1 is its length in units of the ray
+    # z of a ray with z = 1 is its length in units of the ray
+    depth = (TABLE_CENTRE @ TABLE_NORMAL) / (rays @ TABLE_NORMAL)
     depth[depth < 0] = np.inf
     labels = np.zeros(IMAGE_SHAPE, dtype=np.uint8)
     last_row = (count - 1) // PER_ROW
@@ -52,8 +55,13 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
     return Frame(0, "camera", np.where(depth < 65, depth * 1000, 0).astype(np.uint16), labels, instances, INTRINSICS)
 
 
-def bench(folders: Sequence[Path], instances: Sequence[int], config: SessionConfig, frames: int, rounds: int) -> dict[str, Any]:
-    """Report (see `latency`) of the models in these folders, with frames in memory. Names that several cards have are replaced by the folders'."""
+def bench(
+    folders: Sequence[Path], instances: Sequence[int], config: SessionConfig, frames: int, rounds: int
+) -> dict[str, Any]:
+    """Report (see `latency`) of the models in these folders, with frames in memory.
+
+    Names that several cards have are replaced by the folders'.
+    """
     found = machine()
     estimators = [Clipose.load(str(folder.resolve()), config=config) for folder in folders]
     results = measure([Pipeline(estimator) for estimator in estimators], instances, frames, rounds)
@@ -74,23 +82,35 @@ def bench(folders: Sequence[Path], instances: Sequence[int], config: SessionConf
 
 def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A model's entry of a report without what only comparisons need."""
-    return {**entry, "results": [{key: value for key, value in row.items() if key != "rounds"} for row in entry["results"]]}
+    return {
+        **entry,
+        "results": [{key: value for key, value in row.items() if key != "rounds"} for row in entry["results"]],
+    }
 
 
 def measure(pipelines: Sequence[Pipeline], instances: Sequence[int], frames: int, rounds: int) -> list[list[dict]]:
-    """Rows (`latency.latency_row`) of each pipeline, one for each number of instances: a frame is processed again and again.
+    """Rows (`latency.latency_row`) of each pipeline, one for each number of instances: a frame is processed again and
+    again.
 
-    A round measures every pipeline with every number of instances, so that what else the machine does falls on all alike. `frames` are divided
-    over the rounds; where they would take longer than `BLOCK_S` there are fewer, but at least `LEAST_FRAMES` a round.
+    A round measures every pipeline with every number of instances, so that what else the machine does falls on all
+    alike. `frames` are divided over the rounds; where they would take longer than `BLOCK_S` there are fewer, but at
+    least `LEAST_FRAMES` a round.
     """
-    cells = [(pipeline, spheres_on_table(count, pipeline.estimator.categories)) for count in instances for pipeline in pipelines]
+    cells = [
+        (pipeline, spheres_on_table(count, pipeline.estimator.categories))
+        for count in instances
+        for pipeline in pipelines
+    ]
     times_ms, stages_ms = [[] for _ in cells], [[] for _ in cells]
     for _ in range(rounds):
         for cell, (pipeline, frame) in enumerate(cells):
             total_ms, stages = _block(pipeline, frame, math.ceil(frames / rounds))
             times_ms[cell].append(total_ms)
             stages_ms[cell] += stages
-    measured = [latency_row(len(frame.instances), times, stages) for (_, frame), times, stages in zip(cells, times_ms, stages_ms)]
+    measured = [
+        latency_row(len(frame.instances), times, stages)
+        for (_, frame), times, stages in zip(cells, times_ms, stages_ms)
+    ]
     return [measured[i :: len(pipelines)] for i in range(len(pipelines))]
 
 
@@ -121,7 +141,9 @@ def _block(pipeline: Pipeline, frame: Frame, frames: int) -> tuple[list[float], 
 def _rays() -> np.ndarray:
     """Directions (H, W, 3) of the pixels, with z = 1."""
     v, u = np.mgrid[: IMAGE_SHAPE[0], : IMAGE_SHAPE[1]]
-    return np.stack([(u - INTRINSICS.cx) / INTRINSICS.fx, (v - INTRINSICS.cy) / INTRINSICS.fy, np.ones(IMAGE_SHAPE)], axis=-1)
+    return np.stack(
+        [(u - INTRINSICS.cx) / INTRINSICS.fx, (v - INTRINSICS.cy) / INTRINSICS.fy, np.ones(IMAGE_SHAPE)], axis=-1
+    )
 
 
 def _sphere_depth(rays: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:

@@ -27,7 +27,9 @@ def plot_latency(report: Mapping[str, Any], path: Path) -> None:
             colour = "k" if model["model"] == report.get("baseline") else f"C{number}"
             counts = [row["instances"] for row in model["results"]]
             for quantity, style, label in (("p50_ms", "-", model["model"]), ("p95_ms", "--", None)):
-                axes.plot(counts, [row[quantity] for row in model["results"]], style, marker=".", color=colour, label=label)
+                axes.plot(
+                    counts, [row[quantity] for row in model["results"]], style, marker=".", color=colour, label=label
+                )
         axes.set(title=title, xlabel="instances", ylabel="ms (p50, dashed p95)", yscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")

@@ -1,7 +1,8 @@
 """Latencies measured in rounds: percentiles, what they owe to chance, and what is slower than before by more than that.
 
-A report is what `clipose bench --output` writes: the machine, and rows by path (memory, node), model and number of instances, each with the
-percentiles of its rounds. The rounds of all rows are interleaved, so that what else the machine does falls on all alike.
+A report is what `clipose bench --output` writes: the machine, and rows by path (memory, node), model and number of
+instances, each with the percentiles of its rounds. The rounds of all rows are interleaved, so that what else the
+machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ MAXIMUM_REPORT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """How frames are played to a node. rate_hz: of the player; seconds: for which each number of instances is played in each round."""
+    """How frames are played to a node. rate_hz: of the player; seconds: for which each number of instances is played in
+    each round.
+    """
 
     rate_hz: float = 30.0
     seconds: float = 3.0
@@ -40,21 +43,33 @@ def percentiles(samples_ms: Sequence[float]) -> dict[str, float]:
     return {f"p{q}_ms": round(float(value), 3) for q, value in zip(PERCENTILES, np.percentile(samples_ms, PERCENTILES))}
 
 
-def latency_row(instances: int, rounds_ms: Sequence[Sequence[float]], stages_ms: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Row of a report: percentiles of the samples of all rounds [ms], the median of each stage, and the percentiles round by round.
+def latency_row(
+    instances: int, rounds_ms: Sequence[Sequence[float]], stages_ms: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    """Row of a report: percentiles of the samples of all rounds [ms], the median of each stage, and the percentiles
+    round by round.
 
     Raises ValueError for a round without samples.
     """
-    expect("rounds", rounds_ms and all(len(samples) for samples in rounds_ms), "samples in each", [len(samples) for samples in rounds_ms])
+    expect(
+        "rounds",
+        rounds_ms and all(len(samples) for samples in rounds_ms),
+        "samples in each",
+        [len(samples) for samples in rounds_ms],
+    )
     names = dict.fromkeys(name for stages in stages_ms for name in stages)
-    stages = {name: round(float(np.median([stages[name] for stages in stages_ms if name in stages])), 3) for name in names}
+    stages = {
+        name: round(float(np.median([stages[name] for stages in stages_ms if name in stages])), 3) for name in names
+    }
     by_round = [percentiles(samples) for samples in rounds_ms]
     rounds = {key: [one[key] for one in by_round] for key in COMPARED}
     return {"instances": instances, **percentiles(np.concatenate(rounds_ms)), "stages": stages, "rounds": rounds}
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor and cores that this process may use, versions, and the load before the measurement."""
+    """What the figures depend on: processor and cores that this process may use, versions, and the load before the
+    measurement.
+    """
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -71,7 +86,9 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of a run beside the reference's. before, now: of each round, in ms or, `relative`, in parts of the baseline's."""
+    """One figure of a run beside the reference's. before, now: of each round, in ms or, `relative`, in parts of the
+    baseline's.
+    """
 
     name: str
     before: tuple[float, ...]
@@ -86,7 +103,9 @@ class Change:
 
     @property
     def regressed(self) -> bool:
-        """Slower by more than the noise: the fastest round is slower than the slowest before, and the medians differ by more than the tolerance."""
+        """Slower by more than the noise: the fastest round is slower than the slowest before, and the medians differ by
+        more than the tolerance.
+        """
         return min(self.now) > max(self.before) and self.factor > 1 + self.tolerance
 
     @property
@@ -108,15 +127,22 @@ class Comparison:
 
 
 def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: float = TOLERANCE) -> Comparison:
-    """What of a report differs from a reference: in ms on the same processor with as many cores, else in parts of the baseline measured beside it.
+    """What of a report differs from a reference: in ms on the same processor with as many cores, else in parts of the
+    baseline measured beside it.
 
-    Raises ValueError where they cannot be compared: another machine and no baseline, other settings, or no row in common.
+    Raises ValueError where they cannot be compared: another machine and no baseline, other settings, or no row in
+    common.
     """
     _check_settings(report, reference)
     relative = any(report["machine"][key] != reference["machine"][key] for key in ("cpu", "cores"))
     now, before = (_figures(of, relative) for of in (report, reference))
     if relative:
-        expect("baseline", now and before, "one in both reports, because they come from different machines", "none in one of them")
+        expect(
+            "baseline",
+            now and before,
+            "one in both reports, because they come from different machines",
+            "none in one of them",
+        )
     common = [name for name in before if name in now]
     expect("report", common, f"a row of the reference: {', '.join(before)}", ", ".join(now) or "none")
     changes = (Change(name, before[name], now[name], relative, tolerance) for name in common)
@@ -124,7 +150,8 @@ def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: 
 
 
 def ratios(report: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
-    """Median time of each row, by (path, model, instances), over the baseline's with as many instances; empty without baseline.
+    """Median time of each row, by (path, model, instances), over the baseline's with as many instances; empty without
+    baseline.
 
     Where the baseline was not measured on a path, its time in memory stands for it.
     """
@@ -133,20 +160,35 @@ def ratios(report: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
 
 def rows(report: Mapping[str, Any]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
     """Rows of a report by (path, model, instances)."""
-    return {(path, model["model"], row["instances"]): row for path in PATHS for model in report.get(path, ()) for row in model["results"]}
+    return {
+        (path, model["model"], row["instances"]): row
+        for path in PATHS
+        for model in report.get(path, ())
+        for row in model["results"]
+    }
 
 
 def read_report(path: Path) -> dict[str, Any]:
     """What `write_report` wrote. Raises ValueError, with the path, for anything else."""
     try:
-        expect("report", path.stat().st_size <= MAXIMUM_REPORT_BYTES, f"at most {MAXIMUM_REPORT_BYTES} bytes", path.stat().st_size)
+        expect(
+            "report",
+            path.stat().st_size <= MAXIMUM_REPORT_BYTES,
+            f"at most {MAXIMUM_REPORT_BYTES} bytes",
+            path.stat().st_size,
+        )
         report = json.loads(path.read_text(encoding="utf-8"))
         for key in (("machine", "cpu"), ("machine", "cores")):
             expect(".".join(key), report[key[0]][key[1]], "a value", "none")
         for (_, name, _), row in rows(report).items():
             for key in COMPARED:
                 values = row["rounds"][key]
-                expect(f"{name} {key}", values and all(np.isfinite(value) and value > 0 for value in values), "positive times of the rounds", values)
+                expect(
+                    f"{name} {key}",
+                    values and all(np.isfinite(value) and value > 0 for value in values),
+                    "positive times of the rounds",
+                    values,
+                )
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
     except (KeyError, IndexError) as error:
@@ -161,7 +203,9 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_settings(report: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
-    now, before = ({(path, model["model"]): model for path in PATHS for model in of.get(path, ())} for of in (report, reference))
+    now, before = (
+        {(path, model["model"]): model for path in PATHS for model in of.get(path, ())} for of in (report, reference)
+    )
     for path, name in before.keys() & now.keys():
         for key in SETTINGS:
             got, expected = now[path, name].get(key), before[path, name].get(key)
@@ -173,7 +217,10 @@ def _figures(report: Mapping[str, Any], relative: bool) -> dict[str, tuple[float
     figures = {}
     for key in COMPARED:
         values = _relative(report, key) if relative else {of: row["rounds"][key] for of, row in rows(report).items()}
-        figures |= {f"{path} {model} ×{count} {key.removesuffix('_ms')}": tuple(found) for (path, model, count), found in values.items()}
+        figures |= {
+            f"{path} {model} ×{count} {key.removesuffix('_ms')}": tuple(found)
+            for (path, model, count), found in values.items()
+        }
     return figures
 
 

@@ -56,7 +56,8 @@ def estimate(
     """Estimate the poses of every instance of a NOCS-format folder.
 
     Args:
-        folder: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, unless the camera is REAL275's, intrinsics.json.
+        folder: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, unless the camera is REAL275's,
+        intrinsics.json.
         output: poses.json to write.
         model: name in the models folder, or path (with a slash) of a model folder.
         models_dir: where to look for the model, instead of the usual places.
@@ -95,13 +96,15 @@ def evaluate(
     """Score poses.json against truth.json, or a folder of NOCS result pickles by the protocol of REAL275 and CAMERA25.
 
     Of poses.json: the share of the objects within n degrees and m centimetres; misses and rejections are wrong.
-    Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is left out) and ungated.
+    Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is
+    left out) and ungated.
 
     Args:
         poses: as `clipose estimate` writes it.
         truth: the same fields, with a pose for every object.
         results: folder of result pickles, instead of poses and truth. The options below are for it alone.
-        iou: original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the camera's axes.
+        iou: original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the
+        camera's axes.
         mugs: published scores a mug without visible handle by its axis; full always scores its whole rotation.
         recentre_mugs: put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
         plot: picture of average precision against the thresholds to write (needs matplotlib).
@@ -140,10 +143,11 @@ def bench(
     tolerance: float = TOLERANCE,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the node from its newest message to the poses published.
+    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the node from its newest
+    message to the poses published.
 
-    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report by more than its noise is
-    named, and the exit status is 1.
+    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report
+    by more than its noise is named, and the exit status is 1.
 
     Args:
         model: names in the models folder, or paths (with a slash) of model folders.
@@ -173,7 +177,9 @@ def bench(
     report = latency.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if dds:
-        report["node"] = _bench_nodes(report["memory"], folders, instances, config, PlayConfig(rate_hz, seconds), rounds)
+        report["node"] = _bench_nodes(
+            report["memory"], folders, instances, config, PlayConfig(rate_hz, seconds), rounds
+        )
     if output:
         write_report(report, output)
     if plot:
@@ -207,7 +213,9 @@ def build(
     columns = (SpinnerColumn(), TextColumn("building {task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         progress.add_task(f"{card.name}, {precision}, batches of 1 to {largest_batch}")
-        Clipose(Session(folder, card, SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch))).warm_up()
+        Clipose(
+            Session(folder, card, SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch))
+        ).warm_up()
     engine = engine_key(card, precision, largest_batch).folder(cache_folder())
     print(f"{engine}: built or found in {time.monotonic() - started:.0f} s")
 
@@ -222,7 +230,9 @@ def examine(
     seconds: float = 3.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Look for what keeps a pose node from working here: packages, providers, models, ROS, live topics. Exit status 1 when something fails.
+    """Look for what keeps a pose node from working here: packages, providers, models, ROS, live topics.
+
+    Exit status 1 when something fails.
 
     Args:
         provider: what the node is to run on.
@@ -248,7 +258,10 @@ def examine(
 def main() -> None:
     """Entry point of the `clipose` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine}, prog="clipose")
+        tyro.extras.subcommand_cli_from_dict(
+            {"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine},
+            prog="clipose",
+        )
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"clipose: {error}")
 
@@ -262,7 +275,13 @@ def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -
     try:
         from clipose_ros.ros import doctor, installation  # all else here works without ROS
     except ImportError as error:
-        return [warn("ros", f"not here, or not this package's messages: {error}", "make env, or source the ROS installation and the workspace")]
+        return [
+            warn(
+                "ros",
+                f"not here, or not this package's messages: {error}",
+                "make env, or source the ROS installation and the workspace",
+            )
+        ]
     topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
     return [*installation.examine(), *(doctor.examine(topics, seconds) if seconds else ())]
 
@@ -291,12 +310,19 @@ def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
 
 
 def _bench_nodes(
-    memory: list[dict], folders: list[Path], instances: tuple[int, ...], config: SessionConfig, play: PlayConfig, rounds: int
+    memory: list[dict],
+    folders: list[Path],
+    instances: tuple[int, ...],
+    config: SessionConfig,
+    play: PlayConfig,
+    rounds: int,
 ) -> list[dict]:
     """The entries of `memory` with what their nodes took."""
     try:
         from clipose_ros.ros.lab.node_latency import measure_nodes  # all else here works without ROS
     except ImportError as error:
-        raise RuntimeError(f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env") from error
+        raise RuntimeError(
+            f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env"
+        ) from error
     measured = measure_nodes([str(folder.resolve()) for folder in folders], instances, config, play, rounds)
     return [{**entry, "rate_hz": play.rate_hz, "results": results} for entry, results in zip(memory, measured)]

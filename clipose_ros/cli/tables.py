@@ -15,7 +15,11 @@ from clipose_ros.formats.nocs_results import NocsResults
 
 PIPE_WIDTH = 160  # columns, where there is no terminal to ask; what is longer is folded
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
-NODE_FIGURES = {"cpu_percent": "CPU %", "memory_mb": "memory MB", **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")}}
+NODE_FIGURES = {
+    "cpu_percent": "CPU %",
+    "memory_mb": "memory MB",
+    **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")},
+}
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -35,14 +39,21 @@ def print_evaluation(evaluation: Evaluation) -> None:
     rates, medians = evaluation.rates, evaluation.medians
     title = "% of n objects within limits; median errors of those with a pose"
     thresholds = list(rates["mean"])
-    table = _table(title, "category", "n", "no pose", *(name.replace("deg_", "°") for name in thresholds), "°", "cm", "size")
+    table = _table(
+        title, "category", "n", "no pose", *(name.replace("deg_", "°") for name in thresholds), "°", "cm", "size"
+    )
     for category, errors in evaluation.errors.items():
         without = evaluation.rejected[category] + evaluation.missing[category]
         median = medians[category].values()
-        shown = ("–" if value is None else form.format(value) for value, form in zip(median, ("{:.1f}", "{:.1f}", "{:.0%}")))
+        shown = (
+            "–" if value is None else form.format(value) for value, form in zip(median, ("{:.1f}", "{:.1f}", "{:.0%}"))
+        )
         table.add_row(category, str(len(errors)), str(without), *_percent(rates[category]), *shown)
     table.add_section()
-    counts = (sum(map(len, evaluation.errors.values())), sum(evaluation.rejected.values()) + sum(evaluation.missing.values()))
+    counts = (
+        sum(map(len, evaluation.errors.values())),
+        sum(evaluation.rejected.values()) + sum(evaluation.missing.values()),
+    )
     table.add_row("mean", *map(str, counts), *_percent(rates["mean"]))
     _console().print(table)
 
@@ -58,11 +69,23 @@ def print_precision(precision: Precision, results: NocsResults, protocol: NocsPr
         markup=False,
     )
     pose_names = [name.replace("deg_", "°") for name in report["pose"]["mean"]]
-    papers = _table("as in papers: pose of what matches at IoU 0.1, misses left out", "category", "n", "IoU25", "IoU50", "IoU75", *pose_names)
-    everything = _table("ungated: every ground truth and every prediction counts", "category", "n", "predicted", *pose_names)
+    papers = _table(
+        "as in papers: pose of what matches at IoU 0.1, misses left out",
+        "category",
+        "n",
+        "IoU25",
+        "IoU50",
+        "IoU75",
+        *pose_names,
+    )
+    everything = _table(
+        "ungated: every ground truth and every prediction counts", "category", "n", "predicted", *pose_names
+    )
     for category, count in instances.items():
         papers.add_row(category, str(count), *_percent(report["iou"][category]), *_percent(report["pose"][category]))
-        everything.add_row(category, str(count), str(predictions[category]), *_percent(report["pose_ungated"][category]))
+        everything.add_row(
+            category, str(count), str(predictions[category]), *_percent(report["pose_ungated"][category])
+        )
     for table in (papers, everything):
         table.add_section()
     papers.add_row("mean", "", *_percent(report["iou"]["mean"]), *_percent(report["pose"]["mean"]))
@@ -77,7 +100,10 @@ def print_precision(precision: Precision, results: NocsResults, protocol: NocsPr
 def print_latencies(report: dict) -> None:
     """A table of a report of `clipose bench`, under what it was measured on."""
     console, first = _console(), report["memory"][0]
-    console.print(f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms", markup=False)
+    console.print(
+        f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms",
+        markup=False,
+    )
     for path, title in PATHS.items():
         if report.get(path):
             console.print(f"{path}: {title}", markup=False)
@@ -85,7 +111,10 @@ def print_latencies(report: dict) -> None:
 
 
 def _latency_table(report: dict) -> Table:
-    """A column per number of instances. Of each path and model: percentiles, share of the baseline's time, stages, and what a node needs."""
+    """A column per number of instances.
+
+    Of each path and model: percentiles, share of the baseline's time, stages, and what a node needs.
+    """
     found, shares = rows(report), ratios(report)
     counts = list(dict.fromkeys(count for _, _, count in found))
     table = _table("", "instances", *map(str, counts))
@@ -108,19 +137,34 @@ def _latency_table(report: dict) -> Table:
 
 
 def print_comparison(comparison: Comparison, stderr: bool) -> bool:
-    """Print what changed by more than its noise, on stderr where stdout has other readers. Returns whether nothing became slower."""
+    """Print what changed by more than its noise, on stderr where stdout has other readers.
+
+    Returns whether nothing became slower.
+    """
     console = _console(stderr)
     changed = [change for change in comparison.changes if change.regressed or change.improved]
     unit = "of baseline" if comparison.changes[0].relative else "ms"
-    table = _table(f"changed by more than the noise, {unit}, median of the rounds (fastest–slowest)", "", "before", "now", "factor", "")
+    table = _table(
+        f"changed by more than the noise, {unit}, median of the rounds (fastest–slowest)",
+        "",
+        "before",
+        "now",
+        "factor",
+        "",
+    )
     for change in changed:
-        spans = (f"{np.median(values):.3g} ({min(values):.3g}–{max(values):.3g})" for values in (change.before, change.now))
+        spans = (
+            f"{np.median(values):.3g} ({min(values):.3g}–{max(values):.3g})" for values in (change.before, change.now)
+        )
         table.add_row(change.name, *spans, f"{change.factor:.2f}", "slower" if change.regressed else "faster")
     if changed:
         console.print(table)
     for name in comparison.missing:
         console.print(f"not measured now: {name}", markup=False)
-    console.print(f"{len(comparison.changes)} figures compared, {len(comparison.regressed)} slower by more than their noise", markup=False)
+    console.print(
+        f"{len(comparison.changes)} figures compared, {len(comparison.regressed)} slower by more than their noise",
+        markup=False,
+    )
     return not comparison.regressed
 
 

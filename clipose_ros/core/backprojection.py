@@ -1,4 +1,6 @@
-"""Masked depth to points in the camera frame: one pass over the labelled pixels of a frame, whatever the number of its instances."""
+"""Masked depth to points in the camera frame: one pass over the labelled pixels of a frame, whatever the number of its
+instances.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class DepthRange:
 
     def __post_init__(self) -> None:
         if not 0 < self.minimum < self.maximum < np.inf:
-            raise ValueError(f"depth_range: expected 0 < minimum < maximum, finite, got {self.minimum} .. {self.maximum}")
+            raise ValueError(
+                f"depth_range: expected 0 < minimum < maximum, finite, got {self.minimum} .. {self.maximum}"
+            )
 
 
 def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
@@ -47,23 +51,27 @@ def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
 
 
 def metres(depth: np.ndarray) -> np.ndarray:
-    """Depth values as float32 metres: uint16 is millimetres, floats are metres already (the encodings 16UC1 and 32FC1 of ROS)."""
+    """Depth values as float32 metres: uint16 is millimetres, floats are metres already (the encodings 16UC1 and 32FC1
+    of ROS).
+    """
     return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
 
 
 def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int = MOST_POINTS) -> list[np.ndarray]:
     """Points of every instance of a frame, in the order of `frame.instances`.
 
-    Parameters: most, points that an instance may have: of one with more valid pixels, every second, third or n-th is taken.
-    Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth. Each coordinate lies contiguous.
-    Pixels whose label no instance carries are background.
+    Parameters: most, points that an instance may have: of one with more valid pixels, every second, third or n-th is
+    taken.
+    Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth.
+    Each coordinate lies contiguous. Pixels whose label no instance carries are background.
     """
     wanted = [instance.label for instance in frame.instances]
     if 0 in wanted:
         raise ValueError("instances: expected labels other than 0, which is the background, got 0")
     pixels, bounds = pixels_of(frame.labels, wanted)
     z = metres(frame.depth.reshape(-1).take(pixels))
-    valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))  # not NaN, inf, 0 and negative depths
+    # not NaN, inf, 0 and negative depths
+    valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))
     parts = [valid[a:b] for a, b in pairwise(valid.searchsorted(bounds).tolist())]
     parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
     chosen = np.concatenate([valid[:0], *parts])
@@ -76,8 +84,8 @@ def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int 
 def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Where the wanted labels are in a label image (H, W). It is read as runs of one label each, which are few.
 
-    Returns: pixels (P,), indices into the flattened image, in raster order within a label; bounds (L + 1,): pixels[bounds[i] : bounds[i + 1]] are
-    those of wanted label i.
+    Returns: pixels (P,), indices into the flattened image, in raster order within a label; bounds (L + 1,):
+    pixels[bounds[i] : bounds[i + 1]] are those of wanted label i.
     """
     flat = labels.reshape(-1)
     is_edge = np.empty(len(flat) + 1, dtype=bool)

@@ -16,7 +16,9 @@ THRESHOLDS = ((5, 2), (5, 5), (10, 2), (10, 5), (10, 10))
 
 @dataclass(frozen=True)
 class PoseError:
-    """Rotation [deg] (of the y axis alone for axis-symmetric categories), translation [m], size: mean relative error of the three extents [1]."""
+    """Rotation [deg] (of the y axis alone for axis-symmetric categories), translation [m], size: mean relative error of
+    the three extents [1].
+    """
 
     rotation_deg: float
     translation_m: float
@@ -26,7 +28,8 @@ class PoseError:
 def rotation_error_deg(rotation: np.ndarray, truth: np.ndarray, axis_symmetric: bool) -> float:
     """Angle between two rotations (3, 3), or between their y axes for an axis-symmetric object [deg], 0 .. 180."""
     cosine = rotation[:, 1] @ truth[:, 1] if axis_symmetric else (np.trace(rotation @ truth.T) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))  # rounding leaves [-1, 1]; unclipped, NaN counts as a match
+    # rounding leaves [-1, 1]; unclipped, NaN counts as a match
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def pose_error(estimate: PoseEstimate, truth: PoseEstimate) -> PoseError:
@@ -44,14 +47,22 @@ def success_rates(errors: Mapping[str, Sequence[PoseError | None]]) -> dict[str,
     Parameters: errors by category, one entry per true object; None where no pose was given, which counts as wrong.
     Returns: {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}; the mean is over the categories.
     """
-    rates = {category: {name: _share(of_category, deg, cm) for name, deg, cm in _named_thresholds()} for category, of_category in errors.items()}
+    rates = {
+        category: {name: _share(of_category, deg, cm) for name, deg, cm in _named_thresholds()}
+        for category, of_category in errors.items()
+    }
     if rates:
-        rates["mean"] = {name: float(np.mean([rate[name] for rate in rates.values()])) for name, _, _ in _named_thresholds()}
+        rates["mean"] = {
+            name: float(np.mean([rate[name] for rate in rates.values()])) for name, _, _ in _named_thresholds()
+        }
     return rates
 
 
 def box_corners(pose: PoseEstimate) -> np.ndarray:
-    """Corners of the oriented box of a pose: (8, 3), camera frame [m]. Bit 0, 1, 2 of the index: the positive side along x, y, z."""
+    """Corners of the oriented box of a pose: (8, 3), camera frame [m].
+
+    Bit 0, 1, 2 of the index: the positive side along x, y, z.
+    """
     sides = (np.arange(8)[:, None] >> np.arange(3) & 1) - 0.5
     return (sides * pose.size) @ pose.rotation.T + pose.translation
 
@@ -61,4 +72,6 @@ def _named_thresholds() -> list[tuple[str, float, float]]:
 
 
 def _share(errors: Sequence[PoseError | None], deg: float, cm: float) -> float:
-    return sum(error is not None and error.rotation_deg <= deg and error.translation_m <= cm / 100 for error in errors) / len(errors)
+    return sum(
+        error is not None and error.rotation_deg <= deg and error.translation_m <= cm / 100 for error in errors
+    ) / len(errors)

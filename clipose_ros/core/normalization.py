@@ -31,8 +31,8 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Network input of a batch of clouds.
 
     Parameters: points (B, N, 3) [m], camera frame; scale (B,) [m], one unit of the network.
-    Returns: normalised points (B, N, 3) float32 [1], centre (B, 3) [m] (median, so that background points do not move it),
-    R_view_camera (B, 3, 3).
+    Returns: normalised points (B, N, 3) float32 [1], centre (B, 3) [m] (median, so that background points do not move
+    it), R_view_camera (B, 3, 3).
     """
     centre = median_point(points)
     R_view_camera = view_rotation(centre)
@@ -46,8 +46,8 @@ def from_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pose in the camera frame from the pose in the network's frame.
 
-    Parameters: axes (B, 3, K) of the object as columns, R_view_object or some of its axes; offset (B, 3) [1] of the box centre from `centre`;
-    the rest as `to_view` gives them.
+    Parameters: axes (B, 3, K) of the object as columns, R_view_object or some of its axes; offset (B, 3) [1] of the box
+    centre from `centre`; the rest as `to_view` gives them.
     Returns: the axes (B, 3, K) and t_camera_object (B, 3) [m] in the camera frame.
     """
     R_camera_view = R_view_camera.swapaxes(-1, -2)

@@ -24,11 +24,12 @@ def random_strata(shape: int | tuple[int, ...], rng: np.random.Generator) -> np.
 def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarray:
     """One index out of each of N equal strata of 0 .. count-1, at the places that `random_strata` drew.
 
-    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count` <= N / 2 every point appears,
-    some more than once.
+    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count`
+    <= N / 2 every point appears, some more than once.
 
     Parameters: count, of one cloud, or of several (B, 1, ..., 1) at once.
-    Returns: integers of the shape of `strata` (..., N), or (B, ..., N), ascending. Raises ValueError when a `count` < 1.
+    Returns: integers of the shape of `strata` (..., N), or (B, ..., N), ascending. Raises ValueError when a `count` <
+    1.
     """
     count = np.asarray(count)
     if count.min() < 1:
@@ -38,12 +39,13 @@ def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarra
 
 
 def within_radius(points: np.ndarray, bounds: Sequence[int], radii: Sequence[float]) -> np.ndarray:
-    """Which points lie within a radius [m] of the coordinate-wise median of their cloud: cuts the background that leaks through a mask.
+    """Which points lie within a radius [m] of the coordinate-wise median of their cloud: cuts the background that leaks
+    through a mask.
 
     The median stays on the object as long as fewer than half of the points are background, wherever that lies.
 
-    Parameters: points (3, N) [m] of L clouds side by side, each in raster order; bounds, L + 1: cloud i has the points bounds[i] .. bounds[i + 1] - 1;
-    radii, L. Returns: (N,) bool, false for points that are not finite.
+    Parameters: points (3, N) [m] of L clouds side by side, each in raster order; bounds, L + 1: cloud i has the points
+    bounds[i] .. bounds[i + 1] - 1; radii, L. Returns: (N,) bool, false for points that are not finite.
     """
     distance = np.empty_like(points)
     limit = np.empty_like(points, shape=points.shape[1])

@@ -1,4 +1,7 @@
-"""The data that flows through the pipeline. Lengths in metres, time in integer nanoseconds, the camera frame is optical (x right, y down, z forward)."""
+"""The data that flows through the pipeline.
+
+Lengths in metres, time in integer nanoseconds, the camera frame is optical (x right, y down, z forward).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ class Intrinsics:
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy)
         if not np.isfinite(values).all() or self.fx <= 0 or self.fy <= 0:
-            raise ValueError(f"intrinsics: expected finite values with fx, fy > 0, got fx {self.fx}, fy {self.fy}, cx {self.cx}, cy {self.cy}")
+            raise ValueError(
+                f"intrinsics: expected finite values with fx, fy > 0, got fx {self.fx}, fy {self.fy}, cx {self.cx}, cy {self.cy}"
+            )
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class Instance:
 class Frame:
     """One registered RGB-D image with its instance labels.
 
-    depth: (H, W) uint16 millimetres (0 invalid) or float32 metres (NaN, inf and <= 0 invalid); labels: (H, W) integer; colour: (H, W, 3) uint8 RGB or None.
+    depth: (H, W) uint16 millimetres (0 invalid) or float32 metres (NaN, inf and <= 0 invalid); labels: (H, W) integer;
+    colour: (H, W, 3) uint8 RGB or None.
     """
 
     stamp_ns: int
@@ -50,9 +56,13 @@ class Frame:
 
     def __post_init__(self) -> None:
         if self.depth.ndim != 2 or self.depth.dtype not in (np.uint16, np.float32):
-            raise ValueError(f"depth: expected (H, W) uint16 [mm] or float32 [m], got {self.depth.shape} {self.depth.dtype}")
+            raise ValueError(
+                f"depth: expected (H, W) uint16 [mm] or float32 [m], got {self.depth.shape} {self.depth.dtype}"
+            )
         if self.labels.shape != self.depth.shape or not np.issubdtype(self.labels.dtype, np.integer):
-            raise ValueError(f"labels: expected integer {self.depth.shape} as depth, got {self.labels.shape} {self.labels.dtype}")
+            raise ValueError(
+                f"labels: expected integer {self.depth.shape} as depth, got {self.labels.shape} {self.labels.dtype}"
+            )
         if self.colour is not None and self.colour.shape != (*self.depth.shape, 3):
             raise ValueError(f"colour: expected {(*self.depth.shape, 3)} as depth, got {self.colour.shape}")
 
@@ -71,7 +81,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """9DoF pose: p_camera = rotation @ p_object + translation; `translation` is the centre of the object's tight box, `size` its full extents [m]."""
+    """9DoF pose: p_camera = rotation @ p_object + translation; `translation` is the centre of the object's tight box,
+    `size` its full extents [m].
+    """
 
     category: str
     score: float
@@ -81,7 +93,9 @@ class PoseEstimate:
 
 
 class TrackState(IntEnum):
-    """How well a tracked pose is founded. TENTATIVE: measured in this frame, by a track too young to rely on. CONFIRMED: measured in this frame.
+    """How well a tracked pose is founded.
+
+    TENTATIVE: measured in this frame, by a track too young to rely on. CONFIRMED: measured in this frame.
     COASTING: predicted; this frame had no estimate of the object, or one that contradicts what was seen before."""
 
     TENTATIVE = 1
@@ -93,7 +107,8 @@ class TrackState(IntEnum):
 class TrackedPose(PoseEstimate):
     """A pose filtered over frames.
 
-    track: number of the object, which no other object of this run gets. age_ns: time since the pose was last measured; 0 unless it is coasting.
+    track: number of the object, which no other object of this run gets. age_ns: time since the pose was last measured;
+    0 unless it is coasting.
     covariance: (6, 6) of position [m] and of small turns about the camera frame's fixed axes [rad].
     """
 

@@ -32,6 +32,8 @@ def unit(vector: Sequence[float]) -> list[float] | None:
 
 
 def median_point(points: np.ndarray) -> np.ndarray:
-    """Coordinate-wise median (..., 3) of clouds (..., N, 3), N >= 1; of an even number of coordinates the upper one of the two in the middle."""
+    """Coordinate-wise median (..., 3) of clouds (..., N, 3), N >= 1; of an even number of coordinates the upper one of
+    the two in the middle.
+    """
     middle = points.shape[-2] // 2
     return np.partition(points, middle, axis=-2)[..., middle, :]

@@ -18,7 +18,9 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """subject: what was looked at, as `section: thing`; text: what was found; cure: what to do about it, empty where all is well."""
+    """subject: what was looked at, as `section: thing`; text: what was found; cure: what to do about it, empty where
+    all is well.
+    """
 
     level: Level
     subject: str

@@ -1,4 +1,7 @@
-"""What must be right before a pose node can work here: Python, packages, ONNX Runtime's providers, the models. No ROS."""
+"""What must be right before a pose node can work here: Python, packages, ONNX Runtime's providers, the models.
+
+No ROS.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ GPU_CURES = {
 
 
 def examine(provider: str = SessionConfig.provider, models_dir: Path | None = None) -> list[Finding]:
-    """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no failure."""
+    """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no
+    failure.
+    """
     found = [python_finding(), packages_finding(), builds_finding(installed_builds(), imported_version())]
     model = _default_model(models_dir)
     if model is not None:
@@ -42,7 +47,9 @@ def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
     text = ".".join(map(str, python[:3]))
     if tuple(python[:2]) >= OLDEST_PYTHON:
         return ok("python", f"{text}, {platform.system()} {platform.machine()}")
-    return fail("python", f"expected {'.'.join(map(str, OLDEST_PYTHON))} or newer, got {text}", "install a newer Python")
+    return fail(
+        "python", f"expected {'.'.join(map(str, OLDEST_PYTHON))} or newer, got {text}", "install a newer Python"
+    )
 
 
 def packages_finding() -> Finding:
@@ -51,17 +58,25 @@ def packages_finding() -> Finding:
 
 
 def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
-    """Whether one build of ONNX Runtime is installed. builds: versions by package; imported: version of what is imported."""
+    """Whether one build of ONNX Runtime is installed. builds: versions by package; imported: version of what is
+    imported.
+    """
     names = ", ".join(f"{name} {version}" for name, version in builds.items())
     if len(builds) > 1:
         keep = next((name for name in builds if name != "onnxruntime"), "onnxruntime")
         cure = f"pip uninstall {' '.join(builds)}, then pip install {keep}"
-        return warn("onnxruntime", f"expected one build, got {names}: they share one folder, and the last installed has overwritten the others", cure)
+        return warn(
+            "onnxruntime",
+            f"expected one build, got {names}: they share one folder, and the last installed has overwritten the others",
+            cure,
+        )
     return ok("onnxruntime", names or f"{imported}, not from a Python package")
 
 
 def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> Finding:
-    """Whether a provider really starts: the model in this folder is loaded and run once on it. wanted: it has to; built: ONNX Runtime has it."""
+    """Whether a provider really starts: the model in this folder is loaded and run once on it. wanted: it has to;
+    built: ONNX Runtime has it.
+    """
     subject = f"provider: {provider}"
     if not built and not wanted:
         return ok(subject, "not in this build of onnxruntime, and not asked for")
@@ -71,7 +86,9 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
         return bad(subject, "not in this build of onnxruntime", cure)
     try:
         if provider == "tensorrt" and (missing := _missing_engine(read_card(model))):
-            return warn(subject, f"not tried: its engine is not built yet ({missing})", "clipose build, which takes minutes")
+            return warn(
+                subject, f"not tried: its engine is not built yet ({missing})", "clipose build, which takes minutes"
+            )
         milliseconds = _run_ms(model, SessionConfig(provider))
     except Exception as error:  # whatever a driver answers: it is the finding
         return bad(subject, _first_line(error), cure)
@@ -79,13 +96,22 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
 
 
 def models_findings(folders: Sequence[Path]) -> list[Finding]:
-    """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU. A name that comes twice is taken from the first."""
+    """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU.
+
+    A name that comes twice is taken from the first.
+    """
     models: dict[str, Path] = {}
     for folder in folders:
         for card in sorted(folder.glob(f"*/{CARD_FILE}")):
             models.setdefault(card.parent.name, card.parent)
     if not models:
-        return [fail("models", f"none in {', '.join(map(str, folders))}", "build the package with colcon, or give --models-dir")]
+        return [
+            fail(
+                "models",
+                f"none in {', '.join(map(str, folders))}",
+                "build the package with colcon, or give --models-dir",
+            )
+        ]
     return [model_finding(folder) for folder in models.values()]
 
 
@@ -96,7 +122,11 @@ def model_finding(folder: Path) -> Finding:
         card = read_card(folder)
         milliseconds = _run_ms(folder, SessionConfig())
     except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
-        return fail(subject, f"{folder}: {_first_line(error)}", "fetch the folder again: card and network must come from the same export")
+        return fail(
+            subject,
+            f"{folder}: {_first_line(error)}",
+            "fetch the folder again: card and network must come from the same export",
+        )
     text = f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits; one object in {milliseconds:.1f} ms on the CPU"
     return ok(subject, text)
 
@@ -111,7 +141,10 @@ def _default_model(models_dir: Path | None) -> Path | None:
 
 
 def _run_ms(folder: Path, config: SessionConfig) -> float:
-    """Fastest of a few runs for one object, after one that warms up. Raises whatever the model or the provider has to complain about."""
+    """Fastest of a few runs for one object, after one that warms up.
+
+    Raises whatever the model or the provider has to complain about.
+    """
     estimator = Clipose(Session(folder, read_card(folder), config))
     estimator.warm_up()
     times = []

@@ -14,9 +14,12 @@ class Estimator(Protocol):
 
     categories: tuple[str, ...]
 
-    def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
+    def estimate(
+        self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
+    ) -> list[PoseEstimate | Rejection]:
         """One result per observation, in the same order, all computed together.
 
-        A hopeless object (unknown category, too few points, no finite answer) gives a `Rejection` with the reason; it never raises or vanishes.
+        A hopeless object (unknown category, too few points, no finite answer) gives a `Rejection` with the reason; it
+        never raises or vanishes.
         """
         ...

@@ -1,4 +1,7 @@
-"""CLIPose: category-level poses from points alone. Cut, sample, normalise, one network call for all objects, fuse their draws, decode."""
+"""CLIPose: category-level poses from points alone.
+
+Cut, sample, normalise, one network call for all objects, fuse their draws, decode.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: 
 
 
 class Clipose:
-    """Estimator around a network of models/. The same observations and seed give the same results, bit for bit, on the same machine and settings."""
+    """Estimator around a network of models/.
+
+    The same observations and seed give the same results, bit for bit, on the same machine and settings.
+    """
 
     def __init__(self, session: Session, seed: int = 0) -> None:
         card = session.card
@@ -40,7 +46,13 @@ class Clipose:
         self._axis_symmetric = frozenset(card.axis_symmetric)
 
     @classmethod
-    def load(cls, model: str = DEFAULT_MODEL, models_dir: Path | None = None, config: SessionConfig = SessionConfig(), seed: int = 0) -> Clipose:
+    def load(
+        cls,
+        model: str = DEFAULT_MODEL,
+        models_dir: Path | None = None,
+        config: SessionConfig = SessionConfig(),
+        seed: int = 0,
+    ) -> Clipose:
         """Find a model by name, check it, load it and run it once, so that the first frame is as fast as the others."""
         folder = find_model(model, models_dir)
         estimator = cls(Session(folder, read_card(folder), config), seed)
@@ -51,8 +63,13 @@ class Clipose:
         """Run the network once: what it does at its first call, building an engine among it, is done then."""
         self._network(np.ones((1, self.session.card.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
 
-    def estimate(self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None) -> list[PoseEstimate | Rejection]:
-        """See `Estimator.estimate`. Stages: sampling, network, decoding. Each further pass of the card sees what lies in the box of the one before."""
+    def estimate(
+        self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
+    ) -> list[PoseEstimate | Rejection]:
+        """See `Estimator.estimate`.
+
+        Stages: sampling, network, decoding. Each further pass of the card sees what lies in the box of the one before.
+        """
         stopwatch = stopwatch or Stopwatch()
         results = self._pass(observations, stopwatch)
         for _ in range(self.session.card.passes - 1):
@@ -73,28 +90,42 @@ class Clipose:
             if not hopeful:
                 return refusals
             categories = [observations[i].category for i in hopeful]
-            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(self.session.card.draws)
+            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(
+                self.session.card.draws
+            )
             points, centre, R_view_camera = to_view(self._draw(points, kept, bounds, hopeful), scale)
-            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(self.session.card.draws)
+            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(
+                self.session.card.draws
+            )
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
         with stopwatch.stage("decoding"):
             poses = iter(self._decode(outputs, categories, centre, R_view_camera, scale))
             return [next(poses) if refusal is None else refusal for refusal in refusals]
 
-    def _cut(self, observations: Sequence[Observation], points: np.ndarray, bounds: list[int]) -> tuple[np.ndarray, list[Rejection | None]]:
+    def _cut(
+        self, observations: Sequence[Observation], points: np.ndarray, bounds: list[int]
+    ) -> tuple[np.ndarray, list[Rejection | None]]:
         """Which points (N,) bool are of their object, and for each object why it is hopeless, None where it is not.
 
         points, (3, N) [m] are those of all objects side by side, those of object i from bounds[i] to bounds[i + 1].
         """
         card = self.session.card
-        kept = within_radius(points, bounds, [card.outlier_radius * card.scale.get(observation.category, 0.0) for observation in observations])
+        kept = within_radius(
+            points,
+            bounds,
+            [card.outlier_radius * card.scale.get(observation.category, 0.0) for observation in observations],
+        )
         # Of all objects at once, because hardly ever one is not. A NaN fails every comparison.
         sound = points[2].min(initial=1) > 0 and points.min(initial=1) > -np.inf and points.max(initial=1) < np.inf
-        return kept, [self._refusal(observation, kept[a:b], sound) for observation, (a, b) in zip(observations, pairwise(bounds))]
+        return kept, [
+            self._refusal(observation, kept[a:b], sound) for observation, (a, b) in zip(observations, pairwise(bounds))
+        ]
 
     def _refusal(self, observation: Observation, kept: np.ndarray, sound: bool) -> Rejection | None:
-        """Why an object is hopeless whose points (N, 3) are kept or not; `sound` ones are known to be finite and in front of the camera."""
+        """Why an object is hopeless whose points (N, 3) are kept or not; `sound` ones are known to be finite and in
+        front of the camera.
+        """
         category, points = observation.category, observation.points
         if category not in self.categories:
             return Rejection(category, f"category: expected one of {', '.join(self.categories)}, got {category}")
@@ -107,7 +138,10 @@ class Clipose:
         return None
 
     def _draw(self, points: np.ndarray, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
-        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from what `_cut` kept of B objects. Each coordinate lies contiguous."""
+        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from what `_cut` kept of B objects.
+
+        Each coordinate lies contiguous.
+        """
         kept = np.flatnonzero(kept)
         edges = kept.searchsorted(bounds)
         begins, ends = (side.take(hopeful).reshape(-1, 1, 1) for side in (edges[:-1], edges[1:]))
@@ -121,31 +155,50 @@ class Clipose:
         return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
     def _decode(
-        self, outputs: np.ndarray, categories: list[str], centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+        self,
+        outputs: np.ndarray,
+        categories: list[str],
+        centre: np.ndarray,
+        R_view_camera: np.ndarray,
+        scale: np.ndarray,
     ) -> list[PoseEstimate | Rejection]:
-        """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as `to_view` has them."""
-        axes, translation = from_view(outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_view_camera, scale)
-        answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)  # the same columns, in the camera frame
+        """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as
+        `to_view` has them.
+        """
+        axes, translation = from_view(
+            outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_view_camera, scale
+        )
+        # the same columns, in the camera frame
+        answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)
         answers = answers.reshape(len(categories), -1, answers.shape[1])
         mean = answers[:, :, 6:12].sum(axis=1) / answers.shape[1]
         return [self._result(*of_one) for of_one in zip(categories, answers.tolist(), mean[:, :3], mean[:, 3:])]
 
-    def _result(self, category: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray) -> PoseEstimate | Rejection:
+    def _result(
+        self, category: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray
+    ) -> PoseEstimate | Rejection:
         """What the draws of one object agree on; each has the columns of OUTPUTS, in the camera frame."""
-        if not all([math.isfinite(sum(draw)) for draw in draws]):
+        if not all(math.isfinite(sum(draw)) for draw in draws):
             return Rejection(category, "network output: expected finite values, got NaN or infinity")
         y_axis, confidence_y = dominant_direction([draw[:3] for draw in draws], [draw[12] for draw in draws])
         x_axis, confidence_x = dominant_direction([draw[3:6] for draw in draws], [draw[13] for draw in draws])
         if category in self._axis_symmetric:
             rotation, confidence = canonical_rotation(y_axis), confidence_y
         else:
-            rotation, confidence = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x), math.sqrt(max(confidence_y * confidence_x, 0))
+            rotation, confidence = (
+                rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x),
+                math.sqrt(max(confidence_y * confidence_x, 0)),
+            )
         if rotation is None:
-            return Rejection(category, "network output: expected two different axes with a confidence, got a degenerate rotation")
+            return Rejection(
+                category, "network output: expected two different axes with a confidence, got a degenerate rotation"
+            )
         if min(size.tolist()) <= 0:
             return Rejection(category, f"network output: expected positive extents, got {size} m")
         calibration = self.session.card.calibration.get(category)
-        return PoseEstimate(category, calibration(confidence) if calibration else confidence, rotation, translation, size)
+        return PoseEstimate(
+            category, calibration(confidence) if calibration else confidence, rotation, translation, size
+        )
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:

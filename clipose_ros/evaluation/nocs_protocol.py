@@ -1,6 +1,8 @@
-"""The evaluation of REAL275 and CAMERA25: average precision over IoU and over pose errors, as NOCS and its followers score it.
+"""The evaluation of REAL275 and CAMERA25: average precision over IoU and over pose errors, as NOCS and its followers
+score it.
 
-Each image and class is matched for all thresholds at once; the average precision of a class is then taken over the whole set.
+Each image and class is matched for all thresholds at once; the average precision of a class is then taken over the
+whole set.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ ANY_ROTATION_DEG, ANY_TRANSLATION_CM = 360.0, 100.0
 
 # (T, 2) [deg, cm]: the reported pairs, then rotation alone, then translation alone.
 POSE_THRESHOLDS = np.array(
-    [*THRESHOLDS, *((deg, ANY_TRANSLATION_CM) for deg in ROTATION_CURVE_DEG), *((ANY_ROTATION_DEG, cm) for cm in TRANSLATION_CURVE_CM)]
+    [
+        *THRESHOLDS,
+        *((deg, ANY_TRANSLATION_CM) for deg in ROTATION_CURVE_DEG),
+        *((ANY_ROTATION_DEG, cm) for cm in TRANSLATION_CURVE_CM),
+    ]
 )
 
 MUG_ID = CATEGORIES.index("mug") + 1
@@ -39,9 +45,11 @@ SPINS = 20  # rotations about y that a symmetric object may have had
 class NocsProtocol:
     """What differs between published evaluations.
 
-    iou: "original" takes, as NOCS did by mistake, the largest and smallest of x, y, z of each corner; "catre" the boxes along the camera's axes.
+    iou: "original" takes, as NOCS did by mistake, the largest and smallest of x, y, z of each corner; "catre" the boxes
+    along the camera's axes.
     mugs: "published" scores a mug whose handle is not visible like a bowl; "full" always scores its whole rotation.
-    recentre_mugs: move the origin of mugs from the centre of the tight box to the axis of the body, as object-deformnet and its followers do.
+    recentre_mugs: move the origin of mugs from the centre of the tight box to the axis of the body, as object-deformnet
+    and its followers do.
     """
 
     iou: IouVariant = "catre"
@@ -50,16 +58,24 @@ class NocsProtocol:
 
     def describe(self) -> str:
         """For people, in one line."""
-        iou = {"original": "original (as published, bounds over x, y, z of each corner)", "catre": "catre (boxes along the camera's axes)"}[self.iou]
-        mugs = {"published": "without visible handle by their y axis", "full": "always by their whole rotation"}[self.mugs]
+        iou = {
+            "original": "original (as published, bounds over x, y, z of each corner)",
+            "catre": "catre (boxes along the camera's axes)",
+        }[self.iou]
+        mugs = {"published": "without visible handle by their y axis", "full": "always by their whole rotation"}[
+            self.mugs
+        ]
         return f"IoU: {iou}; mugs: {mugs}, {'re-centred on their body' if self.recentre_mugs else 'boxes as they are in the files'}"
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Average precision, 0 .. 1; nan for a category without ground truth. Rows: CATEGORIES, then the mean of those that have ground truth.
+    """Average precision, 0 .. 1; nan for a category without ground truth.
 
-    iou: (7, 101) at IOU_THRESHOLDS. pose, pose_ungated: (7, T) at POSE_THRESHOLDS; of what matches at the gate's IoU, and of everything.
+    Rows: CATEGORIES, then the mean of those that have ground truth.
+
+    iou: (7, 101) at IOU_THRESHOLDS. pose, pose_ungated: (7, T) at POSE_THRESHOLDS; of what matches at the gate's IoU,
+    and of everything.
     truths, predictions: (6,) how many there are.
     """
 
@@ -70,7 +86,9 @@ class Precision:
     predictions: np.ndarray
 
     def as_json(self) -> dict:
-        """What `clipose evaluate --results --json` prints of it: the reported thresholds by category and "mean", None for nan, and the counts."""
+        """What `clipose evaluate --results --json` prints of it: the reported thresholds by category and "mean", None
+        for nan, and the counts.
+        """
         pose_names = [f"{deg}deg_{cm}cm" for deg, cm in THRESHOLDS]
         return {
             "iou": _by_category(self.iou[:, REPORTED_IOU], map(str, REPORTED_IOU)),
@@ -114,8 +132,12 @@ def evaluate(images: Iterable[NocsImage], protocol: NocsProtocol = NocsProtocol(
 
 
 def rotation_errors_deg(predicted: np.ndarray, true: np.ndarray, y_only: np.ndarray) -> np.ndarray:
-    """Angles between all predicted (P, 4, 4) and all true (G, 4, 4) poses, for `y_only` (G,) between their y axes: (P, G) [deg], 0 .. 180."""
-    rotations = [poses[:, :3, :3] / np.cbrt(np.linalg.det(poses[:, :3, :3]))[:, None, None] for poses in (predicted, true)]
+    """Angles between all predicted (P, 4, 4) and all true (G, 4, 4) poses, for `y_only` (G,) between their y axes: (P,
+    G) [deg], 0 .. 180.
+    """
+    rotations = [
+        poses[:, :3, :3] / np.cbrt(np.linalg.det(poses[:, :3, :3]))[:, None, None] for poses in (predicted, true)
+    ]
     y_axes = [rotation[:, :, 1] / np.linalg.norm(rotation[:, :, 1], axis=1, keepdims=True) for rotation in rotations]
     between_axes = y_axes[0] @ y_axes[1].T
     whole = (np.einsum("pij,gij->pg", *rotations) - 1) / 2
@@ -124,12 +146,16 @@ def rotation_errors_deg(predicted: np.ndarray, true: np.ndarray, y_only: np.ndar
 
 
 def box_ious(predicted: Boxes, true: Boxes, symmetric: np.ndarray, variant: IouVariant) -> np.ndarray:
-    """Intersection over union of all predicted and all true boxes: (P, G); for `symmetric` (G,) the best of 20 spins of the prediction about y."""
+    """Intersection over union of all predicted and all true boxes: (P, G); for `symmetric` (G,) the best of 20 spins of
+    the prediction about y.
+    """
     angles = 2 * np.pi * np.arange(SPINS if symmetric.any() else 1) / SPINS
-    corners = (CORNER_SIGNS * predicted.sizes[:, None])[:, None] @ np.swapaxes(_y_rotations(angles), 1, 2)  # (P, spins, 8, 3)
+    # (P, spins, 8, 3)
+    corners = (CORNER_SIGNS * predicted.sizes[:, None])[:, None] @ np.swapaxes(_y_rotations(angles), 1, 2)
     low, high = _extremes(_transformed(corners, predicted.poses[:, None]), variant)
     true_low, true_high = _extremes(_transformed(CORNER_SIGNS * true.sizes[:, None], true.poses), variant)  # (G, k)
-    overlap = np.minimum(high[:, None], true_high[:, None]) - np.maximum(low[:, None], true_low[:, None])  # (P, G, spins, k)
+    # (P, G, spins, k)
+    overlap = np.minimum(high[:, None], true_high[:, None]) - np.maximum(low[:, None], true_low[:, None])
     intersection = np.prod(np.maximum(overlap, 0), axis=-1)
     union = np.prod(high - low, axis=-1)[:, None] + np.prod(true_high - true_low, axis=-1)[:, None] - intersection
     iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
@@ -171,9 +197,10 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, truths: int) -> np.n
 def recentred(boxes: Boxes) -> Boxes:
     """Boxes of mugs (class mug only, others stay) with their origin on the axis of the body, symmetric about it.
 
-    The body is round, so its width is the box's along z, and what the box is longer along x is the handle. The model moves along x by
-    T0 = (size_x - size_z) / 2, hence T' = T - sR T0 and size_x' = 2 max |x + T0| = size_x + 2 T0. The scale s stays, because size is in its units.
-    A box that is shorter along x than along z has no handle and stays. (The published meta files give T0 by model; results do not name models.)
+    The body is round, so its width is the box's along z, and what the box is longer along x is the handle. The model
+    moves along x by T0 = (size_x - size_z) / 2, hence T' = T - sR T0 and size_x' = 2 max |x + T0| = size_x + 2 T0. The
+    scale s stays, because size is in its units. A box that is shorter along x than along z has no handle and stays.
+    (The published meta files give T0 by model; results do not name models.)
     """
     shift = np.where(boxes.class_ids == MUG_ID, np.maximum(boxes.sizes[:, 0] - boxes.sizes[:, 2], 0) / 2, 0)  # (N,)
     poses, sizes = boxes.poses.copy(), boxes.sizes.copy()
@@ -184,7 +211,9 @@ def recentred(boxes: Boxes) -> Boxes:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Predictions (by descending score) and ground truths of one image and class. iou, rotation_deg, translation_cm: (P, G); scores: (P,)."""
+    """Predictions (by descending score) and ground truths of one image and class. iou, rotation_deg, translation_cm:
+    (P, G); scores: (P,).
+    """
 
     scores: np.ndarray
     iou: np.ndarray
@@ -229,7 +258,10 @@ def _pairs(image: NocsImage, category: str, protocol: NocsProtocol) -> _Pairs:
     iou, rotation, translation = np.full(shape, -1.0), np.full(shape, np.inf), np.full(shape, np.inf)
     if predicted.usable.any() and true.usable.any():
         usable = np.ix_(predicted.usable, true.usable)
-        predicted, symmetric = predicted.select(predicted.usable), _symmetric(category, image.handle_visible[mine], protocol)[true.usable]
+        predicted, symmetric = (
+            predicted.select(predicted.usable),
+            _symmetric(category, image.handle_visible[mine], protocol)[true.usable],
+        )
         true = true.select(true.usable)
         rotation[usable] = rotation_errors_deg(predicted.poses, true.poses, symmetric)
         if protocol.recentre_mugs:
@@ -264,7 +296,9 @@ def _transformed(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def _extremes(corners: np.ndarray, variant: IouVariant) -> tuple[np.ndarray, np.ndarray]:
-    """What a variant takes for the lower and upper bounds of corners (..., 8, 3): (..., 3) along the camera's axes or (..., 8) by corner."""
+    """What a variant takes for the lower and upper bounds of corners (..., 8, 3): (..., 3) along the camera's axes or
+    (..., 8) by corner.
+    """
     axis = -2 if variant == "catre" else -1
     return corners.min(axis=axis), corners.max(axis=axis)
 

@@ -30,16 +30,28 @@ class Evaluation:
     @property
     def medians(self) -> dict[str, dict[str, float | None]]:
         """Median errors of the objects that have a pose, by category; None where none has."""
-        return {category: _medians([error for error in errors if error is not None]) for category, errors in self.errors.items()}
+        return {
+            category: _medians([error for error in errors if error is not None])
+            for category, errors in self.errors.items()
+        }
 
     def as_json(self) -> dict:
         """What `clipose evaluate --json` prints."""
         counts = {category: len(errors) for category, errors in self.errors.items()}
-        return {"pose": self.rates, "median": self.medians, "instances": counts, "rejected": self.rejected, "missing": self.missing}
+        return {
+            "pose": self.rates,
+            "median": self.medians,
+            "instances": counts,
+            "rejected": self.rejected,
+            "missing": self.missing,
+        }
 
 
 def evaluate(poses: PosesByInstance, truth: PosesByInstance) -> Evaluation:
-    """Compare poses with the truth by frame and instance. A pose of another category is missing; poses without a truth are not scored."""
+    """Compare poses with the truth by frame and instance.
+
+    A pose of another category is missing; poses without a truth are not scored.
+    """
     categories = sorted({true.category for true in truth.values()})
     errors: dict[str, list[PoseError | None]] = {category: [] for category in categories}
     rejected, missing = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)

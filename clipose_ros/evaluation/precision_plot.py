@@ -17,7 +17,8 @@ from clipose_ros.evaluation.nocs_protocol import (
 
 
 def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> None:
-    """Write a picture (PNG, PDF or SVG by its name): a line per category and their mean, and the mean of the ungated pose precision, dashed.
+    """Write a picture (PNG, PDF or SVG by its name): a line per category and their mean, and the mean of the ungated
+    pose precision, dashed.
 
     Raises RuntimeError where matplotlib is not installed, and ValueError for a format that it cannot write.
     """
@@ -30,7 +31,12 @@ def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> 
     panels = (
         ("IoU", IOU_THRESHOLDS, precision.iou, None),
         ("rotation [deg]", ROTATION_CURVE_DEG, rotation_curve(precision.pose), rotation_curve(precision.pose_ungated)),
-        ("translation [cm]", TRANSLATION_CURVE_CM, translation_curve(precision.pose), translation_curve(precision.pose_ungated)),
+        (
+            "translation [cm]",
+            TRANSLATION_CURVE_CM,
+            translation_curve(precision.pose),
+            translation_curve(precision.pose_ungated),
+        ),
     )
     for axes, (label, thresholds, table, ungated) in zip(figure.subplots(1, 3), panels):
         for category, curve in zip(CATEGORIES, table):

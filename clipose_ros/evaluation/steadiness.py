@@ -1,4 +1,5 @@
-"""What tracking is worth: error, jitter and identities on a sequence with truth, each frame for itself and tracked, without ROS.
+"""What tracking is worth: error, jitter and identities on a sequence with truth, each frame for itself and tracked,
+without ROS.
 
     python -m clipose_ros.evaluation.steadiness --folder launch/demo
 """
@@ -32,7 +33,9 @@ TRUTH_FILE = "truth.json"
 
 @dataclass(frozen=True)
 class SteadinessConfig:
-    """folder: NOCS format with truth.json, the frames in the order of time; rate_hz: of the frames. threads: for the network; 0 takes every core."""
+    """folder: NOCS format with truth.json, the frames in the order of time; rate_hz: of the frames. threads: for the
+    network; 0 takes every core.
+    """
 
     folder: Path = Path("launch/demo")
     rate_hz: float = 15.0
@@ -58,15 +61,25 @@ class ErrorSeries:
         self.size.append(pose_error(pose, truth).size_relative)
 
     def row(self) -> tuple[float, ...]:
-        """Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error from frame to frame."""
+        """Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error
+        from frame to frame.
+        """
         degrees, centimetres = np.linalg.norm(self.turn, axis=1), 100 * np.linalg.norm(self.shift, axis=1)
         worst = (float(np.percentile(degrees, 95)), float(np.percentile(centimetres, 95)))
-        return degrees.mean(), centimetres.mean(), 100 * float(np.mean(self.size)), *worst, _jitter(self.turn), 100 * _jitter(self.shift)
+        return (
+            degrees.mean(),
+            centimetres.mean(),
+            100 * float(np.mean(self.size)),
+            *worst,
+            _jitter(self.turn),
+            100 * _jitter(self.shift),
+        )
 
 
 @dataclass
 class Steadiness:
-    """alone, tracked: errors by (id, category); tracks: numbers that each object had; coasting: how many of its frames were predicted;
+    """alone, tracked: errors by (id, category); tracks: numbers that each object had; coasting: how many of its frames
+    were predicted;
     times_ms: of the tracker, by frame."""
 
     alone: dict[tuple[str, str], ErrorSeries]
@@ -77,7 +90,10 @@ class Steadiness:
 
 
 def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Steadiness:
-    """Run a sequence through a stateless pipeline and its results through a tracker. Frames without a pose of an object count in neither."""
+    """Run a sequence through a stateless pipeline and its results through a tracker.
+
+    Frames without a pose of an object count in neither.
+    """
     frames, truth = NocsFolder(folder), read_poses(folder / TRUTH_FILE)
     tracker = Tracker(axis_symmetric=pipeline.estimator.session.card.axis_symmetric)
     found = Steadiness(defaultdict(ErrorSeries), defaultdict(ErrorSeries), defaultdict(set), defaultdict(int), [])
@@ -100,7 +116,14 @@ def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Stea
 def steadiness_table(found: Steadiness) -> Table:
     """One row per object and their mean: each value for single frames, then tracked."""
     columns = ("mean °", "mean cm", "size %", "p95 °", "p95 cm", "jitter °", "jitter cm")
-    table = Table("id", "category", *columns, "tracks", "predicted", title="Each frame for itself → tracked; jitter: change of the error from frame to frame")
+    table = Table(
+        "id",
+        "category",
+        *columns,
+        "tracks",
+        "predicted",
+        title="Each frame for itself → tracked; jitter: change of the error from frame to frame",
+    )
     rows = {key: np.array([found.alone[key].row(), found.tracked[key].row()]) for key in sorted(found.alone)}
     for key, row in rows.items():
         table.add_row(*key, *_arrows(row), str(len(found.tracks[key])), str(found.coasting[key]))
@@ -116,7 +139,9 @@ def main() -> None:
     found = measure_steadiness(pipeline, config.folder, config.rate_hz)
     console = Console()
     console.print(steadiness_table(found))
-    console.print(f"tracking takes p50 {np.median(found.times_ms):.2f} ms, p95 {np.percentile(found.times_ms, 95):.2f} ms a frame")
+    console.print(
+        f"tracking takes p50 {np.median(found.times_ms):.2f} ms, p95 {np.percentile(found.times_ms, 95):.2f} ms a frame"
+    )
 
 
 def _jitter(errors: list[np.ndarray]) -> float:

@@ -1,4 +1,6 @@
-"""Reader of the NOCS folder format: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, optionally, intrinsics.json."""
+"""Reader of the NOCS folder format: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, optionally,
+intrinsics.json.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ from clipose_ros.core.types import Frame, Instance, Intrinsics
 
 REAL275_INTRINSICS = Intrinsics(fx=591.0125, fy=590.16775, cx=322.525, cy=244.11084)
 FRAME_ID = "camera_color_optical_frame"
-FRAME_PERIOD_NS = 1_000_000_000 // 30  # the format carries no time: frames are stamped by their place in a 30 Hz sequence
+# the format carries no time: frames are stamped by their place in a 30 Hz sequence
+FRAME_PERIOD_NS = 1_000_000_000 // 30
 DISTRACTOR = 0
 
 
 class NocsFolder:
-    """A sequence of frames on disk. Iterating reads one `Frame` after the other; `names` are the NNNN of the files, sorted.
+    """A sequence of frames on disk.
 
-    `Instance.id` is the instance number of the files and `Instance.label` is that number + 1, because in the files the background is 255 and 0 is an
-    instance. Distractors (class 0) are no instances. Raises ValueError, with the path, for files that are missing, broken or inconsistent.
+    Iterating reads one `Frame` after the other; `names` are the NNNN of the files, sorted.
+
+    `Instance.id` is the instance number of the files and `Instance.label` is that number + 1, because in the files the
+    background is 255 and 0 is an instance. Distractors (class 0) are no instances. Raises ValueError, with the path,
+    for files that are missing, broken or inconsistent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +52,9 @@ class NocsFolder:
         colour_file = self._file(name, "color.png")
         colour = read_colour(colour_file) if colour_file.exists() else None
         try:
-            return Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, labels, instances, self.intrinsics, colour)
+            return Frame(
+                self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, labels, instances, self.intrinsics, colour
+            )
         except ValueError as error:
             raise ValueError(f"{self.path}/{name}: {error}") from error
 

@@ -1,4 +1,6 @@
-"""Results in the format of NOCS: one pickle per image with its ground truths and its predictions, as published evaluations read them."""
+"""Results in the format of NOCS: one pickle per image with its ground truths and its predictions, as published
+evaluations read them.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ MAXIMUM_BOXES = 1000  # per image: with n of them, matching takes memory for n²
 class Boxes:
     """Oriented boxes of one image.
 
-    class_ids: (N,) index of CATEGORIES + 1. poses: (N, 4, 4) T_camera_object [m], which may carry a scale; sizes: (N, 3) extents in the units that
-    this scale makes metres. usable: (N,) False where pose or size describe no box; such a one never matches.
+    class_ids: (N,) index of CATEGORIES + 1. poses: (N, 4, 4) T_camera_object [m], which may carry a scale; sizes: (N,
+    3) extents in the units that this scale makes metres. usable: (N,) False where pose or size describe no box; such a
+    one never matches.
     """
 
     class_ids: np.ndarray
@@ -37,7 +40,9 @@ class Boxes:
 
 @dataclass(frozen=True)
 class NocsImage:
-    """One result file. handle_visible: (G,) bool per ground truth, means something for mugs only. scores: (P,), -inf where it was NaN."""
+    """One result file. handle_visible: (G,) bool per ground truth, means something for mugs only. scores: (P,), -inf
+    where it was NaN.
+    """
 
     name: str
     truths: Boxes
@@ -67,7 +72,10 @@ def result_files(folder: Path) -> list[Path]:
 
 
 def read_results(files: Iterable[Path]) -> NocsResults:
-    """Read result files; what cannot be read is skipped by name. Raises ValueError, with the first reason, where nothing can."""
+    """Read result files; what cannot be read is skipped by name.
+
+    Raises ValueError, with the first reason, where nothing can.
+    """
     images, skipped, remarks = [], {}, Counter()
     for path in files:
         try:
@@ -76,7 +84,9 @@ def read_results(files: Iterable[Path]) -> NocsResults:
             skipped[path.name] = str(error).removeprefix(f"{path}: ")
     if not images:
         name, reason = next(iter(skipped.items()), ("no file", "nothing to read"))
-        raise ValueError(f"results: expected at least one readable file, got {len(skipped)} that are not; {name}: {reason}")
+        raise ValueError(
+            f"results: expected at least one readable file, got {len(skipped)} that are not; {name}: {reason}"
+        )
     return NocsResults(images, skipped, dict(sorted(remarks.items())))
 
 
@@ -118,7 +128,10 @@ def _boxes(result: dict, prefix: str, remarks: Counter[str]) -> Boxes:
 
 
 def _array(result: dict, key: str, *shape: int) -> np.ndarray:
-    """Numbers of a result as float64, of this shape; of any length (N,) where none is given. Lists count as arrays, empty ones have any shape."""
+    """Numbers of a result as float64, of this shape; of any length (N,) where none is given.
+
+    Lists count as arrays, empty ones have any shape.
+    """
     if key not in result:
         raise ValueError(f"{key}: expected in the result, got none")
     try:

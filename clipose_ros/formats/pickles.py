@@ -1,4 +1,6 @@
-"""Pickles of arrays, read without running them: the data sets and results of NOCS are published as pickles, some of them written by Python 2."""
+"""Pickles of arrays, read without running them: the data sets and results of NOCS are published as pickles, some of
+them written by Python 2.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,20 @@ import numpy as np
 MAXIMUM_BYTES = 64 * 1024 * 1024
 NUMBERS_OR_TEXT = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,5}")
 
-# What stands for the class `numpy.ndarray` in a pickle: it says what to rebuild and, unlike the class, cannot be called.
+# What stands for the class `numpy.ndarray` in a pickle: it says what to rebuild and, unlike the class, cannot be
+# called.
 _NDARRAY = object()
 
 
 def load_pickle(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Any:
-    """What a pickle holds, made of None, bool, int, float, str, bytes, list, tuple, dict, set, numpy arrays and numpy scalars.
+    """What a pickle holds, made of None, bool, int, float, str, bytes, list, tuple, dict, set, numpy arrays and numpy
+    scalars.
 
-    Nothing that the file names is imported or called: what arrays need is rebuilt here, and every size is checked before memory is taken. Arrays of
-    Python objects and structured arrays are refused. Text of Python 2 is read as Latin-1.
-    Raises ValueError, with the path, for a file larger than `maximum_bytes`, broken or naming anything else; OSError when it cannot be read.
+    Nothing that the file names is imported or called: what arrays need is rebuilt here, and every size is checked
+    before memory is taken. Arrays of Python objects and structured arrays are refused. Text of Python 2 is read as
+    Latin-1.
+    Raises ValueError, with the path, for a file larger than `maximum_bytes`, broken or naming anything else; OSError
+    when it cannot be read.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -34,11 +40,15 @@ def load_pickle(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Any:
     try:
         return _ArrayUnpickler(content).load()
     except Exception as error:  # a broken pickle can raise anything, as the documentation of `pickle` says
-        raise ValueError(f"{path}: expected a whole pickle of arrays and plain containers, got {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"{path}: expected a whole pickle of arrays and plain containers, got {type(error).__name__}: {error}"
+        ) from error
 
 
 class _Dtype:
-    """Stands for a dtype while the pickle is read: the real one would trust the flags, offsets and sizes of the pickle's state."""
+    """Stands for a dtype while the pickle is read: the real one would trust the flags, offsets and sizes of the
+    pickle's state.
+    """
 
     def __init__(self, code: str, *_: Any) -> None:
         if not NUMBERS_OR_TEXT.fullmatch(code):
@@ -52,14 +62,15 @@ class _Dtype:
         self.value = self.value.newbyteorder(byte_order)
 
 
-# The Python implementation, because only there BUILD can be taken over, with which a pickle hands its state to an object.
+# The Python implementation, because only there BUILD can be taken over, with which a pickle hands its state to an
+# object.
 class _ArrayUnpickler(pickle._Unpickler):
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
-        # Honest content is copied twice at most, from text to bytes and from bytes to an array. A small file that has the same bytes copied over
-        # and over is a bomb.
+        # Honest content is copied twice at most, from text to bytes and from bytes to an array. A small file that has
+        # the same bytes copied over and over is a bomb.
         self._copies_left = 2 * len(content)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -72,7 +83,8 @@ class _ArrayUnpickler(pickle._Unpickler):
             "_codecs.encode": self._encode,
             "builtins.bytes": _no_bytes,
         }
-        key = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")  # numpy 2; Python 2
+        # numpy 2; Python 2
+        key = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")
         if key not in admitted:
             raise pickle.UnpicklingError(f"global: expected one that numpy arrays need, got {module}.{name}")
         return admitted[key]
@@ -108,7 +120,11 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     def _dtype(self, dtype: _Dtype, shape: tuple[int, ...], data: bytes | bytearray) -> np.dtype:
         """The dtype of an array about to be made, after the check that `data` fills it exactly."""
-        if not isinstance(data, (bytes, bytearray)) or min(shape, default=0) < 0 or math.prod(shape) * dtype.value.itemsize != len(data):
+        if (
+            not isinstance(data, (bytes, bytearray))
+            or min(shape, default=0) < 0
+            or math.prod(shape) * dtype.value.itemsize != len(data)
+        ):
             got = f"{len(data)} bytes" if isinstance(data, (bytes, bytearray)) else type(data).__name__
             raise pickle.UnpicklingError(f"data: expected the bytes of {shape} {dtype.value}, got {got}")
         self._count_copy(len(data))

@@ -18,12 +18,18 @@ PosesByInstance = dict[tuple[str, int], PoseEstimate | Rejection]
 
 def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]]) -> None:
     """Write the results of named frames. `Instance.id` must be a number, as `NocsFolder` gives it."""
-    data = [{"frame": name, "instances": [_entry(instance, pose) for instance, pose in result.results]} for name, result in frames]
+    data = [
+        {"frame": name, "instances": [_entry(instance, pose) for instance, pose in result.results]}
+        for name, result in frames
+    ]
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def read_poses(path: Path) -> PosesByInstance:
-    """Poses and rejections by frame and instance; keys that a pose does not need are ignored. Raises ValueError, with the path, for a broken file."""
+    """Poses and rejections by frame and instance; keys that a pose does not need are ignored.
+
+    Raises ValueError, with the path, for a broken file.
+    """
     poses: PosesByInstance = {}
     try:
         for frame in json.loads(path.read_text(encoding="utf-8")):
@@ -43,7 +49,13 @@ def _entry(instance: Instance, pose: PoseEstimate | Rejection) -> dict[str, Any]
     entry = {"instance": int(instance.id), "class": instance.category}
     if isinstance(pose, Rejection):
         return {**entry, "rejected": pose.reason}
-    return {**entry, "score": pose.score, "R": pose.rotation.tolist(), "t": pose.translation.tolist(), "size": pose.size.tolist()}
+    return {
+        **entry,
+        "score": pose.score,
+        "R": pose.rotation.tolist(),
+        "t": pose.translation.tolist(),
+        "size": pose.size.tolist(),
+    }
 
 
 def _pose(entry: dict[str, Any]) -> PoseEstimate | Rejection:

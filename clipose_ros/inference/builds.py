@@ -12,7 +12,10 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxrunti
 
 
 def installed_builds() -> dict[str, str]:
-    """Versions of the installed packages of ONNX Runtime, by name. A build that came without a Python package is not among them."""
+    """Versions of the installed packages of ONNX Runtime, by name.
+
+    A build that came without a Python package is not among them.
+    """
     builds = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,7 @@
-"""The model card: what a network file is, what it expects and gives, and how good it is. `models/<name>/card.yaml` beside the ONNX file."""
+"""The model card: what a network file is, what it expects and gives, and how good it is.
+
+`models/<name>/card.yaml` beside the ONNX file.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,22 @@ class Calibration:
 
     def __post_init__(self) -> None:
         for key, values in (("confidence", self.confidence), ("probability", self.probability)):
-            ascending = len(values) > 0 and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values) and list(values) == sorted(values)
+            ascending = (
+                len(values) > 0
+                and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values)
+                and list(values) == sorted(values)
+            )
             expect(f"calibration.{key}", ascending, "ascending numbers in 0..1", values)
-        expect("calibration", len(self.confidence) == len(self.probability), f"{len(self.confidence)} probabilities", len(self.probability))
+        expect(
+            "calibration",
+            len(self.confidence) == len(self.probability),
+            f"{len(self.confidence)} probabilities",
+            len(self.probability),
+        )
 
     def __call__(self, confidence: float) -> float:
-        i = bisect.bisect_right(self.confidence, confidence)  # numpy's interpolation would first make arrays of all knots
+        # numpy's interpolation would first make arrays of all knots
+        i = bisect.bisect_right(self.confidence, confidence)
         if i in (0, len(self.confidence)):
             return float(self.probability[max(i - 1, 0)])
         (a, b), (low, high) = self.confidence[i - 1 : i + 1], self.probability[i - 1 : i + 1]
@@ -48,14 +61,17 @@ class Calibration:
 class ModelCard:
     """What `card.yaml` holds; its keys are these fields.
 
-    file: the ONNX file beside the card; sha256: of that file, hexadecimal. categories: in the order of the network's `category` index.
+    file: the ONNX file beside the card; sha256: of that file, hexadecimal. categories: in the order of the network's
+    `category` index.
     mean_sizes: mean extents x, y, z [m] and scale: one unit of the network [m], both by category.
     axis_symmetric: categories whose x axis means nothing.
-    points: points per cloud. outlier_radius: points further than this from the median of the cloud are cut, in units of `scale`.
+    points: points per cloud. outlier_radius: points further than this from the median of the cloud are cut, in units of
+    `scale`.
     inputs, outputs: shapes by name, a string for a free dimension. precision: of the weights.
     draws: clouds drawn from each object's points; the pose is what the network's answers to them agree on.
     passes: how often an object is estimated, each time from the points in the box of the time before.
-    calibration: by category, confidences (ascending) and at each the share of poses within 10° 5 cm; empty where it was not measured.
+    calibration: by category, confidences (ascending) and at each the share of poses within 10° 5 cm; empty where it was
+    not measured.
     training, accuracy: free, for people to read.
     """
 
@@ -79,12 +95,32 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         expect("name", isinstance(self.name, str) and self.name, "a name", self.name)
-        expect("file", isinstance(self.file, str) and self.file and Path(self.file).name == self.file, "a file name without folders", self.file)
+        expect(
+            "file",
+            isinstance(self.file, str) and self.file and Path(self.file).name == self.file,
+            "a file name without folders",
+            self.file,
+        )
         expect("sha256", re.fullmatch("[0-9a-f]{64}", str(self.sha256)), "64 hexadecimal digits", self.sha256)
-        expect("categories", self.categories and len(set(self.categories)) == len(self.categories), "different names, at least one", self.categories)
-        expect("axis_symmetric", set(self.axis_symmetric) <= set(self.categories), f"some of {', '.join(self.categories)}", self.axis_symmetric)
+        expect(
+            "categories",
+            self.categories and len(set(self.categories)) == len(self.categories),
+            "different names, at least one",
+            self.categories,
+        )
+        expect(
+            "axis_symmetric",
+            set(self.axis_symmetric) <= set(self.categories),
+            f"some of {', '.join(self.categories)}",
+            self.axis_symmetric,
+        )
         for key, by_category in (("mean_sizes", self.mean_sizes), ("scale", self.scale)):
-            expect(key, set(by_category) == set(self.categories), f"the keys {', '.join(self.categories)}", ", ".join(map(str, by_category)))
+            expect(
+                key,
+                set(by_category) == set(self.categories),
+                f"the keys {', '.join(self.categories)}",
+                ", ".join(map(str, by_category)),
+            )
         for category, size in self.mean_sizes.items():
             expect(f"mean_sizes.{category}", size.shape == (3,) and _positive(size), "three positive lengths [m]", size)
         for category, scale in self.scale.items():
@@ -93,14 +129,22 @@ class ModelCard:
         expect("points", isinstance(self.points, int) and self.points > 0, "a positive integer", self.points)
         expect("draws", isinstance(self.draws, int) and 1 <= self.draws <= 16, "an integer from 1 to 16", self.draws)
         expect("passes", isinstance(self.passes, int) and 1 <= self.passes <= 4, "an integer from 1 to 4", self.passes)
-        expect("calibration", set(self.calibration) <= set(self.categories), f"some of {', '.join(self.categories)}", ", ".join(self.calibration))
+        expect(
+            "calibration",
+            set(self.calibration) <= set(self.categories),
+            f"some of {', '.join(self.categories)}",
+            ", ".join(self.calibration),
+        )
         expect("precision", isinstance(self.precision, str), "a text such as fp32", self.precision)
         expect("training", isinstance(self.training, Mapping), "a mapping", self.training)
         expect("accuracy", isinstance(self.accuracy, Mapping), "a mapping", self.accuracy)
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a model folder. Raises ValueError, with the path of the card, for anything that is missing, unknown or malformed."""
+    """The card of a model folder.
+
+    Raises ValueError, with the path of the card, for anything that is missing, unknown or malformed.
+    """
     path = folder / CARD_FILE
     try:
         if not path.is_file():
@@ -121,12 +165,18 @@ def write_card(card: ModelCard, folder: Path) -> None:
         data[key] = list(data[key])
     for key in ("inputs", "outputs"):
         data[key] = {name: list(shape) for name, shape in data[key].items()}
-    data["calibration"] = {category: {name: list(values) for name, values in knots.items()} for category, knots in data["calibration"].items()}
+    data["calibration"] = {
+        category: {name: list(values) for name, values in knots.items()}
+        for category, knots in data["calibration"].items()
+    }
     (folder / CARD_FILE).write_text(yaml.safe_dump(data, sort_keys=False, width=150), encoding="utf-8")
 
 
 def read_model(folder: Path, card: ModelCard) -> bytes:
-    """The network file of a card. Raises ValueError when its SHA-256 is not the card's: weights and card must belong together."""
+    """The network file of a card.
+
+    Raises ValueError when its SHA-256 is not the card's: weights and card must belong together.
+    """
     path = folder / card.file
     if not path.is_file():
         raise ValueError(f"{path}: expected the network file that {CARD_FILE} names, got none")
@@ -140,8 +190,9 @@ def read_model(folder: Path, card: ModelCard) -> bytes:
 def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Path:
     """Folder of a model, by name in the models folders or by path (anything with a slash).
 
-    Parameters: models_dir, the only folder to look in when given; otherwise the checkout's, then those of the sourced ROS workspaces, then the
-    Python environment's. Raises ValueError, with the names that there are, when the model is not found.
+    Parameters: models_dir, the only folder to look in when given; otherwise the checkout's, then those of the sourced
+    ROS workspaces, then the Python environment's. Raises ValueError, with the names that there are, when the model is
+    not found.
     """
     if "/" in model:
         candidates = [Path(model).expanduser()]
@@ -158,7 +209,10 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
 def models_folders() -> list[Path]:
     """Where models may lie, existing or not, in the order of search."""
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
-    return [Path(__file__).resolve().parents[2] / "models", *(Path(prefix) / "share" / "clipose_ros" / "models" for prefix in prefixes)]
+    return [
+        Path(__file__).resolve().parents[2] / "models",
+        *(Path(prefix) / "share" / "clipose_ros" / "models" for prefix in prefixes),
+    ]
 
 
 def _card_from(data: Any) -> ModelCard:
@@ -166,7 +220,11 @@ def _card_from(data: Any) -> ModelCard:
     fields = {f.name: f for f in dataclasses.fields(ModelCard)}
     unknown = [str(key) for key in data if key not in fields]
     expect("keys", not unknown, f"only {', '.join(fields)}", ", ".join(unknown))
-    required = {name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    required = {
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
     missing = sorted(required - data.keys())
     expect("keys", not missing, f"all of {', '.join(sorted(required))}", f"none for {', '.join(missing)}")
     for key in ("categories", "axis_symmetric"):
@@ -176,15 +234,24 @@ def _card_from(data: Any) -> ModelCard:
     calibration = data.get("calibration", {})
     expect("calibration", isinstance(calibration, dict), "a mapping of categories", calibration)
     for category, knots in calibration.items():
-        valid = isinstance(knots, dict) and set(knots) == {"confidence", "probability"} and all(isinstance(v, list) for v in knots.values())
+        valid = (
+            isinstance(knots, dict)
+            and set(knots) == {"confidence", "probability"}
+            and all(isinstance(v, list) for v in knots.values())
+        )
         expect(f"calibration.{category}", valid, "lists confidence and probability", knots)
     return ModelCard(
         **{
             **data,
-            "calibration": {category: Calibration(**{name: tuple(values) for name, values in knots.items()}) for category, knots in calibration.items()},
+            "calibration": {
+                category: Calibration(**{name: tuple(values) for name, values in knots.items()})
+                for category, knots in calibration.items()
+            },
             "categories": tuple(data["categories"]),
             "axis_symmetric": tuple(data["axis_symmetric"]),
-            "mean_sizes": {category: np.asarray(size, dtype=np.float64) for category, size in data["mean_sizes"].items()},
+            "mean_sizes": {
+                category: np.asarray(size, dtype=np.float64) for category, size in data["mean_sizes"].items()
+            },
             "inputs": {name: tuple(shape) for name, shape in data["inputs"].items()},
             "outputs": {name: tuple(shape) for name, shape in data["outputs"].items()},
         }

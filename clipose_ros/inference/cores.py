@@ -15,18 +15,23 @@ Result = TypeVar("Result")
 class Cores:
     """The caller's thread and others beside it.
 
-    Threads that wake each other are soon put on one core by Linux, where they wait for each other while the next core is idle: five clouds took 8 ms
-    instead of 5.5 on two cores, at 30 frames a second. So the other threads are kept off the core that the caller is on.
+    Threads that wake each other are soon put on one core by Linux, where they wait for each other while the next core
+    is idle: five clouds took 8 ms instead of 5.5 on two cores, at 30 frames a second. So the other threads are kept off
+    the core that the caller is on.
     """
 
     def __init__(self, count: int) -> None:
-        self._others = ThreadPoolExecutor(max(count - 1, 1), thread_name_prefix="network", initializer=self._join)  # starts no thread before it is needed
+        # starts no thread before it is needed
+        self._others = ThreadPoolExecutor(max(count - 1, 1), thread_name_prefix="network", initializer=self._join)
         self._threads: list[int] = []
         self._allowed = os.sched_getaffinity(0)
         self._current_core = ctypes.CDLL(None).sched_getcpu  # which os lacks
 
     def run(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
-        """Results in the order of the calls; the first is made by the caller itself. What a call raises is raised here."""
+        """Results in the order of the calls; the first is made by the caller itself.
+
+        What a call raises is raised here.
+        """
         if len(calls) > 1:
             self._make_room()
         running = [self._others.submit(call) for call in calls[1:]]
@@ -43,4 +48,3 @@ class Cores:
     def _join(self) -> None:
         os.sched_setaffinity(0, self._allowed)
         self._threads.append(threading.get_native_id())
-

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 class SessionConfig:
     """Where and how a network runs.
 
-    threads: cores that share the clouds of a frame on the CPU, each cloud being one core's work; 0 takes every core that the process may use.
+    threads: cores that share the clouds of a frame on the CPU, each cloud being one core's work; 0 takes every core
+    that the process may use.
     allow_cpu: accept the CPU when the provider cannot be had.
     precision: of TensorRT's engine; the others run the network as it is.
     largest_batch: of clouds in one call to TensorRT, whose engine is built for it; more are given to it in parts.
@@ -61,21 +62,25 @@ class SessionConfig:
 class Session:
     """The network of a model folder, loaded, checked against its card and warmed up.
 
-    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone would silently run on the CPU.
+    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone
+    would silently run on the CPU.
     """
 
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.card = card
         self.threads = config.threads or len(os.sched_getaffinity(0))
         options = onnxruntime.SessionOptions()
-        # Every core runs the whole network on its share of the clouds: an operator of a small network is over before another core is awake to help.
+        # Every core runs the whole network on its share of the clouds: an operator of a small network is over before
+        # another core is awake to help.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), card, config)
         try:
             self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
         except UNREADABLE as error:
-            raise ValueError(f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}") from error
+            raise ValueError(
+                f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
+            ) from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
         self._largest_batch = config.largest_batch
         self._cores = Cores(self.threads)
@@ -83,21 +88,29 @@ class Session:
         _check_signature("outputs", card.outputs, self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT engine takes at once."""
+        """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT
+        engine takes at once.
+        """
         names, batch = list(self.card.outputs), len(next(iter(inputs.values())))
         parts = self._parts(batch)
         bounds = pairwise(-(-batch * part // parts) for part in range(parts + 1))
-        calls = [partial(self._session.run, names, {name: value[a:b] for name, value in inputs.items()}) for a, b in bounds]
+        calls = [
+            partial(self._session.run, names, {name: value[a:b] for name, value in inputs.items()}) for a, b in bounds
+        ]
         outputs = self._cores.run(calls) if self.provider == "cpu" else [call() for call in calls]
         return dict(zip(names, outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs))))
 
     def _parts(self, batch: int) -> int:
-        """In how many calls a batch is run: at once on the CPU, one after the other where a TensorRT engine takes no more."""
+        """In how many calls a batch is run: at once on the CPU, one after the other where a TensorRT engine takes no
+        more.
+        """
         parts = {"cpu": min(self.threads, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
         return max(parts, 1)
 
 
-def _with_options(providers: tuple[str, ...], card: ModelCard, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
+def _with_options(
+    providers: tuple[str, ...], card: ModelCard, config: SessionConfig
+) -> list[tuple[str, dict[str, str]]]:
     """Providers with what each is told; the CPU alone where TensorRT finds no GPU and that is allowed."""
     try:
         return [(name, _options(name, card, config)) for name in providers]
@@ -116,19 +129,25 @@ def _options(provider: str, card: ModelCard, config: SessionConfig) -> dict[str,
 
 
 def _available(config: SessionConfig) -> tuple[str, ...]:
-    """Providers to ask for, best first; refuses before the model is loaded when this build of ONNX Runtime lacks the wanted one."""
+    """Providers to ask for, best first; refuses before the model is loaded when this build of ONNX Runtime lacks the
+    wanted one.
+    """
     built = onnxruntime.get_available_providers()
     wanted = PROVIDERS[config.provider]
     if wanted[0] in built:
         return tuple(provider for provider in wanted if provider in built)
-    _refuse_or_warn(f"provider: expected one that this onnxruntime has ({', '.join(built)}), got {config.provider}", config)
+    _refuse_or_warn(
+        f"provider: expected one that this onnxruntime has ({', '.join(built)}), got {config.provider}", config
+    )
     return PROVIDERS["cpu"]
 
 
 def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
     """Short name of the provider that really runs."""
     if got != wanted:
-        _refuse_or_warn(f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing", config)
+        _refuse_or_warn(
+            f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing", config
+        )
     return next(name for name, providers in PROVIDERS.items() if providers[0] == got)
 
 
@@ -144,6 +163,8 @@ def _check_signature(key: str, expected: Mapping[str, tuple[int | str, ...]], go
     if set(shapes) != set(expected):
         raise ValueError(f"{key}: expected {', '.join(expected)} as the card says, got {', '.join(shapes)}")
     for name, shape in expected.items():
-        fixed = len(shape) == len(shapes[name]) and all(a == b for a, b in zip(shape, shapes[name]) if isinstance(a, int) and isinstance(b, int))
+        fixed = len(shape) == len(shapes[name]) and all(
+            a == b for a, b in zip(shape, shapes[name]) if isinstance(a, int) and isinstance(b, int)
+        )
         if not fixed:
             raise ValueError(f"{key}.{name}: expected {list(shape)} as the card says, got {shapes[name]}")

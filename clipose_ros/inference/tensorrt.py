@@ -1,4 +1,6 @@
-"""What ONNX Runtime's TensorRT provider needs to know: engines take minutes to build, so they are kept, each for exactly what it was built for."""
+"""What ONNX Runtime's TensorRT provider needs to know: engines take minutes to build, so they are kept, each for
+exactly what it was built for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # under which names T
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything that an engine depends on: where one of these differs, another engine is built, and no stale one is ever loaded."""
+    """Everything that an engine depends on: where one of these differs, another engine is built, and no stale one is
+    ever loaded.
+    """
 
     model: str  # sha256 of the network file
     onnxruntime: str
@@ -45,7 +49,9 @@ def engine_key(card: ModelCard, precision: str, largest_batch: int) -> EngineKey
 
 
 def installed_version() -> str:
-    """Of TensorRT's Python package; TensorRT as system libraries is told apart by ONNX Runtime's own engine names alone."""
+    """Of TensorRT's Python package; TensorRT as system libraries is told apart by ONNX Runtime's own engine names
+    alone.
+    """
     for package in PACKAGES:
         try:
             return version(package)
@@ -64,7 +70,9 @@ def gpu_name() -> str:
 
 
 def provider_options(card: ModelCard, key: EngineKey, cache: Path) -> dict[str, str]:
-    """Options of TensorrtExecutionProvider: one engine for batches of 1 to `key.largest_batch`, kept in the folder of its key."""
+    """Options of TensorrtExecutionProvider: one engine for batches of 1 to `key.largest_batch`, kept in the folder of
+    its key.
+    """
     folder = key.folder(cache)
     options = {
         "trt_engine_cache_enable": "1",
@@ -74,6 +82,9 @@ def provider_options(card: ModelCard, key: EngineKey, cache: Path) -> dict[str, 
         "trt_fp16_enable": "1" if key.precision == "fp16" else "0",
     }
     for bound, batch in (("min", 1), ("opt", min(LIKELY_BATCH, key.largest_batch)), ("max", key.largest_batch)):
-        shapes = (f"{name}:" + "x".join(str(n) if isinstance(n, int) else str(batch) for n in shape) for name, shape in card.inputs.items())
+        shapes = (
+            f"{name}:" + "x".join(str(n) if isinstance(n, int) else str(batch) for n in shape)
+            for name, shape in card.inputs.items()
+        )
         options[f"trt_profile_{bound}_shapes"] = ",".join(shapes)
     return options

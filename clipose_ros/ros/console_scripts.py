@@ -1,4 +1,7 @@
-"""The nodes' console scripts. Signals wait while Python imports, about a second, and then end the node as they do later: cleanly, without a traceback."""
+"""The nodes' console scripts.
+
+Signals wait while Python imports, about a second, and then end the node as they do later: cleanly, without a traceback.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from importlib import import_module
 
 
 def _start(module: str) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # until rclpy listens: see `clipose_ros.ros.spinning`
+    # until rclpy listens: see `clipose_ros.ros.spinning`
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     import_module(module).main()
 
 

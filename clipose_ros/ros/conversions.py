@@ -43,7 +43,8 @@ def stamp_message(time_ns: int) -> Time:
 def image_view(name: str, image: Image, encodings: dict[str, tuple[type, int]]) -> np.ndarray:
     """Pixels of an image message, (H, W) or (H, W, C), sharing its memory.
 
-    Raises ValueError, which names the image as `name`, for another encoding than those given, and for sizes that contradict each other.
+    Raises ValueError, which names the image as `name`, for another encoding than those given, and for sizes that
+    contradict each other.
     """
     if image.encoding not in encodings:
         raise ValueError(f"{name} encoding: expected {' or '.join(encodings)}, got {image.encoding!r}")
@@ -53,9 +54,13 @@ def image_view(name: str, image: Image, encodings: dict[str, tuple[type, int]]) 
     if image.height == 0 or image.width == 0:
         raise ValueError(f"{name}: expected pixels, got {image.width}x{image.height}")
     if image.step < row_bytes:
-        raise ValueError(f"{name} step: expected at least {row_bytes} bytes for {image.width} px of {image.encoding}, got {image.step}")
+        raise ValueError(
+            f"{name} step: expected at least {row_bytes} bytes for {image.width} px of {image.encoding}, got {image.step}"
+        )
     if len(image.data) < image.step * (image.height - 1) + row_bytes:
-        raise ValueError(f"{name} data: expected {image.step * image.height} bytes for {image.height} rows, got {len(image.data)}")
+        raise ValueError(
+            f"{name} data: expected {image.step * image.height} bytes for {image.height} rows, got {len(image.data)}"
+        )
 
     wire = dtype.newbyteorder(">" if image.is_bigendian else "<")
     shape, strides = (image.height, image.width, channels), (image.step, channels * dtype.itemsize, dtype.itemsize)
@@ -93,11 +98,15 @@ def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 
 def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
     """(H, W) of the images of a calibration: of its region of interest, binned."""
-    return (info.roi.height or info.height) // max(info.binning_y, 1), (info.roi.width or info.width) // max(info.binning_x, 1)
+    return (info.roi.height or info.height) // max(info.binning_y, 1), (info.roi.width or info.width) // max(
+        info.binning_x, 1
+    )
 
 
 def check_camera_info(info: CameraInfo) -> None:
-    """Raises ValueError for a calibration that fits no image at all: without a size or, as uncalibrated cameras send it, without a focal length."""
+    """Raises ValueError for a calibration that fits no image at all: without a size or, as uncalibrated cameras send
+    it, without a focal length.
+    """
     height, width = camera_info_shape(info)
     if height == 0 or width == 0:
         raise ValueError(f"camera_info: expected the size of an image, got {width}x{height}")
@@ -105,7 +114,8 @@ def check_camera_info(info: CameraInfo) -> None:
 
 
 def intrinsics_from(info: CameraInfo, shape: tuple[int, int]) -> Intrinsics:
-    """Intrinsics of the rectified image of `shape` (H, W): P, or K where P is not filled in, in the pixels of the region of interest and binning.
+    """Intrinsics of the rectified image of `shape` (H, W): P, or K where P is not filled in, in the pixels of the
+    region of interest and binning.
 
     Raises ValueError when the image has another size than `info` says, and for intrinsics that are no pinhole's.
     """
@@ -113,8 +123,12 @@ def intrinsics_from(info: CameraInfo, shape: tuple[int, int]) -> Intrinsics:
     roi = info.roi
     height, width = camera_info_shape(info)
     if (height, width) != tuple(shape):
-        raise ValueError(f"camera_info: expected the size of the depth image, {shape[1]}x{shape[0]}, got {width}x{height}")
-    fx, cx, fy, cy = (info.p[0], info.p[2], info.p[5], info.p[6]) if info.p[0] else (info.k[0], info.k[2], info.k[4], info.k[5])
+        raise ValueError(
+            f"camera_info: expected the size of the depth image, {shape[1]}x{shape[0]}, got {width}x{height}"
+        )
+    fx, cx, fy, cy = (
+        (info.p[0], info.p[2], info.p[5], info.p[6]) if info.p[0] else (info.k[0], info.k[2], info.k[4], info.k[5])
+    )
     return Intrinsics(fx / bin_x, fy / bin_y, (cx - roi.x_offset) / bin_x, (cy - roi.y_offset) / bin_y)
 
 
@@ -130,8 +144,14 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
 
 def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
     """Label image and instances of a frame; the image has one byte per pixel where its labels fit."""
-    labels, encoding = (frame.labels.astype(np.uint8), "mono8") if frame.labels.max() < 256 else (frame.labels.astype(np.uint16), "16UC1")
-    instances = [ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in frame.instances]
+    labels, encoding = (
+        (frame.labels.astype(np.uint8), "mono8")
+        if frame.labels.max() < 256
+        else (frame.labels.astype(np.uint16), "16UC1")
+    )
+    instances = [
+        ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in frame.instances
+    ]
     return InstanceArray(header=header, label_image=image_message(labels, encoding, header), instances=instances)
 
 
@@ -179,7 +199,9 @@ def fill_pose(message: Pose, rotation: np.ndarray, translation: np.ndarray) -> N
     orientation.x, orientation.y, orientation.z, orientation.w = quaternion(rotation)
 
 
-def object_pose_message(instance: Instance, estimate: PoseEstimate, make: Callable[[], ObjectPose] = ObjectPose) -> ObjectPose:
+def object_pose_message(
+    instance: Instance, estimate: PoseEstimate, make: Callable[[], ObjectPose] = ObjectPose
+) -> ObjectPose:
     """9DoF pose of one instance, with what a tracker knows of it. make: gives the message, whose fields are all set."""
     message = make()
     message.id, message.category, message.score = instance.id, estimate.category, float(estimate.score)
@@ -201,7 +223,9 @@ def pose_estimate_from(message: ObjectPose) -> PoseEstimate:
 
 
 def pose_array_message(
-    results: tuple[tuple[Instance, PoseEstimate | Rejection], ...], header: Header, make: Callable[[], ObjectPose] = ObjectPose
+    results: tuple[tuple[Instance, PoseEstimate | Rejection], ...],
+    header: Header,
+    make: Callable[[], ObjectPose] = ObjectPose,
 ) -> ObjectPoseArray:
     """Every instance, in order, as a pose or as a rejection. make: as of `object_pose_message`."""
     message = ObjectPoseArray(header=header)

@@ -27,8 +27,8 @@ WARNING_PERIOD_S = 5.0
 class DebugImage:
     """Publisher of pictures, which subscribes to the colour image as long as it has a subscriber itself.
 
-    The poses never wait for colour: where the colour image of a frame is not there, or does not fit, the depth image takes its place.
-    The executor's thread keeps colour images; the worker's draws and publishes.
+    The poses never wait for colour: where the colour image of a frame is not there, or does not fit, the depth image
+    takes its place. The executor's thread keeps colour images; the worker's draws and publishes.
     """
 
     def __init__(self, node: Node) -> None:

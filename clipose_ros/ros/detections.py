@@ -28,18 +28,23 @@ class Detections:
         """Publish what a frame measured, where somebody listens."""
         if not self._publisher.get_subscription_count():
             return
-        detections = [self._detection(pose, message.header) for pose in message.poses if pose.tracking != ObjectPose.COASTING]
+        detections = [
+            self._detection(pose, message.header) for pose in message.poses if pose.tracking != ObjectPose.COASTING
+        ]
         self._publisher.publish(self._vision_msgs.Detection3DArray(header=message.header, detections=detections))
 
     def _detection(self, pose: ObjectPose, header: Header) -> object:
         kinds = self._vision_msgs
         result = kinds.ObjectHypothesisWithPose(
             hypothesis=kinds.ObjectHypothesis(class_id=pose.category, score=pose.score),
-            pose=PoseWithCovariance(pose=pose.pose, covariance=pose.covariance),  # all zero, of an untracked pose, is unknown there, too
+            # all zero, of an untracked pose, is unknown there, too
+            pose=PoseWithCovariance(pose=pose.pose, covariance=pose.covariance),
         )
         # Some readers look at the box, some at the first result: both have the pose.
         box = kinds.BoundingBox3D(center=pose.pose, size=pose.size)
-        return kinds.Detection3D(header=header, results=[result], bbox=box, id=str(pose.track) if pose.track else pose.id)
+        return kinds.Detection3D(
+            header=header, results=[result], bbox=box, id=str(pose.track) if pose.track else pose.id
+        )
 
 
 def detections(node: Node, choice: str) -> Detections | None:

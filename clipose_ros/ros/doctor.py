@@ -36,7 +36,12 @@ POSES = "/poses_9dof"
 DISCOVERY_S = 2.0  # at most, before a publisher is given up
 KEPT = 30  # messages of each topic: a second of depth images, which masks may be late by
 START = "start the camera and the segmenter, or say the topics' names: clipose doctor --depth … --camera-info … --instances …"
-LEVELS = {DiagnosticStatus.OK: Level.OK, DiagnosticStatus.WARN: Level.WARN, DiagnosticStatus.ERROR: Level.FAIL, DiagnosticStatus.STALE: Level.WARN}
+LEVELS = {
+    DiagnosticStatus.OK: Level.OK,
+    DiagnosticStatus.WARN: Level.WARN,
+    DiagnosticStatus.ERROR: Level.FAIL,
+    DiagnosticStatus.STALE: Level.WARN,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Topics:
 
 @dataclass
 class Heard:
-    """One topic: who publishes it, and what came. stamps_ns, arrivals_s (monotonic), ages_s: of every message; messages: the newest ones."""
+    """One topic: who publishes it, and what came. stamps_ns, arrivals_s (monotonic), ages_s: of every message;
+    messages: the newest ones.
+    """
 
     name: str
     kind: type
@@ -93,7 +100,11 @@ class Listener(Node):
 
     def pose_nodes(self) -> dict[str, int]:
         """Full names of the nodes that publish 9DoF poses, and how many there are of each name."""
-        topics = [name for name, kinds in self.get_topic_names_and_types() if "clipose_ros/msg/ObjectPoseArray" in kinds and name.endswith(POSES)]
+        topics = [
+            name
+            for name, kinds in self.get_topic_names_and_types()
+            if "clipose_ros/msg/ObjectPoseArray" in kinds and name.endswith(POSES)
+        ]
         return {topic.removesuffix(POSES): count for topic in topics if (count := self.count_publishers(topic))}
 
     def _listen(self, topic: str, kind: type) -> Heard:
@@ -151,13 +162,23 @@ def node_findings(listener: Listener) -> list[Finding]:
     found = []
     for name, count in sorted(listener.pose_nodes().items()):
         if count > 1:
-            found.append(warn(f"node {name}", f"{count} of this name publish poses", "end all but one (ps aux | grep pose_node), or give each a namespace"))
+            found.append(
+                warn(
+                    f"node {name}",
+                    f"{count} of this name publish poses",
+                    "end all but one (ps aux | grep pose_node), or give each a namespace",
+                )
+            )
         status = listener.diagnostics.get(name)
         if status is None:
             found.append(warn(f"node {name}", "runs, but says nothing on /diagnostics", "listen longer: --seconds 10"))
             continue
         values = {value.key: value.value for value in status.values}
-        told = ", ".join(f"{key} {values[key]}" for key in ("frames", "failures", "output Hz", "latency_ms p50", "last error") if key in values)
+        told = ", ".join(
+            f"{key} {values[key]}"
+            for key in ("frames", "failures", "output Hz", "latency_ms p50", "last error")
+            if key in values
+        )
         level = LEVELS[status.level]
         cure = "" if level == Level.OK else "ros2 topic echo /diagnostics has it all"
         found.append(Finding(level, f"node {name}", f"{status.message}; {told}" if told else status.message, cure))
@@ -176,7 +197,9 @@ def _topic_findings(heard: Heard, listener: Listener, seconds: float) -> list[Fi
 
 
 def _masks_findings(depth: Heard, instances: Heard, categories: Sequence[str]) -> list[Finding]:
-    """The newest masks whose depth image is still at hand; of none, those that have the newest image beside them cannot be judged."""
+    """The newest masks whose depth image is still at hand; of none, those that have the newest image beside them cannot
+    be judged.
+    """
     images = {stamp_ns(image.header.stamp): image for image in depth.messages}
     for message in reversed(instances.messages):
         if image := images.get(stamp_ns(message.header.stamp)):

@@ -1,4 +1,6 @@
-"""What the node knows about itself: rates in and out, latencies, frames that failed and why, inputs that fell silent or that cannot be heard."""
+"""What the node knows about itself: rates in and out, latencies, frames that failed and why, inputs that fell silent or
+that cannot be heard.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ LONGEST_ERROR = 200  # characters: parts of an error may come from a message, of
 
 def reason_of(error: Exception) -> str:
     """What an error says; one that we did not raise ourselves says its type, too."""
-    return str(error) if isinstance(error, ValueError) and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return (
+        str(error)
+        if isinstance(error, ValueError) and str(error)
+        else f"{type(error).__name__}: {error}".removesuffix(": ")
+    )
 
 
 class Window:
@@ -52,12 +58,17 @@ class Window:
 class Health:
     """Counters of one node, written by its callbacks and its worker, from any thread.
 
-    Parameters: inputs, topics; silence_s, an input is silent after so long without a message, and the node stale after so long without a frame [s];
-    facts, what does not change as long as the node runs, by name; clock, monotonic time [s].
+    Parameters: inputs, topics; silence_s, an input is silent after so long without a message, and the node stale after
+    so long without a frame [s]; facts, what does not change as long as the node runs, by name; clock, monotonic time
+    [s].
     """
 
     def __init__(
-        self, inputs: Iterable[str], silence_s: float, facts: Mapping[str, object] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        inputs: Iterable[str],
+        silence_s: float,
+        facts: Mapping[str, object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.enabled = True
         self.frames = 0
@@ -101,7 +112,10 @@ class Health:
             self._count("failed", reason, 1)
 
     def count(self, kind: str, reason: str, times: int = 1) -> None:
-        """What costs less than a frame: something was rejected, refused, lost or warned of. Reasons that differ only in what was got are one cause."""
+        """What costs less than a frame: something was rejected, refused, lost or warned of.
+
+        Reasons that differ only in what was got are one cause.
+        """
         with self._lock:
             self._count(kind, reason, times)
 
@@ -123,14 +137,18 @@ class Health:
         with self._lock:
             return self._silent()
 
-    def message(self, name: str, header: Header, drops: Mapping[str, int], tracking: Mapping[str, int], waiting: int) -> DiagnosticArray:
+    def message(
+        self, name: str, header: Header, drops: Mapping[str, int], tracking: Mapping[str, int], waiting: int
+    ) -> DiagnosticArray:
         """For /diagnostics. drops, tracking: counts by cause, by event; waiting: messages whose partners have not come."""
         with self._lock:
             (level, text), values = self._judgement(), self._values()
         values |= {"messages waiting": waiting}
         values |= {f"dropped: {cause}": count for cause, count in sorted(drops.items())}
         values |= {f"tracking: {event}": count for event, count in sorted(tracking.items())}
-        status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=str(self._facts.get("provider", "")))
+        status = DiagnosticStatus(
+            level=level, name=name, message=text, hardware_id=str(self._facts.get("provider", ""))
+        )
         status.values = [KeyValue(key=key, value=str(value)) for key, value in (values | self._facts).items()]
         return DiagnosticArray(header=header, status=[status])
 
@@ -152,7 +170,10 @@ class Health:
         if silent := self._silent():
             return DiagnosticStatus.WARN, f"no input on {', '.join(map(self._with_reason, silent))}"
         if self._clock() - self._frame_s > self._silence_s:
-            return DiagnosticStatus.STALE, f"every input is heard, but no frame was complete for {self._silence_s:g} s: are their stamps equal?"
+            return (
+                DiagnosticStatus.STALE,
+                f"every input is heard, but no frame was complete for {self._silence_s:g} s: are their stamps equal?",
+            )
         return DiagnosticStatus.OK, "running" if self.frames else "waiting for the first frame"
 
     def _with_reason(self, topic: str) -> str:
@@ -160,7 +181,11 @@ class Health:
 
     def _values(self) -> dict[str, object]:
         now_s, latencies_ms = self._clock(), self._latencies_ms.values()
-        values: dict[str, object] = {"frames": self.frames, "failures": self.failures, "ignored while disabled": self.ignored}
+        values: dict[str, object] = {
+            "frames": self.frames,
+            "failures": self.failures,
+            "ignored while disabled": self.ignored,
+        }
         values |= {f"input Hz: {topic}": f"{window.rate_hz():.1f}" for topic, window in self._heard.items()}
         values |= {"output Hz": f"{self._latencies_ms.rate_hz():.1f}"}
         if self._newest:
@@ -168,7 +193,10 @@ class Health:
         if latencies_ms:
             values |= {f"latency_ms p{q}": f"{np.percentile(latencies_ms, q):.1f}" for q in (50, 95)}
         values |= {f"stage {stage} ms": f"{ms:.2f}" for stage, ms in self.stages_ms.items()}
-        values |= {f"incompatible: {topic}": f"{count}, {policy}" for topic, (count, policy) in sorted(self._incompatible.items())}
+        values |= {
+            f"incompatible: {topic}": f"{count}, {policy}"
+            for topic, (count, policy) in sorted(self._incompatible.items())
+        }
         values |= dict(sorted(self._causes.items()))
         if self._last_error:
             values |= {"last error": self._last_error[1], "last error s ago": f"{now_s - self._last_error[0]:.1f}"}

@@ -1,4 +1,6 @@
-"""What can be wrong with the node's inputs, told from messages that were heard: publishers, rates, stamps, calibration, depth, masks."""
+"""What can be wrong with the node's inputs, told from messages that were heard: publishers, rates, stamps, calibration,
+depth, masks.
+"""
 
 from __future__ import annotations
 
@@ -14,53 +16,86 @@ from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.conversions import NS_PER_S, camera_info_shape, depth_view, intrinsics_from, label_view
 
-LOST_SHARE, LEAST_STAMPS = 0.1, 5  # more lost messages than this are worth a warning; of fewer stamps no period can be told
+# more lost messages than this are worth a warning; of fewer stamps no period can be told
+LOST_SHARE, LEAST_STAMPS = 0.1, 5
 OLD_S, FUTURE_S, OTHER_EPOCH_S = 1.0, 0.05, 30 * 24 * 3600.0
 FIELD_OF_VIEW_DEG = (20.0, 150.0)
 LEAST_VALID = 0.1  # of all pixels
-LEAST_VALID_MASKED = 0.5  # of those of objects: less, and the mask lies beside the object, or the depth is not registered
+# of those of objects: less, and the mask lies beside the object, or the depth is not registered
+LEAST_VALID_MASKED = 0.5
 MOST_METRES, LEAST_MILLIMETRES = 20.0, 100.0  # no camera of a table sees further, or nearer
 LATE_S = 1.0  # a node keeps two seconds of depth at 30 Hz
 REGISTER = "let the camera driver align depth to colour, and segment that colour image"
 
 
 def publisher_finding(subject: str, kind: str, publishers: Sequence[TopicEndpointInfo], qos: QoSProfile) -> Finding:
-    """Who publishes, and whether the node hears it. kind: type of the topic, `package/msg/Name`; qos: of the node's subscription."""
+    """Who publishes, and whether the node hears it. kind: type of the topic, `package/msg/Name`; qos: of the node's
+    subscription.
+    """
     if not publishers:
-        return fail(subject, "nobody publishes", "start it, or say its name, as ros2 topic list has it: --depth …, --camera-info …, --instances …")
+        return fail(
+            subject,
+            "nobody publishes",
+            "start it, or say its name, as ros2 topic list has it: --depth …, --camera-info …, --instances …",
+        )
     others = sorted({publisher.topic_type for publisher in publishers} - {kind})
     if others:
-        return fail(subject, f"expected {kind}, got {', '.join(others)}", "choose the topic of that type; compressed images need a republisher")
+        return fail(
+            subject,
+            f"expected {kind}, got {', '.join(others)}",
+            "choose the topic of that type; compressed images need a republisher",
+        )
     judged = [qos_check_compatible(publisher.qos_profile, qos) for publisher in publishers]
     refused = [reason for level, reason in judged if level == QoSCompatibility.ERROR]
     if refused:
-        return fail(subject, f"incompatible QoS: {refused[0].strip()}", "let the publisher be reliable, or set the node's reliable_inputs to false")
+        return fail(
+            subject,
+            f"incompatible QoS: {refused[0].strip()}",
+            "let the publisher be reliable, or set the node's reliable_inputs to false",
+        )
     # The name of a node comes by a topic of its own, at times later than its publishers.
-    names = ", ".join(sorted(f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in publishers if "UNKNOWN" not in p.node_name)) or "found"
+    names = (
+        ", ".join(
+            sorted(f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in publishers if "UNKNOWN" not in p.node_name)
+        )
+        or "found"
+    )
     if len(publishers) > 1:
-        return warn(subject, f"{len(publishers)} publishers, {names}: their messages will be mixed", "stop all but one, or remap the others")
+        return warn(
+            subject,
+            f"{len(publishers)} publishers, {names}: their messages will be mixed",
+            "stop all but one, or remap the others",
+        )
     return ok(subject, f"{names}, {publishers[0].qos_profile.reliability.name.lower().replace('_', ' ')}")
 
 
 def rate_finding(subject: str, stamps_ns: Sequence[int], arrivals_s: Sequence[float], seconds: float) -> Finding:
     """Rate of what came in `seconds`, and how much of it was lost: stamps tell the period of what was sent."""
     if not arrivals_s:
-        cure = "is the publisher paused? Else start it with the Fast DDS profile, and compare ROS_DOMAIN_ID on both sides"
+        cure = (
+            "is the publisher paused? Else start it with the Fast DDS profile, and compare ROS_DOMAIN_ID on both sides"
+        )
         return fail(subject, f"published, but nothing came in {seconds:g} s", cure)
-    span_s = (max(stamps_ns) - min(stamps_ns)) / NS_PER_S or arrivals_s[-1] - arrivals_s[0]  # a busy machine hears in bursts; stamps are steady
+    # a busy machine hears in bursts; stamps are steady
+    span_s = (max(stamps_ns) - min(stamps_ns)) / NS_PER_S or arrivals_s[-1] - arrivals_s[0]
     rate = (len(arrivals_s) - 1) / span_s if span_s else 0.0
     if (lost := lost_share(stamps_ns)) > LOST_SHARE:
-        cure = "start the publisher with the Fast DDS profile (FASTRTPS_DEFAULT_PROFILES_FILE); is the machine overloaded?"
+        cure = (
+            "start the publisher with the Fast DDS profile (FASTRTPS_DEFAULT_PROFILES_FILE); is the machine overloaded?"
+        )
         return warn(subject, f"{rate:.1f} Hz come, about {lost:.0%} are lost", cure)
     return ok(subject, f"{rate:.1f} Hz" if len(arrivals_s) > 1 else f"one message in {seconds:g} s")
 
 
 def lost_share(stamps_ns: Sequence[int]) -> float:
-    """Share of the messages that are missing between the first and the last stamp, if they are sent at a steady rate; 0 where that cannot be told."""
+    """Share of the messages that are missing between the first and the last stamp, if they are sent at a steady rate; 0
+    where that cannot be told.
+    """
     steps = np.diff(np.unique(np.asarray(stamps_ns, dtype=np.int64)))
     if len(steps) + 1 < LEAST_STAMPS:
         return 0.0
-    sent = steps.sum() / np.quantile(steps, 0.25, method="lower") + 1  # the lower quartile: where every second one is lost, most steps are double
+    # the lower quartile: where every second one is lost, most steps are double
+    sent = steps.sum() / np.quantile(steps, 0.25, method="lower") + 1
     return max(0.0, 1.0 - (len(steps) + 1) / float(sent))
 
 
@@ -68,7 +103,11 @@ def stamp_finding(subject: str, stamps_ns: Sequence[int], ages_s: Sequence[float
     """Whether stamps are of this clock. ages_s: of each message when it came, against the clock of this machine [s]."""
     age_s = float(np.median(ages_s))
     if not all(stamps_ns):
-        return fail(subject, "stamp is zero: it is by their stamps that depth and masks are joined", "let the publisher stamp with the time of exposure")
+        return fail(
+            subject,
+            "stamp is zero: it is by their stamps that depth and masks are joined",
+            "let the publisher stamp with the time of exposure",
+        )
     if abs(age_s) > OTHER_EPOCH_S:
         text = f"stamped {stamps_ns[-1] / NS_PER_S:.1f} s: a simulated clock, or time since the camera's start"
         return warn(subject, text, "use_sim_time:=true, for a simulation or a bag")
@@ -84,7 +123,11 @@ def camera_info_finding(subject: str, info: CameraInfo, depth: Image | None) -> 
     """Whether the calibration can be that of the depth image."""
     cure = "give the calibration of the image that the depth is registered to"
     if depth is not None and info.header.frame_id != depth.header.frame_id:
-        return warn(subject, f"frame_id: expected {depth.header.frame_id!r} as the depth image, got {info.header.frame_id!r}", REGISTER)
+        return warn(
+            subject,
+            f"frame_id: expected {depth.header.frame_id!r} as the depth image, got {info.header.frame_id!r}",
+            REGISTER,
+        )
     shape = camera_info_shape(info)
     try:
         intrinsics = intrinsics_from(info, (depth.height, depth.width) if depth else shape)
@@ -96,7 +139,9 @@ def camera_info_finding(subject: str, info: CameraInfo, depth: Image | None) -> 
         return fail(subject, f"{text}: the principal point lies outside of the image", cure)
     view_deg = float(np.degrees(2 * np.arctan(shape[1] / (2 * fx))))
     if not FIELD_OF_VIEW_DEG[0] < view_deg < FIELD_OF_VIEW_DEG[1] or not 0.8 < fx / fy < 1.25:
-        return warn(subject, f"{text}: a horizontal field of view of {view_deg:.0f}° is unusual, or fx differs from fy", cure)
+        return warn(
+            subject, f"{text}: a horizontal field of view of {view_deg:.0f}° is unusual, or fx differs from fy", cure
+        )
     return ok(subject, f"{text}: {view_deg:.0f}° wide")
 
 
@@ -112,9 +157,17 @@ def depth_finding(subject: str, image: Image, limits: DepthRange = DepthRange())
         return fail(subject, f"{text}: no pixel has a depth", "is the camera covered, too near, or its projector off?")
     typical = float(np.median(seen))
     if image.encoding == "16UC1" and np.quantile(seen, 0.95) <= MOST_METRES:
-        return fail(subject, f"{text}: values like {typical:g} look like metres, 16UC1 is read as millimetres", "publish millimetres, or 32FC1")
+        return fail(
+            subject,
+            f"{text}: values like {typical:g} look like metres, 16UC1 is read as millimetres",
+            "publish millimetres, or 32FC1",
+        )
     if image.encoding == "32FC1" and typical >= LEAST_MILLIMETRES:
-        return fail(subject, f"{text}: values like {typical:.0f} look like millimetres, 32FC1 is read as metres", "publish metres, or 16UC1")
+        return fail(
+            subject,
+            f"{text}: values like {typical:.0f} look like millimetres, 32FC1 is read as metres",
+            "publish metres, or 16UC1",
+        )
     metres = seen / (1000.0 if image.encoding == "16UC1" else 1.0)
     valid = float(np.count_nonzero((metres >= limits.minimum) & (metres <= limits.maximum)) / pixels.size)
     text = f"{text}: {valid:.0%} of the pixels between {limits.minimum:g} and {limits.maximum:g} m, median {np.median(metres):.2f} m"
@@ -123,8 +176,12 @@ def depth_finding(subject: str, image: Image, limits: DepthRange = DepthRange())
     return ok(subject, text)
 
 
-def masks_finding(subject: str, instances: InstanceArray, depth: Image, categories: Sequence[str], limits: DepthRange = DepthRange()) -> Finding:
-    """Whether instances and depth image of one stamp fit together: sizes, labels, categories, and depth where the masks are."""
+def masks_finding(
+    subject: str, instances: InstanceArray, depth: Image, categories: Sequence[str], limits: DepthRange = DepthRange()
+) -> Finding:
+    """Whether instances and depth image of one stamp fit together: sizes, labels, categories, and depth where the masks
+    are.
+    """
     if not instances.instances:
         return warn(subject, "no objects in the image", "put one in view; is the segmenter's threshold too high?")
     try:
@@ -145,9 +202,17 @@ def masks_finding(subject: str, instances: InstanceArray, depth: Image, categori
     metres = pixels[labels > 0] / (1000.0 if depth.encoding == "16UC1" else 1.0)
     valid = float(np.mean((metres >= limits.minimum) & (metres <= limits.maximum)))
     if valid < LEAST_VALID_MASKED:
-        return warn(subject, f"{valid:.0%} of the objects' pixels have a depth", f"shiny or transparent objects? Else {REGISTER}")
+        return warn(
+            subject,
+            f"{valid:.0%} of the objects' pixels have a depth",
+            f"shiny or transparent objects? Else {REGISTER}",
+        )
     if instances.header.frame_id != depth.header.frame_id:
-        return warn(subject, f"frame_id: expected {depth.header.frame_id!r} as the depth image, got {instances.header.frame_id!r}", REGISTER)
+        return warn(
+            subject,
+            f"frame_id: expected {depth.header.frame_id!r} as the depth image, got {instances.header.frame_id!r}",
+            REGISTER,
+        )
     return ok(subject, f"{len(instances.instances)} objects, {valid:.0%} of their pixels have a depth")
 
 

@@ -14,9 +14,10 @@ from rclpy.subscription import Subscription
 class InputThread(CallbackGroup):
     """The callback group of subscriptions that one thread serves, whoever spins the node.
 
-    rclpy prepares each wait anew, with every timer, service and event of the node, and a message that comes meanwhile waits for that. Here the
-    subscriptions of the group are waited for, and nothing else: their callbacks run 1 ms earlier. They must have no event callbacks: DDS wakes whoever
-    waits for an event of a subscription at each of its messages.
+    rclpy prepares each wait anew, with every timer, service and event of the node, and a message that comes meanwhile
+    waits for that. Here the subscriptions of the group are waited for, and nothing else: their callbacks run 1 ms
+    earlier. They must have no event callbacks: DDS wakes whoever waits for an event of a subscription at each of its
+    messages.
     """
 
     def __init__(self, node: Node) -> None:
@@ -28,7 +29,9 @@ class InputThread(CallbackGroup):
 
     def start(self) -> None:
         """Begin, when the node is ready for messages and the group has all its subscriptions."""
-        self._executor.group = _Group(tuple(entity for entity in self._node.subscriptions if entity.callback_group is self))
+        self._executor.group = _Group(
+            tuple(entity for entity in self._node.subscriptions if entity.callback_group is self)
+        )
         self._thread.start()
 
     def stop(self) -> None:

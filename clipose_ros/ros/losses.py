@@ -6,13 +6,18 @@ LARGEST_GAP = 1000  # a larger one is not a loss, but another publisher
 
 
 class SequenceNumbers:
-    """Tells by DDS's sequence numbers how many messages of a topic are missing. For topics with one publisher; one that starts again is known by its 1."""
+    """Tells by DDS's sequence numbers how many messages of a topic are missing.
+
+    For topics with one publisher; one that starts again is known by its 1.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
     def missing(self, topic: str, number: int | None) -> int:
-        """How many messages are missing between the one before and this `number`; None is a middleware that does not number them."""
+        """How many messages are missing between the one before and this `number`; None is a middleware that does not
+        number them.
+        """
         if number is None:
             return 0
         gap = number - self._last.get(topic, number) - 1

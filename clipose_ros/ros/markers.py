@@ -24,11 +24,15 @@ LABEL_COLOUR = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 AXIS_COLOURS = (ColorRGBA(r=1.0, a=1.0), ColorRGBA(g=1.0, a=1.0), ColorRGBA(b=1.0, a=1.0))
 
 # Pairs of corners of the unit box, as signs, that differ in one coordinate.
-EDGES = tuple((a, b) for a, b in combinations(tuple(product((-0.5, 0.5), repeat=3)), 2) if sum(i != j for i, j in zip(a, b)) == 1)
+EDGES = tuple(
+    (a, b) for a, b in combinations(tuple(product((-0.5, 0.5), repeat=3)), 2) if sum(i != j for i, j in zip(a, b)) == 1
+)
 
 
 class Markers:
-    """Marker arrays of successive frames: an object keeps its ids, and what was shown before and is gone is deleted, it alone."""
+    """Marker arrays of successive frames: an object keeps its ids, and what was shown before and is gone is deleted, it
+    alone.
+    """
 
     def __init__(self, lifetime_s: float) -> None:
         self._shown: set[tuple[str, int]] = set()
@@ -49,13 +53,20 @@ class Markers:
     def _object(self, instance: Instance, estimate: PoseEstimate, header: Header) -> list[Marker]:
         markers = [box(estimate), axes(estimate), label(instance, estimate)]
         for marker in markers:
-            marker.header, marker.id, marker.action, marker.lifetime = header, marker_id(instance, estimate), Marker.ADD, self._lifetime
+            marker.header, marker.id, marker.action, marker.lifetime = (
+                header,
+                marker_id(instance, estimate),
+                Marker.ADD,
+                self._lifetime,
+            )
             marker.pose = pose_message(estimate.rotation, estimate.translation)
         return markers
 
 
 def marker_id(instance: Instance, estimate: PoseEstimate) -> int:
-    """Number of an object's markers: that of its track; without one it follows the detector's id, or the label where it gives none."""
+    """Number of an object's markers: that of its track; without one it follows the detector's id, or the label where it
+    gives none.
+    """
     if isinstance(estimate, TrackedPose):
         return estimate.track
     return zlib.crc32(instance.id.encode()) & 0x7FFFFFFF if instance.id else instance.label
@@ -63,7 +74,12 @@ def marker_id(instance: Instance, estimate: PoseEstimate) -> int:
 
 def box(estimate: PoseEstimate) -> Marker:
     """The twelve edges of the box, in the object's frame."""
-    marker = Marker(ns="box", type=Marker.LINE_LIST, scale=Vector3(x=EDGE_WIDTH_M), color=COASTING_COLOUR if is_coasting(estimate) else EDGE_COLOUR)
+    marker = Marker(
+        ns="box",
+        type=Marker.LINE_LIST,
+        scale=Vector3(x=EDGE_WIDTH_M),
+        color=COASTING_COLOUR if is_coasting(estimate) else EDGE_COLOUR,
+    )
     marker.points = [_point(np.multiply(corner, estimate.size)) for edge in EDGES for corner in edge]
     return marker
 
@@ -82,8 +98,14 @@ def axes(estimate: PoseEstimate) -> Marker:
 def label(instance: Instance, estimate: PoseEstimate) -> Marker:
     """Category, id and score at the centre of the box; of a predicted pose its age."""
     name = f"{estimate.category} {instance.id}".strip()
-    text = f"{name} not seen for {estimate.age_ns / 1e9:.1f} s" if is_coasting(estimate) else f"{name} {estimate.score:.2f}"
-    return Marker(ns="label", type=Marker.TEXT_VIEW_FACING, scale=Vector3(z=LABEL_HEIGHT_M), color=LABEL_COLOUR, text=text)
+    text = (
+        f"{name} not seen for {estimate.age_ns / 1e9:.1f} s"
+        if is_coasting(estimate)
+        else f"{name} {estimate.score:.2f}"
+    )
+    return Marker(
+        ns="label", type=Marker.TEXT_VIEW_FACING, scale=Vector3(z=LABEL_HEIGHT_M), color=LABEL_COLOUR, text=text
+    )
 
 
 def is_coasting(estimate: PoseEstimate) -> bool:

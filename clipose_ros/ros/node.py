@@ -1,4 +1,7 @@
-"""The pose node: callbacks store, one worker estimates the newest complete frame and publishes. Start it with scripts/pose_node or launch/pose.launch.py."""
+"""The pose node: callbacks store, one worker estimates the newest complete frame and publishes.
+
+Start it with scripts/pose_node or launch/pose.launch.py.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 
 
 class PoseNode(Node):
-    """Subscribes to depth, camera info and instances; publishes the poses of every frame with the depth image's stamp and frame.
+    """Subscribes to depth, camera info and instances; publishes the poses of every frame with the depth image's stamp
+    and frame.
 
     `~/enable` stops and resumes it; `~/reset` forgets the objects that are being tracked.
 
@@ -57,7 +61,8 @@ class PoseNode(Node):
         super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
         self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of what it is done with
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
-        self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")  # an engine of TensorRT takes minutes
+        # an engine of TensorRT takes minutes
+        self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")
         estimator = load_estimator(self.parameters)
         self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
         tracker = self._tracker if self.parameters.tracking else None
@@ -72,14 +77,24 @@ class PoseNode(Node):
         self._inputs = InputThread(self)
         self._qos, self._unheard = input_qos(self.parameters.reliable_inputs), set()
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
-        for topic, callback, raw in ((DEPTH, self._on_depth, True), (CAMERA_INFO, self._on_camera_info, False), (INSTANCES, self._on_instances, True)):
-            self.create_subscription(INPUTS[topic], topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw)
+        for topic, callback, raw in (
+            (DEPTH, self._on_depth, True),
+            (CAMERA_INFO, self._on_camera_info, False),
+            (INSTANCES, self._on_instances, True),
+        ):
+            self.create_subscription(
+                INPUTS[topic], topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw
+            )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
         # Steady clocks: with use_sim_time and no /clock these must still fire.
-        self.create_timer(self.parameters.diagnostics_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.create_timer(self.parameters.silence_s, self._warn_of_inputs, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(
+            self.parameters.diagnostics_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self.create_timer(
+            self.parameters.silence_s, self._warn_of_inputs, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
         self._inputs.start()
@@ -108,7 +123,9 @@ class PoseNode(Node):
     def _on_instances(self, message: bytes, info: dict) -> None:
         self._store(INSTANCES, info, message, read_instances, self._synchroniser.add_instances)
 
-    def _store(self, topic: str, info: dict, message: bytes, read: Callable[[bytes], Any], add: Callable[[int, Any], None]) -> None:
+    def _store(
+        self, topic: str, info: dict, message: bytes, read: Callable[[bytes], Any], add: Callable[[int, Any], None]
+    ) -> None:
         self._heard(topic, info)
         try:
             read_message = read(message)
@@ -180,7 +197,9 @@ class PoseNode(Node):
         for _, answer in result.results:
             if isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
-        self._health.done({"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns))
+        self._health.done(
+            {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns)
+        )
         self._debug_image.publish(frame, result, header)
 
     def _fail(self, bundle: Bundle, error: Exception) -> None:
@@ -216,12 +235,16 @@ class PoseNode(Node):
     def _publish_diagnostics(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
         counts = dict(self._synchroniser.drops), dict(self._tracker.events)
-        self._diagnostics.publish(self._health.message(self.get_fully_qualified_name(), header, *counts, len(self._synchroniser)))
+        self._diagnostics.publish(
+            self._health.message(self.get_fully_qualified_name(), header, *counts, len(self._synchroniser))
+        )
 
 
 def refused(bundle: Bundle, error: Exception) -> FrameResult:
     """What a frame gives that cannot be estimated: each of its instances is rejected, for the same reason."""
-    results = tuple((instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances))
+    results = tuple(
+        (instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances)
+    )
     return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
 
 
@@ -237,7 +260,13 @@ def model_facts(estimator: Clipose, parameters: PoseNodeParameters) -> dict[str,
     """What really runs: for /diagnostics."""
     session, card = estimator.session, estimator.session.card
     precision = parameters.precision if session.provider == "tensorrt" else card.precision
-    return {"model": card.name, "model sha256": card.sha256[:12], "provider": session.provider, "precision": precision, "threads": session.threads}
+    return {
+        "model": card.name,
+        "model sha256": card.sha256[:12],
+        "provider": session.provider,
+        "precision": precision,
+        "threads": session.threads,
+    }
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""ROS packages that the node can do without, and that PyPI does not have: imported only where a parameter asks for what they are for."""
+"""ROS packages that the node can do without, and that PyPI does not have: imported only where a parameter asks for what
+they are for.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,17 @@ def optional_package(name: str, wanted_by: str) -> ModuleType:
 
 
 def optional_messages(package: str, message: str, wanted_by: str) -> ModuleType:
-    """The messages of a package, of which `message` is wanted. Raises RuntimeError as `optional_package`, and when their libraries do not load."""
+    """The messages of a package, of which `message` is wanted.
+
+    Raises RuntimeError as `optional_package`, and when their libraries do not load.
+    """
     messages = _imported(package, f"{package}.msg", wanted_by)
     try:
         check_for_type_support(getattr(messages, message))
     except (AttributeError, NoTypeSupportImportedException, UnsupportedTypeSupport) as error:
-        raise RuntimeError(f"{package}: expected {message} with its libraries, for {wanted_by}, got none ({error})") from error
+        raise RuntimeError(
+            f"{package}: expected {message} with its libraries, for {wanted_by}, got none ({error})"
+        ) from error
     return messages
 
 
@@ -30,4 +37,6 @@ def _imported(package: str, module: str, wanted_by: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         cure = f"apt: ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{package.replace('_', '-')}"
-        raise RuntimeError(f"{package}: expected the ROS package, for {wanted_by}, got none ({error}; {cure})") from error
+        raise RuntimeError(
+            f"{package}: expected the ROS package, for {wanted_by}, got none ({error}; {cure})"
+        ) from error

@@ -1,4 +1,7 @@
-"""Typed, validated parameters. The fields of a frozen dataclass are the parameters of a node, its defaults theirs; launch/params.yaml explains them."""
+"""Typed, validated parameters.
+
+The fields of a frozen dataclass are the parameters of a node, its defaults theirs; launch/params.yaml explains them.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +39,18 @@ MOST_BUFFERED = 1000  # images of 640x480: 0.6 GB
 class PoseNodeParameters:
     """Parameters of the pose node.
 
-    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads, allow_cpu, precision: as `SessionConfig`.
-    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each kind that wait for their masks.
+    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads,
+    allow_cpu, precision: as `SessionConfig`.
+    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each
+    kind that wait for their masks.
     max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
-    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent for so long,
-    and look as often for publishers that cannot be heard [s].
+    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent
+    for so long, and look as often for publishers that cannot be heard [s].
     diagnostics_s: time between messages on /diagnostics [s].
-    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections` always, never, or where vision_msgs
-    is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame tf_prefix/class_track. target_frame: of all poses, by TF at the
-    image's stamp, waited for up to transform_timeout_s [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
+    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections`
+    always, never, or where vision_msgs is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame
+    tf_prefix/class_track. target_frame: of all poses, by TF at the image's stamp, waited for up to transform_timeout_s
+    [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
     confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
 
@@ -76,30 +82,66 @@ class PoseNodeParameters:
 
     # May be set while the node runs.
     CHANGEABLE = frozenset(
-        {"min_depth_m", "max_depth_m", "marker_lifetime_s", "tracking", "confirm_after", "coast_s", "acceleration", "angular_acceleration"}
+        {
+            "min_depth_m",
+            "max_depth_m",
+            "marker_lifetime_s",
+            "tracking",
+            "confirm_after",
+            "coast_s",
+            "acceleration",
+            "angular_acceleration",
+        }
     )
 
     def __post_init__(self) -> None:
         expect("model", self.model != "", "a name or a path", self.model)
-        expect("models_dir", self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(), "a folder, or empty", self.models_dir)
+        expect(
+            "models_dir",
+            self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(),
+            "a folder, or empty",
+            self.models_dir,
+        )
         expect("seed", self.seed >= 0, "0 or more", self.seed)
         expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)
-        expect("max_depth_m", self.max_depth_m > self.min_depth_m, f"more than min_depth_m, {self.min_depth_m}", self.max_depth_m)
+        expect(
+            "max_depth_m",
+            self.max_depth_m > self.min_depth_m,
+            f"more than min_depth_m, {self.min_depth_m}",
+            self.max_depth_m,
+        )
         expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
         expect("max_instances", self.max_instances >= 1, "1 or more", self.max_instances)
         expect("silence_s", 0 < self.silence_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.silence_s)
-        expect("diagnostics_s", 0 < self.diagnostics_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.diagnostics_s)
-        expect("marker_lifetime_s", 0 < self.marker_lifetime_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.marker_lifetime_s)
+        expect(
+            "diagnostics_s",
+            0 < self.diagnostics_s <= LONGEST_S,
+            f"more than 0, at most {LONGEST_S:g}",
+            self.diagnostics_s,
+        )
+        expect(
+            "marker_lifetime_s",
+            0 < self.marker_lifetime_s <= LONGEST_S,
+            f"more than 0, at most {LONGEST_S:g}",
+            self.marker_lifetime_s,
+        )
         expect("detections", self.detections in CHOICES, f"one of {', '.join(CHOICES)}", self.detections)
         expect("tf", self.tracking or not self.tf, "false without tracking, which gives objects their numbers", self.tf)
-        expect("transform_timeout_s", 0 < self.transform_timeout_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.transform_timeout_s)
+        expect(
+            "transform_timeout_s",
+            0 < self.transform_timeout_s <= LONGEST_S,
+            f"more than 0, at most {LONGEST_S:g}",
+            self.transform_timeout_s,
+        )
         expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
         self.session()
         self.tracker()
 
     def session(self) -> SessionConfig:
         """How the network is to run."""
-        return SessionConfig(provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision)
+        return SessionConfig(
+            provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision
+        )
 
     def depth_range(self) -> DepthRange:
         """Which depths are valid."""
@@ -113,9 +155,11 @@ class PoseNodeParameters:
 
 @dataclass(frozen=True)
 class PlayerParameters:
-    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end; frame_id: of all messages.
+    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end;
+    frame_id: of all messages.
 
-    log: file that gets a line for each frame, its stamp and the time at which its last message was published [ns]; none when empty.
+    log: file that gets a line for each frame, its stamp and the time at which its last message was published [ns]; none
+    when empty.
     """
 
     folder: str
@@ -131,20 +175,34 @@ class PlayerParameters:
 
 
 def read_parameters(
-    node: Node, kind: type[Parameters], changeable: Collection[str] = (), on_change: Callable[[Parameters], None] = lambda parameters: None
+    node: Node,
+    kind: type[Parameters],
+    changeable: Collection[str] = (),
+    on_change: Callable[[Parameters], None] = lambda parameters: None,
 ) -> Parameters:
-    """The parameters of a node as an instance of the dataclass `kind`, declared, and fixed for the node's life but for the changeable ones.
+    """The parameters of a node as an instance of the dataclass `kind`, declared, and fixed for the node's life but for
+    the changeable ones.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides=True`: this is how given names become visible, wrong ones too.
-    on_change gets all parameters after a change, which has passed the checks of `kind`; what does not pass them is refused, and the old values stay.
-    Raises ValueError, which names the parameter, for unknown names, missing or mistyped values and what `kind` itself refuses.
+    The node must have been made with `automatically_declare_parameters_from_overrides=True`: this is how given names
+    become visible, wrong ones too. on_change gets all parameters after a change, which has passed the checks of `kind`;
+    what does not pass them is refused, and the old values stay.
+    Raises ValueError, which names the parameter, for unknown names, missing or mistyped values and what `kind` itself
+    refuses.
     """
     types = typing.get_type_hints(kind)
-    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items() if not _is_ros_parameter(name)}
+    given = {
+        name: parameter.value
+        for name, parameter in node.get_parameters_by_prefix("").items()
+        if not _is_ros_parameter(name)
+    }
     unknown = sorted(given.keys() - types.keys())
     if unknown:
         raise ValueError(f"{unknown[0]}: expected one of the parameters {', '.join(types)}, got an unknown name")
-    missing = sorted(field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING and field.name not in given)
+    missing = sorted(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.name not in given
+    )
     if missing:
         raise ValueError(f"{missing[0]}: expected a value, got none")
     parameters = kind(**{name: _typed(name, types[name], value) for name, value in given.items()})
@@ -155,9 +213,14 @@ def read_parameters(
 
 
 class _Changes:
-    """Answers the wish to set parameters of a running node. A change that would have no effect must not look like a success."""
+    """Answers the wish to set parameters of a running node.
 
-    def __init__(self, parameters: Parameters, changeable: Collection[str], on_change: Callable[[Parameters], None]) -> None:
+    A change that would have no effect must not look like a success.
+    """
+
+    def __init__(
+        self, parameters: Parameters, changeable: Collection[str], on_change: Callable[[Parameters], None]
+    ) -> None:
         self._parameters = parameters
         self._changeable = changeable
         self._on_change = on_change
@@ -170,7 +233,9 @@ class _Changes:
         if own:
             types = typing.get_type_hints(type(self._parameters))
             try:
-                changed = dataclasses.replace(self._parameters, **{name: _typed(name, types[name], value) for name, value in own.items()})
+                changed = dataclasses.replace(
+                    self._parameters, **{name: _typed(name, types[name], value) for name, value in own.items()}
+                )
             except ValueError as error:
                 return SetParametersResult(successful=False, reason=str(error))
             self._on_change(changed)
@@ -183,7 +248,12 @@ def _typed(name: str, expected: type, value: object) -> object:
     if expected is float and type(value) is int:
         return float(value)
     if expected == tuple[str, ...]:
-        expect(name, isinstance(value, list) and all(isinstance(entry, str) for entry in value), "a list of str", f"{value!r}")
+        expect(
+            name,
+            isinstance(value, list) and all(isinstance(entry, str) for entry in value),
+            "a list of str",
+            f"{value!r}",
+        )
         return tuple(value)
     expect(name, type(value) is expected, f"{expected.__name__}", f"{value!r}")
     expect(name, expected is not float or math.isfinite(value), "a finite number", value)

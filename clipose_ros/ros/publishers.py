@@ -1,4 +1,6 @@
-"""The node's outputs: one frame's results as 9DoF poses, plain poses, detections, markers and transforms, all with the header of the depth image."""
+"""The node's outputs: one frame's results as 9DoF poses, plain poses, detections, markers and transforms, all with the
+header of the depth image.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from clipose_ros.ros.transforms import object_transforms
 
 
 class PosePublishers:
-    """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and where it is to be, `~/detections` and transforms. Called by one thread.
+    """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and where it is to be, `~/detections` and transforms.
+
+    Called by one thread.
 
     Raises RuntimeError when a package is missing that the parameters ask for.
     """
@@ -35,7 +39,11 @@ class PosePublishers:
         self._markers = Markers(parameters.marker_lifetime_s)
         self._detections = detections(node, parameters.detections)
         self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
-        self._target_frame = TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s) if parameters.target_frame else None
+        self._target_frame = (
+            TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s)
+            if parameters.target_frame
+            else None
+        )
         self._lost: list[int] = []
         self._made: list[ObjectPose] = []  # filled again in every frame: making them takes longer than filling them
 
@@ -65,7 +73,11 @@ class PosePublishers:
         if self._transforms is not None:
             self._transforms.publish(message)
         if self._marker_arrays.get_subscription_count():
-            poses = [(instance, pose) for instance, pose in (*result.results, *result.coasting) if isinstance(pose, PoseEstimate)]
+            poses = [
+                (instance, pose)
+                for instance, pose in (*result.results, *result.coasting)
+                if isinstance(pose, PoseEstimate)
+            ]
             self._marker_arrays.publish(self._markers.message(poses, header))
 
     def _more(self) -> Iterator[ObjectPose]:

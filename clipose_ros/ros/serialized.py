@@ -1,7 +1,8 @@
 """Images and instances read from the bytes that DDS delivers, pixels in place.
 
-rclpy copies each pixel four times on its way into a message, 0.5 ms for a label image on a small computer. What is read here has the fields of the
-ROS message under the same names. Format: CDR as the DDS-RTPS specification (10.2.1) has it; numbers are aligned to their size.
+rclpy copies each pixel four times on its way into a message, 0.5 ms for a label image on a small computer. What is read
+here has the fields of the ROS message under the same names. Format: CDR as the DDS-RTPS specification (10.2.1) has it;
+numbers are aligned to their size.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class SerializedInstances:
 
 
 def read_image(message: bytes) -> SerializedImage | Image:
-    """An image; the ROS message itself where it does not come as plain CDR. Raises ValueError for bytes that are cut short."""
+    """An image; the ROS message itself where it does not come as plain CDR.
+
+    Raises ValueError for bytes that are cut short.
+    """
     return _read(message, _Reader.image, Image)
 
 

@@ -13,12 +13,13 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# How long one thread may keep another from running Python. With Python's 5 ms, a worker that a callback wakes waits until the executor has prepared
-# its next wait, about 1 ms; with this, 0.3 ms.
+# How long one thread may keep another from running Python. With Python's 5 ms, a worker that a callback wakes waits
+# until the executor has prepared its next wait, about 1 ms; with this, 0.3 ms.
 SWITCH_INTERVAL_S = 1e-4
-# Larger pieces of memory, which are depth images, go back to the system when they are done with. Else those that once waited for late masks leave holes
-# behind in the heap: 40 of them 24 MB, and the process stays as large as its worst moment. Half of this takes in the label images, too, which come last:
-# that costs 1 ms a frame, from the newest message to the poses.
+# Larger pieces of memory, which are depth images, go back to the system when they are done with. Else those that once
+# waited for late masks leave holes behind in the heap: 40 of them 24 MB, and the process stays as large as its worst
+# moment. Half of this takes in the label images, too, which come last: that costs 1 ms a frame, from the newest message
+# to the poses.
 LARGE_BYTES = 512 * 1024
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
@@ -57,11 +58,15 @@ def give_back_large_memory() -> None:
 
 
 def _let_rclpy_answer_signals(args: list[str] | None) -> SingleThreadedExecutor:
-    """Start rclpy, which answers signals by a shutdown that ends the spinning. A KeyboardInterrupt would tear apart what is under way, cleaning up too."""
+    """Start rclpy, which answers signals by a shutdown that ends the spinning.
+
+    A KeyboardInterrupt would tear apart what is under way, cleaning up too.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what comes before rclpy listens waits for it
     for number in SIGNALS:
         signal.signal(number, lambda number, frame: None)
     rclpy.init(args=args)
-    executor = SingleThreadedExecutor()  # now: after a shutdown, rclpy makes half of one, and complains about it at the end
+    # now: after a shutdown, rclpy makes half of one, and complains about it at the end
+    executor = SingleThreadedExecutor()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     return executor

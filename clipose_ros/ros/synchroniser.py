@@ -1,4 +1,7 @@
-"""Joins depth, instances and colour by stamp, and keeps the newest complete frame for one worker. Knows nothing of ROS: any object is a message."""
+"""Joins depth, instances and colour by stamp, and keeps the newest complete frame for one worker.
+
+Knows nothing of ROS: any object is a message.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is not needed.
+    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is
+    not needed.
 
     complete_s: when the last of them came, monotonic time [s].
     """
@@ -29,15 +33,18 @@ class Bundle:
 class Synchroniser:
     """Buffer by stamp with a one-slot mailbox.
 
-    Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of the other kinds have not
-    come in between. A completed frame that finds an unread one in the mailbox replaces it; before the first calibration, the newest one waits for that.
-    Once a stamp is complete, what is older can only lead to an older frame and is dropped. Every message that ends without being handed out is counted in
-    `drops`, by cause; a cause that begins with `frame` counts frames, with all their messages.
+    Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of
+    the other kinds have not come in between. A completed frame that finds an unread one in the mailbox replaces it;
+    before the first calibration, the newest one waits for that. Once a stamp is complete, what is older can only lead
+    to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause;
+    a cause that begins with `frame` counts frames, with all their messages.
 
-    A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again, or one stamp in the future), and
-    what waits with later stamps is forgotten. Masks and colour of the first image after that may come before it, so what is so far behind waits.
+    A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again,
+    or one stamp in the future), and what waits with later stamps is forgotten. Masks and colour of the first image
+    after that may come before it, so what is so far behind waits.
 
-    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image; jump_ns [ns].
+    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image;
+    jump_ns [ns].
     """
 
     def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = NS_PER_S // 2) -> None:
@@ -46,7 +53,9 @@ class Synchroniser:
         self.drops: Counter[str] = Counter()
         self._capacity = capacity
         self._jump_ns = jump_ns
-        self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in ("depth", "instances", *(("colour",) if with_colour else ()))}
+        self._buffers: dict[str, dict[int, Any]] = {
+            kind: {} for kind in ("depth", "instances", *(("colour",) if with_colour else ()))
+        }
         self._camera_info: Any = None
         self._camera_infos: dict[int, Any] = {}
         self._newest_depth_ns: int | None = None
@@ -57,7 +66,9 @@ class Synchroniser:
         self._changed = threading.Condition()
 
     def set_camera_info(self, info: Any, stamp_ns: int | None = None) -> None:
-        """The calibration of the image of this stamp [ns], and of every frame that has none of its own: one that waits, and all that are yet to come."""
+        """The calibration of the image of this stamp [ns], and of every frame that has none of its own: one that waits,
+        and all that are yet to come.
+        """
         with self._changed:
             self._camera_info = info
             if stamp_ns is not None:

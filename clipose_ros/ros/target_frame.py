@@ -36,14 +36,18 @@ class TargetFrame:
     def place(self, result: FrameResult, header: Header) -> tuple[FrameResult, Header]:
         """The result in the target frame, and its header.
 
-        Raises ValueError when there is no transform at the stamp: neither another time's nor identity could take its place.
+        Raises ValueError when there is no transform at the stamp: neither another time's nor identity could take its
+        place.
         """
-        expect("stamp", stamp_ns(header.stamp) != 0, "the time of the image, for target_frame", 0)  # to tf2 it would mean the latest
+        # to tf2 it would mean the latest
+        expect("stamp", stamp_ns(header.stamp) != 0, "the time of the image, for target_frame", 0)
         time, timeout = Time.from_msg(header.stamp), Duration(seconds=self._timeout_s)
         try:
             found = self._buffer.lookup_transform(self._name, header.frame_id, time, timeout).transform
         except self._tf2.TransformException as error:
-            expected = f"a transform from {header.frame_id} to {self._name} at the image's stamp within {self._timeout_s:g} s"
+            expected = (
+                f"a transform from {header.frame_id} to {self._name} at the image's stamp within {self._timeout_s:g} s"
+            )
             raise ValueError(f"target_frame: expected {expected}, got none: {error}") from error
         q, t = found.rotation, found.translation
         rotation, translation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), np.array([t.x, t.y, t.z])
@@ -57,7 +61,12 @@ def placed(result: FrameResult, rotation: np.ndarray, translation: np.ndarray, f
         return answer if isinstance(answer, Rejection) else moved_pose(answer, rotation, translation)
 
     results = tuple((instance, moved(answer)) for instance, answer in result.results)
-    return replace(result, frame_id=frame_id, results=results, coasting=tuple((instance, moved(pose)) for instance, pose in result.coasting))
+    return replace(
+        result,
+        frame_id=frame_id,
+        results=results,
+        coasting=tuple((instance, moved(pose)) for instance, pose in result.coasting),
+    )
 
 
 def moved_pose(pose: PoseEstimate, rotation: np.ndarray, translation: np.ndarray) -> PoseEstimate:

@@ -1,4 +1,6 @@
-"""Objects as frames of TF: `<prefix>/<class>_<track>`, a child of the camera's optical frame, at the stamp of the image."""
+"""Objects as frames of TF: `<prefix>/<class>_<track>`, a child of the camera's optical frame, at the stamp of the
+image.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ from clipose_ros.ros.optional_packages import optional_package
 class ObjectTransforms:
     """Broadcasts the confirmed objects that a frame measured.
 
-    Neither coasting nor tentative ones: a transform cannot say that it is a guess, and tf2 answers for a while with the last one that it has. An
-    object that is not seen gets no newer transform, so that a look-up at the time of a newer image fails, as it should.
+    Neither coasting nor tentative ones: a transform cannot say that it is a guess, and tf2 answers for a while with the
+    last one that it has. An object that is not seen gets no newer transform, so that a look-up at the time of a newer
+    image fails, as it should.
     broadcaster: a tf2_ros.TransformBroadcaster.
     """
 
@@ -32,8 +35,12 @@ class ObjectTransforms:
 
     def _transform(self, pose: ObjectPose, header: Header) -> TransformStamped:
         position = pose.pose.position
-        transform = Transform(translation=Vector3(x=position.x, y=position.y, z=position.z), rotation=pose.pose.orientation)
-        return TransformStamped(header=header, child_frame_id=f"{self._prefix}{pose.category}_{pose.track}", transform=transform)
+        transform = Transform(
+            translation=Vector3(x=position.x, y=position.y, z=position.z), rotation=pose.pose.orientation
+        )
+        return TransformStamped(
+            header=header, child_frame_id=f"{self._prefix}{pose.category}_{pose.track}", transform=transform
+        )
 
 
 def object_transforms(node: Node, prefix: str) -> ObjectTransforms:

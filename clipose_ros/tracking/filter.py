@@ -1,10 +1,11 @@
 """Error-state Kalman filters of many poses at once: position, rotation and size of T objects, in arrays.
 
-Each object moves on with constant velocity and angular velocity in the camera frame, disturbed by white accelerations; its size hardly changes.
-Nothing is known of the camera's own motion: without odometry an object on a table and the hand that turns the camera are the same to it. The rotation
-lives on SO(3): R = exp(error) R_mean, with the error a small turn about the camera's axes, which is how ROS states the covariance of a pose. Of
-axis-symmetric objects only the y axis is measured; the spin about it is carried along. Errors are alike in all directions (measurement.py), and so
-each of the three quantities needs one 2 x 2 covariance, of value and rate, for all its components.
+Each object moves on with constant velocity and angular velocity in the camera frame, disturbed by white accelerations;
+its size hardly changes. Nothing is known of the camera's own motion: without odometry an object on a table and the hand
+that turns the camera are the same to it. The rotation lives on SO(3): R = exp(error) R_mean, with the error a small
+turn about the camera's axes, which is how ROS states the covariance of a pose. Of axis-symmetric objects only the y
+axis is measured; the spin about it is carried along. Errors are alike in all directions (measurement.py), and so each
+of the three quantities needs one 2 x 2 covariance, of value and rate, for all its components.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from clipose_ros.core.validation import expect
 from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.measurement import ROTATION, SIZE, Measurements
 
-# What is kept of the noise: variances of a value, of a value with its rate, of a rate; and what rate and value gain in a second.
+# What is kept of the noise: variances of a value, of a value with its rate, of a rate; and what rate and value gain in
+# a second.
 VARIANCE, COVARIANCE, RATE_VARIANCE, ACCELERATION, WALK = range(5)
 
 # From a matrix (9,): the axis of its antisymmetric part, and its trace.
@@ -33,8 +35,9 @@ FASTEST = 1000.0  # of anything that moves, in m and s or rad and s: beyond it v
 class MotionModel:
     """How objects move in the camera frame. Accelerations are white: within a second a velocity changes by about these.
 
-    acceleration [m/s per sqrt(s)], angular_acceleration [rad/s per sqrt(s)]; size_change: relative change of the extents [1 per sqrt(s)].
-    velocity [m/s], angular_velocity [rad/s]: standard deviations before anything was seen to move.
+    acceleration [m/s per sqrt(s)], angular_acceleration [rad/s per sqrt(s)]; size_change: relative change of the
+    extents [1 per sqrt(s)]. velocity [m/s], angular_velocity [rad/s]: standard deviations before anything was seen to
+    move.
     """
 
     acceleration: float = 0.2
@@ -45,16 +48,21 @@ class MotionModel:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            expect(field.name, 0 < getattr(self, field.name) <= FASTEST, f"more than 0, at most {FASTEST:g}", getattr(self, field.name))
+            expect(
+                field.name,
+                0 < getattr(self, field.name) <= FASTEST,
+                f"more than 0, at most {FASTEST:g}",
+                getattr(self, field.name),
+            )
 
 
 class PoseFilters:
     """The filters of T objects; a row is one object.
 
-    value (T, 3, 3) of the three quantities: position [m]; zero, since the rotation takes up its error; logarithm of the size in [m]. rate (T, 3, 3):
-    velocity [m/s], angular velocity [rad/s], zero. rotation (T, 3, 3) R_camera_object.
-    noise (T, 3, 5): of a component of the three quantities, see VARIANCE. common (T, 3): variance of the values that averaging does not remove;
-    axis_symmetric (T,) bool.
+    value (T, 3, 3) of the three quantities: position [m]; zero, since the rotation takes up its error; logarithm of the
+    size in [m]. rate (T, 3, 3): velocity [m/s], angular velocity [rad/s], zero. rotation (T, 3, 3) R_camera_object.
+    noise (T, 3, 5): of a component of the three quantities, see VARIANCE. common (T, 3): variance of the values that
+    averaging does not remove; axis_symmetric (T,) bool.
     """
 
     ARRAYS = ("value", "rate", "rotation", "noise", "common", "axis_symmetric")
@@ -82,7 +90,14 @@ class PoseFilters:
         D, independent = len(measured), self._independent
         noise = np.tile(self._initial_noise, (D, 1, 1))
         noise[..., VARIANCE] = independent * measured.variance
-        rows = (measured.value, np.zeros((D, 3, 3)), measured.rotation, noise, (1 - independent) * measured.variance, axis_symmetric)
+        rows = (
+            measured.value,
+            np.zeros((D, 3, 3)),
+            measured.rotation,
+            noise,
+            (1 - independent) * measured.variance,
+            axis_symmetric,
+        )
         for name, values in zip(self.ARRAYS, rows, strict=True):
             setattr(self, name, np.concatenate([getattr(self, name), values]))
 
@@ -93,8 +108,15 @@ class PoseFilters:
 
     def predict(self, dt_s: float) -> None:
         """Move everything on by a time [s]."""
-        # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate], which is linear in all that is kept of the noise.
-        parts = [[1, 0, 0, 0, 0], [2 * dt_s, 1, 0, 0, 0], [dt_s**2, dt_s, 1, 0, 0], [dt_s**3 / 3, dt_s**2 / 2, dt_s, 1, 0], [dt_s, 0, 0, 0, 1]]
+        # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate], which is linear in all
+        # that is kept of the noise.
+        parts = [
+            [1, 0, 0, 0, 0],
+            [2 * dt_s, 1, 0, 0, 0],
+            [dt_s**2, dt_s, 1, 0, 0],
+            [dt_s**3 / 3, dt_s**2 / 2, dt_s, 1, 0],
+            [dt_s, 0, 0, 0, 1],
+        ]
         self.noise = self.noise @ np.array(parts)
         self.value += dt_s * self.rate
         self._take_up_error()
@@ -102,18 +124,26 @@ class PoseFilters:
     def innovation(self, rows: np.ndarray | slice, measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
         """What measurements (M) say beyond the predictions of rows (M,).
 
-        Returns: difference (M, 3, 3) of the three quantities, for axis-symmetric rows the turn between the y axes alone; its squared Mahalanobis
-        distance (M, 3), each chi-square with 3 degrees of freedom (2 for a y axis) when the measurement is of the object.
+        Returns: difference (M, 3, 3) of the three quantities, for axis-symmetric rows the turn between the y axes
+        alone; its squared Mahalanobis distance (M, 3), each chi-square with 3 degrees of freedom (2 for a y axis) when
+        the measurement is of the object.
         """
         difference = measured.value - self.value[rows]
         difference[:, ROTATION] = turn_between(self.rotation[rows], measured.rotation, self.axis_symmetric[rows])
-        # The whole error counts here, also the part that is the same in every frame: an object may look different as the view changes.
+        # The whole error counts here, also the part that is the same in every frame: an object may look different as
+        # the view changes.
         return difference, dot(difference, difference) / (self.variance[rows] + measured.variance)
 
-    def update(self, rows: np.ndarray | slice, measured: Measurements, difference: np.ndarray, accepted: np.ndarray) -> None:
-        """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are accepted (M, 3) bool."""
+    def update(
+        self, rows: np.ndarray | slice, measured: Measurements, difference: np.ndarray, accepted: np.ndarray
+    ) -> None:
+        """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are
+        accepted (M, 3) bool.
+        """
         noise = self.noise[rows]
-        gains = (accepted / (noise[..., VARIANCE] + self._independent * measured.variance))[..., None] * noise[..., :RATE_VARIANCE]
+        gains = (accepted / (noise[..., VARIANCE] + self._independent * measured.variance))[..., None] * noise[
+            ..., :RATE_VARIANCE
+        ]
         gain, rate_gain = gains[..., :1], gains[..., 1:]
         noise[..., RATE_VARIANCE] -= gains[..., COVARIANCE] * noise[..., COVARIANCE]
         noise[..., :RATE_VARIANCE] *= 1 - gain
@@ -125,14 +155,18 @@ class PoseFilters:
         self._stop_spin()
 
     def restart_rotation(self, row: int, rotation: np.ndarray, variance: float) -> None:
-        """Believe another rotation (3, 3) with this variance [rad^2] from now on. The angular velocity, the camera's mostly, stays."""
+        """Believe another rotation (3, 3) with this variance [rad^2] from now on.
+
+        The angular velocity, the camera's mostly, stays.
+        """
         self.rotation[row] = rotation
         self.noise[row, ROTATION, :RATE_VARIANCE] = self._independent * variance, 0.0
         self.common[row, ROTATION] = (1 - self._independent) * variance
         self._stop_spin()
 
     def pose_covariance(self, free_spin: float) -> np.ndarray:
-        """(T, 6, 6) of position [m] and of small turns about the camera's axes [rad]: what averaging removes and what it does not, together.
+        """(T, 6, 6) of position [m] and of small turns about the camera's axes [rad]: what averaging removes and what
+        it does not, together.
 
         Parameters: free_spin, variance to state for the spin of axis-symmetric objects [rad^2].
         """
@@ -156,13 +190,15 @@ class PoseFilters:
 
 
 def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.ndarray) -> np.ndarray:
-    """Rotation vectors (M, 3) [rad], camera frame, that take rotations (M, 3, 3) to others; where axis_symmetric (M,), the y axis to the other's.
+    """Rotation vectors (M, 3) [rad], camera frame, that take rotations (M, 3, 3) to others; where axis_symmetric (M,),
+    the y axis to the other's.
 
-    Half a turn has two vectors, and rounding decides; of exactly half a turn the axis is not looked for: the vector is pi along x.
+    Half a turn has two vectors, and rounding decides; of exactly half a turn the axis is not looked for: the vector is
+    pi along x.
     """
     counts = ~axis_symmetric[:, None, None] | Y_AXIS
-    # R' R^T is the sum of the outer products b a^T of the axes. Its antisymmetric part is sin(angle) axis, its trace 1 + 2 cos(angle); of the y axes
-    # alone they are a x b and a . b.
+    # R' R^T is the sum of the outer products b a^T of the axes. Its antisymmetric part is sin(angle) axis, its trace 1
+    # + 2 cos(angle); of the y axes alone they are a x b and a . b.
     found = ((counts * other) @ rotation.swapaxes(-1, -2)).reshape(-1, 9) @ AXIS_AND_TRACE
     axis = found[:, :3]
     length = np.sqrt(dot(axis, axis))

@@ -17,12 +17,15 @@ POSITION, ROTATION, SIZE = range(3)
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """How wrong an estimate is, from its score, size and distance. The score is the probability of being within 10° and 5 cm.
+    """How wrong an estimate is, from its score, size and distance.
 
-    rotation_rad: the 10° of the score [rad]. position: what counts for the position as the 10° do for the rotation, in diagonals of the box: mostly
-    the hidden side of the object is guessed, and the guess goes with its size; so the error is about the same along the ray and across. depth: error
-    by squared distance [1/m], as stereo cameras have it. size: standard deviation of an extent, in extents. independent: share of the variance that
-    is drawn anew in each frame; the rest is the same wrong answer again, because the view is the same, and averaging does not remove it.
+    The score is the probability of being within 10° and 5 cm.
+
+    rotation_rad: the 10° of the score [rad]. position: what counts for the position as the 10° do for the rotation, in
+    diagonals of the box: mostly the hidden side of the object is guessed, and the guess goes with its size; so the
+    error is about the same along the ray and across. depth: error by squared distance [1/m], as stereo cameras have it.
+    size: standard deviation of an extent, in extents. independent: share of the variance that is drawn anew in each
+    frame; the rest is the same wrong answer again, because the view is the same, and averaging does not remove it.
     """
 
     rotation_rad: float = float(np.deg2rad(10))
@@ -43,10 +46,11 @@ class NoiseModel:
 
 @dataclass(frozen=True)
 class Measurements:
-    """D estimates as arrays. value (D, 3, 3) of the three quantities: position [m], zero, logarithm of the size in [m]; rotation (D, 3, 3)
-    R_camera_object; score (D,).
+    """D estimates as arrays. value (D, 3, 3) of the three quantities: position [m], zero, logarithm of the size in [m];
+    rotation (D, 3, 3) R_camera_object; score (D,).
 
-    variance (D, 3): of each component of the three quantities [m^2, rad^2, 1]; that of the rotation is of small turns about the camera's axes.
+    variance (D, 3): of each component of the three quantities [m^2, rad^2, 1]; that of the rotation is of small turns
+    about the camera's axes.
     """
 
     value: np.ndarray
@@ -58,13 +62,18 @@ class Measurements:
         return len(self.score)
 
     def __getitem__(self, rows: np.ndarray) -> Measurements:
-        return Measurements(*(array.take(rows, axis=0) for array in (self.value, self.rotation, self.score, self.variance)))
+        return Measurements(
+            *(array.take(rows, axis=0) for array in (self.value, self.rotation, self.score, self.variance))
+        )
 
 
 def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel()) -> Measurements:
     """Estimates with their variances."""
     D = len(estimates)
-    value, rotation = np.zeros((D, 3, 3)), np.array([estimate.rotation for estimate in estimates], dtype=np.float64).reshape(D, 3, 3)
+    value, rotation = (
+        np.zeros((D, 3, 3)),
+        np.array([estimate.rotation for estimate in estimates], dtype=np.float64).reshape(D, 3, 3),
+    )
     value[:, POSITION] = np.array([estimate.translation for estimate in estimates]).reshape(D, 3)
     value[:, SIZE] = np.array([estimate.size for estimate in estimates]).reshape(D, 3)
     score = np.array([estimate.score for estimate in estimates], dtype=np.float64)
@@ -79,5 +88,7 @@ def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel())
 
 
 def normal_limit(probability: np.ndarray) -> np.ndarray:
-    """Radius, in standard deviations, within which a normal error in three dimensions stays with a probability, clipped to 0.02..0.98."""
+    """Radius, in standard deviations, within which a normal error in three dimensions stays with a probability, clipped
+    to 0.02..0.98.
+    """
     return np.sqrt(2 * gammaincinv(1.5, np.minimum(np.maximum(probability, 0.02), 0.98)))

@@ -1,6 +1,7 @@
 """Objects over time: identities that last, filtered poses, and a plain word on which of them were measured.
 
-    tentative --measured often enough--> confirmed <--measured | not measured--> coasting --not measured for too long--> lost
+    tentative --measured often enough--> confirmed <--measured | not measured--> coasting --not measured for too long-->
+    lost
         `--not measured once--> dropped
 
 A pose that was not measured in a frame is never given as if it had been: it is predicted, and marked as coasting.
@@ -34,13 +35,16 @@ FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^
 class TrackerSettings:
     """How tracks begin, go on and end.
 
-    gate: largest squared Mahalanobis distance of an estimate that may move a track; chi-square with 3 degrees of freedom exceeds 16.3 once in a
-    thousand. same_object: largest one, of the positions, of an estimate that is of the track's object at all. reach: nor is it, further away than
-    this, in diagonals of the track's box, however unsure the track is. same_id: how much the detector's own id counts in the assignment, in squared
+    gate: largest squared Mahalanobis distance of an estimate that may move a track; chi-square with 3 degrees of
+    freedom exceeds 16.3 once in a thousand. same_object: largest one, of the positions, of an estimate that is of the
+    track's object at all. reach: nor is it, further away than this, in diagonals of the track's box, however unsure the
+    track is. same_id: how much the detector's own id counts in the assignment, in squared
     Mahalanobis distance: it decides between near ones and never joins far ones.
-    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s], at most a minute. gap_s: after a longer
-    time without any frame everything is forgotten [s]. memory_s: time constant of a track's memory for which rotation the estimates supported [s].
-    switch_ratio: a contradicting rotation is believed when it has this many times the support of the one believed so far.
+    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s], at most a
+    minute. gap_s: after a longer time without any frame everything is forgotten [s]. memory_s: time constant of a
+    track's memory for which rotation the estimates supported [s].
+    switch_ratio: a contradicting rotation is believed when it has this many times the support of the one believed so
+    far.
     """
 
     motion: MotionModel = MotionModel()
@@ -58,7 +62,9 @@ class TrackerSettings:
     def __post_init__(self) -> None:
         for name in ("gate", "same_object", "reach", "gap_s", "memory_s"):
             expect(name, getattr(self, name) > 0, "more than 0", getattr(self, name))
-        expect("coast_s", 0 < self.coast_s <= LONGEST_COAST_S, f"more than 0, at most {LONGEST_COAST_S:g}", self.coast_s)
+        expect(
+            "coast_s", 0 < self.coast_s <= LONGEST_COAST_S, f"more than 0, at most {LONGEST_COAST_S:g}", self.coast_s
+        )
         expect("same_id", self.same_id >= 0, "0 or more", self.same_id)
         expect("confirm_after", self.confirm_after >= 1, "1 or more", self.confirm_after)
         expect("switch_ratio", self.switch_ratio >= 1, "1 or more", self.switch_ratio)
@@ -68,8 +74,9 @@ class TrackerSettings:
 class TrackedFrame:
     """A frame's results, tracked.
 
-    results: per instance, in order, a tracked pose or the estimator's rejection. coasting: confirmed tracks that none of the estimates belongs to,
-    each with the instance that it was last. lost: numbers of the confirmed tracks that ended since the frame before.
+    results: per instance, in order, a tracked pose or the estimator's rejection. coasting: confirmed tracks that none
+    of the estimates belongs to, each with the instance that it was last. lost: numbers of the confirmed tracks that
+    ended since the frame before.
     """
 
     results: tuple[tuple[Instance, TrackedPose | Rejection], ...]
@@ -81,9 +88,10 @@ class TrackedFrame:
 class Track:
     """What is known of an object beside its filter.
 
-    measured_ns: stamp of the last frame that measured its whole pose; frames: how many did. estimates: how many estimates it had of late; support:
-    the sum of the scores of those that agreed with its rotation; turn_support: of those that agreed with another one, which is main @ turn. All three
-    fade. `turn` is in the object's frame: a confusion of front and back stays the same however camera and object move.
+    measured_ns: stamp of the last frame that measured its whole pose; frames: how many did. estimates: how many
+    estimates it had of late; support: the sum of the scores of those that agreed with its rotation; turn_support: of
+    those that agreed with another one, which is main @ turn. All three fade. `turn` is in the object's frame: a
+    confusion of front and back stays the same however camera and object move.
     """
 
     number: int
@@ -105,11 +113,14 @@ class Track:
 class Tracker:
     """Turns the results of successive frames into tracks. Not for several threads at once.
 
-    The camera frame is all there is: without odometry the objects are taken to move with constant velocity in it, whoever moves.
-    `events` counts, by name, what a user may want to know: why everything was forgotten, estimates that contradicted their track, and so on.
+    The camera frame is all there is: without odometry the objects are taken to move with constant velocity in it,
+    whoever moves. `events` counts, by name, what a user may want to know: why everything was forgotten, estimates that
+    contradicted their track, and so on.
     """
 
-    def __init__(self, settings: TrackerSettings = TrackerSettings(), axis_symmetric: Collection[str] = AXIS_SYMMETRIC) -> None:
+    def __init__(
+        self, settings: TrackerSettings = TrackerSettings(), axis_symmetric: Collection[str] = AXIS_SYMMETRIC
+    ) -> None:
         self.settings = settings
         self.events: Counter[str] = Counter()
         self._axis_symmetric = frozenset(axis_symmetric)
@@ -121,7 +132,10 @@ class Tracker:
         return len(self._tracks)
 
     def reset(self, reason: str = "asked") -> None:
-        """Forget all tracks; the next frame reports the confirmed ones as lost. Numbers go on: no object gets the number of another one."""
+        """Forget all tracks; the next frame reports the confirmed ones as lost.
+
+        Numbers go on: no object gets the number of another one.
+        """
         self.events[f"reset: {reason}"] += 1
         self._lost += [track.number for track in self._tracks if self._confirmed(track)]
         self._forget()
@@ -134,8 +148,8 @@ class Tracker:
     def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
         """One frame further.
 
-        A stamp that goes back, or comes after a long gap, begins anew. A stamp that comes again is answered with the tracks as they are: the same
-        image says nothing new.
+        A stamp that goes back, or comes after a long gap, begins anew. A stamp that comes again is answered with the
+        tracks as they are: the same image says nothing new.
         """
         again = stamp_ns == self._stamp_ns
         self._advance(stamp_ns)
@@ -159,7 +173,10 @@ class Tracker:
         answered = {track.number for track in belongs.values()}
         lost, self._lost = tuple(self._lost), []
         return TrackedFrame(
-            tuple((instance, result if isinstance(result, Rejection) else poses[next(numbers)]) for instance, result in results),
+            tuple(
+                (instance, result if isinstance(result, Rejection) else poses[next(numbers)])
+                for instance, result in results
+            ),
             tuple((track.instance, poses[track.number]) for track in self._tracks if track.number not in answered),
             lost,
         )
@@ -183,17 +200,25 @@ class Tracker:
             self._filters.predict(dt_s)
             fade = math.exp(-dt_s / self.settings.memory_s)
             for track in self._tracks:
-                track.estimates, track.support, track.turn_support = fade * track.estimates, fade * track.support, fade * track.turn_support
+                track.estimates, track.support, track.turn_support = (
+                    fade * track.estimates,
+                    fade * track.support,
+                    fade * track.turn_support,
+                )
         self._stamp_ns = stamp_ns
 
-    def _associate(self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
+    def _associate(
+        self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows (P,) of the tracks and columns (P,) of the estimates that belong together."""
         settings, filters = self.settings, self._filters
         away, size = measured.value - filters.value[:, None], np.exp(filters.value[:, SIZE])
         squared = dot(away, away)
         unlike = squared / (filters.variance[:, None] + measured.variance)
         distance = unlike[..., POSITION]
-        near = (squared[..., POSITION] < settings.reach**2 * dot(size, size)[:, None]) & (distance < settings.same_object)
+        near = (squared[..., POSITION] < settings.reach**2 * dot(size, size)[:, None]) & (
+            distance < settings.same_object
+        )
         cost = np.where(near, distance + np.minimum(unlike[..., SIZE], settings.gate), np.inf)
         for row, column in zip(*(indices.tolist() for indices in near.nonzero())):
             track, (instance, estimate) = self._tracks[row], estimates[column]
@@ -223,7 +248,10 @@ class Tracker:
                 track.frames, track.measured_ns = track.frames + 1, self._stamp_ns
 
     def _doubt(self, row: int, rotation: np.ndarray, variance: float, score: float) -> bool:
-        """Support the alternative that an outlier agrees with. When it has more support than the track's rotation they change places: True."""
+        """Support the alternative that an outlier agrees with.
+
+        When it has more support than the track's rotation they change places: True.
+        """
         track, believed = self._tracks[row], self._filters.rotation[row].copy()
         symmetric = self._filters.axis_symmetric[row : row + 1]
         if track.turn is not None:
@@ -244,12 +272,16 @@ class Tracker:
         track.turn, track.support, track.turn_support = track.turn.T, track.turn_support, track.support
         return True
 
-    def _begin(self, columns: list[int], estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements) -> dict[int, Track]:
+    def _begin(
+        self, columns: list[int], estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
+    ) -> dict[int, Track]:
         """A tentative track for each estimate that belongs to none."""
         begun = {}
         for column in columns:
             instance, estimate = estimates[column]
-            begun[column] = Track(next(self._numbers), estimate.category, instance, self._stamp_ns, 1, 1.0, estimate.score)
+            begun[column] = Track(
+                next(self._numbers), estimate.category, instance, self._stamp_ns, 1, 1.0, estimate.score
+            )
         symmetric = np.array([track.category in self._axis_symmetric for track in begun.values()], dtype=bool)
         self._filters.append(measured[np.array(columns, dtype=np.intp)], symmetric)
         self._tracks += begun.values()
@@ -275,12 +307,22 @@ class Tracker:
     def _poses(self) -> dict[int, TrackedPose]:
         """All tracks as they are now, by number."""
         filters, covariance = self._filters, self._filters.pose_covariance(FREE_SPIN)
-        arrays = zip(filters.rotation.copy(), filters.value[:, POSITION].copy(), np.exp(filters.value[:, SIZE]), covariance)
+        arrays = zip(
+            filters.rotation.copy(), filters.value[:, POSITION].copy(), np.exp(filters.value[:, SIZE]), covariance
+        )
         poses = {}
         for track, (rotation, position, size, of_pose) in zip(self._tracks, arrays):
             age_ns = self._stamp_ns - track.measured_ns
-            state = TrackState.COASTING if age_ns else TrackState.CONFIRMED if self._confirmed(track) else TrackState.TENTATIVE
-            poses[track.number] = TrackedPose(track.category, track.score, rotation, position, size, track.number, state, age_ns, of_pose)
+            state = (
+                TrackState.COASTING
+                if age_ns
+                else TrackState.CONFIRMED
+                if self._confirmed(track)
+                else TrackState.TENTATIVE
+            )
+            poses[track.number] = TrackedPose(
+                track.category, track.score, rotation, position, size, track.number, state, age_ns, of_pose
+            )
         return poses
 
 
@@ -290,4 +332,3 @@ def _without_spin(rotation: np.ndarray, previous: np.ndarray) -> np.ndarray:
         return closest_to(rotation[:, 1], previous[:, 0])
     except ValueError:
         return rotation
-

@@ -20,7 +20,10 @@ def test_perpendicular_axes_are_kept():
         np.testing.assert_allclose(rotation_from_normals(truth[:, 1], truth[:, 0], 0.3, 0.9), truth, atol=1e-12)
 
 
-@pytest.mark.parametrize(("confidence_y", "confidence_x", "x_deg", "y_deg"), [(1, 1, -5, 85), (1, 0, -10, 80), (0, 1, 0, 90), (3, 1, -7.5, 82.5)])
+@pytest.mark.parametrize(
+    ("confidence_y", "confidence_x", "x_deg", "y_deg"),
+    [(1, 1, -5, 85), (1, 0, -10, 80), (0, 1, 0, 90), (3, 1, -7.5, 82.5)],
+)
 def test_acute_axes_open_by_hand_computed_shares(confidence_y, confidence_x, x_deg, y_deg):
     """x at 0 degrees, y at 80: the ten missing degrees are shared."""
     rotation = rotation_from_normals(direction(80), direction(0), confidence_y, confidence_x)
@@ -28,7 +31,9 @@ def test_acute_axes_open_by_hand_computed_shares(confidence_y, confidence_x, x_d
 
 
 def test_obtuse_axes_close():
-    np.testing.assert_allclose(angle_deg(rotation_from_normals(direction(110), direction(0), 1, 1)), [10, 100], atol=1e-9)
+    np.testing.assert_allclose(
+        angle_deg(rotation_from_normals(direction(110), direction(0), 1, 1)), [10, 100], atol=1e-9
+    )
 
 
 def test_result_is_a_rotation_that_minimises_the_weighted_squared_angles():
@@ -77,7 +82,10 @@ def test_dominant_direction_of_one_estimate_is_that_estimate():
     assert dominant_direction([(0.0, 0.6, 0.8)], [0.3]) == ((0.0, 0.6, 0.8), 0.3)
 
 
-@pytest.mark.parametrize(("directions", "confidence"), [([(0.0, 0.6, 0.8)], [0.0]), ([(0.0, 0.6, 0.8)] * 2, [0.0, 0.0]), ([(0.0, 0.0, 0.0)] * 2, [0.9, 0.9])])
+@pytest.mark.parametrize(
+    ("directions", "confidence"),
+    [([(0.0, 0.6, 0.8)], [0.0]), ([(0.0, 0.6, 0.8)] * 2, [0.0, 0.0]), ([(0.0, 0.0, 0.0)] * 2, [0.9, 0.9])],
+)
 def test_estimates_without_confidence_or_direction_agree_on_none(directions, confidence):
     assert not any(dominant_direction(directions, confidence)[0])
 

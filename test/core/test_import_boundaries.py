@@ -24,21 +24,46 @@ def imported_with(*modules):
 
 def test_core_needs_numpy_alone():
     brought = imported_with(*modules_of("core"))
-    assert "numpy" in brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "matplotlib", "yaml", "tyro", "rich", "training"}
+    assert "numpy" in brought and not brought & {
+        "torch",
+        "rclpy",
+        "onnxruntime",
+        "cv2",
+        "matplotlib",
+        "yaml",
+        "tyro",
+        "rich",
+        "training",
+    }
 
 
 def test_the_runtime_needs_neither_torch_nor_ros():
-    brought = imported_with(*modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli.main")
+    brought = imported_with(
+        *modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli.main"
+    )
     assert {"onnxruntime", "cv2"} <= brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
 
 
 @pytest.mark.parametrize(("library", "home"), [("onnxruntime", "inference"), ("rclpy", "ros")])
 def test_one_folder_imports_it(library, home):
-    sources = {path.relative_to(ROOT / "clipose_ros"): path.read_text() for path in (ROOT / "clipose_ros").rglob("*.py")}
-    users = {path.parts[0] for path, text in sources.items() if f"import {library}" in text or f"from {library}" in text}
+    sources = {
+        path.relative_to(ROOT / "clipose_ros"): path.read_text() for path in (ROOT / "clipose_ros").rglob("*.py")
+    }
+    users = {
+        path.parts[0] for path, text in sources.items() if f"import {library}" in text or f"from {library}" in text
+    }
     assert users <= {home}
 
 
 def test_tracking_needs_arrays_alone():
     brought = imported_with(*modules_of("tracking"))
-    assert {"numpy", "scipy"} <= brought and not brought & {"torch", "rclpy", "onnxruntime", "cv2", "yaml", "tyro", "rich", "training"}
+    assert {"numpy", "scipy"} <= brought and not brought & {
+        "torch",
+        "rclpy",
+        "onnxruntime",
+        "cv2",
+        "yaml",
+        "tyro",
+        "rich",
+        "training",
+    }

@@ -17,7 +17,9 @@ def pose(category, rotation=np.eye(3), translation=(0.0, 0.0, 1.0), size=(0.1, 0
 @pytest.mark.parametrize("degrees", [0, 7, 90, 180])
 def test_rotation_error_is_the_angle_of_the_difference(degrees):
     truth = turned("xyz", [10, 20, 30])
-    assert rotation_error_deg(truth @ turned("z", degrees), truth, axis_symmetric=False) == pytest.approx(degrees, abs=1e-5)
+    assert rotation_error_deg(truth @ turned("z", degrees), truth, axis_symmetric=False) == pytest.approx(
+        degrees, abs=1e-5
+    )
 
 
 def test_spin_about_y_does_not_count_for_axis_symmetric_objects():
@@ -41,7 +43,10 @@ def test_pose_error_by_hand():
 
 
 def test_success_rates_count_misses_as_wrong_and_limits_as_right():
-    errors = {"mug": [PoseError(5, 0.02, 0), PoseError(5.1, 0.02, 0), PoseError(4, 0.051, 0), None], "can": [PoseError(1, 0.01, 0)]}
+    errors = {
+        "mug": [PoseError(5, 0.02, 0), PoseError(5.1, 0.02, 0), PoseError(4, 0.051, 0), None],
+        "can": [PoseError(1, 0.01, 0)],
+    }
     rates = success_rates(errors)
     assert rates["mug"] == {"5deg_2cm": 0.25, "5deg_5cm": 0.25, "10deg_2cm": 0.5, "10deg_5cm": 0.5, "10deg_10cm": 0.75}
     assert rates["mean"]["5deg_2cm"] == pytest.approx((0.25 + 1) / 2)
@@ -51,6 +56,7 @@ def test_success_rates_count_misses_as_wrong_and_limits_as_right():
 
 def test_box_corners_of_a_turned_box():
     corners = box_corners(pose("mug", turned("z", 90)))
-    np.testing.assert_allclose(corners[0], [0.1, -0.05, 0.8])  # object (-x, -y, -z); 90 degrees about z take x to y and y to -x
+    # object (-x, -y, -z); 90 degrees about z take x to y and y to -x
+    np.testing.assert_allclose(corners[0], [0.1, -0.05, 0.8])
     np.testing.assert_allclose(corners[7], [-0.1, 0.05, 1.2])
     np.testing.assert_allclose(corners.max(axis=0) - corners.min(axis=0), [0.2, 0.1, 0.4])

@@ -10,8 +10,12 @@ CENTRES = RNG.uniform([-1, -1, 0.3], [1, 1, 2], (20, 3))
 def test_the_line_of_sight_becomes_z():
     R_view_camera = view_rotation(CENTRES)
     distance = np.linalg.norm(CENTRES, axis=1)
-    np.testing.assert_allclose(np.einsum("bij,bj->bi", R_view_camera, CENTRES), distance[:, None] * [0, 0, 1], atol=1e-12)
-    np.testing.assert_allclose(R_view_camera @ R_view_camera.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (20, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        np.einsum("bij,bj->bi", R_view_camera, CENTRES), distance[:, None] * [0, 0, 1], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        R_view_camera @ R_view_camera.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (20, 3, 3)), atol=1e-12
+    )
 
 
 def test_it_is_the_smallest_such_rotation():
@@ -20,7 +24,9 @@ def test_it_is_the_smallest_such_rotation():
 
 
 def test_the_pose_seen_in_the_view_frame_comes_back_in_the_camera_frame():
-    """Points of a known pose, normalised; the pose that maps the model onto the normalised points must come back as it was."""
+    """Points of a known pose, normalised; the pose that maps the model onto the normalised points must come back as it
+    was.
+    """
     rotation = Rotation.random(20, random_state=0).as_matrix()
     translation = CENTRES + RNG.normal(scale=0.01, size=(20, 3))
     scale = RNG.uniform(0.1, 0.4, 20)
@@ -39,7 +45,8 @@ def test_the_same_object_on_another_line_of_sight_looks_the_same():
     points = RNG.uniform(-0.1, 0.1, (1, 101, 3)) + [0, 0, 1.0]
     turn = Rotation.from_euler("y", 25, degrees=True).as_matrix()
     first, _, _ = to_view(points, np.array([0.2]))
-    # The coordinate-wise median is not rotation invariant: compare shapes about their means, to which it adds only an offset and a turn of that size.
+    # The coordinate-wise median is not rotation invariant: compare shapes about their means, to which it adds only an
+    # offset and a turn of that size.
     second, _, _ = to_view(points @ turn.T, np.array([0.2]))
     np.testing.assert_allclose(first - first.mean(axis=1), second - second.mean(axis=1), atol=0.02)
 

@@ -8,7 +8,8 @@ import pytest
 
 from clipose_ros.formats.pickles import load_pickle
 
-# Composed by hand as Python 2 with NumPy 1 writes {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path': 'caf\xe9'}, protocol 2.
+# Composed by hand as Python 2 with NumPy 1 writes {'ids': np.array([1, -2], 'i4'), 'score': np.float32(1), 'path':
+# 'caf\xe9'}, protocol 2.
 PYTHON2 = (
     b"\x80\x02}q\x00(U\x03idsq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85U\x01b\x87Rq\x04(K\x01K\x02\x85"
     b"cnumpy\ndtype\nq\x05U\x02i4K\x00K\x01\x87Rq\x06(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
@@ -45,12 +46,26 @@ def load(tmp_path):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_scalars_and_containers_come_back_as_they_were(load, protocol):
     arrays = [np.arange(6, dtype=code).reshape(2, 3) for code in ("u1", "<i4", ">i4", "f2", "f4", ">f8", "c16")]
-    arrays += [np.eye(3)[:2].T, np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(True), np.array(["mug", "can"]), np.array([b"ab", b"c"])]
+    arrays += [
+        np.eye(3)[:2].T,
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(True),
+        np.array(["mug", "can"]),
+        np.array([b"ab", b"c"]),
+    ]
     arrays += [np.zeros((0, 4, 4), np.float32), np.zeros(0, bool), np.ones((2, 480), bool)]
-    data = {"arrays": arrays, "scalars": [np.float32(0.5), np.int64(-3), np.bool_(True)], "plain": (None, 1.5, "é", b"\xff", [True, {2: {3}}])}
+    data = {
+        "arrays": arrays,
+        "scalars": [np.float32(0.5), np.int64(-3), np.bool_(True)],
+        "plain": (None, 1.5, "é", b"\xff", [True, {2: {3}}]),
+    }
     loaded = load(data if protocol >= 4 else {**data, "plain": (None, 1.5, "é", b"\xff", [True])}, protocol)
     for array, copy in zip(arrays, loaded["arrays"], strict=True):
-        assert type(copy) is np.ndarray and copy.dtype.newbyteorder("=") == array.dtype.newbyteorder("=") and copy.flags.writeable
+        assert (
+            type(copy) is np.ndarray
+            and copy.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
+            and copy.flags.writeable
+        )
         np.testing.assert_array_equal(copy, array)
     assert [(type(value), value) for value in loaded["scalars"]] == [(type(value), value) for value in data["scalars"]]
     assert loaded["plain"] == (data["plain"] if protocol >= 4 else (None, 1.5, "é", b"\xff", [True]))
@@ -92,7 +107,11 @@ def test_objects_are_refused_wherever_they_hide(load):
 
 def state_of(array, **changes):
     """Pickle of an array with parts of its state changed."""
-    shape, code, data = changes.get("shape", array.shape), changes.get("code", array.dtype.str[1:]), changes.get("data", array.tobytes())
+    shape, code, data = (
+        changes.get("shape", array.shape),
+        changes.get("code", array.dtype.str[1:]),
+        changes.get("data", array.tobytes()),
+    )
     dtype_state = changes.get("dtype_state", (3, "<", None, None, None, -1, -1, 0))
     head = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
 
@@ -110,7 +129,11 @@ def test_what_an_array_claims_must_fit_its_bytes(load):
     for change in ({"code": "f4"}, *({"shape": shape} for shape in shapes), *({"data": data} for data in contents)):
         with pytest.raises(ValueError, match="data: expected the bytes of"):
             load(state_of(array, **change))
-    for state in ((3, "<", None, ("a",), {"a": 1}, 8, 1, 0), (3, "?", None, None, None, -1, -1, 0), (3, "<", (1, 2), None, None, -1, -1, 0)):
+    for state in (
+        (3, "<", None, ("a",), {"a": 1}, 8, 1, 0),
+        (3, "?", None, None, None, -1, -1, 0),
+        (3, "<", (1, 2), None, None, -1, -1, 0),
+    ):
         with pytest.raises(ValueError, match="dtype: expected a byte order and no fields"):
             load(state_of(array, dtype_state=state))
 

@@ -12,9 +12,15 @@ from clipose_ros.core.sampling import stratified_indices, within_radius
 from clipose_ros.core.types import Frame, Instance, Intrinsics
 
 SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=6)
-METRES = st.floats(width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 5.0]) | st.floats(0.0625, 6.0, width=32)
+METRES = (
+    st.floats(width=32)
+    | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 5.0])
+    | st.floats(0.0625, 6.0, width=32)
+)
 COMPONENTS = st.floats(-1, 1) | st.sampled_from([-1.0, 0.0, 1.0])
-DIRECTIONS = st.tuples(COMPONENTS, COMPONENTS, COMPONENTS) | st.tuples(st.floats(), st.sampled_from([0.0, 1e-300, 1e300]), COMPONENTS)
+DIRECTIONS = st.tuples(COMPONENTS, COMPONENTS, COMPONENTS) | st.tuples(
+    st.floats(), st.sampled_from([0.0, 1e-300, 1e300]), COMPONENTS
+)
 CONFIDENCES = st.floats(0, 1) | st.sampled_from([0.0, -0.25, 1.0, np.nan])
 
 
@@ -36,10 +42,19 @@ def test_backprojection_is_the_plain_loop(frame):
     metres, K = frame.depth / 1000 if frame.depth.dtype == np.uint16 else frame.depth.astype(float), frame.intrinsics
     limits = DepthRange()
     for instance, cloud in zip(frame.instances, backproject(frame, limits), strict=True):
-        pixels = [(u, v, metres[v, u]) for v in range(metres.shape[0]) for u in range(metres.shape[1]) if frame.labels[v, u] == instance.label]
+        pixels = [
+            (u, v, metres[v, u])
+            for v in range(metres.shape[0])
+            for u in range(metres.shape[1])
+            if frame.labels[v, u] == instance.label
+        ]
         edges = [z for *_, z in pixels if min(abs(z - limits.minimum), abs(z - limits.maximum)) < 1e-6]
         assume(not edges)  # float32 may round a depth on the limit to either side
-        expected = [((u - K.cx) / K.fx * z, (v - K.cy) / K.fy * z, z) for u, v, z in pixels if limits.minimum <= z <= limits.maximum]
+        expected = [
+            ((u - K.cx) / K.fx * z, (v - K.cy) / K.fy * z, z)
+            for u, v, z in pixels
+            if limits.minimum <= z <= limits.maximum
+        ]
         assert cloud.dtype == np.float32
         np.testing.assert_allclose(cloud, np.reshape(expected, (-1, 3)), rtol=1e-5, atol=1e-5)
 
@@ -56,7 +71,10 @@ def test_indices_are_spread_over_the_whole_cloud(count, places):
         assert set(indices) == set(range(count))
 
 
-@given(npst.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-10, 10, width=32)), st.floats(1e-3, 20))
+@given(
+    npst.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-10, 10, width=32)),
+    st.floats(1e-3, 20),
+)
 def test_within_radius_is_the_distance_to_the_median(points, radius):
     inside = within_radius(points.T, [0, len(points)], [radius])
     assert inside.shape == (len(points),) and inside.dtype == bool

@@ -56,7 +56,11 @@ def test_background_behind_the_object_is_cut():
 
 
 def test_clouds_side_by_side_are_cut_each_by_its_own_radius():
-    points, bounds, radii = np.random.default_rng(1).normal(size=(3, 4000)).astype(np.float32), [0, 1000, 1000, 3500, 4000], [0.5, 1.0, 1.5, 2.0]
+    points, bounds, radii = (
+        np.random.default_rng(1).normal(size=(3, 4000)).astype(np.float32),
+        [0, 1000, 1000, 3500, 4000],
+        [0.5, 1.0, 1.5, 2.0],
+    )
     alone = [within_radius(points[:, a:b], [0, b - a], [radius]) for a, b, radius in zip(bounds, bounds[1:], radii)]
     np.testing.assert_array_equal(within_radius(points, bounds, radii), np.concatenate(alone))
     assert [0 < part.sum() < len(part) for part in alone] == [True, False, True, True]

@@ -16,7 +16,9 @@ BACK_TO_FRONT = np.diag([-1.0, 1.0, -1.0])
 
 
 def pose(category="mug", position=(0.0, 0.0, 1.0), rotation=np.eye(3), score=0.95):
-    return PoseEstimate(category, score, np.asarray(rotation), np.array(position, dtype=float), np.array(SIZE[category]))
+    return PoseEstimate(
+        category, score, np.asarray(rotation), np.array(position, dtype=float), np.array(SIZE[category])
+    )
 
 
 def seen(*poses, ids=None):
@@ -35,7 +37,11 @@ def moving_scene(k):
     turn = Rotation.from_rotvec([0.1 * np.sin(k / 15), np.deg2rad(20) * k * DT_NS / 1e9, 0])
     places = {"mug": (0.2, 0, 0.1), "can": (-0.2, 0.05, 0), "camera": (0.05, -0.05, -0.2), "laptop": (-0.05, 0, 0.3)}
     return [
-        pose(category, turn.apply(place) + [0, 0, 1], (turn * Rotation.from_euler("xyz", [200, 30 * i, 10], degrees=True)).as_matrix())
+        pose(
+            category,
+            turn.apply(place) + [0, 0, 1],
+            (turn * Rotation.from_euler("xyz", [200, 30 * i, 10], degrees=True)).as_matrix(),
+        )
         for i, (category, place) in enumerate(places.items())
     ]
 
@@ -44,7 +50,13 @@ def noisy(true, rng, degrees=3.0, metres=0.004):
     turn = Rotation.from_rotvec(rng.normal(0, np.deg2rad(degrees), 3))
     spin = Rotation.from_euler("y", rng.uniform(0, 6) if true.category == "can" else 0.0)
     rotation = (turn * Rotation.from_matrix(true.rotation) * spin).as_matrix()
-    return PoseEstimate(true.category, 0.95, rotation, true.translation + rng.normal(0, metres, 3), true.size * np.exp(rng.normal(0, 0.05, 3)))
+    return PoseEstimate(
+        true.category,
+        0.95,
+        rotation,
+        true.translation + rng.normal(0, metres, 3),
+        true.size * np.exp(rng.normal(0, 0.05, 3)),
+    )
 
 
 def test_tracks_are_steadier_and_closer_to_the_truth_than_frames():
@@ -69,7 +81,9 @@ def test_a_flip_for_a_few_frames_does_not_move_the_track_and_is_not_passed_off_a
         flipped = 20 <= k < 24 or k == 40
         if flipped:
             for i, turn in ((1, UPSIDE_DOWN), (2, BACK_TO_FRONT), (3, BACK_TO_FRONT)):
-                measured[i] = PoseEstimate(measured[i].category, 0.95, measured[i].rotation @ turn, measured[i].translation, measured[i].size)
+                measured[i] = PoseEstimate(
+                    measured[i].category, 0.95, measured[i].rotation @ turn, measured[i].translation, measured[i].size
+                )
         frame = tracker.update(k * DT_NS, seen(*measured))
         for i, ((_, tracked), true) in enumerate(zip(frame.results, truth)):
             error = pose_error(tracked, true)
@@ -90,15 +104,23 @@ def test_a_contradiction_that_lasts_is_believed_and_the_object_keeps_its_identit
     switch = near.index(True)
     assert 22 <= switch <= 32 and all(near[switch:])
     assert {frame.results[0][1].track for frame in frames} == {1}
-    assert all(frame.results[0][1].state == COASTING for frame in frames[20:switch]) and frames[-1].results[0][1].state == CONFIRMED
+    assert (
+        all(frame.results[0][1].state == COASTING for frame in frames[20:switch])
+        and frames[-1].results[0][1].state == CONFIRMED
+    )
     assert tracker.events["rotation given up for another"] == 1
 
 
 def test_answers_that_change_between_front_and_back_settle_on_the_more_frequent():
     rng, tracker = np.random.default_rng(3), Tracker()
     true = pose("camera", rotation=Rotation.random(random_state=4).as_matrix())
-    answers = [true if rng.random() < 0.75 else pose("camera", rotation=true.rotation @ BACK_TO_FRONT) for _ in range(100)]
-    errors = [pose_error(frame.results[0][1], true).rotation_deg for frame in run(tracker, [seen(answer) for answer in answers])]
+    answers = [
+        true if rng.random() < 0.75 else pose("camera", rotation=true.rotation @ BACK_TO_FRONT) for _ in range(100)
+    ]
+    errors = [
+        pose_error(frame.results[0][1], true).rotation_deg
+        for frame in run(tracker, [seen(answer) for answer in answers])
+    ]
     assert np.mean(np.array(errors[20:]) < 10) > 0.95
     assert np.mean([pose_error(answer, true).rotation_deg < 10 for answer in answers[20:]]) < 0.85
 
@@ -144,7 +166,9 @@ def test_a_track_is_tentative_then_confirmed_then_coasting_then_lost():
 def test_a_ghost_of_one_frame_leaves_nothing():
     tracker = Tracker()
     frames = run(tracker, [seen(pose()), [], []])
-    assert frames[1].coasting == frames[1].lost == frames[1].results == () and tracker.events == {"tentative track dropped": 1}
+    assert frames[1].coasting == frames[1].lost == frames[1].results == () and tracker.events == {
+        "tentative track dropped": 1
+    }
 
 
 def test_an_object_is_known_again_after_a_drop_out():
@@ -177,7 +201,9 @@ def test_ids_that_change_places_do_not_confuse_objects_that_are_apart():
     run(tracker, [seen(left, right, ids=["a", "b"])] * 5)
     frame = tracker.update(5 * DT_NS, seen(left, right, ids=["b", "a"]))
     assert [tracked.track for _, tracked in frame.results] == [1, 2]
-    np.testing.assert_allclose([tracked.translation for _, tracked in frame.results], [left.translation, right.translation], atol=1e-9)
+    np.testing.assert_allclose(
+        [tracked.translation for _, tracked in frame.results], [left.translation, right.translation], atol=1e-9
+    )
 
 
 def test_ids_decide_between_objects_that_are_close():
@@ -198,7 +224,10 @@ def test_the_same_id_elsewhere_or_of_another_category_is_another_object():
     assert frame.results[0][1].track == 3
 
 
-@pytest.mark.parametrize(("stamp_ns", "reason"), [(-10 * DT_NS, "clock went back"), (5 * DT_NS - 1, "clock went back"), (100 * DT_NS, "gap in time")])
+@pytest.mark.parametrize(
+    ("stamp_ns", "reason"),
+    [(-10 * DT_NS, "clock went back"), (5 * DT_NS - 1, "clock went back"), (100 * DT_NS, "gap in time")],
+)
 def test_a_clock_that_jumps_begins_anew_and_says_why(stamp_ns, reason):
     tracker = Tracker()
     run(tracker, [seen(pose())] * 6)
@@ -214,7 +243,10 @@ def test_the_same_stamp_again_changes_nothing():
         for k in range(10):
             for _ in range(repeats):
                 frame = tracks.update(k * DT_NS, seen(pose(position=(0.01 * k, 0, 1))))
-    ((_, once),), ((_, thrice),) = tracker.update(10 * DT_NS, seen(pose())).results, again.update(10 * DT_NS, seen(pose())).results
+    ((_, once),), ((_, thrice),) = (
+        tracker.update(10 * DT_NS, seen(pose())).results,
+        again.update(10 * DT_NS, seen(pose())).results,
+    )
     np.testing.assert_array_equal(once.translation, thrice.translation)
     np.testing.assert_array_equal(once.covariance, thrice.covariance)
     assert frame.results[0][1].state == CONFIRMED and again.events == {"stamp twice": 20}

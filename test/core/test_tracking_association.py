@@ -9,7 +9,9 @@ UNMATCHED = 10.0
 
 
 def least_cost(cost, allowed):
-    """Of all ways to pair some tracks with some estimates, the cost of the best: pairs, and UNMATCHED for each pair that could have been made."""
+    """Of all ways to pair some tracks with some estimates, the cost of the best: pairs, and UNMATCHED for each pair
+    that could have been made.
+    """
     T, D = cost.shape
     costs = []
     for count in range(min(T, D) + 1):

@@ -37,18 +37,24 @@ def test_turns_are_those_of_scipy_and_half_turns_keep_their_angle():
     np.testing.assert_allclose(found, vectors, atol=1e-9)
 
     half = (Rotation.from_rotvec(np.pi * np.eye(3)) * first[:3]).as_matrix()
-    np.testing.assert_allclose(np.linalg.norm(turn_between(first[:3].as_matrix(), half, np.zeros(3, dtype=bool)), axis=1), np.pi, atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(turn_between(first[:3].as_matrix(), half, np.zeros(3, dtype=bool)), axis=1), np.pi, atol=1e-6
+    )
 
 
 def test_of_a_symmetric_object_the_smallest_turn_between_the_y_axes_counts():
     first, second = Rotation.random(50, random_state=2).as_matrix(), Rotation.random(50, random_state=3).as_matrix()
     vectors = turn_between(first, second, np.ones(50, dtype=bool))
     np.testing.assert_allclose(Rotation.from_rotvec(vectors).apply(first[..., 1]), second[..., 1], atol=1e-9)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.arccos(np.sum(first[..., 1] * second[..., 1], axis=1)), atol=1e-9)
+    np.testing.assert_allclose(
+        np.linalg.norm(vectors, axis=1), np.arccos(np.sum(first[..., 1] * second[..., 1], axis=1)), atol=1e-9
+    )
     spun = first @ Rotation.from_euler("y", 100, degrees=True).as_matrix()
     np.testing.assert_allclose(turn_between(first, spun, np.ones(50, dtype=bool)), 0, atol=1e-9)
     upside_down = first @ np.diag([1.0, -1.0, -1.0])
-    np.testing.assert_allclose(np.linalg.norm(turn_between(first, upside_down, np.ones(50, dtype=bool)), axis=1), np.pi, atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(turn_between(first, upside_down, np.ones(50, dtype=bool)), axis=1), np.pi, atol=1e-6
+    )
 
 
 def test_the_position_is_filtered_as_by_the_matrices_of_the_textbook():
@@ -76,7 +82,10 @@ def test_an_object_that_moves_and_turns_evenly_is_followed_without_lag():
     filters = PoseFilters(MOTION)
     filters.append(measurement([0, 0, 1], start.as_matrix()), NO)
     for k in range(1, 61):
-        position, rotation = np.array([0, 0, 1]) + k * dt * velocity, (Rotation.from_rotvec(k * dt * angular_velocity) * start).as_matrix()
+        position, rotation = (
+            np.array([0, 0, 1]) + k * dt * velocity,
+            (Rotation.from_rotvec(k * dt * angular_velocity) * start).as_matrix(),
+        )
         step(filters, measurement(position, rotation), dt)
     np.testing.assert_allclose(filters.value[0, POSITION], position, atol=2e-4)
     assert np.linalg.norm(turn_between(filters.rotation, rotation[None], NO)) < 1e-3
@@ -86,10 +95,15 @@ def test_an_object_that_moves_and_turns_evenly_is_followed_without_lag():
 
 
 def test_the_stated_variance_is_the_variance_of_the_errors():
-    """A thousand objects that move as the model says, measured with the noise that is stated: normalised errors are chi-square of three."""
+    """A thousand objects that move as the model says, measured with the noise that is stated: normalised errors are
+    chi-square of three.
+    """
     rng, count, dt, variance = np.random.default_rng(5), 1000, 0.05, np.array([1e-4, 9e-4, 4e-3])
     position, velocity = np.zeros((count, 3)), rng.normal(0, MOTION.velocity, (count, 3))
-    rotation, angular_velocity = Rotation.random(count, random_state=6), rng.normal(0, MOTION.angular_velocity, (count, 3))
+    rotation, angular_velocity = (
+        Rotation.random(count, random_state=6),
+        rng.normal(0, MOTION.angular_velocity, (count, 3)),
+    )
     log_size = np.log(np.tile([0.1, 0.2, 0.3], (count, 1)))
 
     def measured():
@@ -101,9 +115,13 @@ def test_the_stated_variance_is_the_variance_of_the_errors():
     filters = PoseFilters(MOTION)
     filters.append(measured(), np.zeros(count, dtype=bool))
     for _ in range(20):
-        for value, rate, noise in ((POSITION, velocity, MOTION.acceleration), (ROTATION, angular_velocity, MOTION.angular_acceleration)):
+        for value, rate, noise in (
+            (POSITION, velocity, MOTION.acceleration),
+            (ROTATION, angular_velocity, MOTION.angular_acceleration),
+        ):
             change = rng.normal(size=(count, 3)) * noise * np.sqrt(dt)
-            moved = dt * rate + dt * (change / 2 + rng.normal(size=(count, 3)) * noise * np.sqrt(dt / 12))  # value and rate of integrated white noise
+            # value and rate of integrated white noise
+            moved = dt * rate + dt * (change / 2 + rng.normal(size=(count, 3)) * noise * np.sqrt(dt / 12))
             rate += change
             if value == POSITION:
                 position = position + moved
@@ -127,7 +145,9 @@ def test_what_averaging_does_not_remove_stays_in_the_covariance():
 
 
 def test_the_free_spin_is_said_to_be_unknown_and_does_not_go_on_by_itself():
-    """Two symmetric and one other object, in another camera frame's orientation; the estimates of the symmetric ones spin wildly."""
+    """Two symmetric and one other object, in another camera frame's orientation; the estimates of the symmetric ones
+    spin wildly.
+    """
     rng, start = np.random.default_rng(7), Rotation.random(random_state=8)
     filters = PoseFilters(MOTION)
     symmetric = np.array([True, True, False])
@@ -158,12 +178,19 @@ def test_the_noise_says_what_the_score_says():
         deviation = np.sqrt(measure([estimate]).variance[0, ROTATION])
         angles = np.linalg.norm(rng.normal(0, deviation, (20000, 3)), axis=1)
         assert np.mean(angles < np.deg2rad(10)) == pytest.approx(score, abs=0.02)
-    assert np.isfinite(normal_limit(np.array([-1.0, 0.0, 1.0, 2.0]))).all() and (normal_limit(np.array([0.0, 1.0])) > 0).all()
+    assert (
+        np.isfinite(normal_limit(np.array([-1.0, 0.0, 1.0, 2.0]))).all()
+        and (normal_limit(np.array([0.0, 1.0])) > 0).all()
+    )
 
 
 def test_large_and_distant_objects_are_less_certain_in_their_position():
     def deviation(size, distance):
-        return np.sqrt(measure([PoseEstimate("mug", 0.9, np.eye(3), np.array([0, 0, distance]), np.full(3, size))]).variance[0, POSITION])
+        return np.sqrt(
+            measure([PoseEstimate("mug", 0.9, np.eye(3), np.array([0, 0, distance]), np.full(3, size))]).variance[
+                0, POSITION
+            ]
+        )
 
     assert deviation(0.3, 1.0) > deviation(0.1, 1.0) > 0
     assert deviation(0.1, 3.0) > deviation(0.1, 1.0)

@@ -32,7 +32,10 @@ def frames(draw):
     """Steps of time [ns], mostly forward, with the results of a frame; None for a reset."""
     if draw(st.integers(0, 9)) == 0:
         return None
-    step_ns = draw(st.sampled_from((33 * MS, 66 * MS, 66 * MS, 0, -1, -500 * MS, 600 * MS, 3000 * MS)) | st.integers(-(10**15), 10**15))
+    step_ns = draw(
+        st.sampled_from((33 * MS, 66 * MS, 66 * MS, 0, -1, -500 * MS, 600 * MS, 3000 * MS))
+        | st.integers(-(10**15), 10**15)
+    )
     return step_ns, [draw(results(label)) for label in range(1, 1 + draw(st.integers(0, 3)))]
 
 
@@ -54,7 +57,11 @@ def test_whatever_comes_tracks_stay_tracks(sequence, settings):
         frame = tracker.update(stamp_ns, step[1])
         assert [instance for instance, _ in frame.results] == [instance for instance, _ in step[1]]
         for (_, given_), (_, result) in zip(step[1], frame.results):
-            assert result is given_ if isinstance(given_, Rejection) else isinstance(result, TrackedPose) and result.category == given_.category
+            assert (
+                result is given_
+                if isinstance(given_, Rejection)
+                else isinstance(result, TrackedPose) and result.category == given_.category
+            )
         tracked = [pose for _, pose in (*frame.results, *frame.coasting) if isinstance(pose, TrackedPose)]
         numbers = [pose.track for pose in tracked]
         assert len(set(numbers)) == len(numbers)

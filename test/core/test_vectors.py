@@ -11,7 +11,9 @@ RNG = np.random.default_rng(0)
 def test_products_are_those_of_numpy():
     a, b = RNG.normal(size=(2, 7, 3))
     np.testing.assert_allclose([cross(*pair) for pair in zip(a.tolist(), b.tolist())], np.cross(a, b), atol=1e-15)
-    np.testing.assert_allclose([inner(*pair) for pair in zip(a.tolist(), b.tolist())], np.sum(a * b, axis=-1), atol=1e-15)
+    np.testing.assert_allclose(
+        [inner(*pair) for pair in zip(a.tolist(), b.tolist())], np.sum(a * b, axis=-1), atol=1e-15
+    )
     np.testing.assert_allclose(dot(a, b), np.sum(a * b, axis=-1), atol=1e-15)
 
 

@@ -1,7 +1,8 @@
-"""Looks for messages that `frame_from` answers with anything but a frame or a ValueError, guided by the branches that they take.
+"""Looks for messages that `frame_from` answers with anything but a frame or a ValueError, guided by the branches that
+they take.
 
-`python test/fuzz/fuzz_conversions.py -runs=20000`, or -max_total_time=60; the arguments are libFuzzer's. A find is written to a file beside, whose
-name as the only argument repeats it.
+`python test/fuzz/fuzz_conversions.py -runs=20000`, or -max_total_time=60; the arguments are libFuzzer's. A find is
+written to a file beside, whose name as the only argument repeats it.
 """
 
 import array
@@ -25,14 +26,23 @@ def image(data: atheris.FuzzedDataProvider, shape: tuple[int, int], encodings: t
     """An image that may be whole, and more or less broken where the input says so."""
     height, width = shape
     encoding = data.PickValueInList(list(encodings if data.ConsumeProbability() < 0.9 else ENCODINGS))
-    step = width * (4 if encoding == "32FC1" else 3 if encoding in conversions.COLOUR_ENCODINGS else 2) + data.ConsumeIntInRange(0, 5)
+    step = width * (
+        4 if encoding == "32FC1" else 3 if encoding in conversions.COLOUR_ENCODINGS else 2
+    ) + data.ConsumeIntInRange(0, 5)
     length = step * height
     if data.ConsumeProbability() > 0.8:
         height, width = data.ConsumeIntInRange(0, 2**32 - 1), data.ConsumeIntInRange(0, 2**32 - 1)
     if data.ConsumeProbability() > 0.8:
         step, length = data.ConsumeIntInRange(0, 2**32 - 1), data.ConsumeIntInRange(0, LONGEST_DATA)
     pixels = array.array("B", data.ConsumeBytes(length).ljust(length, b"\x01"))
-    return Image(height=height, width=width, encoding=encoding, step=step, is_bigendian=data.ConsumeIntInRange(0, 255), data=pixels)
+    return Image(
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=step,
+        is_bigendian=data.ConsumeIntInRange(0, 255),
+        data=pixels,
+    )
 
 
 def camera_info(data: atheris.FuzzedDataProvider, shape: tuple[int, int]) -> CameraInfo:
@@ -50,7 +60,11 @@ def camera_info(data: atheris.FuzzedDataProvider, shape: tuple[int, int]) -> Cam
 def instances(data: atheris.FuzzedDataProvider, shape: tuple[int, int]) -> InstanceArray:
     """A label image, and instances of it or of nothing."""
     listed = [
-        ObjectInstance(label=data.ConsumeIntInRange(0, 65535), category=data.ConsumeUnicodeNoSurrogates(4), id=data.ConsumeUnicodeNoSurrogates(2))
+        ObjectInstance(
+            label=data.ConsumeIntInRange(0, 65535),
+            category=data.ConsumeUnicodeNoSurrogates(4),
+            id=data.ConsumeUnicodeNoSurrogates(2),
+        )
         for _ in range(data.ConsumeIntInRange(0, 3))
     ]
     return InstanceArray(label_image=image(data, shape, tuple(conversions.LABEL_ENCODINGS)), instances=listed)
@@ -60,14 +74,20 @@ def answer(raw: bytes) -> None:
     """One frame from bytes; what is accepted must also be usable."""
     data = atheris.FuzzedDataProvider(raw)
     shape = data.ConsumeIntInRange(1, SIDE), data.ConsumeIntInRange(1, SIDE)
-    depth, info, masks = image(data, shape, tuple(conversions.DEPTH_ENCODINGS)), camera_info(data, shape), instances(data, shape)
+    depth, info, masks = (
+        image(data, shape, tuple(conversions.DEPTH_ENCODINGS)),
+        camera_info(data, shape),
+        instances(data, shape),
+    )
     colour = image(data, shape, tuple(conversions.COLOUR_ENCODINGS)) if data.ConsumeBool() else None
     try:
         frame = conversions.frame_from(depth, info, masks, colour)
         clouds = backproject(frame)
     except ValueError:
         return
-    assert frame.depth.shape == frame.labels.shape == (depth.height, depth.width) and len(clouds) == len(masks.instances)
+    assert frame.depth.shape == frame.labels.shape == (depth.height, depth.width) and len(clouds) == len(
+        masks.instances
+    )
 
 
 def main() -> None:

@@ -14,7 +14,12 @@ def edit(folder, **changes):
 
 
 def test_a_written_card_reads_back(write_model):
-    folder = write_model(training={"clouds": 180000}, accuracy={"10deg_5cm": 0.7}, draws=2, calibration={"mug": Calibration((0.1, 0.9), (0.0, 0.8))})
+    folder = write_model(
+        training={"clouds": 180000},
+        accuracy={"10deg_5cm": 0.7},
+        draws=2,
+        calibration={"mug": Calibration((0.1, 0.9), (0.0, 0.8))},
+    )
     card = read_card(folder)
     assert card.name == "tiny" and card.points == 1024 and card.precision == "fp32"
     assert card.training == {"clouds": 180000} and card.accuracy == {"10deg_5cm": 0.7}
@@ -28,7 +33,9 @@ def test_a_changed_network_file_is_refused(write_model):
     folder = write_model()
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match="model.onnx: expected sha256 [0-9a-f]{64} as card.yaml says, got [0-9a-f]{64}"):
+    with pytest.raises(
+        ValueError, match="model.onnx: expected sha256 [0-9a-f]{64} as card.yaml says, got [0-9a-f]{64}"
+    ):
         read_model(folder, read_card(folder))
 
 
@@ -51,12 +58,18 @@ def test_a_missing_network_file_is_named(write_model):
         ({"passes": 9}, "passes: expected an integer from 1 to 4, got 9"),
         ({"draws": 0}, "draws: expected an integer from 1 to 16, got 0"),
         ({"calibration": {"mug": {"confidence": [0.1]}}}, "calibration.mug: expected lists confidence and probability"),
-        ({"calibration": {"mug": {"confidence": [0.5, 0.1], "probability": [0, 1]}}}, "calibration.confidence: expected ascending numbers"),
-        ({"calibration": {"mug": {"confidence": [0.1, 0.5], "probability": [1]}}}, "calibration: expected 2 probabilities, got 1"),
+        (
+            {"calibration": {"mug": {"confidence": [0.5, 0.1], "probability": [0, 1]}}},
+            "calibration.confidence: expected ascending numbers",
+        ),
+        (
+            {"calibration": {"mug": {"confidence": [0.1, 0.5], "probability": [1]}}},
+            "calibration: expected 2 probabilities, got 1",
+        ),
         ({"axis_symmetric": ["jug"]}, "axis_symmetric: expected some of bottle"),
         ({"mean_sizes": {"mug": [1, 1, 1]}}, "mean_sizes: expected the keys bottle"),
-        ({"scale": {c: -1.0 for c in MEAN_SIZES}}, "scale.bottle: expected a positive length"),
-        ({"scale": {c: "x" for c in MEAN_SIZES}}, "scale.bottle: expected a positive length"),
+        ({"scale": dict.fromkeys(MEAN_SIZES, -1.0)}, "scale.bottle: expected a positive length"),
+        ({"scale": dict.fromkeys(MEAN_SIZES, "x")}, "scale.bottle: expected a positive length"),
         ({"outlier_radius": 0}, "outlier_radius: expected a positive number, got 0"),
         ({"points": "many"}, "points: expected a positive integer, got many"),
         ({"training": 3}, "training: expected a mapping, got 3"),
@@ -104,4 +117,6 @@ def test_an_unknown_model_is_refused_with_the_names_that_there_are(write_model, 
 @pytest.mark.parametrize("knots", [((0.1, 0.4, 0.4, 0.9), (0.0, 0.2, 0.6, 0.8)), ((0.3,), (0.7,))])
 def test_a_calibration_is_straight_lines_between_its_knots_and_level_beyond(knots):
     confidences = np.concatenate([np.linspace(0, 1, 41), knots[0]])
-    np.testing.assert_allclose([Calibration(*knots)(c) for c in confidences.tolist()], np.interp(confidences, *knots), atol=1e-15)
+    np.testing.assert_allclose(
+        [Calibration(*knots)(c) for c in confidences.tolist()], np.interp(confidences, *knots), atol=1e-15
+    )

@@ -39,7 +39,8 @@ def test_off_the_axis_the_pose_turns_with_the_line_of_sight(load):
 
 
 def test_axis_symmetric_objects_get_the_canonical_rotation_and_the_score_of_y(load):
-    (pose,) = load(x_axis=(0.0, -1.0, 0.0)).estimate([Observation(cloud(2000), "can")])  # x parallel to y does not matter here
+    # x parallel to y does not matter here
+    (pose,) = load(x_axis=(0.0, -1.0, 0.0)).estimate([Observation(cloud(2000), "can")])
     np.testing.assert_allclose(pose.rotation, np.diag([1, -1, -1]), atol=5e-3)
     assert pose.score == pytest.approx(0.81)
 
@@ -71,7 +72,9 @@ def test_rejections_keep_order_and_length(load):
 def test_no_objects_and_no_hope_need_no_network(load):
     estimator = load()
     assert estimator.estimate([]) == []
-    assert estimator.estimate([Observation(cloud(3), "mug")]) == [Rejection("mug", "points: expected at least 32, got 3")]
+    assert estimator.estimate([Observation(cloud(3), "mug")]) == [
+        Rejection("mug", "points: expected at least 32, got 3")
+    ]
 
 
 def test_background_behind_the_object_moves_nothing(load):
@@ -84,7 +87,11 @@ def test_background_behind_the_object_moves_nothing(load):
 def test_an_object_gets_the_same_pose_alone_and_in_any_company(load):
     estimator = load()
     observation = Observation(cloud(3000, seed=5), "mug")
-    others = [Observation(cloud(700, seed=6), "laptop"), Observation(cloud(5), "can"), Observation(cloud(2000, seed=7), "mug")]
+    others = [
+        Observation(cloud(700, seed=6), "laptop"),
+        Observation(cloud(5), "can"),
+        Observation(cloud(2000, seed=7), "mug"),
+    ]
     (alone,) = estimator.estimate([observation])
     *_, in_company = estimator.estimate([*others, observation])
     # Other points would move the mean by 1e-4 m; the batch size may change the last bits of a float32 sum.
@@ -115,10 +122,14 @@ def test_an_answer_that_is_no_pose_is_a_rejection(load, network, reason):
 
 
 def test_several_draws_are_averaged(load):
-    """The network of this test answers with the mean of its points: over 16 draws that comes closer to the mean of the cloud than over one."""
+    """The network of this test answers with the mean of its points: over 16 draws that comes closer to the mean of the
+    cloud than over one.
+    """
     observation = Observation(cloud(5000), "mug")
     centre = observation.points.mean(axis=0)
-    one, many = ([load(seed=seed, draws=draws).estimate([observation])[0].translation for seed in range(8)] for draws in (1, 16))
+    one, many = (
+        [load(seed=seed, draws=draws).estimate([observation])[0].translation for seed in range(8)] for draws in (1, 16)
+    )
     assert np.abs(np.array(many) - centre).mean() < 0.5 * np.abs(np.array(one) - centre).mean()
 
 

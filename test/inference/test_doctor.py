@@ -11,7 +11,9 @@ from clipose_ros.doctor.machine import builds_finding, model_finding, models_fin
 from clipose_ros.inference.builds import built_providers
 
 
-@pytest.mark.parametrize(("python", "level"), [((3, 11, 0), Level.OK), ((3, 14, 1), Level.OK), ((3, 10, 12), Level.FAIL)])
+@pytest.mark.parametrize(
+    ("python", "level"), [((3, 11, 0), Level.OK), ((3, 14, 1), Level.OK), ((3, 10, 12), Level.FAIL)]
+)
 def test_python_must_be_new_enough(python, level):
     assert python_finding(python).level == level
 
@@ -80,7 +82,9 @@ def test_the_command_prints_lines_for_people_and_json_for_programs(doctor, write
     status, text = doctor("--models-dir", models, "--json")
     report = json.loads(text)
     assert status == 0 and report["worst"] in ("OK", "WARN")
-    assert {"provider: cpu", "model: tiny"} <= {finding["subject"] for finding in report["findings"] if finding["level"] == "OK"}
+    assert {"provider: cpu", "model: tiny"} <= {
+        finding["subject"] for finding in report["findings"] if finding["level"] == "OK"
+    }
 
 
 def test_the_command_fails_with_the_cure_when_something_fails(doctor, tmp_path):

@@ -32,23 +32,33 @@ def tracked(state):
 
 
 def test_an_estimated_and_a_rejected_instance_have_different_colours(frame, image):
-    draw_results(image, frame, [(frame.instances[0], pose()), (frame.instances[1], Rejection("mug", "points: expected at least 32, got 12"))])
+    draw_results(
+        image,
+        frame,
+        [(frame.instances[0], pose()), (frame.instances[1], Rejection("mug", "points: expected at least 32, got 12"))],
+    )
     assert pixels_of(image, BOX_COLOURS[0]).sum() > 300
     rejected = pixels_of(image, REJECTED_COLOUR)
     outlined = frame.labels == 2
     assert rejected[outlined].sum() > 100  # its outline is on the mask
-    assert rejected[450:].sum() > 500 and not image[:440][~outlined[:440] & rejected[:440]].any()  # the reason is below, and nothing elsewhere
+    # the reason is below, and nothing elsewhere
+    assert rejected[450:].sum() > 500 and not image[:440][~outlined[:440] & rejected[:440]].any()
 
 
 def test_reasons_of_instances_without_pixels_are_listed_too(frame, image):
-    ghosts = [(Instance(label, "mug", id=str(label)), Rejection("mug", "points: expected at least 32, got 0")) for label in (7, 8, 9)]
+    ghosts = [
+        (Instance(label, "mug", id=str(label)), Rejection("mug", "points: expected at least 32, got 0"))
+        for label in (7, 8, 9)
+    ]
     draw_results(image, frame, ghosts[:1])
     one = pixels_of(image, REJECTED_COLOUR).sum()
     draw_results(image, frame, ghosts)
     assert pixels_of(image, REJECTED_COLOUR).sum() == pytest.approx(3 * one, rel=0.05)
 
 
-@pytest.mark.parametrize(("state", "grey"), [(TrackState.CONFIRMED, False), (TrackState.TENTATIVE, False), (TrackState.COASTING, True)])
+@pytest.mark.parametrize(
+    ("state", "grey"), [(TrackState.CONFIRMED, False), (TrackState.TENTATIVE, False), (TrackState.COASTING, True)]
+)
 def test_predicted_poses_are_grey(frame, image, state, grey):
     draw_results(image, frame, [(frame.instances[0], tracked(state))])
     assert (pixels_of(image, COASTING_COLOUR).sum() > 300) == grey
@@ -69,7 +79,10 @@ def test_near_is_lighter_than_far_and_invalid_is_black(dtype, unit):
     assert (np.diff(grey[~invalid]) <= 0).all() and grey[0, 0] > grey[-1, -1] + 100
 
 
-@pytest.mark.parametrize("depth", [np.zeros(IMAGE_SHAPE, np.uint16), np.full(IMAGE_SHAPE, np.inf, np.float32), np.full(IMAGE_SHAPE, 800, np.uint16)])
+@pytest.mark.parametrize(
+    "depth",
+    [np.zeros(IMAGE_SHAPE, np.uint16), np.full(IMAGE_SHAPE, np.inf, np.float32), np.full(IMAGE_SHAPE, 800, np.uint16)],
+)
 def test_depth_without_range_makes_a_picture_too(depth):
     picture = depth_picture(depth)
     assert picture.shape == (*IMAGE_SHAPE, 3) and len(np.unique(picture)) == 1

@@ -22,13 +22,21 @@ def entry(model, *measured, **settings):
 
 
 def report(*memory, baseline=None, node=(), **of_machine):
-    return {"machine": {**MACHINE, **of_machine}, "rounds": 3, "memory": list(memory), "node": list(node), "baseline": baseline}
+    return {
+        "machine": {**MACHINE, **of_machine},
+        "rounds": 3,
+        "memory": list(memory),
+        "node": list(node),
+        "baseline": baseline,
+    }
 
 
 def test_a_row_has_the_percentiles_of_all_samples_and_of_each_round():
     first, second = np.arange(1.0, 101.0), np.arange(101.0, 201.0)
     found = latency_row(5, [first, second], [{"network": 1.0}, {"network": 3.0, "tracking": 2.0}, {"network": 8.0}])
-    assert [found[key] for key in ("p50_ms", "p95_ms", "p99_ms")] == pytest.approx(np.percentile(np.arange(1, 201), [50, 95, 99]), abs=1e-3)
+    assert [found[key] for key in ("p50_ms", "p95_ms", "p99_ms")] == pytest.approx(
+        np.percentile(np.arange(1, 201), [50, 95, 99]), abs=1e-3
+    )
     assert found["rounds"]["p50_ms"] == [50.5, 150.5] and found["stages"] == {"network": 3.0, "tracking": 2.0}
     with pytest.raises(ValueError, match=r"rounds: expected samples in each, got \[1, 0\]"):
         latency_row(5, [[1.0], []], [])
@@ -50,7 +58,9 @@ def test_slower_is_what_no_round_of_before_explains(now, verdict):
     comparison = compare(report(entry("lite", row(5, *now))), report(entry("lite", row(5, 10.0, 10.6, 11.0))))
     change = comparison.changes[0]
     assert change.name == "memory lite ×5 p50" and change.factor == pytest.approx(np.median(now) / 10.6)
-    assert {"slower": change.regressed, "faster": change.improved, "same": not (change.regressed or change.improved)}[verdict]
+    assert {"slower": change.regressed, "faster": change.improved, "same": not (change.regressed or change.improved)}[
+        verdict
+    ]
     assert comparison.regressed == tuple(change for change in comparison.changes if verdict == "slower")
 
 
@@ -58,12 +68,16 @@ def test_rows_that_are_not_measured_now_are_named_and_new_ones_are_left_out():
     before = report(entry("lite", row(1, 1.0), row(5, 5.0)), node=[entry("lite", row(5, 9.0), rate_hz=30.0)])
     comparison = compare(report(entry("lite", row(5, 5.0), row(20, 20.0)), entry("base", row(5, 50.0))), before)
     assert [change.name for change in comparison.changes] == ["memory lite ×5 p50", "memory lite ×5 p95"]
-    assert set(comparison.missing) == {f"{name} {key}" for name in ("memory lite ×1", "node lite ×5") for key in ("p50", "p95")}
+    assert set(comparison.missing) == {
+        f"{name} {key}" for name in ("memory lite ×1", "node lite ×5") for key in ("p50", "p95")
+    }
 
 
 def test_on_another_machine_the_baseline_is_the_measure():
     node = [entry("lite", row(5, 20.0, 22.0))]
-    before = report(entry("lite", row(5, 10.0, 11.0)), entry("paper", row(5, 100.0, 110.0)), baseline="paper", node=node)
+    before = report(
+        entry("lite", row(5, 10.0, 11.0)), entry("paper", row(5, 100.0, 110.0)), baseline="paper", node=node
+    )
     memory = (entry("lite", row(5, 5.0, 5.5)), entry("paper", row(5, 50.0, 55.0)))
     twice_as_fast = report(*memory, baseline="paper", node=node, cpu="other")
     assert ratios(before) == pytest.approx({("memory", "lite", 5): 0.1, ("node", "lite", 5): 0.2})
@@ -75,7 +89,9 @@ def test_on_another_machine_the_baseline_is_the_measure():
 
 def test_what_cannot_be_compared_is_refused():
     lite = report(entry("lite", row(5, 10.0)))
-    with pytest.raises(ValueError, match="baseline: expected one in both reports, because they come from different machines"):
+    with pytest.raises(
+        ValueError, match="baseline: expected one in both reports, because they come from different machines"
+    ):
         compare(report(entry("lite", row(5, 10.0)), cores=64), lite)
     with pytest.raises(ValueError, match="memory lite threads: expected 2 as in the reference, got 1"):
         compare(report(entry("lite", row(5, 10.0), threads=1)), lite)
@@ -97,7 +113,10 @@ def test_a_written_report_is_read_again(tmp_path):
         (lambda data: data.pop("machine"), "expected the key 'machine'"),
         (lambda data: data["machine"].pop("cpu"), "expected the key 'cpu'"),
         (lambda data: data["memory"][0]["results"][0].pop("rounds"), "expected the key 'rounds'"),
-        (lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=[0.0]), "lite p95_ms: expected positive times"),
+        (
+            lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=[0.0]),
+            "lite p95_ms: expected positive times",
+        ),
         (lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=["fast"]), "ufunc"),
         (lambda data: data.update(memory=3), "not iterable"),
     ],

@@ -62,7 +62,12 @@ def test_intrinsics_of_the_folder_are_used_and_checked(write):
     folder = write()
     (folder / "intrinsics.json").write_text(json.dumps({"fx": 600.0, "fy": 601.0, "cx": 320.0, "cy": 240.0}))
     assert NocsFolder(folder).intrinsics == Intrinsics(600.0, 601.0, 320.0, 240.0)
-    for broken in ('{"fx": 600.0}', '{"fx": 1, "fy": 1, "cx": 0, "cy": 0, "k1": 0}', '{"fx": 0, "fy": 1, "cx": 0, "cy": 0}', "{"):
+    for broken in (
+        '{"fx": 600.0}',
+        '{"fx": 1, "fy": 1, "cx": 0, "cy": 0, "k1": 0}',
+        '{"fx": 0, "fy": 1, "cx": 0, "cy": 0}',
+        "{",
+    ):
         (folder / "intrinsics.json").write_text(broken)
         with pytest.raises(ValueError, match="intrinsics.json: expected"):
             NocsFolder(folder)

@@ -30,7 +30,9 @@ def test_a_tracker_is_a_stage_of_its_own_and_without_one_there_is_no_state(write
     estimator, frame = Clipose.load(str(write_model())), spheres_on_table(2, ["mug", "can"])
     alone = Pipeline(estimator)
     first, second = alone.process(frame), alone.process(frame)
-    assert "tracking" not in first.stages_ms and all(type(pose) is PoseEstimate for _, pose in (*first.results, *second.results))
+    assert "tracking" not in first.stages_ms and all(
+        type(pose) is PoseEstimate for _, pose in (*first.results, *second.results)
+    )
     tracked = Pipeline(estimator, tracker=Tracker()).process(frame)
     assert list(tracked.stages_ms)[-1] == "tracking"
     assert [pose.track for _, pose in tracked.results] == [1, 2] and (tracked.coasting, tracked.lost) == ((), ())
@@ -39,7 +41,9 @@ def test_a_tracker_is_a_stage_of_its_own_and_without_one_there_is_no_state(write
 
 
 def test_the_estimate_lies_on_the_sphere_that_the_frame_shows(pipeline):
-    """The tiny network answers with the mean of the visible points, which is at most a radius from the nearest point of the sphere."""
+    """The tiny network answers with the mean of the visible points, which is at most a radius from the nearest point of
+    the sphere.
+    """
     frame = spheres_on_table(1, ["mug"])
     (cloud,) = backproject(frame)
     ((_, pose),) = pipeline.process(frame).results
@@ -68,7 +72,9 @@ def test_the_bench_frame_shows_spheres_of_the_right_size():
     for cloud in backproject(frame, most=100_000):
         assert 2000 < len(cloud) < 10000
         # |p|^2 = 2 c.p + (r^2 - |c|^2): a linear fit of centre and radius
-        fit = np.linalg.lstsq(np.c_[2 * cloud, np.ones(len(cloud))].astype(float), np.sum(cloud.astype(float) ** 2, axis=1), rcond=None)[0]
+        fit = np.linalg.lstsq(
+            np.c_[2 * cloud, np.ones(len(cloud))].astype(float), np.sum(cloud.astype(float) ** 2, axis=1), rcond=None
+        )[0]
         assert np.sqrt(fit[3] + fit[:3] @ fit[:3]) == pytest.approx(RADIUS_M, abs=1e-3)
 
 
@@ -96,11 +102,14 @@ def test_drawing_puts_the_axes_where_the_pose_is_and_survives_any_pose():
     pose = PoseEstimate("mug", 0.9, np.eye(3), np.array([0.0, 0.0, 1.0]), np.full(3, 0.2))
     image = np.zeros((*IMAGE_SHAPE, 3), np.uint8)
     draw_pose(image, pose, INTRINSICS)
-    red, green = image[239:242, 350:380].max(axis=(0, 1)), image[260:290, 319:322].max(axis=(0, 1))  # x to the right, y down in the image
+    # x to the right, y down in the image
+    red, green = image[239:242, 350:380].max(axis=(0, 1)), image[260:290, 319:322].max(axis=(0, 1))
     assert red.argmax() == 0 and red[0] > 150 and green.argmax() == 1 and green[1] > 150
     assert not image[:, :200].any() and not image[:, 440:].any()  # 0.1 / 0.9 * 600 px about the centre
     for translation in ([0, 0, 0.05], [0, 0, -1.0], [1e7, 0, 1], [0.5, 0.4, 0.9]):
-        draw_pose(image, PoseEstimate("mug", 0.9, np.eye(3), np.array(translation, dtype=float), np.full(3, 0.2)), INTRINSICS)
+        draw_pose(
+            image, PoseEstimate("mug", 0.9, np.eye(3), np.array(translation, dtype=float), np.full(3, 0.2)), INTRINSICS
+        )
 
 
 def test_the_warm_up_estimates_ten_objects_that_have_points(write_model):

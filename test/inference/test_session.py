@@ -8,7 +8,9 @@ from clipose_ros.inference.session import PROVIDERS, Session, SessionConfig
 
 def test_card_and_network_must_agree_on_names_and_shapes(write_model):
     folder = write_model(inputs={"points": ("batch", 512, 3), "category": ("batch",)})
-    with pytest.raises(ValueError, match=r"inputs.points: expected \['batch', 512, 3\] as the card says, got \['batch', 1024, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"inputs.points: expected \['batch', 512, 3\] as the card says, got \['batch', 1024, 3\]"
+    ):
         Session(folder, read_card(folder))
     folder = write_model(outputs={"pose": ("batch", 7)})
     with pytest.raises(ValueError, match="outputs: expected pose as the card says, got y_axis"):
@@ -57,4 +59,6 @@ def test_cores_share_the_clouds_and_change_nothing(tiny_model, batch):
 def test_no_cloud_gives_empty_outputs(tiny_model):
     session = Session(tiny_model, read_card(tiny_model))
     outputs = session.run({"points": np.empty((0, 1024, 3), np.float32), "category": np.empty(0, np.int64)})
-    assert {name: value.shape for name, value in outputs.items()} == {name: (0, *shape[1:]) for name, shape in session.card.outputs.items()}
+    assert {name: value.shape for name, value in outputs.items()} == {
+        name: (0, *shape[1:]) for name, shape in session.card.outputs.items()
+    }

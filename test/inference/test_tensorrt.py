@@ -1,4 +1,7 @@
-"""What TensorRT is told, and what keeps a stale engine from being loaded. Engines themselves need a GPU and are not built here."""
+"""What TensorRT is told, and what keeps a stale engine from being loaded.
+
+Engines themselves need a GPU and are not built here.
+"""
 
 from dataclasses import fields, replace
 
@@ -11,7 +14,9 @@ from clipose_ros.inference.card import read_card
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import EngineKey, cache_folder, engine_key, gpu_name, provider_options
 
-KEY = EngineKey(model="a" * 64, onnxruntime="1.0", tensorrt="10.0", gpu="GPU, 9.0, 570", precision="fp16", largest_batch=32)
+KEY = EngineKey(
+    model="a" * 64, onnxruntime="1.0", tensorrt="10.0", gpu="GPU, 9.0, 570", precision="fp16", largest_batch=32
+)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EngineKey)])
@@ -59,7 +64,10 @@ def test_a_batch_beyond_the_largest_goes_in_parts(tiny_model):
         np.testing.assert_allclose(value, whole[name], atol=1e-6)
 
 
-@pytest.mark.parametrize(("setting", "message"), [({"precision": "int8"}, "precision: expected fp32 or fp16"), ({"largest_batch": 0}, "largest_batch: expected 1")])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"precision": "int8"}, "precision: expected fp32 or fp16"), ({"largest_batch": 0}, "largest_batch: expected 1")],
+)
 def test_impossible_engines_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         SessionConfig("tensorrt", **setting)

@@ -1,5 +1,6 @@
 """Real DDS on this machine only, on a domain of this run's own, with the node in a process of its own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,7 +26,11 @@ from visualization_msgs.msg import MarkerArray
 from clipose_ros.bench.latency import spheres_on_table
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUTS = {"depth": (Image, "depth_registered/image_rect"), "camera_info": (CameraInfo, "rgb/camera_info"), "instances": (InstanceArray, "instances")}
+INPUTS = {
+    "depth": (Image, "depth_registered/image_rect"),
+    "camera_info": (CameraInfo, "rgb/camera_info"),
+    "instances": (InstanceArray, "instances"),
+}
 OUTPUTS = {
     "poses_9dof": (ObjectPoseArray, "clipose/poses_9dof"),
     "poses": (PoseArray, "clipose/poses"),
@@ -94,10 +99,8 @@ class Client:
         self._thread.start()
 
     def _spin(self):
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def close(self):
         self._executor.shutdown()  # first: without its context, the thread could not begin its next wait
@@ -106,8 +109,14 @@ class Client:
         rclpy.shutdown(context=self.context)
 
     def destroy(self, *entities):
-        """End publishers, subscriptions and clients, in the thread that waits for them: rclpy cannot bear it from another."""
-        kinds = {Publisher: self.node.destroy_publisher, Subscription: self.node.destroy_subscription, ServiceClient: self.node.destroy_client}
+        """End publishers, subscriptions and clients, in the thread that waits for them: rclpy cannot bear it from
+        another.
+        """
+        kinds = {
+            Publisher: self.node.destroy_publisher,
+            Subscription: self.node.destroy_subscription,
+            ServiceClient: self.node.destroy_client,
+        }
 
         def end():
             for entity in entities:
@@ -146,7 +155,11 @@ class Client:
 
     def counters(self):
         """The node's last word about itself."""
-        return {value.key: value.value for value in self.received["diagnostics"][-1].status[0].values} if self.received["diagnostics"] else {}
+        return (
+            {value.key: value.value for value in self.received["diagnostics"][-1].status[0].values}
+            if self.received["diagnostics"]
+            else {}
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -162,7 +175,9 @@ def start_command():
     processes = []
 
     def start(*command):
-        processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        processes.append(
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
         return processes[-1]
 
     yield start

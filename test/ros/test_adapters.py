@@ -52,7 +52,9 @@ def polygons(yolo_msgs, header):
 
     def detection(name, score, id, corners):
         points = [yolo_msgs.Point2D(x=float(x), y=float(y)) for x, y in corners]
-        return yolo_msgs.Detection(class_name=name, score=score, id=id, mask=yolo_msgs.Mask(height=60, width=80, data=points))
+        return yolo_msgs.Detection(
+            class_name=name, score=score, id=id, mask=yolo_msgs.Mask(height=60, width=80, data=points)
+        )
 
     return lambda *rows: yolo_msgs.DetectionArray(header=header, detections=[detection(*row) for row in rows])
 
@@ -63,7 +65,9 @@ def detections(vision_msgs, header):
 
     def detection(id, *hypotheses):
         hypotheses = [vision_msgs.ObjectHypothesis(class_id=name, score=score) for name, score in hypotheses]
-        return vision_msgs.Detection2D(id=id, results=[vision_msgs.ObjectHypothesisWithPose(hypothesis=hypothesis) for hypothesis in hypotheses])
+        return vision_msgs.Detection2D(
+            id=id, results=[vision_msgs.ObjectHypothesisWithPose(hypothesis=hypothesis) for hypothesis in hypotheses]
+        )
 
     return lambda *rows: vision_msgs.Detection2DArray(header=header, detections=[detection(*row) for row in rows])
 
@@ -121,16 +125,22 @@ def test_class_names_come_from_the_command_line(dds):
     context = rclpy.Context()
     rclpy.init(context=context)
     cli_args = ["--ros-args", "-p", 'classes:=["wine glass:mug", "can:can"]']
-    node = rclpy.create_node("adapter", context=context, cli_args=cli_args, automatically_declare_parameters_from_overrides=True)
+    node = rclpy.create_node(
+        "adapter", context=context, cli_args=cli_args, automatically_declare_parameters_from_overrides=True
+    )
     assert read_parameters(node, AdapterParameters).class_names() == {"wine glass": "mug", "can": "can"}
     node.destroy_node()
     rclpy.shutdown(context=context)
 
 
 def test_a_missing_package_and_a_missing_message_are_named():
-    with pytest.raises(RuntimeError, match="^nowhere_msgs: expected the ROS package, for detections, got none .*ros-.*-nowhere-msgs"):
+    with pytest.raises(
+        RuntimeError, match="^nowhere_msgs: expected the ROS package, for detections, got none .*ros-.*-nowhere-msgs"
+    ):
         optional_messages("nowhere_msgs", "Detections", "detections")
-    with pytest.raises(RuntimeError, match="^sensor_msgs: expected Nothing with its libraries, for detections, got none"):
+    with pytest.raises(
+        RuntimeError, match="^sensor_msgs: expected Nothing with its libraries, for detections, got none"
+    ):
         optional_messages("sensor_msgs", "Nothing", "detections")
     assert optional_messages("sensor_msgs", "Image", "images").Image is Image
 
@@ -169,7 +179,8 @@ def test_a_polygon_fills_its_pixels_and_the_higher_score_is_on_top():
     expected[20:40, 30:60] = 2
     expected[5:7, 5:7] = 3
     assert np.array_equal(labels, expected)
-    assert np.array_equal(painted(polygons[:2], [0.9, 0.9], (60, 80))[20:30, 30:40], np.full((10, 10), 1))  # of equals the first
+    # of equals the first
+    assert np.array_equal(painted(polygons[:2], [0.9, 0.9], (60, 80))[20:30, 30:40], np.full((10, 10), 1))
 
 
 def test_many_polygons_need_more_than_a_byte():
@@ -187,9 +198,14 @@ def test_yolo_polygons_become_the_masks_that_they_outline(polygons, header):
     """A mask's outline, as ultralytics finds it, gives the mask again."""
     mask = cv2.circle(np.zeros((60, 80), np.uint8), (40, 30), 15, 1, cv2.FILLED)
     (outline,), _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    message = instances_from_polygons(polygons(("cup", 0.5, "7", outline[:, 0]), ("bowl", 0.25, "", corners(0, 0, 80, 10))), NAMES)
+    message = instances_from_polygons(
+        polygons(("cup", 0.5, "7", outline[:, 0]), ("bowl", 0.25, "", corners(0, 0, 80, 10))), NAMES
+    )
     assert message.header == header and message.label_image.header == header
-    assert message.instances == [ObjectInstance(label=1, category="mug", score=0.5, id="7"), ObjectInstance(label=2, category="bowl", score=0.25)]
+    assert message.instances == [
+        ObjectInstance(label=1, category="mug", score=0.5, id="7"),
+        ObjectInstance(label=2, category="bowl", score=0.25),
+    ]
     labels = label_view(message.label_image)
     assert np.array_equal(labels == 1, mask) and np.array_equal(labels == 2, rectangle(0, 0, 80, 10))
 
@@ -214,13 +230,17 @@ def test_a_yolo_detection_with_corners_that_are_no_pixels_costs_itself_only(poly
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), 1e300])
 def test_a_yolo_detection_with_a_score_that_is_none_is_below_the_others(polygons, score):
-    message = instances_from_polygons(polygons(("cup", score, "a", corners(0, 0, 9, 9)), ("cup", 0.5, "b", corners(0, 0, 5, 5))), NAMES)
+    message = instances_from_polygons(
+        polygons(("cup", score, "a", corners(0, 0, 9, 9)), ("cup", 0.5, "b", corners(0, 0, 5, 5))), NAMES
+    )
     assert not np.isfinite(message.instances[0].score) and message.instances[1].score == 0.5
     assert label_view(message.label_image)[0, 0] == 2
 
 
 def test_yolo_detections_without_any_mask_are_refused(polygons):
-    with pytest.raises(ValueError, match=r"masks: expected polygons of a segmentation model, all for one size of image, got sizes \[\]"):
+    with pytest.raises(
+        ValueError, match=r"masks: expected polygons of a segmentation model, all for one size of image, got sizes \[\]"
+    ):
         instances_from_polygons(polygons(("cup", 0.5, "", [])), NAMES)
 
 
@@ -251,7 +271,10 @@ def test_the_kth_detection_has_the_label_k(header, detections):
     labels = image_message(rectangle(5, 5, 10, 10, label=2), "mono8", header)
     message = instances_from_label_image(labels, detections(("a", ("bowl", 0.25)), ("b", ("cup", 0.75))), NAMES)
     assert message.header == header and message.label_image == labels
-    assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [(1, "bowl", 0.25, "a"), (2, "mug", 0.75, "b")]
+    assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [
+        (1, "bowl", 0.25, "a"),
+        (2, "mug", 0.75, "b"),
+    ]
 
 
 def test_a_detection_without_a_class_stays(detections):
@@ -263,7 +286,9 @@ def test_signed_labels_become_unsigned_ones(header, detections):
     """JSK's label images are 32SC1."""
     labels = np.full((60, 80), -1, np.int32)
     labels[5:10, 5:10] = 1
-    message = instances_from_label_image(image_message(labels, "32SC1", header), detections(("a", ("cup", 0.75))), NAMES)
+    message = instances_from_label_image(
+        image_message(labels, "32SC1", header), detections(("a", ("cup", 0.75))), NAMES
+    )
     assert np.array_equal(label_view(message.label_image), labels.clip(0))
     labels[0, 0] = 70000
     with pytest.raises(ValueError, match="label_image: expected labels of at most 65535, got 70000"):
@@ -293,14 +318,19 @@ class Segmenter:
         return self
 
     def ask(self, **messages):
-        """The instances with the stamp of the messages. Best effort may lose a message, so they are sent again until the answer is there."""
+        """The instances with the stamp of the messages.
+
+        Best effort may lose a message, so they are sent again until the answer is there.
+        """
         stamp = next(iter(messages.values())).header.stamp
         for _ in range(10 * PATIENCE_S):
             for topic, message in messages.items():
                 self.publishers[topic].publish(message)
             end = time.monotonic() + 0.1
             while time.monotonic() < end:
-                if answer := next((instances for instances in list(self.instances) if instances.header.stamp == stamp), None):
+                if answer := next(
+                    (instances for instances in list(self.instances) if instances.header.stamp == stamp), None
+                ):
                     return answer
                 time.sleep(0.005)
         pytest.fail(f"no instances for stamp {stamp}")
@@ -352,7 +382,9 @@ def test_yolo_detections_pass_through_the_adapter(client, wait_until, start_proc
     assert np.array_equal(label_view(answer.label_image), rectangle(10, 10, 20, 20))
 
 
-def test_label_image_and_detections_meet_and_lost_partners_are_counted(client, wait_until, start_process, vision_msgs, detections, header):
+def test_label_image_and_detections_meet_and_lost_partners_are_counted(
+    client, wait_until, start_process, vision_msgs, detections, header
+):
     start_process("adapters.label_image", "-p", "buffer_size:=2")
     segmenter = Segmenter(client, wait_until, label_image=Image, detections=vision_msgs.Detection2DArray).connect()
     labels = image_message(rectangle(5, 5, 10, 10), "mono8", header)
@@ -364,7 +396,9 @@ def test_label_image_and_detections_meet_and_lost_partners_are_counted(client, w
         lonely = Header(stamp=stamp_message(next(STAMPS_NS)), frame_id="optical")
         segmenter.publishers["label_image"].publish(image_message(rectangle(5, 5, 10, 10), "mono8", lonely))
         time.sleep(0.02)
-        return int(segmenter.diagnostics.get("/label_adapter", {}).get("dropped: label_image without detections", 0)) > 0
+        return (
+            int(segmenter.diagnostics.get("/label_adapter", {}).get("dropped: label_image without detections", 0)) > 0
+        )
 
     wait_until(counted)
 

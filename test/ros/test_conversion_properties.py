@@ -1,4 +1,6 @@
-"""What the conversions do with any message, against plain references: what does not fit is a ValueError, nothing else, and no byte outside is read."""
+"""What the conversions do with any message, against plain references: what does not fit is a ValueError, nothing else,
+and no byte outside is read.
+"""
 
 import array
 import struct
@@ -24,11 +26,19 @@ UINT32 = st.integers(0, 6) | st.integers(0, 2**32 - 1)
 
 
 def plain_pixels(image, scalar, channels):
-    """(H, W, C), pixel after pixel, as the definition of sensor_msgs/Image has it. Raises struct.error where the data end."""
+    """(H, W, C), pixel after pixel, as the definition of sensor_msgs/Image has it.
+
+    Raises struct.error where the data end.
+    """
     form = (">" if image.is_bigendian else "<") + str(channels) + FORMATS[scalar]
     data = image.data.tobytes()
     size = struct.calcsize(form)
-    pixels = np.array([[struct.unpack_from(form, data, v * image.step + u * size) for u in range(image.width)] for v in range(image.height)])
+    pixels = np.array(
+        [
+            [struct.unpack_from(form, data, v * image.step + u * size) for u in range(image.width)]
+            for v in range(image.height)
+        ]
+    )
     return pixels[..., ::-1] if image.encoding == "bgr8" else pixels
 
 
@@ -41,7 +51,18 @@ def good_images(draw):
     step = width * channels * np.dtype(scalar).itemsize + padding
     length = step * height - draw(st.integers(0, padding)) + draw(st.integers(0, 5))
     data = array.array("B", draw(st.binary(min_size=length, max_size=length)))
-    return view, encodings, Image(height=height, width=width, encoding=encoding, step=step, is_bigendian=draw(st.sampled_from((0, 1, 255))), data=data)
+    return (
+        view,
+        encodings,
+        Image(
+            height=height,
+            width=width,
+            encoding=encoding,
+            step=step,
+            is_bigendian=draw(st.sampled_from((0, 1, 255))),
+            data=data,
+        ),
+    )
 
 
 @given(good_images())
@@ -84,7 +105,11 @@ def test_a_point_is_seen_at_its_pixel_cut_and_binned(fx, fy, cx, cy, bin_x, bin_
     """A pixel u of the whole image is (u - x_offset) / binning of the one that is published."""
     bins = max(bin_x, 1), max(bin_y, 1)
     roi = RegionOfInterest(x_offset=left, y_offset=top, width=width * bins[0], height=height * bins[1])
-    matrices = {"p": [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]} if from_p else {"k": [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]}
+    matrices = (
+        {"p": [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]}
+        if from_p
+        else {"k": [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]}
+    )
     info = CameraInfo(width=9999, height=9999, binning_x=bin_x, binning_y=bin_y, roi=roi, **matrices)
     K = conversions.intrinsics_from(info, (height, width))
     x, y = 0.3, -0.2
@@ -101,7 +126,10 @@ def test_any_camera_info_is_understood_or_refused(k, p, width, height, bin_x, bi
     except ValueError as error:
         assert "expected" in str(error) and "got" in str(error)
     else:
-        assert np.isfinite([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]).all() and min(intrinsics.fx, intrinsics.fy) > 0
+        assert (
+            np.isfinite([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]).all()
+            and min(intrinsics.fx, intrinsics.fy) > 0
+        )
 
 
 @given(st.integers(-(2**31) * 10**9, 2**31 * 10**9 - 1))

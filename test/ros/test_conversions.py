@@ -17,7 +17,14 @@ def image(pixels, encoding, padding=0, big_endian=False):
     wire = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
     rows = [row.tobytes() + b"\xee" * padding for row in wire]
     height, width = pixels.shape[:2]
-    return Image(height=height, width=width, encoding=encoding, step=len(rows[0]), is_bigendian=int(big_endian), data=array.array("B", b"".join(rows)))
+    return Image(
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=len(rows[0]),
+        is_bigendian=int(big_endian),
+        data=array.array("B", b"".join(rows)),
+    )
 
 
 def camera_info(width=4, height=3, **fields):
@@ -105,18 +112,32 @@ def test_uncalibrated_camera_is_refused():
 
 def test_camera_info_round_trip():
     intrinsics = Intrinsics(600.5, 601.5, 3.25, 1.75)
-    assert conversions.intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
+    assert (
+        conversions.intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
+    )
 
 
 @pytest.mark.parametrize("depth", [DEPTH_MM, DEPTH_MM / np.float32(1000)])
 def test_frame_round_trip(depth):
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    frame = Frame(1_700_000_000_123_456_789, "optical", depth, labels, (Instance(3, "mug", 0.5, "a"),), Intrinsics(500.0, 510.0, 2.0, 1.0))
+    frame = Frame(
+        1_700_000_000_123_456_789,
+        "optical",
+        depth,
+        labels,
+        (Instance(3, "mug", 0.5, "a"),),
+        Intrinsics(500.0, 510.0, 2.0, 1.0),
+    )
     header = Header(stamp=conversions.stamp_message(frame.stamp_ns), frame_id=frame.frame_id)
     messages = conversions.frame_messages(frame, header)
     assert all(message.header == header for message in messages)
     again = conversions.frame_from(*messages)
-    assert (again.stamp_ns, again.frame_id, again.instances, again.intrinsics) == (frame.stamp_ns, frame.frame_id, frame.instances, frame.intrinsics)
+    assert (again.stamp_ns, again.frame_id, again.instances, again.intrinsics) == (
+        frame.stamp_ns,
+        frame.frame_id,
+        frame.instances,
+        frame.intrinsics,
+    )
     for name in ("depth", "labels"):
         assert getattr(again, name).dtype == getattr(frame, name).dtype
         np.testing.assert_array_equal(getattr(again, name), getattr(frame, name))
@@ -131,11 +152,21 @@ def test_no_instances_need_no_label_image():
 def test_label_images_take_a_byte_per_pixel_where_the_labels_fit(label, encoding):
     labels = np.full((3, 4), label, np.uint16)
     labels[0] = 1
-    frame = Frame(0, "optical", DEPTH_MM, labels, (Instance(1, "mug"), Instance(label, "can", 0.5, "c")), Intrinsics(500.0, 510.0, 2.0, 1.0))
+    frame = Frame(
+        0,
+        "optical",
+        DEPTH_MM,
+        labels,
+        (Instance(1, "mug"), Instance(label, "can", 0.5, "c")),
+        Intrinsics(500.0, 510.0, 2.0, 1.0),
+    )
     message = conversions.instance_array_message(frame, Header())
     assert message.label_image.encoding == encoding
     np.testing.assert_array_equal(conversions.label_view(message.label_image), labels)
-    assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [(1, "mug", 1.0, ""), (label, "can", 0.5, "c")]
+    assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [
+        (1, "mug", 1.0, ""),
+        (label, "can", 0.5, "c"),
+    ]
 
 
 def test_stamps_are_exact_nanoseconds():
@@ -155,20 +186,46 @@ def test_poses_survive_the_message():
 
 def test_what_a_tracker_knows_is_in_the_message():
     covariance = np.arange(36.0).reshape(6, 6)
-    tracked = TrackedPose("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3), track=7, state=TrackState.COASTING, age_ns=250_000_000, covariance=covariance)
+    tracked = TrackedPose(
+        "mug",
+        0.5,
+        np.eye(3),
+        np.zeros(3),
+        np.ones(3),
+        track=7,
+        state=TrackState.COASTING,
+        age_ns=250_000_000,
+        covariance=covariance,
+    )
     message = conversions.object_pose_message(Instance(3, "mug", id="m"), tracked)
     assert (message.track, message.tracking, message.age_s) == (7, ObjectPose.COASTING, 0.25)
     np.testing.assert_array_equal(message.covariance, np.arange(36.0))
-    alone = conversions.object_pose_message(Instance(3, "mug"), PoseEstimate("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3)))
+    alone = conversions.object_pose_message(
+        Instance(3, "mug"), PoseEstimate("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3))
+    )
     assert (alone.track, alone.tracking, alone.age_s) == (0, ObjectPose.UNTRACKED, 0.0) and not np.any(alone.covariance)
-    assert {state.name: state.value for state in TrackState} == {name: getattr(ObjectPose, name) for name in ("TENTATIVE", "CONFIRMED", "COASTING")}
+    assert {state.name: state.value for state in TrackState} == {
+        name: getattr(ObjectPose, name) for name in ("TENTATIVE", "CONFIRMED", "COASTING")
+    }
 
 
 def test_a_message_that_is_filled_again_keeps_nothing():
-    tracked = TrackedPose("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3), track=7, state=TrackState.COASTING, age_ns=9, covariance=np.ones((6, 6)))
+    tracked = TrackedPose(
+        "mug",
+        0.5,
+        np.eye(3),
+        np.zeros(3),
+        np.ones(3),
+        track=7,
+        state=TrackState.COASTING,
+        age_ns=9,
+        covariance=np.ones((6, 6)),
+    )
     estimate = PoseEstimate("can", 0.25, np.diag([1.0, -1.0, -1.0]), np.ones(3), np.full(3, 2.0))
     used = conversions.object_pose_message(Instance(3, "mug", id="m"), tracked)
-    assert conversions.object_pose_message(Instance(4, "can"), estimate, lambda: used) == conversions.object_pose_message(Instance(4, "can"), estimate)
+    assert conversions.object_pose_message(
+        Instance(4, "can"), estimate, lambda: used
+    ) == conversions.object_pose_message(Instance(4, "can"), estimate)
 
 
 def test_quarter_turn_about_z_is_the_quaternion_of_the_textbook():

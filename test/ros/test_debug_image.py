@@ -35,7 +35,9 @@ def colour_message(frame, header, channels=3, encoding="rgb8"):
 def pictures(client, wait_until):
     """Pictures by stamp as they come, while a test looks at them; the node subscribes to colour as long."""
     received = {}
-    subscription = client.node.create_subscription(Image, DEBUG_IMAGE, lambda image: received.update({image.header.stamp.nanosec: image}), 1)
+    subscription = client.node.create_subscription(
+        Image, DEBUG_IMAGE, lambda image: received.update({image.header.stamp.nanosec: image}), 1
+    )
     wait_until(lambda: client.node.count_subscribers(COLOUR) == 1)
     yield received
     client.destroy(subscription)

@@ -92,7 +92,9 @@ def test_without_vision_msgs_there_are_none_unless_they_are_asked_for(dds, monke
     rclpy.init(context=context)
     node = rclpy.create_node("bare", context=context)
     assert detections(node, "auto") is None and detections(node, "never") is None
-    with pytest.raises(RuntimeError, match=r"^vision_msgs: expected the ROS package, for ~/detections \(detections: always\), got none"):
+    with pytest.raises(
+        RuntimeError, match=r"^vision_msgs: expected the ROS package, for ~/detections \(detections: always\), got none"
+    ):
         detections(node, "always")
     node.destroy_node()
     rclpy.shutdown(context=context)

@@ -1,4 +1,6 @@
-"""clipose doctor on ROS: the installation, each thing that can be wrong with an input, and real topics over DDS, sound and broken."""
+"""clipose doctor on ROS: the installation, each thing that can be wrong with an input, and real topics over DDS, sound
+and broken.
+"""
 
 from dataclasses import replace
 
@@ -54,7 +56,9 @@ def expect_finding(finding, level, text=""):
 
 def test_built_messages_are_compared_with_their_definitions(tmp_path):
     expect_finding(messages_finding(), Level.OK)
-    (tmp_path / "ObjectRejection.msg").write_text("string id\nstring category\nuint8 CODE=3 # no field\nfloat32[<=4] news # of a later version\n")
+    (tmp_path / "ObjectRejection.msg").write_text(
+        "string id\nstring category\nuint8 CODE=3 # no field\nfloat32[<=4] news # of a later version\n"
+    )
     expect_finding(messages_finding(tmp_path), Level.FAIL, "ObjectRejection: expected the fields id, category, news")
     (tmp_path / "ObjectRejection.msg").rename(tmp_path / "Unheard.msg")
     expect_finding(messages_finding(tmp_path), Level.FAIL, "no such message")
@@ -95,7 +99,9 @@ def test_fast_dds_needs_a_profile_with_room_for_images(tmp_path):
     ):
         own.write_text(content)
         expect_finding(transport_finding({"FASTRTPS_DEFAULT_PROFILES_FILE": str(own)}), level, text)
-    expect_finding(transport_finding({"FASTDDS_DEFAULT_PROFILES_FILE": str(tmp_path / "nowhere.xml")}), Level.FAIL, "No such file")
+    expect_finding(
+        transport_finding({"FASTDDS_DEFAULT_PROFILES_FILE": str(tmp_path / "nowhere.xml")}), Level.FAIL, "No such file"
+    )
 
 
 def test_optional_packages_say_what_is_lost_without():
@@ -143,29 +149,52 @@ def test_the_calibration_is_plausible(change, level, text):
 
 
 def test_the_calibration_is_that_of_the_depth_image():
-    expect_finding(camera_info_finding("info", camera_info_message(INTRINSICS, (240, 320), HEADER), depth_image()), Level.FAIL, "expected the size")
+    expect_finding(
+        camera_info_finding("info", camera_info_message(INTRINSICS, (240, 320), HEADER), depth_image()),
+        Level.FAIL,
+        "expected the size",
+    )
     other = Header(stamp=HEADER.stamp, frame_id="depth")
-    expect_finding(camera_info_finding("info", camera_info_message(INTRINSICS, (480, 640), other), depth_image()), Level.WARN, "frame_id")
+    expect_finding(
+        camera_info_finding("info", camera_info_message(INTRINSICS, (480, 640), other), depth_image()),
+        Level.WARN,
+        "frame_id",
+    )
     expect_finding(camera_info_finding("info", CameraInfo(header=HEADER), None), Level.FAIL)
 
 
 def test_masks_fit_the_depth_image():
     def judge(depth=FRAME.depth, header=HEADER, **change):
-        return masks_finding("masks", instance_array_message(replace(FRAME, **change), header), depth_image(depth), CATEGORIES)
+        return masks_finding(
+            "masks", instance_array_message(replace(FRAME, **change), header), depth_image(depth), CATEGORIES
+        )
 
     expect_finding(judge(), Level.OK, "2 objects")
     expect_finding(judge(instances=()), Level.WARN, "no objects")
     small = instance_array_message(FRAME, HEADER)
     small.label_image = image_message(FRAME.labels[::2, ::2], "mono8", HEADER)
-    expect_finding(masks_finding("masks", small, depth_image(), CATEGORIES), Level.FAIL, "expected 640x480 as the depth image, got 320x240")
+    expect_finding(
+        masks_finding("masks", small, depth_image(), CATEGORIES),
+        Level.FAIL,
+        "expected 640x480 as the depth image, got 320x240",
+    )
     expect_finding(judge(instances=(*FRAME.instances, replace(FRAME.instances[0], label=9))), Level.WARN, "labels 9")
     expect_finding(judge(instances=(replace(FRAME.instances[0], category="cup"),)), Level.WARN, "got cup")
-    expect_finding(judge(depth=np.where(FRAME.labels > 0, 0, FRAME.depth).astype(np.uint16)), Level.WARN, "0% of the objects' pixels")
+    expect_finding(
+        judge(depth=np.where(FRAME.labels > 0, 0, FRAME.depth).astype(np.uint16)),
+        Level.WARN,
+        "0% of the objects' pixels",
+    )
     expect_finding(judge(header=Header(stamp=HEADER.stamp, frame_id="depth")), Level.WARN, "frame_id")
 
 
 def test_stamps_are_of_this_clock():
-    for age_s, level, text in ((0.02, Level.OK, "20 ms"), (3.0, Level.WARN, "3.0 s old"), (-0.5, Level.WARN, "future"), (1.7e9, Level.WARN, "simulated")):
+    for age_s, level, text in (
+        (0.02, Level.OK, "20 ms"),
+        (3.0, Level.WARN, "3.0 s old"),
+        (-0.5, Level.WARN, "future"),
+        (1.7e9, Level.WARN, "simulated"),
+    ):
         expect_finding(stamp_finding("stamps", [NOW_NS], [age_s]), level, text)
     expect_finding(stamp_finding("stamps", [0], [1.7e9]), Level.FAIL, "zero")
 
@@ -182,11 +211,25 @@ def test_losses_are_told_from_the_steps_of_the_stamps():
 
 def test_masks_are_joined_by_stamp():
     depth = {k * 33 * MS: k * 0.033 for k in range(30)}
-    expect_finding(match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 0.2 for k in range(0, 20, 3)}), Level.OK, "7 of 7 masks")
-    expect_finding(match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 0.2 for k in range(20)}), Level.OK, "come 200 ms after it")
-    expect_finding(match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 1.5 for k in range(20)}), Level.WARN, "1500 ms")
-    expect_finding(match_finding("joined", depth, {(k * 33 + 12) * MS: 0.0 for k in range(20)}), Level.FAIL, "12.0 ms away")
-    expect_finding(match_finding("joined", depth, {(k * 33 + k % 2) * MS: k * 0.033 for k in range(20)}), Level.WARN, "10 of 20")
+    expect_finding(
+        match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 0.2 for k in range(0, 20, 3)}),
+        Level.OK,
+        "7 of 7 masks",
+    )
+    expect_finding(
+        match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 0.2 for k in range(20)}),
+        Level.OK,
+        "come 200 ms after it",
+    )
+    expect_finding(
+        match_finding("joined", depth, {k * 33 * MS: k * 0.033 + 1.5 for k in range(20)}), Level.WARN, "1500 ms"
+    )
+    expect_finding(
+        match_finding("joined", depth, {(k * 33 + 12) * MS: 0.0 for k in range(20)}), Level.FAIL, "12.0 ms away"
+    )
+    expect_finding(
+        match_finding("joined", depth, {(k * 33 + k % 2) * MS: k * 0.033 for k in range(20)}), Level.WARN, "10 of 20"
+    )
     expect_finding(match_finding("joined", depth, {10**12: 1.0}), Level.WARN, "no masks from the time")
 
 
@@ -233,7 +276,9 @@ def test_broken_publishers_are_named(broken):
     assert of_node == [f"{len(twins)} of this name publish poses", "runs, but says nothing on /diagnostics"]
     expect_finding(found["/b/depth: publisher"], Level.FAIL, "incompatible QoS")
     expect_finding(found["/b/info: rate"], Level.FAIL, "nothing came in 0.5 s")
-    expect_finding(found["/b/masks: publisher"], Level.FAIL, "expected clipose_ros/msg/InstanceArray, got sensor_msgs/msg/Image")
+    expect_finding(
+        found["/b/masks: publisher"], Level.FAIL, "expected clipose_ros/msg/InstanceArray, got sensor_msgs/msg/Image"
+    )
 
 
 def test_topics_that_nobody_publishes_are_one_warning(dds):

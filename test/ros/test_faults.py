@@ -1,4 +1,6 @@
-"""Every fault of the catalogue, over DDS: what the node must answer and count, and that it goes on as if nothing had been."""
+"""Every fault of the catalogue, over DDS: what the node must answer and count, and that it goes on as if nothing had
+been.
+"""
 
 import itertools
 import shutil
@@ -18,7 +20,17 @@ from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS, expected_growth, good_
 from clipose_ros.ros.lab.refusals import REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNTERS = ("frames", "failures", "failed:", "rejected:", "refused:", "warned:", "dropped:", "lost on the way:", "tracking: reset:")
+COUNTERS = (
+    "frames",
+    "failures",
+    "failed:",
+    "rejected:",
+    "refused:",
+    "warned:",
+    "dropped:",
+    "lost on the way:",
+    "tracking: reset:",
+)
 BURST = 200
 
 
@@ -27,7 +39,9 @@ def small_spheres(count):
     full = spheres_on_table(count, CATEGORIES)
     k = full.intrinsics
     intrinsics = Intrinsics(k.fx / 4, k.fy / 4, k.cx / 4, k.cy / 4)
-    return Frame(0, full.frame_id, full.depth[::4, ::4].copy(), full.labels[::4, ::4].copy(), full.instances, intrinsics)
+    return Frame(
+        0, full.frame_id, full.depth[::4, ::4].copy(), full.labels[::4, ::4].copy(), full.instances, intrinsics
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +82,11 @@ class Stream:
         return {key: now[key] - self.begin[key] for key in now if now[key] != self.begin[key]}
 
     def send(self, shots, answers):
-        """One after the other. What must be answered is waited for, so that no newer image replaces it, and so is what must wait for its partner."""
+        """One after the other.
+
+        What must be answered is waited for, so that no newer image replaces it, and so is what must wait for its
+        partner.
+        """
         depths, masks, compared = set(), set(), set()
         for shot in shots:
             self.client.send(shot.depth, shot.camera_info, shot.instances)
@@ -113,7 +131,9 @@ def stream(client, wait_until, good):
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda row: row.name.replace(" ", "_"))
 def test_a_fault_is_answered_counted_and_over(fault, stream, client, good):
-    """The damaged images get the answers that the catalogue names and no other, the counters grow by what it says, and a good image is answered after."""
+    """The damaged images get the answers that the catalogue names and no other, the counters grow by what it says, and
+    a good image is answered after.
+    """
     shots = [good() for _ in range(fault.images)]
     case = fault.damage(*shots)
     stream.send(case.sent, case.answers)
@@ -146,7 +166,10 @@ def test_of_a_burst_the_newest_is_answered_and_every_image_counted(stream, clien
 
 def test_a_publisher_that_is_killed_and_comes_back_is_heard_again(start_process, client, wait_until, spheres):
     def played():
-        return sum(message.header.frame_id == "camera_color_optical_frame" and len(message.poses) > 0 for message in list(client.received["poses_9dof"]))
+        return sum(
+            message.header.frame_id == "camera_color_optical_frame" and len(message.poses) > 0
+            for message in list(client.received["poses_9dof"])
+        )
 
     for _ in range(2):
         before = played()
@@ -179,4 +202,6 @@ def test_what_cannot_start_ends_with_a_message(refusal, refused):
 
 
 def test_the_document_is_the_catalogue():
-    assert (ROOT / "docs" / "faults.md").read_text() == table(), "write it anew: python -m clipose_ros.ros.lab.fault_table > docs/faults.md"
+    assert (ROOT / "docs" / "faults.md").read_text() == table(), (
+        "write it anew: python -m clipose_ros.ros.lab.fault_table > docs/faults.md"
+    )

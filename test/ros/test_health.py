@@ -79,7 +79,9 @@ def test_silent_inputs_are_a_warning_that_names_them(health, clock):
     assert said(health)[:2] == ("WARN", "no input on masks")
     health.incompatible("masks", 1, "reliability")
     level, text, values = said(health)
-    assert (level, text) == ("WARN", "no input on masks (incompatible reliability)") and values["incompatible: masks"] == "1, reliability"
+    assert (level, text) == ("WARN", "no input on masks (incompatible reliability)") and values[
+        "incompatible: masks"
+    ] == "1, reliability"
 
 
 def test_an_incompatible_publisher_beside_a_good_one_is_no_warning(health, clock):
@@ -100,7 +102,11 @@ def test_inputs_that_never_make_a_frame_are_stale(health, clock):
 def test_only_when_every_frame_fails_is_it_an_error(health, clock):
     run(health, clock, 1.0, lambda: health.done({}, 1.0), lambda: health.failed(ValueError("depth encoding: expected")))
     level, _, values = said(health)
-    assert level == "OK" and (values["failures"], values["last error"], values["last error s ago"]) == ("10", "depth encoding: expected", "0.0")
+    assert level == "OK" and (values["failures"], values["last error"], values["last error s ago"]) == (
+        "10",
+        "depth encoding: expected",
+        "0.0",
+    )
     run(health, clock, WINDOW_S, lambda: health.failed(ValueError("depth encoding: expected")))
     assert said(health)[:2] == ("ERROR", "every frame fails: depth encoding: expected")
     health.done({}, 1.0)
@@ -127,7 +133,11 @@ def test_errors_have_a_text_of_bounded_length(health):
 
 def test_counts_are_handed_on(health):
     values = said(health, drops={"depth twice": 2}, tracking={"track lost": 1}, waiting=7)[2]
-    assert (values["dropped: depth twice"], values["tracking: track lost"], values["messages waiting"]) == ("2", "1", "7")
+    assert (values["dropped: depth twice"], values["tracking: track lost"], values["messages waiting"]) == (
+        "2",
+        "1",
+        "7",
+    )
 
 
 def test_causes_differ_in_what_was_expected_not_in_what_was_got(health):
@@ -137,7 +147,9 @@ def test_causes_differ_in_what_was_expected_not_in_what_was_got(health):
     health.failed(IndexError("out of range"))
     values = said(health)[2]
     assert values["rejected: points: expected at least 32"] == "3" and values["failures"] == "2"
-    assert values["failed: depth encoding: expected 16UC1 or 32FC1"] == values["failed: IndexError: out of range"] == "1"
+    assert (
+        values["failed: depth encoding: expected 16UC1 or 32FC1"] == values["failed: IndexError: out of range"] == "1"
+    )
     assert values["last error"] == "IndexError: out of range"
 
 

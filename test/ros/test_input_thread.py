@@ -28,7 +28,14 @@ class Listener:
         self.callback = lambda message: self.threads.append(threading.current_thread())
         self.inputs = InputThread(self.node)
         none = SubscriptionEventCallbacks(use_default_callbacks=False)
-        self.node.create_subscription(Header, "words", lambda message: self.callback(message), RELIABLE, callback_group=self.inputs, event_callbacks=none)
+        self.node.create_subscription(
+            Header,
+            "words",
+            lambda message: self.callback(message),
+            RELIABLE,
+            callback_group=self.inputs,
+            event_callbacks=none,
+        )
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.inputs.start()
@@ -88,7 +95,9 @@ def test_what_a_callback_raises_is_for_whoever_spins_the_node(listener, wait_unt
 
 
 def test_publishers_that_cannot_be_heard_are_found(listener, wait_until):
-    quiet = listener.node.create_publisher(Header, "words", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    quiet = listener.node.create_publisher(
+        Header, "words", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
     wait_until(lambda: list(unheard(listener.node, "words", RELIABLE).values()) == ["reliability"])
     listener.node.destroy_publisher(quiet)
     wait_until(lambda: not unheard(listener.node, "words", RELIABLE))

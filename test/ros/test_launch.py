@@ -12,11 +12,18 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-needs_launch = pytest.mark.skipif(importlib.util.find_spec("launch_ros") is None, reason="launch_ros is not installed: it is not on PyPI")
+needs_launch = pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None, reason="launch_ros is not installed: it is not on PyPI"
+)
 
 
 def test_there_are_launch_files():
-    assert [path.name for path in LAUNCH_FILES] == ["demo.launch.py", "orbbec.launch.py", "pose.launch.py", "realsense.launch.py"]
+    assert [path.name for path in LAUNCH_FILES] == [
+        "demo.launch.py",
+        "orbbec.launch.py",
+        "pose.launch.py",
+        "realsense.launch.py",
+    ]
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -61,17 +68,28 @@ def test_arguments_that_are_given_override_the_parameters_file_with_their_types(
     from launch import LaunchContext
 
     module, context = load("pose.launch.py"), LaunchContext()
-    context.launch_configurations.update({name: "" for name, _, _ in module.ARGUMENTS} | {"use_sim_time": "true", "tracking": "false", "model": "12"})
+    context.launch_configurations.update(
+        {name: "" for name, _, _ in module.ARGUMENTS} | {"use_sim_time": "true", "tracking": "false", "model": "12"}
+    )
     (node,) = module.pose_node(context)
     _, overrides, sim_time = evaluate_parameters(context, node._Node__parameters)
     assert overrides == {"model": "12", "tracking": False} and sim_time == {"use_sim_time": True}
 
 
 @needs_launch
-@pytest.mark.parametrize(("name", "argument"), [("realsense", "camera:=true"), ("orbbec", "camera:=true"), ("pose", "use_rviz:=true")])
+@pytest.mark.parametrize(
+    ("name", "argument"), [("realsense", "camera:=true"), ("orbbec", "camera:=true"), ("pose", "use_rviz:=true")]
+)
 def test_nothing_is_left_running_where_a_package_is_missing(dds, name, argument):
     """launch does not end what it has started when it fails, so that it must fail before."""
-    command = [sys.executable, "-c", "import sys; from ros2cli.cli import main; sys.exit(main())", "launch", str(ROOT / "launch" / f"{name}.launch.py"), argument]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from ros2cli.cli import main; sys.exit(main())",
+        "launch",
+        str(ROOT / "launch" / f"{name}.launch.py"),
+        argument,
+    ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     output = run.stdout + run.stderr
     if "not found" not in output:
@@ -83,7 +101,11 @@ def test_nothing_is_left_running_where_a_package_is_missing(dds, name, argument)
 @pytest.mark.parametrize(
     ("name", "depth", "camera_info"),
     [
-        ("realsense.launch.py", "/camera/camera/aligned_depth_to_color/image_raw", "/camera/camera/aligned_depth_to_color/camera_info"),
+        (
+            "realsense.launch.py",
+            "/camera/camera/aligned_depth_to_color/image_raw",
+            "/camera/camera/aligned_depth_to_color/camera_info",
+        ),
         ("orbbec.launch.py", "/camera/depth/image_raw", "/camera/color/camera_info"),
     ],
 )
@@ -96,7 +118,10 @@ def test_camera_launch_files_know_the_topics_of_their_drivers(name, depth, camer
     for action in load(name).generate_launch_description().entities:
         if isinstance(action, DeclareLaunchArgument):
             action.execute(context)
-    assert (context.launch_configurations["depth"], context.launch_configurations["camera_info"]) == (depth, camera_info)
+    assert (context.launch_configurations["depth"], context.launch_configurations["camera_info"]) == (
+        depth,
+        camera_info,
+    )
 
 
 def test_rviz_configuration_shows_the_outputs_of_the_node():

@@ -25,4 +25,6 @@ def test_messages_without_numbers_say_nothing():
 
 def test_topics_are_numbered_for_themselves():
     sequence = SequenceNumbers()
-    assert [sequence.missing(topic, number) for topic, number in (("depth", 5), ("masks", 9), ("depth", 6), ("masks", 11))] == [0, 0, 0, 1]
+    assert [
+        sequence.missing(topic, number) for topic, number in (("depth", 5), ("masks", 9), ("depth", 6), ("masks", 11))
+    ] == [0, 0, 0, 1]

@@ -12,7 +12,9 @@ HEADER = Header(frame_id="optical")
 
 
 def pose(label, id=""):
-    return Instance(label, "can", id=id), PoseEstimate("can", 0.9, np.eye(3), np.array([0.0, 0.0, 1.0]), np.array([0.06, 0.12, 0.08]))
+    return Instance(label, "can", id=id), PoseEstimate(
+        "can", 0.9, np.eye(3), np.array([0.0, 0.0, 1.0]), np.array([0.06, 0.12, 0.08])
+    )
 
 
 def keys(message, action):
@@ -43,7 +45,8 @@ def test_box_axes_and_header():
     box, axes, label = message.markers
     ends = np.array([(p.x, p.y, p.z) for p in box.points])
     np.testing.assert_allclose(np.abs(ends), np.tile([0.03, 0.06, 0.04], (24, 1)))
-    assert Counter(map(tuple, ends.tolist())) == Counter({corner: 3 for corner in set(map(tuple, ends.tolist()))})  # three edges meet in each corner
+    # three edges meet in each corner
+    assert Counter(map(tuple, ends.tolist())) == Counter(dict.fromkeys(set(map(tuple, ends.tolist())), 3))
     lengths = np.linalg.norm(ends[::2] - ends[1::2], axis=1)
     np.testing.assert_allclose(np.sort(lengths), np.sort([0.06, 0.12, 0.08] * 4))
     assert [(c.r, c.g, c.b) for c in axes.colors[::2]] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
@@ -61,7 +64,9 @@ def test_a_track_keeps_its_markers_and_a_predicted_one_looks_and_reads_different
 
     markers = Markers(lifetime_s=1.0)
     measured = markers.message([tracked(5, TrackState.CONFIRMED)], HEADER)
-    predicted = markers.message([tracked(5, TrackState.COASTING, 400_000_000), tracked(6, TrackState.TENTATIVE)], HEADER)
+    predicted = markers.message(
+        [tracked(5, TrackState.COASTING, 400_000_000), tracked(6, TrackState.TENTATIVE)], HEADER
+    )
     assert keys(measured, Marker.ADD) == {("box", 5), ("axes", 5), ("label", 5)}
     assert len(keys(predicted, Marker.ADD)) == 6 and keys(predicted, Marker.DELETE) == set()
     seen, ghost, new = measured.markers[0], predicted.markers[0], predicted.markers[3]

@@ -1,4 +1,6 @@
-"""Boxes in MoveIt's planning scene: added once confirmed, moved, kept while coasting, removed when lost. moveit_msgs is not on PyPI."""
+"""Boxes in MoveIt's planning scene: added once confirmed, moved, kept while coasting, removed when lost. moveit_msgs is
+not on PyPI.
+"""
 
 import pytest
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
@@ -13,7 +15,13 @@ STEP_NS = 100_000_000
 
 
 def mug(track=7, tracking=ObjectPose.CONFIRMED, x=0.1, height=0.1):
-    return ObjectPose(category="mug", track=track, tracking=tracking, pose=Pose(position=Point(x=x)), size=Vector3(x=0.12, y=height, z=0.08))
+    return ObjectPose(
+        category="mug",
+        track=track,
+        tracking=tracking,
+        pose=Pose(position=Point(x=x)),
+        size=Vector3(x=0.12, y=height, z=0.08),
+    )
 
 
 def frame(step, *poses, coasting=(), lost=()):
@@ -56,7 +64,11 @@ def test_it_stays_while_it_coasts_and_goes_when_it_is_lost(boxes):
 def test_objects_that_a_reset_has_forgotten_go(boxes):
     boxes.update(frame(0, mug(1), mug(2)))
     changes = boxes.update(frame(5, mug(2), mug(3)))
-    assert [(change.operation, change.id) for change in changes] == [(Operation.REMOVE, "mug_1"), (Operation.MOVE, "mug_2"), (Operation.ADD, "mug_3")]
+    assert [(change.operation, change.id) for change in changes] == [
+        (Operation.REMOVE, "mug_1"),
+        (Operation.MOVE, "mug_2"),
+        (Operation.ADD, "mug_3"),
+    ]
 
 
 def test_without_moveit_msgs_the_bridge_ends_and_names_it(dds, start_process, output_of):
@@ -71,7 +83,9 @@ def test_messages_are_boxes_of_moveit():
     kind, header = moveit_msgs.CollisionObject, frame(0).header
     added = collision_object(Change(Operation.ADD, "mug_7", mug().pose, (0.1, 0.2, 0.3)), header, moveit_msgs)
     assert added.operation == kind.ADD and added.header == header and added.pose == mug().pose
-    assert added.primitives == [SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[0.1, 0.2, 0.3])] and added.primitive_poses == [Pose()]
+    assert added.primitives == [
+        SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[0.1, 0.2, 0.3])
+    ] and added.primitive_poses == [Pose()]
     moved = collision_object(Change(Operation.MOVE, "mug_7", mug().pose), header, moveit_msgs)
     assert moved.operation == kind.MOVE and moved.pose == mug().pose and not moved.primitives
     removed = collision_object(Change(Operation.REMOVE, "mug_7"), header, moveit_msgs)

@@ -56,7 +56,9 @@ def test_depth_in_metres_gives_the_same_poses(client, spheres, header):
     later = Header(stamp=stamp_message(time.time_ns()), frame_id=FRAME_ID)
     expected = client.ask(*frame_messages(spheres, later))
     for pose, other in zip(answer.poses, expected.poses, strict=True):
-        np.testing.assert_allclose(pose_estimate_from(pose).translation, pose_estimate_from(other).translation, atol=1e-4)
+        np.testing.assert_allclose(
+            pose_estimate_from(pose).translation, pose_estimate_from(other).translation, atol=1e-4
+        )
 
 
 def test_pose_array_and_markers_have_the_same_header_and_poses(client, spheres, header):
@@ -128,7 +130,9 @@ def test_a_broken_frame_costs_only_itself(client, spheres, header, wait_until):
     assert len(client.ask(*frame_messages(spheres, later)).poses) == 3
     rejections = client.answer(header.stamp).rejections
     assert [rejection.id for rejection in rejections] == ["1", "2", "3"]
-    assert {rejection.reason for rejection in rejections} == {"labels: expected integer (480, 640) as depth, got (3, 4) uint16"}
+    assert {rejection.reason for rejection in rejections} == {
+        "labels: expected integer (480, 640) as depth, got (3, 4) uint16"
+    }
     wait_until(lambda: int(client.counters()["failures"]) == failures + 1)
 
 

@@ -21,7 +21,15 @@ def read(dds):
 
     def read(*arguments, kind=PoseNodeParameters, name="clipose", **options):
         cli_args = ["--ros-args", *arguments]
-        nodes.append(rclpy.create_node(name, context=context, cli_args=cli_args, automatically_declare_parameters_from_overrides=True, **options))
+        nodes.append(
+            rclpy.create_node(
+                name,
+                context=context,
+                cli_args=cli_args,
+                automatically_declare_parameters_from_overrides=True,
+                **options,
+            )
+        )
         return read_parameters(nodes[-1], kind)
 
     read.nodes = nodes

@@ -50,10 +50,17 @@ def folder(tmp_path_factory):
         lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} sphere\n" for i in frame.instances]
         (folder / f"{name}_meta.txt").write_text("".join(lines))
         instance = {"R": np.eye(3).tolist(), "t": [k, 0, 1], "size": [0.1, 0.1, 0.1], "model": "sphere"}
-        truth.append({"frame": name, "instances": [{"instance": i.label - 1, "class": i.category, **instance} for i in frame.instances]})
+        truth.append(
+            {
+                "frame": name,
+                "instances": [{"instance": i.label - 1, "class": i.category, **instance} for i in frame.instances],
+            }
+        )
     (folder / "truth.json").write_text(json.dumps(truth))
     intrinsics = frame.intrinsics
-    (folder / "intrinsics.json").write_text(json.dumps({"fx": intrinsics.fx, "fy": intrinsics.fy, "cx": intrinsics.cx, "cy": intrinsics.cy}))
+    (folder / "intrinsics.json").write_text(
+        json.dumps({"fx": intrinsics.fx, "fy": intrinsics.fy, "cx": intrinsics.cx, "cy": intrinsics.cy})
+    )
     return folder
 
 
@@ -62,11 +69,19 @@ def played(client, start_process, folder, wait_until, tmp_path):
     """Messages by kind of at least eight frames that arrived whole, each with its place in the player's log."""
     frames, log = {}, tmp_path / "log"
     for key, (kind, topic) in TOPICS.items():
-        client.node.create_subscription(kind, topic, lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message), 10)
-    player = start_process("lab.player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}")
+        client.node.create_subscription(
+            kind,
+            topic,
+            lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message),
+            10,
+        )
+    player = start_process(
+        "lab.player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}"
+    )
 
     def whole():
-        return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(TOPICS)}  # a list: the client's thread adds to it
+        # a list: the client's thread adds to it
+        return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(TOPICS)}
 
     wait_until(lambda: len(whole()) >= 8)
     player.send_signal(signal.SIGINT)
@@ -88,8 +103,12 @@ def test_player_publishes_the_folder_in_a_loop_with_fresh_stamps(played):
         assert intrinsics_from(messages["camera_info"], reference.depth.shape) == reference.intrinsics
         index = colour_view(messages["colour"])[0, 0, 0] // 50
         assert index == place % FRAMES
-        assert [pose_estimate_from(pose).translation.tolist() for pose in messages["truth"].poses] == [[index, 0, 1]] * 2
-        assert [(i.category, i.id) for i in messages["instances"].instances] == [(p.category, p.id) for p in messages["truth"].poses]
+        assert [pose_estimate_from(pose).translation.tolist() for pose in messages["truth"].poses] == [
+            [index, 0, 1]
+        ] * 2
+        assert [(i.category, i.id) for i in messages["instances"].instances] == [
+            (p.category, p.id) for p in messages["truth"].poses
+        ]
         indices.add(int(index))
     assert indices == set(range(FRAMES))
 
@@ -102,17 +121,29 @@ def test_player_ends_after_the_last_frame_when_it_does_not_loop(dds, start_proce
 
 def test_the_log_tells_when_the_last_message_of_each_frame_was_published(dds, start_process, folder, tmp_path):
     log, begin_ns = tmp_path / "log", time.time_ns()
-    player = start_process("lab.player", "-p", f"folder:={folder}", "-p", "loop:=false", "-p", "rate_hz:=20.0", "-p", f"log:={log}")
+    player = start_process(
+        "lab.player", "-p", f"folder:={folder}", "-p", "loop:=false", "-p", "rate_hz:=20.0", "-p", f"log:={log}"
+    )
     assert player.wait(30) == 0
     frames = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
-    assert len(frames) == FRAMES and all(begin_ns < stamp < published for stamp, published in frames) and frames == sorted(frames)
+    assert (
+        len(frames) == FRAMES
+        and all(begin_ns < stamp < published for stamp, published in frames)
+        and frames == sorted(frames)
+    )
 
 
 def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model, tmp_path):
     """The truth of this folder is nowhere near the spheres: the demo must print its table, draw its picture and fail."""
     picture = tmp_path / "demo.png"
     arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
-    demo = subprocess.run([sys.executable, "-m", "clipose_ros.ros.lab.demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    demo = subprocess.run(
+        [sys.executable, "-m", "clipose_ros.ros.lab.demo", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert demo.returncode == 1 and "median" in demo.stderr, demo.stdout + demo.stderr
     assert "stamp to publish" in demo.stdout and "picture" in demo.stdout, demo.stdout + demo.stderr
     assert cv2.imread(str(picture)).shape == (480, 640, 3)

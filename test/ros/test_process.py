@@ -76,7 +76,9 @@ def test_a_refused_parameter_ends_the_node_with_its_name(dds, start):
     assert "max_depht_m: expected one of the parameters" in text and "Traceback" not in text
 
 
-@pytest.mark.parametrize(("numbers", "apart_s"), [((signal.SIGINT,), 0), ((signal.SIGTERM,) * 2, 0.01), ((signal.SIGINT,) * 30, 0.01)])
+@pytest.mark.parametrize(
+    ("numbers", "apart_s"), [((signal.SIGINT,), 0), ((signal.SIGTERM,) * 2, 0.01), ((signal.SIGINT,) * 30, 0.01)]
+)
 def test_signals_end_the_node_cleanly(dds, start, tiny_model, wait_until, numbers, apart_s):
     """Also when they come again and again while it ends."""
     process, output = start("-p", f"model:={tiny_model}")
@@ -90,25 +92,43 @@ def test_signals_end_the_node_cleanly(dds, start, tiny_model, wait_until, number
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_node_is_made_ends_the_process_cleanly(dds, number):
     script = INTERRUPTED.replace("NUMBER", str(int(number)))
-    process = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    process = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+    )
     assert process.returncode == 0 and "Traceback" not in process.stdout, process.stdout
 
 
 def test_every_script_is_installed_and_is_a_command_of_the_wheel():
-    cmake, commands = (ROOT / "CMakeLists.txt").read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    cmake, commands = (
+        (ROOT / "CMakeLists.txt").read_text(),
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"],
+    )
     for script in SCRIPTS:
         assert f"scripts/{script.name}" in cmake and os.access(script, os.X_OK)
-        assert script.read_text().splitlines()[1:] == [f"from clipose_ros.ros.console_scripts import {script.name}", "", f"{script.name}()"]
-        assert commands[f"clipose_{script.name}"] == f"clipose_ros.ros.console_scripts:{script.name}" and callable(getattr(console_scripts, script.name))
+        assert script.read_text().splitlines()[1:] == [
+            f"from clipose_ros.ros.console_scripts import {script.name}",
+            "",
+            f"{script.name}()",
+        ]
+        assert commands[f"clipose_{script.name}"] == f"clipose_ros.ros.console_scripts:{script.name}" and callable(
+            getattr(console_scripts, script.name)
+        )
 
 
 @pytest.mark.parametrize(
     ("script", "number", "imported"),
-    [("pose_node", signal.SIGINT, "numpy"), ("pose_node", signal.SIGTERM, "rclpy"), *((script.name, signal.SIGINT, "rclpy") for script in SCRIPTS)],
+    [
+        ("pose_node", signal.SIGINT, "numpy"),
+        ("pose_node", signal.SIGTERM, "rclpy"),
+        *((script.name, signal.SIGINT, "rclpy") for script in SCRIPTS),
+    ],
 )
-def test_a_signal_while_python_imports_ends_every_node_cleanly(dds, start_command, output_of, wait_until, script, number, imported):
+def test_a_signal_while_python_imports_ends_every_node_cleanly(
+    dds, start_command, output_of, wait_until, script, number, imported
+):
     """Early in that second, and late; started as launch files and the wheel's commands do it."""
-    process = start_command(sys.executable, "-X", "importtime", str(ROOT / "scripts" / script))  # says each import, on a line of its own
+    # says each import, on a line of its own
+    process = start_command(sys.executable, "-X", "importtime", str(ROOT / "scripts" / script))
     output = output_of(process)
     wait_until(lambda: output.said(f" {imported}."))
     process.send_signal(number)

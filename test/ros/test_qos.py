@@ -1,4 +1,6 @@
-"""Every QoS of a publisher against both kinds of input, every QoS of a subscriber against the outputs, over DDS. docs/qos.md says what must come out."""
+"""Every QoS of a publisher against both kinds of input, every QoS of a subscriber against the outputs, over DDS.
+docs/qos.md says what must come out.
+"""
 
 import re
 import signal
@@ -14,10 +16,15 @@ from std_msgs.msg import Header
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 
-ROWS = [re.split(r" *\| *", line.strip("| ")) for line in (Path(__file__).resolve().parents[2] / "docs" / "qos.md").read_text().splitlines()]
+ROWS = [
+    re.split(r" *\| *", line.strip("| "))
+    for line in (Path(__file__).resolve().parents[2] / "docs" / "qos.md").read_text().splitlines()
+]
 ROWS = [row for row in ROWS if row[0] in ("reliable", "best_effort")]
 RELIABLE_INPUTS = {"hears_all": "false", "hears_reliable": "true"}  # by namespace of a node
-INPUT_CELLS = [(namespace, *row[:3], row[3 + i]) for row in ROWS if len(row) == 5 for i, namespace in enumerate(RELIABLE_INPUTS)]
+INPUT_CELLS = [
+    (namespace, *row[:3], row[3 + i]) for row in ROWS if len(row) == 5 for i, namespace in enumerate(RELIABLE_INPUTS)
+]
 OUTPUT_ROWS = [row for row in ROWS if len(row) == 3]
 
 
@@ -61,7 +68,12 @@ def publishers(client):
     made = {}
 
     def make(namespace, qos):
-        made.update({name: client.node.create_publisher(kind, f"/{namespace}/{topic}", qos) for name, (kind, topic) in client.inputs.items()})
+        made.update(
+            {
+                name: client.node.create_publisher(kind, f"/{namespace}/{topic}", qos)
+                for name, (kind, topic) in client.inputs.items()
+            }
+        )
         return made
 
     yield make
@@ -85,14 +97,21 @@ def subscriptions(client):
 
 
 def qos(reliability, durability, depth=10):
-    return QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()], durability=DurabilityPolicy[durability.upper()])
+    return QoSProfile(
+        depth=depth, reliability=ReliabilityPolicy[reliability.upper()], durability=DurabilityPolicy[durability.upper()]
+    )
 
 
 def outcome(node, since, connected, topics, peer):
     """`connected`, or `warning: policy` when all topics have been warned of; None as long as it is neither."""
     if connected():
         return "connected"
-    warned = [re.search(rf"\[WARN\].*{topic}: expected a {peer} of compatible (\w+), got one that", "".join(node.lines[since:])) for topic in topics]
+    warned = [
+        re.search(
+            rf"\[WARN\].*{topic}: expected a {peer} of compatible (\w+), got one that", "".join(node.lines[since:])
+        )
+        for topic in topics
+    ]
     return f"warning: {warned[0][1]}" if all(warned) and len({match[1] for match in warned}) == 1 else None
 
 
@@ -103,7 +122,9 @@ def test_the_document_has_every_row_once():
 
 
 @pytest.mark.parametrize(("namespace", "reliability", "durability", "depth", "expected"), INPUT_CELLS)
-def test_input(nodes, client, publishers, subscriptions, send, wait_until, namespace, reliability, durability, depth, expected):
+def test_input(
+    nodes, client, publishers, subscriptions, send, wait_until, namespace, reliability, durability, depth, expected
+):
     since, node = len(nodes[namespace].lines), nodes[namespace]
     received = subscriptions(namespace, 10)["poses_9dof"]
     made = publishers(namespace, qos(reliability, durability, int(depth)))
@@ -141,17 +162,32 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
     publishers(namespace, qos("best_effort", "volatile"))
     wait_until(lambda: nodes[namespace].said("let it publish reliable, or set reliable_inputs to false"))
     topic = client.inputs["depth"][1]
-    wait_until(lambda: nodes[namespace].said(f"/{namespace}/{topic}: expected messages, got none for 0.5 s (subscribed reliable, depth 5; offered: best_effort)"))
+    wait_until(
+        lambda: nodes[namespace].said(
+            f"/{namespace}/{topic}: expected messages, got none for 0.5 s (subscribed reliable, depth 5; offered: best_effort)"
+        )
+    )
 
     def status():
-        return next((m.status[0] for m in reversed(client.received["diagnostics"]) if m.status[0].name == f"/{namespace}/clipose"), None)
+        return next(
+            (
+                m.status[0]
+                for m in reversed(client.received["diagnostics"])
+                if m.status[0].name == f"/{namespace}/clipose"
+            ),
+            None,
+        )
 
     wait_until(lambda: status() and f"{topic} (incompatible reliability)" in status().message)
     assert status().level == b"\x01"
-    assert any(value.key == f"incompatible: {topic}" and value.value.endswith(", reliability") for value in status().values)
+    assert any(
+        value.key == f"incompatible: {topic}" and value.value.endswith(", reliability") for value in status().values
+    )
 
 
 def test_a_publisher_of_another_type_is_named(nodes, client, wait_until):
     publisher = client.node.create_publisher(CompressedImage, "/hears_all/depth_registered/image_rect", 1)
-    wait_until(lambda: nodes["hears_all"].said("offered: reliable sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image)"))
+    wait_until(
+        lambda: nodes["hears_all"].said("offered: reliable sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image)")
+    )
     client.destroy(publisher)

@@ -50,7 +50,9 @@ def test_a_node_all_of_whose_frames_fail_is_in_error_and_says_why(client, sphere
         return client.received["diagnostics"][-1].status[0].level if client.received["diagnostics"] else None
 
     wait_until(lambda: send_broken() or level() == DiagnosticStatus.ERROR)
-    assert "depth encoding: expected 16UC1 or 32FC1, got '64FC1'" in client.received["diagnostics"][-1].status[0].message
+    assert (
+        "depth encoding: expected 16UC1 or 32FC1, got '64FC1'" in client.received["diagnostics"][-1].status[0].message
+    )
     client.ask(*messages(spheres, time.time_ns()))
     wait_until(lambda: level() == DiagnosticStatus.OK)
     assert float(client.counters()["last error s ago"]) > 0 and "64FC1" in client.counters()["last error"]
@@ -97,13 +99,20 @@ def test_the_lifetime_of_markers_holds_from_the_next_frame_on(client, set_parame
     assert set_parameter("marker_lifetime_s", 2.5).successful
     answer = client.ask(*messages(spheres, time.time_ns()))
     markers = client.answer_soon(answer.header.stamp, "markers").markers
-    assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers if marker.action == Marker.ADD} == {(2, 500_000_000)}
+    assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers if marker.action == Marker.ADD} == {
+        (2, 500_000_000)
+    }
 
 
 def test_the_diagnostics_say_what_runs_and_how_well(client, spheres, tiny_model, wait_until):
     client.ask(*messages(spheres, time.time_ns()))
     wait_until(lambda: float(client.counters().get("output Hz", 0)) > 0)
     said, card = client.counters(), read_card(tiny_model)
-    assert (said["model"], said["model sha256"], said["provider"], said["precision"]) == ("tiny", card.sha256[:12], "cpu", "fp32")
+    assert (said["model"], said["model sha256"], said["provider"], said["precision"]) == (
+        "tiny",
+        card.sha256[:12],
+        "cpu",
+        "fp32",
+    )
     assert int(said["threads"]) >= 1 and float(said["latency_ms p95"]) >= float(said["latency_ms p50"]) > 0
     assert all(float(said[f"input Hz: {topic}"]) > 0 for _, topic in client.inputs.values())

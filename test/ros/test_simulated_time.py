@@ -1,4 +1,7 @@
-"""The node with use_sim_time: it answers by the stamps of its inputs, whether or not a clock runs. Its first frames come before any calibration."""
+"""The node with use_sim_time: it answers by the stamps of its inputs, whether or not a clock runs.
+
+Its first frames come before any calibration.
+"""
 
 import itertools
 import signal
@@ -13,7 +16,17 @@ from clipose_ros.ros.lab.faults import NO_FOCAL_LENGTH, NS_PER_S, PERIOD_NS, goo
 
 @pytest.fixture(scope="module", autouse=True)
 def node(start_process, tiny_model, client, wait_until):
-    process = start_process("node", "-p", f"model:={tiny_model}", "-p", "use_sim_time:=true", "-p", "reliable_inputs:=true", "-p", "diagnostics_s:=0.02")
+    process = start_process(
+        "node",
+        "-p",
+        f"model:={tiny_model}",
+        "-p",
+        "use_sim_time:=true",
+        "-p",
+        "reliable_inputs:=true",
+        "-p",
+        "diagnostics_s:=0.02",
+    )
     wait_until(client.connected)
     wait_until(client.counters)
     yield process
@@ -50,7 +63,8 @@ def test_frames_are_answered_before_the_clock_begins(client, wait_until, spheres
     shot = good_shot(spheres, next(stamps))
     client.send(shot.depth, shot.camera_info, shot.instances)
     assert len(client.answer_soon(shot.depth.header.stamp, "poses_9dof").poses) == 2
-    wait_until(lambda: client.counters().get("latency_ms") == "nan")  # an age by a clock that does not run would be a lie
+    # an age by a clock that does not run would be a lie
+    wait_until(lambda: client.counters().get("latency_ms") == "nan")
 
 
 def test_the_age_of_a_result_is_that_of_the_simulated_clock(client, wait_until, spheres, stamps):

@@ -23,7 +23,9 @@ def spheres():
 
 @pytest.fixture
 def ledger(spheres):
-    """Two good images, one with a class that is unknown, one that fails, and masks without an image; sent, not yet answered."""
+    """Two good images, one with a class that is unknown, one that fails, and masks without an image; sent, not yet
+    answered.
+    """
     ledger = Ledger()
     for i, name in enumerate((GOOD, GOOD, "class is unknown", "depth is colour", "depth is missing")):
         shot = good_shot(spheres, i * NS_PER_S)
@@ -77,7 +79,9 @@ def test_what_the_node_counts_wrongly_is_named(ledger):
     answer(ledger, NUMBERS)
     counters = COUNTERS | {"failures": 2, "dropped: instances without partners": 0, "warned: something": 3}
     account = ledger.close(counters)
-    assert account.unaccounted == {"failures": 1, "dropped: messages": -1, "warned: something": 3} and not account.closed
+    assert (
+        account.unaccounted == {"failures": 1, "dropped: messages": -1, "warned: something": 3} and not account.closed
+    )
 
 
 def test_faults_are_seeded_and_good_images_stand_between_them(spheres):
@@ -97,7 +101,13 @@ def test_growth_is_that_after_the_warm_up_without_peaks(mb_per_minute, step_mb, 
     """A leak, and a step in an early minute."""
 
     def memory(second):
-        return 100 + min(second, 60) + mb_per_minute * second / 60 + (step_mb if second > 180 else 0) + (50 if second % 97 == 0 else 0)
+        return (
+            100
+            + min(second, 60)
+            + mb_per_minute * second / 60
+            + (step_mb if second > 180 else 0)
+            + (50 if second % 97 == 0 else 0)
+        )
 
     assert growth_mb([(float(s), memory(s)) for s in range(1801)]) == pytest.approx(grown, abs=0.1)
 
@@ -124,7 +134,11 @@ def test_memory_is_told_by_minute():
 
 
 def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
-    latencies = [(minute * 60 + i * 0.1, (10.0 if minute < 6 else 20.0) + (30.0 if i == 0 else 0.0)) for minute in range(9) for i in range(600)]
+    latencies = [
+        (minute * 60 + i * 0.1, (10.0 if minute < 6 else 20.0) + (30.0 if i == 0 else 0.0))
+        for minute in range(9)
+        for i in range(600)
+    ]
     minutes = by_minute(latencies)
     assert [minute["frames"] for minute in minutes] == [600] * 9
     assert minutes[0]["p50_ms"] == 10.0 and minutes[-1]["p99_ms"] == 20.0
@@ -135,8 +149,21 @@ def test_minutes_have_their_own_percentiles_and_thirds_are_compared():
 def test_a_short_soak(tiny_model, tmp_path):
     """Everything that was sent is accounted for, and no image stays in memory."""
     output = tmp_path / "soak.json"
-    arguments = ("--seconds", str(SECONDS), "--rate-hz", str(RATE_HZ), "--faulty", "0.5", "--model", str(tiny_model), "--output", str(output))
-    run = subprocess.run([sys.executable, "-m", "clipose_ros.ros.lab.soak", *arguments], capture_output=True, text=True, timeout=180)
+    arguments = (
+        "--seconds",
+        str(SECONDS),
+        "--rate-hz",
+        str(RATE_HZ),
+        "--faulty",
+        "0.5",
+        "--model",
+        str(tiny_model),
+        "--output",
+        str(output),
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "clipose_ros.ros.lab.soak", *arguments], capture_output=True, text=True, timeout=180
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     said = json.loads(output.read_text())
     assert said["passed"] and said["images"]["missed"] == 0

@@ -32,5 +32,7 @@ thread.join()
 
 def test_images_that_piled_up_leave_no_holes_behind():
     """Where the heap keeps them, it is 24 MB."""
-    grown = int(subprocess.run([sys.executable, "-c", PILE_UP], capture_output=True, text=True, check=True, timeout=60).stdout)
+    grown = int(
+        subprocess.run([sys.executable, "-c", PILE_UP], capture_output=True, text=True, check=True, timeout=60).stdout
+    )
     assert grown < 8e6

@@ -125,7 +125,8 @@ def test_one_stamp_in_the_future_costs_no_other_image(synchroniser):
     synchroniser.add_depth(132 * MS, "after next")
     synchroniser.add_instances(99 * MS, "next")
     assert synchroniser.take(0) == Bundle(99 * MS, "next", "info", "next")
-    assert synchroniser.drops == {"depth without partners": 1, "clock went back": 3}  # the very first, when "after" was complete
+    # the very first, when "after" was complete
+    assert synchroniser.drops == {"depth without partners": 1, "clock went back": 3}
 
 
 def test_masks_far_behind_a_newer_frame_are_counted_when_the_next_is_complete(synchroniser):

@@ -1,4 +1,6 @@
-"""Every message is handed out once or counted once, in whatever order messages come: hypothesis plays camera, segmenter, worker and clock."""
+"""Every message is handed out once or counted once, in whatever order messages come: hypothesis plays camera,
+segmenter, worker and clock.
+"""
 
 from dataclasses import dataclass
 
@@ -62,7 +64,9 @@ class Interleavings(RuleBasedStateMachine):
         if bundle is None:
             return
         messages = [message for message in (bundle.depth, bundle.instances, bundle.colour) if message is not None]
-        assert tuple(message.kind for message in messages) == self.kinds and {message.stamp_ns for message in messages} == {bundle.stamp_ns}
+        assert tuple(message.kind for message in messages) == self.kinds and {
+            message.stamp_ns for message in messages
+        } == {bundle.stamp_ns}
         assert 1 <= bundle.camera_info <= self.infos
         self.taken += messages
 
@@ -84,7 +88,10 @@ class Interleavings(RuleBasedStateMachine):
 
     def missing(self):
         """Messages that are not accounted for: a cause that begins with `frame` counts whole frames."""
-        counted = sum(count * (len(self.kinds) if cause.startswith("frame") else 1) for cause, count in self.synchroniser.drops.items())
+        counted = sum(
+            count * (len(self.kinds) if cause.startswith("frame") else 1)
+            for cause, count in self.synchroniser.drops.items()
+        )
         return self.sent - len(self.taken) - counted - len(self.synchroniser)
 
 
@@ -92,7 +99,9 @@ TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(stateful_step_count=40)
 
 
-@given(st.lists(st.tuples(st.sampled_from([33 * MS, 10_000 * MS, -501 * MS, -10_000 * MS]), st.booleans(), st.booleans())))
+@given(
+    st.lists(st.tuples(st.sampled_from([33 * MS, 10_000 * MS, -501 * MS, -10_000 * MS]), st.booleans(), st.booleans()))
+)
 def test_every_image_with_masks_is_handed_out_whatever_the_clock_does_and_whichever_comes_first(images):
     """Steps of the clock, a depth image from the future before, masks before depth."""
     synchroniser, stamp_ns = Synchroniser(capacity=2, jump_ns=JUMP), 1_000_000 * MS

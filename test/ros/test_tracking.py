@@ -49,10 +49,14 @@ def test_tracks_grow_up_coast_without_being_taken_for_measured_and_are_reported_
     assert tracks[0] > 0 and tracks[1] == tracks[0] + 1
     show(1)
     confirmed = show(2)
-    assert [(pose.track, pose.tracking, pose.age_s) for pose in confirmed.poses] == [(track, ObjectPose.CONFIRMED, 0.0) for track in tracks]
+    assert [(pose.track, pose.tracking, pose.age_s) for pose in confirmed.poses] == [
+        (track, ObjectPose.CONFIRMED, 0.0) for track in tracks
+    ]
 
     coasting = show(3, empty=True)
-    assert coasting.poses == [] and [(pose.track, pose.tracking) for pose in coasting.coasting] == [(track, ObjectPose.COASTING) for track in tracks]
+    assert coasting.poses == [] and [(pose.track, pose.tracking) for pose in coasting.coasting] == [
+        (track, ObjectPose.COASTING) for track in tracks
+    ]
     assert [pose.age_s for pose in coasting.coasting] == pytest.approx([0.1, 0.1])
     assert client.answer_soon(coasting.header.stamp, "poses").poses == []
     for before, after in zip(confirmed.poses, coasting.coasting):
@@ -73,7 +77,12 @@ def test_reset_forgets_tracks(client, show, call):
 def test_a_disabled_node_is_silent_and_says_so(client, messages, show, call, wait_until):
     show(0)
     assert call(SetBool, "enable", data=False).success
-    wait_until(lambda: any(message.status[0].message == "disabled by ~/enable" for message in client.received["diagnostics"][-1:]))  # none may have come yet
+    # none may have come yet
+    wait_until(
+        lambda: any(
+            message.status[0].message == "disabled by ~/enable" for message in client.received["diagnostics"][-1:]
+        )
+    )
     ignored = int(client.counters()["ignored while disabled"])
     missed = messages(1)
     client.send(*missed)

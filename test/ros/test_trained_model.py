@@ -26,7 +26,9 @@ def node(dds, start_process):
 
 
 def test_best_seen_object_is_where_the_truth_says(node, client, wait_until):
-    """Loose bounds: that the pose went through camera, labels, network and messages in one piece; accuracy is measured elsewhere."""
+    """Loose bounds: that the pose went through camera, labels, network and messages in one piece; accuracy is measured
+    elsewhere.
+    """
     wait_until(client.connected)
     folder, truth = NocsFolder(DEMO), read_poses(DEMO / "truth.json")
     name = folder.names[0]

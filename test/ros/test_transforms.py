@@ -38,8 +38,12 @@ def tf2_ros():
 def transform(time_ns, child, rotation, translation):
     """Of a child in MAP."""
     x, y, z, w = rotation.as_quat()
-    transform = Transform(translation=Vector3(**dict(zip("xyz", map(float, translation)))), rotation=Quaternion(x=x, y=y, z=z, w=w))
-    return TransformStamped(header=Header(stamp=stamp_message(time_ns), frame_id=MAP), child_frame_id=child, transform=transform)
+    transform = Transform(
+        translation=Vector3(**dict(zip("xyz", map(float, translation)))), rotation=Quaternion(x=x, y=y, z=z, w=w)
+    )
+    return TransformStamped(
+        header=Header(stamp=stamp_message(time_ns), frame_id=MAP), child_frame_id=child, transform=transform
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +122,13 @@ def test_poses_are_in_the_target_frame_as_the_camera_was_at_the_stamp(tf2_ros, c
         client.send(*inputs)
         time.sleep(0.2)
     in_camera = QUARTER_TURN.inv().apply(positions(standing) - TRANSLATION)
-    np.testing.assert_allclose(positions(moving) - [0.5, 0, 0], in_camera, atol=2e-3)  # the tracker has moved them a little
+    # the tracker has moved them a little
+    np.testing.assert_allclose(positions(moving) - [0.5, 0, 0], in_camera, atol=2e-3)
 
 
-def test_a_frame_without_transform_is_counted_not_published_and_what_it_lost_is_told_later(client, frame, call, wait_until):
+def test_a_frame_without_transform_is_counted_not_published_and_what_it_lost_is_told_later(
+    client, frame, call, wait_until
+):
     for _ in range(3):
         tracks = [pose.track for pose in client.ask(*frame()).poses]
     assert call(Trigger, "reset").success
@@ -146,22 +153,43 @@ def test_a_frame_without_transform_is_counted_not_published_and_what_it_lost_is_
 def test_placed_poses_are_those_of_the_product_of_the_transforms():
     rotation, translation = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix(), np.array([0.5, -2.0, 3.0])
     own = Rotation.from_rotvec([1.0, 0.2, -0.4]).as_matrix(), np.array([0.1, 0.2, 0.9])
-    pose, rejection = PoseEstimate("mug", 0.9, *own, np.array([0.1, 0.2, 0.3])), Rejection("can", "points: expected more")
-    tracked = TrackedPose("mug", 0.9, *own, pose.size, track=7, state=TrackState.COASTING, age_ns=5, covariance=np.diag([1.0, 2, 3, 4, 5, 6]))
+    pose, rejection = (
+        PoseEstimate("mug", 0.9, *own, np.array([0.1, 0.2, 0.3])),
+        Rejection("can", "points: expected more"),
+    )
+    tracked = TrackedPose(
+        "mug",
+        0.9,
+        *own,
+        pose.size,
+        track=7,
+        state=TrackState.COASTING,
+        age_ns=5,
+        covariance=np.diag([1.0, 2, 3, 4, 5, 6]),
+    )
     one, two = Instance(1, "mug"), Instance(2, "can")
-    result = placed(FrameResult(5, CAMERA, ((one, pose), (two, rejection)), {}, ((one, tracked),), (3,)), rotation, translation, MAP)
+    result = placed(
+        FrameResult(5, CAMERA, ((one, pose), (two, rejection)), {}, ((one, tracked),), (3,)), rotation, translation, MAP
+    )
     assert (result.stamp_ns, result.frame_id, result.lost, result.results[1]) == (5, MAP, (3,), (two, rejection))
     for moved in (result.results[0][1], result.coasting[0][1]):
         corner = np.array([0.05, -0.1, 0.15])
-        np.testing.assert_allclose(moved.rotation @ corner + moved.translation, rotation @ (own[0] @ corner + own[1]) + translation)
+        np.testing.assert_allclose(
+            moved.rotation @ corner + moved.translation, rotation @ (own[0] @ corner + own[1]) + translation
+        )
         assert np.array_equal(moved.size, pose.size)
     assert (moved.track, moved.state, moved.age_ns) == (7, TrackState.COASTING, 5)
     quarter = placed(result, QUARTER_TURN.as_matrix() @ rotation.T, np.zeros(3), "x").coasting[0][1]
-    np.testing.assert_allclose(quarter.covariance, np.diag([2.0, 1, 3, 5, 4, 6]), atol=1e-12)  # x and y have changed places
+    # x and y have changed places
+    np.testing.assert_allclose(quarter.covariance, np.diag([2.0, 1, 3, 5, 4, 6]), atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("make", "wanted_by"), [(lambda: object_transforms(None, "clipose"), "tf: true"), (lambda: TargetFrame(None, MAP, 0.1), "target_frame: map")]
+    ("make", "wanted_by"),
+    [
+        (lambda: object_transforms(None, "clipose"), "tf: true"),
+        (lambda: TargetFrame(None, MAP, 0.1), "target_frame: map"),
+    ],
 )
 def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
     for module in [name for name in sys.modules if name.partition(".")[0] == "tf2_ros"]:

@@ -20,7 +20,17 @@ def views(tmp_path_factory):
 @pytest.fixture(scope="session")
 def config(views) -> TrainConfig:
     network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
-    return TrainConfig(data=(views,), output=views / "run", steps=4, batch=6, warm_up=2, flat=1.0, log_every=2, checkpoint_every=2, network=network)
+    return TrainConfig(
+        data=(views,),
+        output=views / "run",
+        steps=4,
+        batch=6,
+        warm_up=2,
+        flat=1.0,
+        log_every=2,
+        checkpoint_every=2,
+        network=network,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -54,14 +54,22 @@ def alignment(config: AlignmentConfig) -> Alignment:
 
 def test_noise_contrastive_equals_equation_3():
     first, second = np.random.default_rng(0).normal(size=(2, 5, 8))
-    cosine = (first / np.linalg.norm(first, axis=1, keepdims=True)) @ (second / np.linalg.norm(second, axis=1, keepdims=True)).T / 0.07
+    cosine = (
+        (first / np.linalg.norm(first, axis=1, keepdims=True))
+        @ (second / np.linalg.norm(second, axis=1, keepdims=True)).T
+        / 0.07
+    )
     expected = -np.mean([0.5 * log_softmax(cosine[i])[i] + 0.5 * log_softmax(cosine[:, i])[i] for i in range(5)])
-    assert noise_contrastive(torch.tensor(first), torch.tensor(second), 0.07).item() == pytest.approx(expected, rel=1e-5)
+    assert noise_contrastive(torch.tensor(first), torch.tensor(second), 0.07).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_noise_contrastive_of_two_orthogonal_pairs_by_hand():
     """Cosines 1 on the diagonal, 0 beside it: -log(e^(1/τ) / (e^(1/τ) + 1))."""
-    assert noise_contrastive(3 * torch.eye(2), torch.eye(2), 0.5).item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-6)
+    assert noise_contrastive(3 * torch.eye(2), torch.eye(2), 0.5).item() == pytest.approx(
+        math.log(1 + math.exp(-2)), rel=1e-6
+    )
 
 
 def test_samples_of_one_category_are_no_negatives_of_a_class_aware_loss():
@@ -103,7 +111,10 @@ def test_training_text_states_the_pose():
 
 def test_zero_has_no_sign():
     (text,) = pose_texts(np.array([3]), np.eye(3)[None], np.array([[-1e-6, 0.0, 1.0]]))
-    assert text == "a point cloud model of a can whose rotation euler angles is <0.00, 0.00, 0.00> and translation is <0.00, 0.00, 100.00>."
+    assert (
+        text
+        == "a point cloud model of a can whose rotation euler angles is <0.00, 0.00, 0.00> and translation is <0.00, 0.00, 100.00>."
+    )
 
 
 def test_texts_without_a_pose():
@@ -113,10 +124,14 @@ def test_texts_without_a_pose():
 
 def test_random_poses_are_rotations_that_the_generator_repeats():
     (rotation, translation), (again, _) = random_poses(50, generator(3)), random_poses(50, generator(3))
-    np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (50, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (50, 3, 3)), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(rotation), 1)
     np.testing.assert_array_equal(rotation, again)
-    assert np.abs(rotation.mean(0)).max() < 0.25 and (translation[:, 2] >= 0.4).all() and (translation[:, 2] <= 1.5).all()
+    assert (
+        np.abs(rotation.mean(0)).max() < 0.25 and (translation[:, 2] >= 0.4).all() and (translation[:, 2] <= 1.5).all()
+    )
 
 
 def test_longest_training_text_fits_the_tower():
@@ -126,7 +141,8 @@ def test_longest_training_text_fits_the_tower():
     tower = TextTower(clip.model, clip.tokenizer)
     tokens = tower.tokens([text])
     assert tokens.shape[1] <= 77
-    assert clip.tokenizer.decode(tokens[0], skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")  # nothing is lost on the way
+    # nothing is lost on the way
+    assert clip.tokenizer.decode(tokens[0], skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
     with pytest.raises(ValueError, match=r"texts: expected at most 77 tokens, got \d+"):
         tower([" ".join(["point"] * 80)])
 
@@ -136,16 +152,22 @@ def test_longest_training_text_fits_the_tower():
 
 def test_without_prompts_the_towers_are_clip():
     clip, images = random_clip(), sample()["images"]
-    torch.testing.assert_close(ImageTower(clip.model, PromptConfig(length=0))(images), clip.model.get_image_features(images).pooler_output)
+    torch.testing.assert_close(
+        ImageTower(clip.model, PromptConfig(length=0))(images), clip.model.get_image_features(images).pooler_output
+    )
     texts = [*estimation_texts(), *category_texts(np.arange(6))]
     asked = clip.tokenizer(texts, padding=True, return_tensors="pt")
-    torch.testing.assert_close(TextTower(clip.model, clip.tokenizer)(texts), clip.model.get_text_features(**asked).pooler_output)
+    torch.testing.assert_close(
+        TextTower(clip.model, clip.tokenizer)(texts), clip.model.get_text_features(**asked).pooler_output
+    )
 
 
 @pytest.mark.parametrize("position", ["prepend", "append"])
 @pytest.mark.parametrize("layers", [(1, 1), (1, 3), (6, 12), (12, 12)])
 def test_prompts_lie_where_the_paper_puts_them(position, layers):
-    """Literally: at its first layer cut the sequence open and lay the prompts in; at each further one, cut the old ones out first."""
+    """Literally: at its first layer cut the sequence open and lay the prompts in; at each further one, cut the old ones
+    out first.
+    """
     clip, images = random_clip(), sample()["images"]
     tower = ImageTower(clip.model, PromptConfig(length=7, position=position, layers=layers))
     model = clip.model.vision_model
@@ -157,7 +179,11 @@ def test_prompts_lie_where_the_paper_puts_them(position, layers):
         sequence = [cls, *prompts, *patches] if position == "prepend" else [cls, *patches, *prompts]
         cls, *rest = layer(torch.stack(sequence, dim=1), None).unbind(1)
         count = len(prompts)
-        prompts, patches = (rest[:count], rest[count:]) if position == "prepend" else (rest[len(rest) - count :], rest[: len(rest) - count])
+        prompts, patches = (
+            (rest[:count], rest[count:])
+            if position == "prepend"
+            else (rest[len(rest) - count :], rest[: len(rest) - count])
+        )
     hidden = tower.hidden(images)
     assert hidden.shape == (BATCH, 1 + 7 + 49, 32)
     torch.testing.assert_close(hidden[:, 0], cls)
@@ -209,7 +235,9 @@ def save_whole_clip(folder):
 def test_weights_come_from_the_folder_of_a_whole_clip(tmp_path):
     saved = save_whole_clip(tmp_path)
     loaded, images = load_clip(str(tmp_path)), sample()["images"]
-    assert torch.equal(loaded.model.get_image_features(images).pooler_output, saved.model.get_image_features(images).pooler_output)
+    assert torch.equal(
+        loaded.model.get_image_features(images).pooler_output, saved.model.get_image_features(images).pooler_output
+    )
     texts = pose_texts(np.array([0, 5]), np.stack([np.eye(3)] * 2), np.ones((2, 3)))
     assert torch.equal(TextTower(loaded.model, loaded.tokenizer)(texts), TextTower(saved.model, saved.tokenizer)(texts))
 
@@ -218,7 +246,9 @@ def test_missing_weights_are_an_error_not_random(tmp_path):
     clip = save_whole_clip(tmp_path)
     weights = {name: value for name, value in clip.model.state_dict().items() if name != "visual_projection.weight"}
     clip.model.save_pretrained(tmp_path, state_dict=weights)
-    with pytest.raises(ValueError, match=r"clip: expected all weights of a CLIP in .*, got none for \['visual_projection.weight'\]"):
+    with pytest.raises(
+        ValueError, match=r"clip: expected all weights of a CLIP in .*, got none for \['visual_projection.weight'\]"
+    ):
         load_clip(str(tmp_path))
 
 
@@ -231,7 +261,10 @@ def test_a_missing_tokenizer_is_an_error_not_an_empty_one(tmp_path):
 
 
 def test_a_clip_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="clip: expected a CLIP at a hub within reach, in its cache or in a folder, or 'random', got '.*nowhere'"):
+    with pytest.raises(
+        ValueError,
+        match="clip: expected a CLIP at a hub within reach, in its cache or in a folder, or 'random', got '.*nowhere'",
+    ):
         load_clip(str(tmp_path / "nowhere"))
 
 
@@ -240,7 +273,12 @@ def test_a_clip_that_is_not_there_is_named(tmp_path):
 
 def test_prompts_and_projections_learn_and_nothing_else():
     branch = alignment(AlignmentConfig())
-    trained = {"point_projection.weight", "point_projection.bias", "image_tower.prompts", "image_tower.projection.weight"}
+    trained = {
+        "point_projection.weight",
+        "point_projection.bias",
+        "image_tower.prompts",
+        "image_tower.projection.weight",
+    }
     assert set(branch.trainable()) == trained
     before = {name: value.clone() for name, value in branch.named_parameters()}
     optimiser = torch.optim.SGD(branch.trainable().values(), lr=1.0)
@@ -270,14 +308,19 @@ def test_training_aligns_a_batch():
 
 def test_terms_are_the_losses_of_the_features_with_their_weights():
     weights = {"point_image": 2.0, "point_text": 3.0, "image_text": 0.5, "image_category": 4.0}
-    branch, inputs = alignment(AlignmentConfig(**weights, temperature=0.1, category_temperature=0.3, class_aware=True)), sample()
+    branch, inputs = (
+        alignment(AlignmentConfig(**weights, temperature=0.1, category_temperature=0.3, class_aware=True)),
+        sample(),
+    )
     points, image = branch.point_projection(inputs["feature"]), branch.image_tower(inputs["images"])
     text = branch.text_tower(pose_texts(*(inputs[name].numpy() for name in ("category", "rotation", "translation"))))
     terms, category = branch(**inputs), inputs["category"]
     torch.testing.assert_close(terms["point_image"], 2 * noise_contrastive(points, image, 0.1, category))
     torch.testing.assert_close(terms["point_text"], 3 * noise_contrastive(points, text, 0.1, category))
     torch.testing.assert_close(terms["image_text"], 0.5 * noise_contrastive(image, text, 0.1, category))
-    torch.testing.assert_close(terms["image_category"], 4 * category_cross_entropy(image, branch.text_tower(estimation_texts()), category, 0.3))
+    torch.testing.assert_close(
+        terms["image_category"], 4 * category_cross_entropy(image, branch.text_tower(estimation_texts()), category, 0.3)
+    )
 
 
 def test_checkpoint_holds_the_trained_part_and_restores_it():
@@ -312,7 +355,10 @@ ABLATIONS = {
     "IV append": replace(PAPER, prompts=PromptConfig(position="append")),
     **{f"IV {length}": replace(PAPER, prompts=PromptConfig(length=length)) for length in (5, 20, 50, 100, 200)},
     "V joint": replace(PAPER, joint_text=True),
-    **{f"V {layers}": replace(PAPER, prompts=PromptConfig(layers=layers)) for layers in ((1, 3), (1, 6), (1, 12), (6, 12), (9, 12), (12, 12))},
+    **{
+        f"V {layers}": replace(PAPER, prompts=PromptConfig(layers=layers))
+        for layers in ((1, 3), (1, 6), (1, 12), (6, 12), (9, 12), (12, 12))
+    },
     **{f"VIII {temperature}": replace(PAPER, temperature=temperature) for temperature in (0.2, 0.03, 0.02, 0.001)},
     "IX none": replace(PAPER, text_pose="none"),
     "IX random": replace(PAPER, text_pose="random"),
@@ -324,17 +370,23 @@ ABLATIONS = {
 def test_ablation_of_the_paper_is_a_configuration(config):
     branch = alignment(config)
     terms = branch(**{name: value[:2] for name, value in sample().items()}, generator=generator())
-    assert set(terms) == {name for name in ("point_image", "point_text", "image_text", "image_category") if getattr(config, name)}
+    assert set(terms) == {
+        name for name in ("point_image", "point_text", "image_text", "image_category") if getattr(config, name)
+    }
     if terms:
         total = torch.stack(list(terms.values())).sum()
         assert total.isfinite() and total > 0
         total.backward()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in branch.trainable().values())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in branch.trainable().values()
+    )
 
 
 def test_pose_in_the_text_is_true_random_or_absent():
     inputs = {name: value for name, value in sample().items() if name not in ("feature", "images")}
-    true, absent, random = (alignment(replace(UNTUNED, point_image=0.0, text_pose=pose)) for pose in ("true", "none", "random"))
+    true, absent, random = (
+        alignment(replace(UNTUNED, point_image=0.0, text_pose=pose)) for pose in ("true", "none", "random")
+    )
     told = true.texts(**inputs, generator=None)
     assert told == pose_texts(*(inputs[name].numpy() for name in ("category", "rotation", "translation")))
     assert absent.texts(**inputs, generator=None) == category_texts(inputs["category"].numpy())
@@ -383,7 +435,9 @@ def test_normals_do_not_smear_across_edges_and_holes():
     normals = surface_normals(depth, rays)
     assert (normals[:, 10:12, 10:12] == 0).all()
     seen = depth > 0
-    torch.testing.assert_close(normals[seen], torch.tensor([0.0, 0.0, -1.0]).expand(int(seen.sum()), 3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        normals[seen], torch.tensor([0.0, 0.0, -1.0]).expand(int(seen.sum()), 3), atol=1e-3, rtol=0
+    )
 
 
 def test_shaded_images_are_painted_by_label_and_lit_by_the_normal():
@@ -398,7 +452,8 @@ def test_shaded_images_are_painted_by_label_and_lit_by_the_normal():
     assert inside.std((2, 3)).max() < 1e-2 and outside.std((2, 3)).max() < 1e-2
     assert (inside.mean((2, 3)) - outside.mean((2, 3))).abs().max() > 0.1
     tilted, _ = plane_view(F.normalize(torch.tensor([0.6, 0.0, -0.8]), dim=0))
-    assert (shaded_images(tilted, labels, rays, generator(2)) - image).abs().max() > 0.05  # the same paint and light, another normal
+    # the same paint and light, another normal
+    assert (shaded_images(tilted, labels, rays, generator(2)) - image).abs().max() > 0.05
     assert torch.equal(image, shaded_images(flat, labels, rays, generator(2)))
 
 
@@ -408,7 +463,9 @@ def test_colour_crops_are_scaled_and_normalised_as_clip_does():
     expected = ((crops.numpy() / 255 - mean) / spread).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(clip_images(crops).numpy(), expected, atol=1e-5)
     grey = torch.full((1, 90, 90, 3), 51, dtype=torch.uint8)
-    np.testing.assert_allclose(clip_images(grey).numpy()[0], np.broadcast_to(((0.2 - mean) / spread)[:, None, None], (3, 224, 224)), atol=1e-5)
+    np.testing.assert_allclose(
+        clip_images(grey).numpy()[0], np.broadcast_to(((0.2 - mean) / spread)[:, None, None], (3, 224, 224)), atol=1e-5
+    )
     with pytest.raises(ValueError, match=r"crops: expected uint8 \(B, H, H, 3\), got float32 \(1, 4, 4, 3\)"):
         clip_images(torch.zeros(1, 4, 4, 3))
     with pytest.raises(ValueError, match=r"got uint8 \(1, 4, 5, 3\)"):
@@ -420,7 +477,9 @@ def test_rows_without_a_picture_are_shaded():
     stored = (depth / DEPTH_UNIT_M).round().to(torch.uint16).expand(2, -1, -1)
     rows = {"depth": stored, "label": torch.ones(2, 72, 72, dtype=torch.uint8), "rays": rays.expand(2, -1)}
     shaded = row_images(rows, generator())
-    torch.testing.assert_close(shaded, shaded_images(stored.float() * DEPTH_UNIT_M, rows["label"], rows["rays"], generator()))
+    torch.testing.assert_close(
+        shaded, shaded_images(stored.float() * DEPTH_UNIT_M, rows["label"], rows["rays"], generator())
+    )
     colour = torch.zeros(2, 224, 224, 3, dtype=torch.uint8)
     colour[1] = 90
     images = row_images(rows | {"colour": colour}, generator())

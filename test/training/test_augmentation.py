@@ -28,7 +28,10 @@ def boxes() -> tuple[PosedClouds, torch.Tensor]:
     rotation = torch.from_numpy(Rotation.random(BATCH, random_state=0).as_matrix()).float()
     size = 0.1 + 0.2 * torch.rand(BATCH, 3, generator=generator(1))
     corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3)
-    local = torch.cat([corners.expand(BATCH, 8, 3), torch.rand(BATCH, 100, 3, generator=generator(2)) - 0.5], dim=1) * size[:, None]
+    local = (
+        torch.cat([corners.expand(BATCH, 8, 3), torch.rand(BATCH, 100, 3, generator=generator(2)) - 0.5], dim=1)
+        * size[:, None]
+    )
     translation = torch.rand(BATCH, 3, generator=generator(3)) + torch.tensor([0.0, 0.0, 0.5])
     empty = PosedClouds(torch.zeros(BATCH, 1, 3), rotation, translation, size)
     return empty._replace(points=from_object(local, empty)), torch.arange(BATCH) % len(CATEGORIES)
@@ -53,14 +56,18 @@ def test_switched_off_nothing_changes_and_nothing_is_drawn():
 
 
 def test_a_mirror_keeps_rotations_proper_and_reflects_points_of_symmetric_objects():
-    """A point and its twin across the object's plane z = 0 change places: the mirrored cloud is that of the reflected object in the reflected pose."""
+    """A point and its twin across the object's plane z = 0 change places: the mirrored cloud is that of the reflected
+    object in the reflected pose.
+    """
     clouds, category = boxes()
     after = augmented(clouds, category, AugmentationConfig(mirrored=1.0), generator())
     cameras = category == CATEGORIES.index("camera")
     torch.testing.assert_close(after.points[cameras], clouds.points[cameras], atol=0, rtol=0)
     torch.testing.assert_close(torch.linalg.det(after.rotation), torch.ones(BATCH))
     torch.testing.assert_close(after.points[~cameras], clouds.points[~cameras] * torch.tensor([-1.0, 1, 1]))
-    torch.testing.assert_close(to_object(after)[~cameras], to_object(clouds)[~cameras] * torch.tensor([1.0, 1, -1]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        to_object(after)[~cameras], to_object(clouds)[~cameras] * torch.tensor([1.0, 1, -1]), atol=1e-5, rtol=0
+    )
 
 
 def test_box_scale_and_rigid_motion_keep_boxes_tight_within_their_ranges():
@@ -73,7 +80,9 @@ def test_box_scale_and_rigid_motion_keep_boxes_tight_within_their_ranges():
     torch.testing.assert_close(factor[can, 0], factor[can, 2])
     shift = (after.translation - clouds.translation).abs()
     assert 0.02 < shift.max() <= 0.05
-    torch.testing.assert_close(after.rotation @ after.rotation.transpose(1, 2), torch.eye(3).expand(BATCH, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        after.rotation @ after.rotation.transpose(1, 2), torch.eye(3).expand(BATCH, 3, 3), atol=1e-5, rtol=0
+    )
 
 
 def test_each_changes_its_share_of_the_clouds():
@@ -84,7 +93,9 @@ def test_each_changes_its_share_of_the_clouds():
 
 def test_euler_rotation_equals_scipy():
     angles = torch.rand(20, 3, generator=generator()) - 0.5
-    np.testing.assert_allclose(euler_rotation(angles).numpy(), Rotation.from_euler("xyz", angles.numpy()).as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(
+        euler_rotation(angles).numpy(), Rotation.from_euler("xyz", angles.numpy()).as_matrix(), atol=1e-6
+    )
 
 
 def cylinder(radius: float, height: float, handle: float) -> tuple[PosedClouds, float]:
@@ -103,7 +114,8 @@ def test_tapered_mug_keeps_its_tight_box(top, bottom):
     low, high = extents(after)
     torch.testing.assert_close(high[:, :2], after.size[:, :2] / 2, atol=1e-6, rtol=0)
     torch.testing.assert_close(low[:, :2], -after.size[:, :2] / 2, atol=1e-6, rtol=0)
-    # A body that does not stand in the middle of its box is a little narrower across than the box says: 73 points approach the circle.
+    # A body that does not stand in the middle of its box is a little narrower across than the box says: 73 points
+    # approach the circle.
     torch.testing.assert_close(high[:, 2], after.size[:, 2] / 2, atol=2e-4, rtol=0)
 
 

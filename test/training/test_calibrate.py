@@ -21,7 +21,10 @@ def test_the_fitted_curve_is_the_true_probability():
 def test_calibrated_scores_are_reliable_on_other_views():
     curve = fitted(*drawn(20_000, seed=0))
     confidence, success = drawn(20_000, seed=1)
-    before, after = (max(abs(row["mean_score"] - row["success"]) for row in reliability(score, success)) for score in (confidence, np.array([curve(c) for c in confidence])))
+    before, after = (
+        max(abs(row["mean_score"] - row["success"]) for row in reliability(score, success))
+        for score in (confidence, np.array([curve(c) for c in confidence]))
+    )
     assert before > 0.2 and after < 0.05
 
 

@@ -64,7 +64,9 @@ def test_normalised_points_and_pose_describe_the_same_object(pool):
 
 def test_coordinates_are_the_centres_in_the_object_frame(pool):
     batch = make_batch(rows(pool), 64, BatchConfig(), generator())
-    rotation = torch.stack([batch["x_axis"], batch["y_axis"], torch.cross(batch["x_axis"], batch["y_axis"], dim=-1)], dim=-1)
+    rotation = torch.stack(
+        [batch["x_axis"], batch["y_axis"], torch.cross(batch["x_axis"], batch["y_axis"], dim=-1)], dim=-1
+    )
     centres = torch.einsum("bij,bpj->bpi", rotation, batch["coordinates"]) + batch["offset"][:, None]
     torch.testing.assert_close(centres, batch["points"][:, ::16], atol=1e-5, rtol=1e-5)
 
@@ -139,7 +141,9 @@ def test_measured_rows_keep_their_depth_and_mask(pool):
     points, foreground, usable = observed_clouds(data | {"measured": measured}, radius, config, generator())
     assert usable[measured].all() and (foreground[measured] == 1).all() and (foreground[~measured] == 0).any()
     depth = data["depth"].float() * DEPTH_UNIT_M
-    column = ((points[..., 0] / points[..., 2] - data["rays"][:, :1]) / data["rays"][:, 1:2]).round().long().clamp(0, 71)
+    column = (
+        ((points[..., 0] / points[..., 2] - data["rays"][:, :1]) / data["rays"][:, 1:2]).round().long().clamp(0, 71)
+    )
     row = ((points[..., 1] / points[..., 2] - data["rays"][:, 2:3]) / data["rays"][:, 3:]).round().long().clamp(0, 71)
     error = (depth.flatten(1).gather(1, row * 72 + column) - points[..., 2]).abs()
     assert error[measured].max() < 1e-5
@@ -157,7 +161,9 @@ def test_rotation_is_the_frame_of_the_coordinates_under_every_augmentation(pool)
     every = AugmentationConfig(box_scale=1.0, taper=1.0, rigid=1.0)
     batch = make_batch(rows(pool), 64, BatchConfig(sensor=PERFECT, scale_jitter=0.0, augmentation=every), generator())
     torch.testing.assert_close(torch.linalg.det(batch["rotation"]), torch.ones(len(pool)))
-    assert torch.equal(batch["rotation"][:, :, 1], batch["y_axis"]) and torch.equal(batch["rotation"][:, :, 0], batch["x_axis"])
+    assert torch.equal(batch["rotation"][:, :, 1], batch["y_axis"]) and torch.equal(
+        batch["rotation"][:, :, 0], batch["x_axis"]
+    )
     centres = batch["coordinates"] @ batch["rotation"].transpose(1, 2) + batch["offset"][:, None]
     torch.testing.assert_close(centres, batch["points"][:, ::16], atol=1e-5, rtol=1e-5)
     assert batch["foreground"].mean() > 0.95  # inside the box of its own pose

@@ -25,7 +25,10 @@ def models(checkpoint, tmp_path_factory):
     (folder / "tiny_half").mkdir()
     content = half_precision(onnx.load(folder / "tiny" / "model.onnx")).SerializeToString()
     (folder / "tiny_half" / "model.onnx").write_bytes(content)
-    write_card(replace(read_card(folder / "tiny"), precision="fp16", sha256=hashlib.sha256(content).hexdigest()), folder / "tiny_half")
+    write_card(
+        replace(read_card(folder / "tiny"), precision="fp16", sha256=hashlib.sha256(content).hexdigest()),
+        folder / "tiny_half",
+    )
     return folder
 
 
@@ -54,14 +57,20 @@ def test_half_precision_keeps_inputs_outputs_and_searches(models):
     searches = set(search_nodes(whole.graph))
     operations = {node.name: node.op_type for node in whole.graph.node}
     assert {"Sub", "MatMul", "ReduceSum"} <= {operations[name] for name in searches}
-    weights = [tensor for tensor in half.graph.initializer if np.prod(tensor.dims) > 100 and tensor.data_type != onnx.TensorProto.INT64]  # but the order of the points
+    # but the order of the points
+    weights = [
+        tensor
+        for tensor in half.graph.initializer
+        if np.prod(tensor.dims) > 100 and tensor.data_type != onnx.TensorProto.INT64
+    ]
     assert weights and all(tensor.data_type == HALF for tensor in weights)
 
 
 def test_card_says_what_the_network_costs(checkpoint, models):
     network, saved = load_network(checkpoint)
     training = read_card(models / "tiny").training
-    assert 0 < training["parameters"] < sum(p.numel() for p in network.parameters())  # the dense head serves training alone
+    # the dense head serves training alone
+    assert 0 < training["parameters"] < sum(p.numel() for p in network.parameters())
     assert training["multiply_adds"] > training["parameters"] / 2
     assert training["steps"] == saved["step"] == 4
 
@@ -69,7 +78,9 @@ def test_card_says_what_the_network_costs(checkpoint, models):
 def test_a_model_that_differs_from_torch_is_refused(checkpoint, models, tmp_path, monkeypatch):
     def changed(network, path, precision):
         model = onnx.load(models / "tiny" / "model.onnx")
-        weight = next(tensor for tensor in model.graph.initializer if tensor.data_type == FLOAT and np.prod(tensor.dims) > 100)
+        weight = next(
+            tensor for tensor in model.graph.initializer if tensor.data_type == FLOAT and np.prod(tensor.dims) > 100
+        )
         weight.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(weight), weight.name))
         onnx.save(model, path)
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.losses import TERMS, LossWeights, chord, confidence_target, faces, points, pose_losses, weighted_mean
 
-EVERY = LossWeights(**{name: 1.0 for name in TERMS})
+EVERY = LossWeights(**dict.fromkeys(TERMS, 1.0))
 
 
 def truth_and_output() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -47,7 +47,9 @@ def test_chord_is_twice_the_sine_of_half_the_angle():
 
 def test_confidence_target_is_one_for_a_right_direction_and_falls():
     assert confidence_target(torch.tensor(0.0)).item() == 1
-    assert confidence_target(torch.tensor(2 * math.sin(math.radians(5)))).item() == pytest.approx(math.exp(-13.7 * (2 * math.sin(math.radians(5))) ** 2))
+    assert confidence_target(torch.tensor(2 * math.sin(math.radians(5)))).item() == pytest.approx(
+        math.exp(-13.7 * (2 * math.sin(math.radians(5))) ** 2)
+    )
 
 
 def test_weighted_mean_of_no_weight_is_zero():
@@ -57,7 +59,8 @@ def test_weighted_mean_of_no_weight_is_zero():
 
 def test_perfect_output_costs_nothing():
     truth, output = truth_and_output()
-    assert pose_losses(output, truth)["total"].item() == pytest.approx(0, abs=2e-3)  # the root's guard leaves 1e-4 a term
+    # the root's guard leaves 1e-4 a term
+    assert pose_losses(output, truth)["total"].item() == pytest.approx(0, abs=2e-3)
 
 
 def test_x_axis_of_an_axis_symmetric_object_is_free():
@@ -82,7 +85,9 @@ def test_background_patches_have_no_coordinates_to_learn():
 
 
 def scene(x_weight: float = 1.0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """An object of each category in a random pose with a random cloud, and the output of a network that has learned everything."""
+    """An object of each category in a random pose with a random cloud, and the output of a network that has learned
+    everything.
+    """
     generator = torch.Generator().manual_seed(0)
     b, n, p = len(CATEGORIES), 32, 8
     rotation = torch.tensor(Rotation.random(b, random_state=0).as_matrix(), dtype=torch.float32)
@@ -152,7 +157,8 @@ def literal_default_losses(output: dict[str, torch.Tensor], truth: dict[str, tor
         "perpendicular": 0.25 * mean((output["y_axis"] * output["x_axis"]).sum(-1).abs(), asymmetric),
         "offset": 6.0 * ((output["offset"] - truth["offset"]).square().sum(-1) + 1e-8).sqrt().mean(),
         "size": 3.0 * ((output["size"] - truth["size"]).abs().sum(-1) / truth["scale"]).mean(),
-        "confidence": (output["confidence"][:, 0] - y_target).square().mean() + mean((output["confidence"][:, 1] - x_target).square(), asymmetric),
+        "confidence": (output["confidence"][:, 0] - y_target).square().mean()
+        + mean((output["confidence"][:, 1] - x_target).square(), asymmetric),
         "coordinates": 4.0 * (difference * truth["foreground"]).sum() / truth["foreground"].sum().clamp(min=1),
         "foreground": 0.25 * F.binary_cross_entropy_with_logits(output["foreground"], truth["foreground"]),
     }
@@ -244,7 +250,9 @@ def test_published_terms_are_weighted_and_in_metres():
     assert losses["x_axis_cosine"].item() == pytest.approx(8 * 2)
     assert losses["perpendicular"].item() == 0
     assert losses["confidence_l1"].item() == pytest.approx(1 - math.exp(-13.7 * 2), abs=1e-6)
-    assert losses["total"].item() == pytest.approx(sum(value.item() for name, value in losses.items() if name != "total"), rel=1e-6)
+    assert losses["total"].item() == pytest.approx(
+        sum(value.item() for name, value in losses.items() if name != "total"), rel=1e-6
+    )
     smooth = pose_losses(output, truth, dataclasses.replace(weights, smooth_beta=0.5))
     assert smooth["x_axis_l1"].item() == pytest.approx(8 * 2 * 0.75 / 3)
 
@@ -253,7 +261,15 @@ def test_terms_without_their_output_are_left_out():
     """At evaluation a network gives the pose alone."""
     truth, output = scene()
     pose = {name: output[name] for name in ("y_axis", "x_axis", "confidence", "offset", "size")}
-    assert set(pose_losses(pose, truth)) == {"y_axis", "x_axis", "perpendicular", "offset", "size", "confidence", "total"}
+    assert set(pose_losses(pose, truth)) == {
+        "y_axis",
+        "x_axis",
+        "perpendicular",
+        "offset",
+        "size",
+        "confidence",
+        "total",
+    }
 
 
 def test_a_term_without_its_truth_is_refused():
@@ -281,9 +297,15 @@ def test_gradients_stay_finite_for_degenerate_output(broken):
     if broken == "parallel axes":
         output["x_axis"] = output["y_axis"].clone()
     if broken == "no confidence":
-        output["confidence"], output["face_confidences"] = torch.zeros_like(output["confidence"]), torch.zeros_like(output["face_confidences"])
+        output["confidence"], output["face_confidences"] = (
+            torch.zeros_like(output["confidence"]),
+            torch.zeros_like(output["face_confidences"]),
+        )
     if broken == "votes in one point":
-        truth["points"], output["face_distances"] = torch.zeros_like(truth["points"]), torch.zeros_like(output["face_distances"])
+        truth["points"], output["face_distances"] = (
+            torch.zeros_like(truth["points"]),
+            torch.zeros_like(output["face_distances"]),
+        )
     predicted = {name: value.requires_grad_() for name, value in output.items()}
     losses = pose_losses(predicted, truth, EVERY)
     losses["total"].backward()

@@ -10,7 +10,8 @@ from torch.autograd import gradcheck
 
 from training.losses import faces
 
-NORMALS = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [-1, 0, 0], [0, 0, -1], [0, -1, 0]], float)  # y+, x+, z+, x-, z-, y-
+# y+, x+, z+, x-, z-, y-
+NORMALS = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [-1, 0, 0], [0, 0, -1], [0, -1, 0]], float)
 ALL = torch.ones(1, 6, dtype=torch.float64)
 UNIT = torch.ones(1, dtype=torch.float64)
 
@@ -29,7 +30,11 @@ def votes(seed, count=2, points=12):
     rng = np.random.default_rng(seed)
     normals = rng.normal(size=(count, points, 6, 3))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    cloud, distances, confidences = rng.normal(size=(count, points, 3)), rng.normal(size=(count, points, 6)), rng.uniform(size=(count, points, 6))
+    cloud, distances, confidences = (
+        rng.normal(size=(count, points, 3)),
+        rng.normal(size=(count, points, 6)),
+        rng.uniform(size=(count, points, 6)),
+    )
     return tensor(cloud), tensor(normals), tensor(distances), tensor(confidences)
 
 
@@ -65,12 +70,16 @@ def test_distances_lead_each_point_onto_the_plane():
     planes, normals, distances = perfect_votes(rotation, offset, tensor([[0.2, 0.3, 0.4]]).expand(2, -1), points)
     on_face = (points[:, :, None] + normals * distances[..., None] - offset[:, None, None]) @ rotation[:, None]
     expected = NORMALS.sum(1) * np.array([0.3, 0.2, 0.4, 0.2, 0.4, 0.3])
-    along = np.take_along_axis(on_face.numpy(), np.broadcast_to(np.array(faces.AXES)[:, None], (2, 12, 6, 1)), -1)[..., 0]
+    along = np.take_along_axis(on_face.numpy(), np.broadcast_to(np.array(faces.AXES)[:, None], (2, 12, 6, 1)), -1)[
+        ..., 0
+    ]
     np.testing.assert_allclose(along, np.broadcast_to(expected, (2, 12, 6)), atol=1e-12)
 
 
 def test_only_y_faces_of_axis_symmetric_objects_count():
-    np.testing.assert_allclose(faces.face_weights(torch.tensor([0.0, 0.25])), [[1, 0, 0, 0, 0, 1], [1, 0.25, 0.25, 0.25, 0.25, 1]])
+    np.testing.assert_allclose(
+        faces.face_weights(torch.tensor([0.0, 0.25])), [[1, 0, 0, 0, 0, 1], [1, 0.25, 0.25, 0.25, 0.25, 1]]
+    )
 
 
 def test_normal_loss_of_one_face_turned_by_60_degrees_is_a_half_over_six():
@@ -106,7 +115,9 @@ def test_confidence_target_counts_the_direction_of_the_vote():
 
 
 def test_confidence_loss_by_hand():
-    loss = faces.face_confidence_loss(torch.full((1, 3, 6), 0.25), torch.ones(1, 3, 6), torch.tensor([[1.0, 0, 0, 0, 0, 1]]))
+    loss = faces.face_confidence_loss(
+        torch.full((1, 3, 6), 0.25), torch.ones(1, 3, 6), torch.tensor([[1.0, 0, 0, 0, 0, 1]])
+    )
     assert loss.item() == pytest.approx(0.75 * 2 / 6)
 
 
@@ -138,7 +149,9 @@ def test_planes_are_numpys_weighted_least_squares():
             point[axis] = slope[2]  # where the plane cuts the axis of its face
             normal_network = rotation[b].numpy() @ normal
             np.testing.assert_allclose(fitted.normal[b, f], normal_network, atol=1e-4)
-            np.testing.assert_allclose(fitted.distance[b, f], normal_network @ (rotation[b].numpy() @ point + offset[b].numpy()), atol=1e-4)
+            np.testing.assert_allclose(
+                fitted.distance[b, f], normal_network @ (rotation[b].numpy() @ point + offset[b].numpy()), atol=1e-4
+            )
 
 
 def test_a_vote_without_confidence_does_not_move_the_plane():
@@ -213,7 +226,9 @@ def test_vote_offset_sees_a_centre_off_the_middle():
 
 def test_vote_size_does_not_take_a_centre_outside_the_box_for_one_inside():
     """A centre 4 beyond the middle of faces at y = ±2 is 2 from one of them, as the true one is: only the sign tells."""
-    assert faces.vote_size_loss(upright_planes(), tensor([[0, 4, 0]]), tensor([[2, 4, 6]]), UNIT, ALL).item() == pytest.approx((4 + 4) / 6)
+    assert faces.vote_size_loss(
+        upright_planes(), tensor([[0, 4, 0]]), tensor([[2, 4, 6]]), UNIT, ALL
+    ).item() == pytest.approx((4 + 4) / 6)
 
 
 def test_vote_rotation_and_self_of_a_turned_axis_by_hand():
@@ -222,7 +237,9 @@ def test_vote_rotation_and_self_of_a_turned_axis_by_hand():
     planes = upright_planes()
     planes.normal[0, 1], planes.normal[0, 3] = tensor([cosine, sine, 0]), tensor([-cosine, -sine, 0])
     difference = (1 - cosine + sine) / 3
-    assert faces.vote_rotation_loss(planes, torch.eye(3, dtype=torch.float64)[None], ALL).item() == pytest.approx(2 * difference / 6)
+    assert faces.vote_rotation_loss(planes, torch.eye(3, dtype=torch.float64)[None], ALL).item() == pytest.approx(
+        2 * difference / 6
+    )
     assert faces.vote_self_loss(planes, ALL).item() == pytest.approx(2 * sine / 6)
     planes.normal[0, 3] = tensor([-1, 0, 0])
     assert faces.vote_self_loss(planes, ALL).item() == pytest.approx((difference + sine) / 6)
@@ -247,5 +264,7 @@ def test_gradients_of_the_vote_terms_are_the_numerical_ones():
             faces.vote_self_loss(fitted, weights),
         )
 
-    inputs = [t.clone().requires_grad_() for t in (normals, distances, offset + 0.1, tensor([[0.3, 0.2, 0.1]]).expand(2, -1))]
+    inputs = [
+        t.clone().requires_grad_() for t in (normals, distances, offset + 0.1, tensor([[0.3, 0.2, 0.1]]).expand(2, -1))
+    ]
     assert gradcheck(terms, inputs)

@@ -62,7 +62,9 @@ def test_calibrated_rotation_is_that_of_the_runtime():
     expected = np.stack([rotation_from_normals(*of_one) for of_one in zip(y, x, confidence[:, 0], confidence[:, 1])])
     apart = np.linalg.norm(np.cross(y, x), axis=1) > 0.1
     assert apart.sum() > 40
-    np.testing.assert_allclose(calibrated_rotation(tensor(y), tensor(x), tensor(confidence))[apart], expected[apart], atol=2e-6)
+    np.testing.assert_allclose(
+        calibrated_rotation(tensor(y), tensor(x), tensor(confidence))[apart], expected[apart], atol=2e-6
+    )
 
 
 def test_where_x_is_unknown_y_stays_and_the_true_x_is_lent():
@@ -109,7 +111,12 @@ def test_a_right_pose_costs_no_point_term():
 
 def test_a_shift_along_y_costs_its_length_in_metres():
     """0.5 units of 0.2 m."""
-    cloud, eye, zero, scale = numbers(10, 1, 7, 3), torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64), tensor([0.2])
+    cloud, eye, zero, scale = (
+        numbers(10, 1, 7, 3),
+        torch.eye(3, dtype=torch.float64)[None],
+        torch.zeros(1, 3, dtype=torch.float64),
+        tensor([0.2]),
+    )
     offset = tensor([[0, 0.5, 0]])
     assert points.projection_loss(cloud, offset, eye[:, 1], cloud[..., 1], scale).item() == pytest.approx(0.1)
     assert points.projection_loss(cloud, offset, eye[:, 0], cloud[..., 0], scale).item() == pytest.approx(0)
@@ -117,7 +124,14 @@ def test_a_shift_along_y_costs_its_length_in_metres():
     assert points.point_matching_loss(cloud, zero, eye, cloud, scale).item() == 0
 
 
-SIGNS = {"bottle": [-1, 1, -1], "bowl": [-1, 1, -1], "can": [-1, 1, -1], "laptop": [1, 1, -1], "mug": [1, 1, -1], "camera": [1, 1, 1]}
+SIGNS = {
+    "bottle": [-1, 1, -1],
+    "bowl": [-1, 1, -1],
+    "can": [-1, 1, -1],
+    "laptop": [1, 1, -1],
+    "mug": [1, 1, -1],
+    "camera": [1, 1, 1],
+}
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -149,10 +163,18 @@ def test_gradients_of_the_point_terms_are_the_numerical_ones():
         return (
             points.projection_loss(cloud, offset, y, canonical[..., 1], scale),
             points.point_matching_loss(cloud, offset, rotation, canonical, scale),
-            points.reconstruction_loss(reconstruction, points.counterpart(cloud, y, unit(torch.linalg.cross(x, y)), offset, torch.arange(6)), scale),
+            points.reconstruction_loss(
+                reconstruction,
+                points.counterpart(cloud, y, unit(torch.linalg.cross(x, y)), offset, torch.arange(6)),
+                scale,
+            ),
         )
 
-    inputs = [tensor(directions(17, 6)).requires_grad_(), tensor(directions(18, 6)).requires_grad_(), numbers(19, 6, 3).requires_grad_()]
+    inputs = [
+        tensor(directions(17, 6)).requires_grad_(),
+        tensor(directions(18, 6)).requires_grad_(),
+        numbers(19, 6, 3).requires_grad_(),
+    ]
     assert gradcheck(terms, inputs)
 
 

@@ -1,4 +1,6 @@
-"""Meshes from disk become shapes in the canonical frame, with metric sizes; what cannot be used is named and never stops anything."""
+"""Meshes from disk become shapes in the canonical frame, with metric sizes; what cannot be used is named and never
+stops anything.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def write(path: Path, mesh: Mesh) -> Path:
 
 def unit(mesh: Mesh) -> Mesh:
     """As ShapeNet stores it: a box diagonal of 1, somewhere, turned by a quarter."""
-    return Mesh(turned_back(mesh.vertices, 1) / np.linalg.norm(np.ptp(mesh.vertices, axis=0)) + (0.3, -0.1, 2.0), mesh.faces)
+    return Mesh(
+        turned_back(mesh.vertices, 1) / np.linalg.norm(np.ptp(mesh.vertices, axis=0)) + (0.3, -0.1, 2.0), mesh.faces
+    )
 
 
 def config(folder: Path, **options) -> MeshConfig:
@@ -66,7 +70,9 @@ def test_heading_of_mugs_and_laptops_is_found_from_any_side(category):
 @pytest.mark.parametrize("length", [0.03, 0.06, 0.12])
 def test_heading_of_a_camera_is_that_of_its_lens(length):
     body = trimesh.creation.box((0.05, 0.09, 0.13))
-    lens = trimesh.creation.cylinder(0.032, length).apply_transform(trimesh.geometry.align_vectors((0, 0, 1), (1, 0, 0)))
+    lens = trimesh.creation.cylinder(0.032, length).apply_transform(
+        trimesh.geometry.align_vectors((0, 0, 1), (1, 0, 0))
+    )
     lens.apply_translation((0.025 + length / 2, -0.005, 0.01))
     both = trimesh.util.concatenate([body, lens])
     points = surface_points(Mesh(np.asarray(both.vertices), np.asarray(both.faces)))
@@ -107,7 +113,10 @@ def test_a_mesh_becomes_a_metric_shape_in_the_canonical_frame(tmp_path, category
     sizes = []
     for seed in range(20):
         shape = shapes.make_shape(category, np.random.default_rng(seed))
-        low, high = shape.vertices[np.unique(shape.faces)].min(axis=0), shape.vertices[np.unique(shape.faces)].max(axis=0)
+        low, high = (
+            shape.vertices[np.unique(shape.faces)].min(axis=0),
+            shape.vertices[np.unique(shape.faces)].max(axis=0),
+        )
         np.testing.assert_allclose(low + high, 0, atol=1e-6)
         np.testing.assert_allclose(shape.size, high - low, atol=1e-6)
         sizes.append(np.linalg.norm(shape.size))
@@ -189,9 +198,16 @@ def test_same_seed_gives_the_same_shape_whatever_was_drawn_before(tmp_path):
 def test_what_the_folder_or_the_share_leaves_out_is_generated(tmp_path):
     write(tmp_path / "bowl/a.obj", generated("bowl"))
     never, always = (MeshShapes(config(tmp_path, share=share)) for share in (0.0, 1.0))
-    assert always.make_shape("can", np.random.default_rng(2)).vertices.tobytes() == make_shape("can", np.random.default_rng(2)).vertices.tobytes()
+    assert (
+        always.make_shape("can", np.random.default_rng(2)).vertices.tobytes()
+        == make_shape("can", np.random.default_rng(2)).vertices.tobytes()
+    )
     counts = {len(never.make_shape("bowl", np.random.default_rng(seed)).faces) for seed in range(6)}
-    assert {len(always.make_shape("bowl", np.random.default_rng(seed)).faces) for seed in range(6)} == {len(generated("bowl").faces)} != counts
+    assert (
+        {len(always.make_shape("bowl", np.random.default_rng(seed)).faces) for seed in range(6)}
+        == {len(generated("bowl").faces)}
+        != counts
+    )
 
 
 def test_what_contradicts_itself_is_refused(tmp_path):

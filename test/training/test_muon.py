@@ -1,4 +1,6 @@
-"""Muon against the singular value decomposition that it stands for, and the split of a network's weights between Muon and AdamW."""
+"""Muon against the singular value decomposition that it stands for, and the split of a network's weights between Muon
+and AdamW.
+"""
 
 import pytest
 import torch
@@ -18,15 +20,19 @@ def test_orthogonalised_keeps_the_singular_vectors_and_levels_the_values(shape):
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
     got = torch.linalg.svdvals(orthogonalised(matrices))
-    assert 0.5 < got.min() and got.max() < 1.3
-    inner = u.transpose(1, 2) @ orthogonalised(matrices) @ vh.transpose(1, 2)  # diagonal, where the vectors are those of the matrix
+    assert got.min() > 0.5 and got.max() < 1.3
+    # diagonal, where the vectors are those of the matrix
+    inner = u.transpose(1, 2) @ orthogonalised(matrices) @ vh.transpose(1, 2)
     torch.testing.assert_close(inner, torch.diag_embed(inner.diagonal(dim1=1, dim2=2)), atol=1e-6, rtol=0)
 
 
 def test_stacked_matrices_are_updated_as_if_they_were_apart():
     stacked = nn.Parameter(torch.zeros(24, 8))
     apart = [nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
-    gradient = torch.randn(24, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 100.0, 0.01]).repeat_interleave(8)[:, None]
+    gradient = (
+        torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1.0, 100.0, 0.01]).repeat_interleave(8)[:, None]
+    )
     stacked.grad = gradient
     for parameter, part in zip(apart, gradient.split(8), strict=True):
         parameter.grad = part

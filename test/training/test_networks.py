@@ -127,7 +127,10 @@ def test_gradient_of_the_winner_is_that_of_the_maximum():
     towards = directions(points, index)
     layer = Convolution(TINY_ENCODER, 7, 5)
     inputs, upstream = [features, *layer.parameters()], torch.randn(2, 32, 5)
-    by_winner, by_maximum = (torch.autograd.grad((layer.train(mode)(features, index, towards) * upstream).sum(), inputs) for mode in (True, False))
+    by_winner, by_maximum = (
+        torch.autograd.grad((layer.train(mode)(features, index, towards) * upstream).sum(), inputs)
+        for mode in (True, False)
+    )
     for a, b in zip(by_winner, by_maximum, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -189,7 +192,9 @@ def test_coarse_features_come_from_the_nearest_kept_point():
 
 def dense(pyramid: Pyramid) -> Tensor:
     """All levels at full resolution, concatenated: the plain form (B, N, C)."""
-    return torch.cat([pyramid.features[0], *(rows(f, p) for f, p in zip(pyramid.features[1:], pyramid.parents, strict=True))], dim=-1)
+    return torch.cat(
+        [pyramid.features[0], *(rows(f, p) for f, p in zip(pyramid.features[1:], pyramid.parents, strict=True))], dim=-1
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -310,13 +315,17 @@ def test_a_step_in_reduced_precision_gives_finite_gradients():
 
 def test_one_hot_tells_the_heads_the_category():
     points = cloud(1).expand(2, -1, -1)
-    blind, told = (lively(Clipose(dataclasses.replace(TINY, one_hot=o))).eval()(points, torch.tensor([2, 5])) for o in (False, True))
+    blind, told = (
+        lively(Clipose(dataclasses.replace(TINY, one_hot=o))).eval()(points, torch.tensor([2, 5]))
+        for o in (False, True)
+    )
     assert torch.equal(blind["y_axis"][0], blind["y_axis"][1])
     assert not torch.equal(told["y_axis"][0], told["y_axis"][1])
 
 
 def test_exported_network_equals_torch_for_any_batch(tmp_path):
-    network = lively(Clipose(dataclasses.replace(TINY, encoder=dataclasses.replace(TINY_ENCODER, supports=1)))).eval()  # the exporter is slow
+    # the exporter is slow
+    network = lively(Clipose(dataclasses.replace(TINY, encoder=dataclasses.replace(TINY_ENCODER, supports=1)))).eval()
     path = tmp_path / "model.onnx"
     write_onnx(network, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -325,13 +334,23 @@ def test_exported_network_equals_torch_for_any_batch(tmp_path):
         points[0, 64:] = points[0, :64]  # points that occur twice, as in the cloud of a small object
         with torch.no_grad():
             want = network(points, category)
-        got = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"points": points.numpy(), "category": category.numpy()}), strict=True))
+        got = dict(
+            zip(
+                OUTPUTS,
+                session.run(list(OUTPUTS), {"points": points.numpy(), "category": category.numpy()}),
+                strict=True,
+            )
+        )
         for name in OUTPUTS:
-            np.testing.assert_allclose(got[name], want[name].numpy(), atol=1e-4, err_msg=f"{name} of a batch of {batch}")
+            np.testing.assert_allclose(
+                got[name], want[name].numpy(), atol=1e-4, err_msg=f"{name} of a batch of {batch}"
+            )
 
 
 def test_cost_of_the_paper_network():
-    """Parameters as measured of the research network (8.06 M, of which 0.03 M are biases before normalisations); the encoder's layers by hand."""
+    """Parameters as measured of the research network (8.06 M, of which 0.03 M are biases before normalisations); the
+    encoder's layers by hand.
+    """
     cost = complexity(make_network(CliposeConfig()))
     assert sum(cost.parameters.values()) == pytest.approx(8.06e6, rel=0.006)
     assert sum(cost.multiply_adds.values()) == pytest.approx(3.0e9, rel=0.03)
@@ -352,11 +371,15 @@ def test_pose_heads_together_say_what_each_says_alone():
 
 
 def test_patches_of_a_stride_see_every_so_many_th_point_alone():
-    network = make_network(PatchTransformerConfig(points=64, patches=8, neighbours=4, stride=2, width=16, layers=1, heads=2)).eval()
+    network = make_network(
+        PatchTransformerConfig(points=64, patches=8, neighbours=4, stride=2, width=16, layers=1, heads=2)
+    ).eval()
     points, others = torch.randn(2, 64, 3), torch.randn(2, 64, 3)
     others[:, ::2] = points[:, ::2]
     with torch.no_grad():
-        assert torch.equal(network(points, torch.tensor([0, 1]))["offset"], network(others, torch.tensor([0, 1]))["offset"])
+        assert torch.equal(
+            network(points, torch.tensor([0, 1]))["offset"], network(others, torch.tensor([0, 1]))["offset"]
+        )
 
 
 def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
@@ -368,7 +391,10 @@ def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
     ("mapping", "message"),
     [
         ({"kind": "pointnet"}, "kind: expected clipose or none"),
-        ({"patches": 32, "stride": 16, "neighbours": 65}, "neighbours: expected at most the candidates, 64 with a stride of 16, got 65"),
+        (
+            {"patches": 32, "stride": 16, "neighbours": 65},
+            "neighbours: expected at most the candidates, 64 with a stride of 16, got 65",
+        ),
         ({"widht": 3}, "PatchTransformerConfig: expected only .* got widht"),
         ({"kind": "clipose", "encoder": {"k": 20}}, "HSEncoderConfig: expected only .* got k"),
         ({"kind": "clipose", "encoder": {"channels": [8, 8]}}, "channels: expected five positive widths"),

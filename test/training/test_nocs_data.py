@@ -1,4 +1,6 @@
-"""REAL275 and CAMERA25 as published: rendered scenes, written in their formats, come back as rows with the poses that they were rendered with."""
+"""REAL275 and CAMERA25 as published: rendered scenes, written in their formats, come back as rows with the poses that
+they were rendered with.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered frame: depth (H, W) [m], labels (H, W): 0 background, i + 1 the item i; coordinates (H, W, 3) [diagonal]."""
+    """A rendered frame: depth (H, W) [m], labels (H, W): 0 background, i + 1 the item i; coordinates (H, W, 3)
+    [diagonal].
+    """
 
     items: tuple[Item, ...]
     depth: np.ndarray
@@ -66,25 +70,39 @@ def fixed_shapes() -> dict[str, Shape]:
     """One plain object of each kind, which no change of the generated shapes moves."""
     across = trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0))  # z to y
     cup = trimesh.creation.annulus(0.036, 0.04, 0.09, sections=48).apply_transform(across)
-    floor = trimesh.creation.cylinder(0.04, 0.006, sections=48).apply_transform(across).apply_translation((0, -0.042, 0))
+    floor = (
+        trimesh.creation.cylinder(0.04, 0.006, sections=48).apply_transform(across).apply_translation((0, -0.042, 0))
+    )
     handle = trimesh.creation.torus(0.024, 0.005).apply_translation((0.05, 0, 0))
     can = trimesh.creation.cylinder(0.033, 0.12, sections=48).apply_transform(across)
     base = trimesh.creation.box((0.22, 0.02, 0.31))
-    screen = trimesh.creation.box((0.008, 0.21, 0.31)).apply_transform(trimesh.transformations.rotation_matrix(0.3, (0, 0, 1)))
+    screen = trimesh.creation.box((0.008, 0.21, 0.31)).apply_transform(
+        trimesh.transformations.rotation_matrix(0.3, (0, 0, 1))
+    )
     screen.apply_translation((-0.14, 0.1, 0))
     bowl = trimesh.creation.icosphere(radius=0.07)
     parts = {"mug": (cup, floor, handle), "can": (can,), "laptop": (base, screen), "bowl": (bowl,)}
-    meshes = {category: [(Mesh(np.asarray(part.vertices), np.asarray(part.faces)), BODY) for part in whole] for category, whole in parts.items()}
+    meshes = {
+        category: [(Mesh(np.asarray(part.vertices), np.asarray(part.faces)), BODY) for part in whole]
+        for category, whole in parts.items()
+    }
     return {category: assembled(category, whole) for category, whole in meshes.items()}
 
 
 def rendered(intrinsics: Intrinsics) -> Scene:
     """A mug with its handle in sight, a can cut by the left border, a laptop and a distractor, seen from above."""
     shapes = fixed_shapes()
-    places = {"mug": (-0.16, 0.1, 0.75, 200), "can": (-0.42, 0.12, 0.8, 40), "laptop": (0.02, -0.12, 1.1, 250), "bowl": (0.24, 0.1, 0.8, 0)}
+    places = {
+        "mug": (-0.16, 0.1, 0.75, 200),
+        "can": (-0.42, 0.12, 0.8, 40),
+        "laptop": (0.02, -0.12, 1.1, 250),
+        "bowl": (0.24, 0.1, 0.8, 0),
+    }
     items = []
     for category, (x, y, z, heading) in places.items():
-        rotation = (Rotation.from_euler("x", 215, degrees=True) * Rotation.from_euler("y", heading, degrees=True)).as_matrix()
+        rotation = (
+            Rotation.from_euler("x", 215, degrees=True) * Rotation.from_euler("y", heading, degrees=True)
+        ).as_matrix()
         class_id = 0 if category == "bowl" else CATEGORIES.index(category) + 1
         items.append(Item(shapes[category], rotation, np.array([x, y, z]), class_id))
     v, u = np.mgrid[:HEIGHT, :WIDTH]
@@ -95,7 +113,12 @@ def rendered(intrinsics: Intrinsics) -> Scene:
     coordinates = np.full((HEIGHT * WIDTH, 3), (0.5, 0.5, -0.5))
     for i, item in enumerate(items):
         coordinates[index == i] = (points[index == i] - item.translation) @ item.rotation / item.diagonal
-    return Scene(tuple(items), depth.reshape(HEIGHT, WIDTH), np.maximum(index + 1, 0).reshape(HEIGHT, WIDTH), coordinates.reshape(HEIGHT, WIDTH, 3))
+    return Scene(
+        tuple(items),
+        depth.reshape(HEIGHT, WIDTH),
+        np.maximum(index + 1, 0).reshape(HEIGHT, WIDTH),
+        coordinates.reshape(HEIGHT, WIDTH, 3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +142,8 @@ def write_frame(scene: Scene, root: Path, folder: str, name: str = "0000") -> Pa
     scanned = folder.startswith("Real")
     mm = (scene.depth * 1000).round().astype(np.uint16)
     x, y, z = np.moveaxis(scene.coordinates, -1, 0)
-    coordinates = (np.stack([0.5 - z, y + 0.5, x + 0.5], axis=-1) * 255).round().clip(0, 255).astype(np.uint8)  # blue, green, red
+    # blue, green, red
+    coordinates = (np.stack([0.5 - z, y + 0.5, x + 0.5], axis=-1) * 255).round().clip(0, 255).astype(np.uint8)
     mask = np.where(scene.labels == 0, 255, scene.labels).astype(np.uint8)
     if scanned:
         depth = mm
@@ -130,7 +154,10 @@ def write_frame(scene: Scene, root: Path, folder: str, name: str = "0000") -> Pa
     colour = np.dstack([np.full_like(mm, 10), scene.labels * 40, scene.labels > 0]).astype(np.uint8)  # blue, green, red
     for kind, image in (("color", colour), ("depth", depth), ("mask", mask), ("coord", coordinates)):
         assert cv2.imwrite(str(path / f"{name}_{kind}.png"), image)
-    lines = [f"{i + 1} {item.class_id} {'' if scanned else SYNSETS[item.shape.category] + ' '}{item.model}" for i, item in enumerate(scene.items)]
+    lines = [
+        f"{i + 1} {item.class_id} {'' if scanned else SYNSETS[item.shape.category] + ' '}{item.model}"
+        for i, item in enumerate(scene.items)
+    ]
     (path / f"{name}_meta.txt").write_text("\n".join(lines) + "\n")
     return path
 
@@ -219,7 +246,8 @@ def test_outliers_do_not_move_the_robust_similarity(share):
     source, target, rotation, translation, scale = cloud(rng)
     target += rng.normal(0, 0.0005, target.shape)
     astray = rng.random(len(target)) < share
-    target[astray] += rng.uniform(0.02, 0.5, (astray.sum(), 1)) * (0.1, 0.1, 1.0)  # all behind the object, as background is
+    # all behind the object, as background is
+    target[astray] += rng.uniform(0.02, 0.5, (astray.sum(), 1)) * (0.1, 0.1, 1.0)
     fit = robust_similarity(source, target)
     assert degrees(fit.rotation, rotation) < 0.1
     np.testing.assert_allclose(fit.translation, translation, atol=2e-4)
@@ -253,7 +281,8 @@ def test_poses_of_scanned_objects(real, real_root, with_models):
     dataset = views(real_root)
     assert len(dataset) == 3 and dataset.category.tolist() == [5, 3, 4]
     for row, item in zip(dataset, real.items, strict=False):
-        assert_pose(row, item, metres=0.001 if with_models else 0.004)  # of the visible half, rims and corners may be hidden
+        # of the visible half, rims and corners may be hidden
+        assert_pose(row, item, metres=0.001 if with_models else 0.004)
         assert row["measured"]
     assert len(dataset.missing_models) == (0 if with_models else 3)
 
@@ -268,7 +297,11 @@ def test_poses_of_rendered_objects(camera, camera_root):
 
 def test_a_tenth_of_background_in_the_mask_does_not_move_the_pose(real, real_root):
     rng = np.random.default_rng(0)
-    bleeding = np.where((real.labels > 0) & (rng.random(real.labels.shape) < 0.1), real.depth + rng.uniform(0.02, 0.4, real.depth.shape), real.depth)
+    bleeding = np.where(
+        (real.labels > 0) & (rng.random(real.labels.shape) < 0.1),
+        real.depth + rng.uniform(0.02, 0.4, real.depth.shape),
+        real.depth,
+    )
     write_frame(replace(real, depth=bleeding), real_root, "Real/train/scene_1")
     for row, item in zip(views(real_root), real.items, strict=False):
         assert_pose(row, item)
@@ -284,9 +317,13 @@ def test_crops_show_the_frame_along_their_rays(real, real_root):
         assert inside.all()  # half a pixel and half a millimetre
         expected = (real.labels == number + 1).sum() / row["pixels"] ** 2
         assert len(z) == pytest.approx(expected, rel=0.03)
-        assert (row["label"][[0, -1]] != TARGET).all() and (row["label"][:, [0, -1]] != TARGET).all()  # there is a margin all around
+        # there is a margin all around
+        assert (row["label"][[0, -1]] != TARGET).all() and (row["label"][:, [0, -1]] != TARGET).all()
         intrinsics = SPLITS["real_train"].intrinsics
-        u, v = (np.rint((r0 + 36 * r1) * intrinsics.fx + intrinsics.cx), np.rint((r2 + 36 * r3) * intrinsics.fy + intrinsics.cy))
+        u, v = (
+            np.rint((r0 + 36 * r1) * intrinsics.fx + intrinsics.cx),
+            np.rint((r2 + 36 * r3) * intrinsics.fy + intrinsics.cy),
+        )
         label = real.labels[int(v), int(u)]
         assert row["label"][36, 36] == (BACKGROUND if label == 0 else TARGET if label == number + 1 else OTHER)
 
@@ -320,7 +357,9 @@ def test_cue_of_a_mug_is_the_share_of_its_handle(real, real_root):
     body = real.labels == 1
     local = real.coordinates[body] * mug.diagonal
     assert 0.02 < cue < 0.5
-    assert cue == pytest.approx((local[:, 0] > -mug.shape.size[0] / 2 + mug.shape.size[2] + 0.02 * mug.diagonal).mean(), abs=0.02)
+    assert cue == pytest.approx(
+        (local[:, 0] > -mug.shape.size[0] / 2 + mug.shape.size[2] + 0.02 * mug.diagonal).mean(), abs=0.02
+    )
     assert [row["cue"] for row in views(real_root)][1:] == [1.0, 1.0]
     handle = body & (real.coordinates[..., 0] * mug.diagonal > -mug.shape.size[0] / 2 + mug.shape.size[2])
     write_frame(replace(real, labels=np.where(handle, 0, real.labels)), real_root, "Real/train/scene_1")
@@ -380,7 +419,9 @@ def test_published_truth_is_matched_by_class_and_box(real, tmp_path):
 
 
 def test_recentred_mugs_of_label_files_come_back_to_their_tight_box(real, real_root):
-    """The labels are made as object-deformnet makes them: the body's axis moved to x = 0, and the box around that to a diagonal of 1."""
+    """The labels are made as object-deformnet makes them: the body's axis moved to x = 0, and the box around that to a
+    diagonal of 1.
+    """
     mug = real.items[0]
     half = mug.shape.size / 2 / mug.diagonal
     shift = np.array([half[0] - half[2], 0, 0])
@@ -391,7 +432,13 @@ def test_recentred_mugs_of_label_files_come_back_to_their_tight_box(real, real_r
     translations[0] -= scales[0] * mug.rotation @ shift
     scales[0] /= factor
     rotations = np.array([item.rotation for item in real.items[:3]])
-    label = {"instance_ids": [1, 2, 3], "rotations": rotations, "translations": translations, "scales": scales, "model_list": ["a", "b", "c"]}
+    label = {
+        "instance_ids": [1, 2, 3],
+        "rotations": rotations,
+        "translations": translations,
+        "scales": scales,
+        "model_list": ["a", "b", "c"],
+    }
     write_pickle(real_root / "Real/train/scene_1/0000_label.pkl", label)
     for row, item in zip(views(real_root, poses="labels"), real.items, strict=False):
         assert_pose(row, item, angle=1e-3, metres=1e-6)
@@ -414,7 +461,12 @@ def test_detections_of_mask_rcnn(tmp_path):
     write_pickle(tmp_path / "results.pkl", content)
     found = read_detections(tmp_path / "results.pkl")
     assert found.categories == ("mug", "bottle") and found.masks.shape == (2, 4, 5) and found.masks[1, 1:3, 2:].all()
-    for broken in (content | {"scores": np.zeros(3)}, content | {"class_ids": np.array([6, 7])}, {"rois": content["rois"]}, [1, 2]):
+    for broken in (
+        content | {"scores": np.zeros(3)},
+        content | {"class_ids": np.array([6, 7])},
+        {"rois": content["rois"]},
+        [1, 2],
+    ):
         write_pickle(tmp_path / "results.pkl", broken)
         with pytest.raises(Unusable, match="results.pkl") as error:
             read_detections(tmp_path / "results.pkl")
@@ -449,11 +501,31 @@ def huge(path: Path) -> None:
         ("0000_depth.png", lambda path: path.write_bytes(b"no image"), "depth: file broken"),
         ("0000_mask.png", huge, "mask: file broken"),
         ("0000_mask.png", lambda path: cv2.imwrite(str(path), np.zeros((48, 64), np.uint8)), "images: sizes differ"),
-        ("0000_mask.png", lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), 255, np.uint8)), "instance: not in the mask"),
-        ("0000_mask.png", lambda path: cv2.imwrite(str(path), np.ones((HEIGHT, WIDTH), np.uint8)), "instance: fills the image"),
-        ("0000_depth.png", lambda path: cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH), np.uint16)), "instance: too few points"),
-        ("0000_depth.png", lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), 65_000, np.uint16)), "instance: too few points"),
-        ("0000_coord.png", lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 255, np.uint8)), "pose: coordinates contradict the depth"),
+        (
+            "0000_mask.png",
+            lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), 255, np.uint8)),
+            "instance: not in the mask",
+        ),
+        (
+            "0000_mask.png",
+            lambda path: cv2.imwrite(str(path), np.ones((HEIGHT, WIDTH), np.uint8)),
+            "instance: fills the image",
+        ),
+        (
+            "0000_depth.png",
+            lambda path: cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH), np.uint16)),
+            "instance: too few points",
+        ),
+        (
+            "0000_depth.png",
+            lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), 65_000, np.uint16)),
+            "instance: too few points",
+        ),
+        (
+            "0000_coord.png",
+            lambda path: cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 255, np.uint8)),
+            "pose: coordinates contradict the depth",
+        ),
     ],
 )
 def test_broken_images_are_named(real_root, file, spoil, expected):
@@ -522,7 +594,10 @@ def test_shards_hold_what_can_be_used_and_report_the_rest(real, real_root):
     report = write_shards(config, real_root / "out", shard_views=4, workers=1)
     assert report.rows == 6
     assert report.skipped == {"coord: file missing": 3, "meta: file broken": 1}
-    assert "scene_1/0001 instance 1" in report.examples["coord: file missing"][0] and "0003_meta.txt" in report.examples["meta: file broken"][0]
+    assert (
+        "scene_1/0001 instance 1" in report.examples["coord: file missing"][0]
+        and "0003_meta.txt" in report.examples["meta: file broken"][0]
+    )
     shards = sorted((real_root / "out").glob("shard_*.npz"))
     assert len(shards) == 3
     parts = [ShardRows(shard) for shard in shards]
@@ -544,7 +619,12 @@ def test_shards_hold_what_can_be_used_and_report_the_rest(real, real_root):
 
 @pytest.mark.skipif(not REAL_FILES.is_dir(), reason="the published samples are not there")
 def test_published_samples(tmp_path):
-    places = {"CAMERA/val": "camera_val", "Real/train": "real_train", "gts/val": "gts", "camera_full_depths": "camera_full_depths"}
+    places = {
+        "CAMERA/val": "camera_val",
+        "Real/train": "real_train",
+        "gts/val": "gts",
+        "camera_full_depths": "camera_full_depths",
+    }
     for split, folder in places.items():
         (tmp_path / split).parent.mkdir(exist_ok=True)
         (tmp_path / split).symlink_to(REAL_FILES / folder)

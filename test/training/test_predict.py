@@ -18,7 +18,8 @@ from clipose_ros.pipeline import Pipeline
 from training.nocs.files import SPLITS
 from training.nocs.predict import PredictionConfig, load_estimator, main, predict
 
-nocs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_nocs_data.py"))))  # its builders of the published formats
+# its builders of the published formats
+nocs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_nocs_data.py"))))
 SPLIT = {"real_test": "Real/test/scene_1", "camera_val": "CAMERA/val/00000"}
 OBJECTS = 3
 
@@ -48,20 +49,31 @@ def published(scene, **extra) -> dict:
 def detected(scene, **extra) -> dict:
     masks = np.stack([scene.labels == i + 1 for i in range(OBJECTS)], axis=-1)
     boxes = np.array([nocs.pixel_box(scene, i + 1) for i in range(OBJECTS)], np.int32)
-    return {"rois": boxes, "class_ids": published(scene)["gt_class_ids"], "scores": np.array([0.7, 0.9, 0.8], np.float32), "masks": masks, **extra}
+    return {
+        "rois": boxes,
+        "class_ids": published(scene)["gt_class_ids"],
+        "scores": np.array([0.7, 0.9, 0.8], np.float32),
+        "masks": masks,
+        **extra,
+    }
 
 
 @pytest.fixture
 def root(scene, tmp_path):
     """One frame of REAL275's test set with truth and detections."""
     nocs.write_frame(scene, tmp_path, SPLIT["real_test"])
-    nocs.write_pickle(tmp_path / "gts/real_test/results_real_test_scene_1_0000.pkl", published(scene, handle_visibility=np.array([1, 0, 0])))
+    nocs.write_pickle(
+        tmp_path / "gts/real_test/results_real_test_scene_1_0000.pkl",
+        published(scene, handle_visibility=np.array([1, 0, 0])),
+    )
     nocs.write_pickle(tmp_path / "mrcnn/results_test_scene_1_0000.pkl", detected(scene))
     return tmp_path
 
 
 def settings(root, **options) -> PredictionConfig:
-    return PredictionConfig(**{"root": root, "output": root / "results", "detections": root / "mrcnn", "threads": 1} | options)
+    return PredictionConfig(
+        **{"root": root, "output": root / "results", "detections": root / "mrcnn", "threads": 1} | options
+    )
 
 
 class Oracle:
@@ -97,7 +109,8 @@ def test_poses_that_are_the_truth_have_a_precision_of_one(scenes, tmp_path, spli
     nocs.write_pickle(tmp_path / f"mrcnn/results_test_{folder}_0000.pkl", detected(scene))
     oracle = Oracle(scene)
     report = predict(settings(tmp_path, split=split), oracle)
-    assert (report.rows, report.predictions, report.skipped) == (1, OBJECTS, {}) and oracle.calls == [OBJECTS]  # one batch
+    # one batch
+    assert (report.rows, report.predictions, report.skipped) == (1, OBJECTS, {}) and oracle.calls == [OBJECTS]
     for protocol in ({"iou": "catre"}, {"iou": "original"}, {"recentre_mugs": True}):
         table = precision(tmp_path / "results", **protocol)
         for kind in ("iou", "pose", "pose_ungated"):
@@ -146,7 +159,16 @@ def test_masks_that_overlap_each_keep_their_pixels(scene, root):
 
     predict(settings(root), Counting(scene))
     depth = (scene.depth * 1000).round().astype(np.uint16)
-    (alone,) = backproject(Frame(0, "camera", depth, (scene.labels == 1).astype(np.uint8), (Instance(1, "mug"),), SPLITS["real_test"].intrinsics))
+    (alone,) = backproject(
+        Frame(
+            0,
+            "camera",
+            depth,
+            (scene.labels == 1).astype(np.uint8),
+            (Instance(1, "mug"),),
+            SPLITS["real_test"].intrinsics,
+        )
+    )
     assert seen == [len(alone)] * 3
 
 
@@ -161,7 +183,12 @@ def test_rejections_are_missing_predictions_and_counted(scene, root):
 
 
 def test_an_empty_list_of_detections_is_no_error(scene, root):
-    empty = {"rois": np.zeros((0, 4)), "class_ids": np.zeros(0, int), "scores": np.zeros(0), "masks": np.zeros((28, 28, 0), bool)}
+    empty = {
+        "rois": np.zeros((0, 4)),
+        "class_ids": np.zeros(0, int),
+        "scores": np.zeros(0),
+        "masks": np.zeros((28, 28, 0), bool),
+    }
     nocs.write_pickle(root / "mrcnn/results_test_scene_1_0000.pkl", empty)
     report = predict(settings(root), Oracle(scene))
     assert (report.rows, report.predictions, report.skipped) == (1, 0, {})
@@ -192,7 +219,10 @@ def test_frames_that_cannot_be_read_are_named_and_their_objects_missed(scene, ro
     assert precision(root / "results")["pose_ungated"]["mean"]["10deg_10cm"] == 0.5
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [(Path.unlink, "truth: file missing"), (lambda path: path.write_bytes(b""), "truth: file broken")])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(Path.unlink, "truth: file missing"), (lambda path: path.write_bytes(b""), "truth: file broken")],
+)
 def test_frames_without_a_truth_have_no_result(scene, root, spoil, reason):
     nocs.write_frame(scene, root, SPLIT["real_test"], "0001")
     file = root / "gts/real_test/results_real_test_scene_1_0001.pkl"

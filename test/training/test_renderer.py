@@ -21,7 +21,11 @@ def test_plane_has_the_depth_of_the_ray_equation():
 def test_shape_hides_the_plane_behind_it():
     shape = CastShape(make_shape("can", np.random.default_rng(0)))
     centre = np.array([0.0, 0.0, 1.0])
-    depth, index, _ = render(np.array([[0.0, 0.0, 1.0], [0.4, 0.0, 1.0]]), [Placed(shape, np.eye(3), centre)], [Plane(np.array([0.0, 0.0, 1.0]), 2.0)])
+    depth, index, _ = render(
+        np.array([[0.0, 0.0, 1.0], [0.4, 0.0, 1.0]]),
+        [Placed(shape, np.eye(3), centre)],
+        [Plane(np.array([0.0, 0.0, 1.0]), 2.0)],
+    )
     assert index.tolist() == [0, -1]
     assert 1 - shape.shape.size[2] / 2 <= depth[0] < 1 and depth[1] == 2
 

@@ -1,4 +1,6 @@
-"""The paper's experiment on a miniature of the published data: a frame or two of each set, a tiny network, a few steps, an untrained CLIP."""
+"""The paper's experiment on a miniature of the published data: a frame or two of each set, a tiny network, a few steps,
+an untrained CLIP.
+"""
 
 import json
 import runpy
@@ -51,14 +53,21 @@ def settings(root: Path, output: Path, **options) -> Reproduction:
         network=CliposeConfig(encoder=encoder, hidden=(8, 8), dense=8),
         batches=replace(PAPER.batches, points=128),
     )
-    fixed = {"shard_views": 3, "shard_workers": 1, "threads": 1, "train": run, "alignment": AlignmentConfig(clip="random")}
+    fixed = {
+        "shard_views": 3,
+        "shard_workers": 1,
+        "threads": 1,
+        "train": run,
+        "alignment": AlignmentConfig(clip="random"),
+    }
     return Reproduction(root, root / "mrcnn", **fixed | options)
 
 
 @pytest.fixture(scope="module")
 def finished(root, tiny_model, tmp_path_factory):
-    """A whole run. torch takes a minute to export the paper's network, whatever its width, and exports have tests of their own: here the exporter
-    reads the checkpoint and gives another model."""
+    """A whole run. torch takes a minute to export the paper's network, whatever its width, and exports have tests of
+    their own: here the exporter reads the checkpoint and gives another model.
+    """
 
     def export(checkpoint: Path, output: Path, remark: str, precision: str) -> None:
         network, _ = load_network(checkpoint)
@@ -127,7 +136,9 @@ def test_other_settings_are_refused_where_they_matter(finished):
     assert refused(replace(config, alignment=AlignmentConfig(clip="random", temperature=0.1))) == after_training
     assert refused(replace(config, colour=False)) == ["camera_train", "real_train", *after_training]
     steps = replace(config.train, steps=3)
-    with pytest.raises(ValueError, match="training.json: expected the settings that training was begun with, got others: train; take"):
+    with pytest.raises(
+        ValueError, match="training.json: expected the settings that training was begun with, got others: train; take"
+    ):
         reproduce(replace(config, train=steps))
     assert read_checkpoint(config.output / "training/checkpoint.pt")["step"] == 2  # nothing was touched
 
@@ -145,13 +156,24 @@ def test_an_interrupted_stage_is_not_finished(finished, monkeypatch):
 
 
 def test_the_command_line_has_the_paper_s_settings_and_a_dry_run_that_does_nothing(root, tmp_path, capsys):
-    options = ["--root", str(root), "--detections", "truth", "--camera-detections", "truth", "--output", str(tmp_path / "run")]
+    options = [
+        "--root",
+        str(root),
+        "--detections",
+        "truth",
+        "--camera-detections",
+        "truth",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     config = tyro.cli(Reproduction, args=[*options, "--alignment.clip", "random", "--device", "cpu"])
     run = replace(PAPER, data=(), output=tmp_path / "run")
     assert config == Reproduction(root, "truth", "truth", train=run, alignment=AlignmentConfig(clip="random"))
     main(config, dry_run=True)
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("camera_train", "training", "export fp16", "prediction", "camera_val", "evaluation"))
+    assert all(
+        name in shown for name in ("camera_train", "training", "export fp16", "prediction", "camera_val", "evaluation")
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,6 @@
-"""Rows: what is mapped equals what was written, what is broken is left out under its name, and sources come in their shares."""
+"""Rows: what is mapped equals what was written, what is broken is left out under its name, and sources come in their
+shares.
+"""
 
 import zipfile
 from collections import Counter
@@ -14,7 +16,9 @@ from training.views import VIEW_ARRAYS
 def made_rows(views, seed=0):
     """Arrays of views with upright objects a metre away and random pictures."""
     rng = np.random.default_rng(seed)
-    arrays = {name: np.zeros((views, *shape), dtype) for name, (shape, dtype) in ROW_TYPES.items() if name not in OPTIONAL}
+    arrays = {
+        name: np.zeros((views, *shape), dtype) for name, (shape, dtype) in ROW_TYPES.items() if name not in OPTIONAL
+    }
     arrays["depth"] = rng.integers(5_000, 15_000, arrays["depth"].shape).astype(np.uint16)
     arrays["rotation"] += np.eye(3, dtype=np.float32)
     arrays["translation"] += np.float32([0, 0, 1])
@@ -86,7 +90,10 @@ def test_broken_shards_and_rows_are_counted_and_never_drawn(tmp_path):
     pool = ViewPool([write(tmp_path, 1, **rows), empty, wrong])
     reasons = Counter({"numbers that are not finite": 1, "no rotation": 1, "impossible size": 1, "unknown category": 1})
     assert reasons <= pool.skipped and pool.skipped.total() == 6
-    assert any("shard_000008.npz" in reason and "depth: expected (12, 72, 72) uint16, got (12, 3, 3)" in reason for reason in pool.skipped)
+    assert any(
+        "shard_000008.npz" in reason and "depth: expected (12, 72, 72) uint16, got (12, 3, 3)" in reason
+        for reason in pool.skipped
+    )
     drawer = RowDrawer(pool.category, np.zeros(len(pool), int), (1.0,), (1.0,) * 6)
     drawn = drawer.draw(2_000, np.random.default_rng(0))
     assert set(drawn) == {0, 1, 6, 7, 8, 9, 10, 11}

@@ -54,7 +54,12 @@ def height_under(shape: Shape, x: float, z: float) -> float:
 def test_mesh_is_valid_and_light(category):
     for shape in shapes(category):
         assert shape.category == category
-        assert (shape.vertices.dtype, shape.faces.dtype, shape.parts.dtype, shape.size.dtype) == (np.float32, np.int32, np.uint8, np.float32)
+        assert (shape.vertices.dtype, shape.faces.dtype, shape.parts.dtype, shape.size.dtype) == (
+            np.float32,
+            np.int32,
+            np.uint8,
+            np.float32,
+        )
         assert np.isfinite(shape.vertices).all()
         assert shape.faces.min() >= 0 and shape.faces.max() < len(shape.vertices)
         assert len(shape.parts) == len(shape.faces)
@@ -129,7 +134,8 @@ def block_with_lens() -> Shape:
 
 
 def test_skin_lies_on_the_outermost_surface():
-    shape = assembled("camera", [(box(0.04, 0.08, 0.12), BODY), (box(0.02, 0.02, 0.02).moved(y=0.03), DETAIL)])  # the second one is inside
+    # the second one is inside
+    shape = assembled("camera", [(box(0.04, 0.08, 0.12), BODY), (box(0.02, 0.02, 0.02).moved(y=0.03), DETAIL)])
     points, parts = skin(shape, np.array([0.005, 0.01, 0.0]))
     np.testing.assert_allclose(np.abs(points / (0.02, 0.04, 0.06)).max(axis=1), 1, atol=1e-4)
     assert (parts == BODY).all()
@@ -167,7 +173,9 @@ def test_cameras_are_flat_and_long_as_drawn_and_as_scanned():
     sizes = np.array([shape.size for shape in shapes("camera")])
     assert np.ptp(sizes[:, 0] / sizes[:, 2]) > 0.6  # as flat as a compact, as long as a telephoto lens
     assert np.ptp(sizes[:, 1] / sizes[:, 2]) > 0.3
-    scans = np.mean([DETAIL in shape.parts and len(shape.vertices) < 1.1 * len(sphere()[0]) for shape in shapes("camera")])
+    scans = np.mean(
+        [DETAIL in shape.parts and len(shape.vertices) < 1.1 * len(sphere()[0]) for shape in shapes("camera")]
+    )
     assert 0.2 < scans < 0.8
 
 

@@ -22,7 +22,9 @@ from training.networks import CliposeConfig, HSEncoderConfig, make_network
 from training.rows import ViewPool
 from training.train import TrainConfig, batch_losses, learning_rate, make_accelerator, make_optimiser, train
 
-TINY_CLIPOSE = CliposeConfig(encoder=HSEncoderConfig(points=1024, neighbours=4, supports=1, channels=(8, 8, 8, 8, 8)), hidden=(16, 8), dense=8)
+TINY_CLIPOSE = CliposeConfig(
+    encoder=HSEncoderConfig(points=1024, neighbours=4, supports=1, channels=(8, 8, 8, 8, 8)), hidden=(16, 8), dense=8
+)
 
 
 def log_of(folder) -> list[dict]:
@@ -39,7 +41,9 @@ def assert_same_weights(one: dict, two: dict) -> None:
 @pytest.fixture(scope="module")
 def truth(views) -> dict[str, torch.Tensor]:
     pool = ViewPool([views / "shard_000001.npz"])
-    batch = make_batch(pool.rows(torch.arange(6), torch.device("cpu")), 16, BatchConfig(), torch.Generator().manual_seed(0))
+    batch = make_batch(
+        pool.rows(torch.arange(6), torch.device("cpu")), 16, BatchConfig(), torch.Generator().manual_seed(0)
+    )
     assert batch.pop("usable").all()
     return batch
 
@@ -81,7 +85,9 @@ def test_wrong_settings_are_named(config, tmp_path):
 
 
 def reference_ranger(gradients, start, rate, beta1=0.95, beta2=0.999, k=6, alpha=0.5, epsilon=1e-5):
-    """RAdam (Liu et al. 2020, algorithm 2) on centralised gradients (Yong et al. 2020), with lookahead (Zhang et al. 2019)."""
+    """RAdam (Liu et al. 2020, algorithm 2) on centralised gradients (Yong et al. 2020), with lookahead (Zhang et al.
+    2019).
+    """
     fast, slow = start.copy(), start.copy()
     m, v = np.zeros_like(start), np.zeros_like(start)
     longest = 2 / (1 - beta2) - 1
@@ -103,7 +109,11 @@ def test_ranger_equals_its_papers():
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(3, 4)), rng.normal(size=(20, 3, 4))
     weight = nn.Parameter(torch.from_numpy(start.copy()))
-    optimiser = make_optimiser(nn.ParameterList([weight]), [], TrainConfig(data=(), output=None, optimiser="ranger", learning_rate=0.01, weight_decay=0.0))
+    optimiser = make_optimiser(
+        nn.ParameterList([weight]),
+        [],
+        TrainConfig(data=(), output=None, optimiser="ranger", learning_rate=0.01, weight_decay=0.0),
+    )
     for gradient in gradients:
         weight.grad = torch.from_numpy(gradient.copy())
         optimiser.step()
@@ -145,10 +155,19 @@ def test_two_processes_give_the_gradients_of_one(config, truth, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    world = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", PROCESS, str(config.data[0]), str(tmp_path)]
     root = Path(__file__).resolve().parents[2]
-    running = [subprocess.Popen(command, cwd=root, env=os.environ | world | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    running = [
+        subprocess.Popen(command, cwd=root, env=os.environ | world | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]
     try:
         assert [process.wait(timeout=300) for process in running] == [0, 0]
     finally:
@@ -197,7 +216,9 @@ def test_a_step_without_a_finite_gradient_is_left_out(config, tmp_path, monkeypa
     monkeypatch.setattr(training.train, "batch_losses", broken)
     path = train(replace(config, output=tmp_path, steps=2))
     torch.manual_seed(config.seed)
-    assert_same_weights({"step": 2, "network": make_network(config.network).state_dict(), "average": {}}, read_checkpoint(path))
+    assert_same_weights(
+        {"step": 2, "network": make_network(config.network).state_dict(), "average": {}}, read_checkpoint(path)
+    )
     assert {"steps whose gradient was not finite": 2}.items() <= log_of(tmp_path)[0]["skipped"].items()
 
 
@@ -228,7 +249,11 @@ def test_distillation_vanishes_at_the_teacher_and_pulls_elsewhere(config, truth)
     optimiser = torch.optim.Adam(student.parameters(), lr=1e-2)
     sums = []
     for _ in range(12):
-        loss = sum(distillation_losses(student(truth["points"], truth["category"]), taught, truth, DistillationWeights()).values())
+        loss = sum(
+            distillation_losses(
+                student(truth["points"], truth["category"]), taught, truth, DistillationWeights()
+            ).values()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -247,18 +272,35 @@ def test_common_centres_are_those_of_both_networks():
 def test_a_teacher_adds_its_terms_to_a_run(config, checkpoint, tmp_path):
     train(replace(config, output=tmp_path, steps=2, teacher=checkpoint))
     line = log_of(tmp_path)[0]
-    assert line["taught_y_axis"] > 0 and line["total"] > sum(value for name, value in line.items() if name.startswith("taught")) > 0
+    assert (
+        line["taught_y_axis"] > 0
+        and line["total"] > sum(value for name, value in line.items() if name.startswith("taught")) > 0
+    )
 
 
 def test_alignment_trains_beside_the_network_and_stays_out_of_it(config, tmp_path):
     from training.alignment.branch import AlignmentConfig
 
-    run = replace(config, output=tmp_path, steps=2, batch=4, network=TINY_CLIPOSE, optimiser="adamw", weights=LossWeights.clipose())
+    run = replace(
+        config,
+        output=tmp_path,
+        steps=2,
+        batch=4,
+        network=TINY_CLIPOSE,
+        optimiser="adamw",
+        weights=LossWeights.clipose(),
+    )
     path = train(run, aligned=AlignmentConfig(clip="random"))
     assert {"point_image", "point_text", "image_category", "reconstruction"} <= log_of(tmp_path)[0].keys()
     network, saved = load_network(path)
     assert saved["alignment"]
-    assert set(network(torch.zeros(1, 1024, 3), torch.zeros(1, dtype=torch.long))) == {"y_axis", "x_axis", "confidence", "offset", "size"}
+    assert set(network(torch.zeros(1, 1024, 3), torch.zeros(1, dtype=torch.long))) == {
+        "y_axis",
+        "x_axis",
+        "confidence",
+        "offset",
+        "size",
+    }
     with pytest.raises(ValueError, match="network: expected one that gives a feature to align, got PatchTransformer"):
         train(replace(config, output=tmp_path / "compact"), aligned=AlignmentConfig(clip="random"))
 

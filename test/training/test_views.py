@@ -10,7 +10,9 @@ from training.views import VIEW_ARRAYS, generate
 def test_a_folder_of_meshes_gives_views_and_what_cannot_be_used_is_named(tmp_path, capsys):
     folder = tmp_path / "meshes" / "can"
     folder.mkdir(parents=True)
-    trimesh.creation.cylinder(radius=0.03, height=0.12, transform=trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0))).export(folder / "can.obj")
+    trimesh.creation.cylinder(
+        radius=0.03, height=0.12, transform=trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0))
+    ).export(folder / "can.obj")
     (folder / "broken.obj").write_text("no mesh")
     generate(tmp_path / "views", views=24, shard_views=24, workers=1, meshes=MeshConfig(folder.parent, share=1.0))
     with np.load(tmp_path / "views" / "shard_100000.npz", allow_pickle=False) as shard:

@@ -1,4 +1,5 @@
-"""The CLIP branch of CLIPose: aligns the cloud's feature with an image and a text of the same object, in training alone.
+"""The CLIP branch of CLIPose: aligns the cloud's feature with an image and a text of the same object, in training
+alone.
 
 Nothing of it is part of the network, so an export has nothing to drop.
 """
@@ -18,7 +19,10 @@ from training.alignment.towers import ImageTower, PromptConfig, TextTower, load_
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """Weights of the terms (equations 4 and 14; 0 leaves a term out) and how they are made. The defaults are the paper's."""
+    """Weights of the terms (equations 4 and 14; 0 leaves a term out) and how they are made.
+
+    The defaults are the paper's.
+    """
 
     clip: str = "openai/clip-vit-base-patch16"  # a name at the hub, a folder, or "random": small and untrained
     point_image: float = 1.0  # α
@@ -52,7 +56,9 @@ class Alignment(nn.Module):
         uses_image = bool(config.point_image or config.image_text or config.image_category)
         uses_text = bool(config.point_text or config.image_text or config.image_category)
         self.image_tower = ImageTower(clip.model, config.prompts) if uses_image else None
-        self.text_tower = TextTower(clip.model, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
+        self.text_tower = (
+            TextTower(clip.model, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
+        )
         uses_points = bool(config.point_image or config.point_text)
         self.point_projection = nn.Linear(feature_width, clip.model.config.projection_dim) if uses_points else None
         self.register_state_dict_post_hook(_leave_frozen_out)
@@ -62,7 +68,9 @@ class Alignment(nn.Module):
         """The parameters to optimise, by name: point projection, prompt tokens, projection layers."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
-    def texts(self, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None) -> list[str]:
+    def texts(
+        self, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None
+    ) -> list[str]:
         """One text for each sample; the arguments are those of `forward`."""
         indices = category.cpu().numpy()
         if self.config.text_pose == "none":
@@ -74,20 +82,28 @@ class Alignment(nn.Module):
         return pose_texts(indices, rotation.cpu().numpy(), translation.cpu().numpy())
 
     def forward(
-        self, feature: Tensor, images: Tensor, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None = None
+        self,
+        feature: Tensor,
+        images: Tensor,
+        category: Tensor,
+        rotation: Tensor,
+        translation: Tensor,
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """The terms of the batch, weighted; those of weight 0 are not there.
 
-        Parameters: feature (B, F) of the cloud; images (B, 3, 224, 224) as `training.alignment.images` makes them; category (B,) int64;
-        rotation (B, 3, 3) and translation (B, 3) [m] of the object, in whatever frame the texts shall speak of: what the cloud cannot tell
-        (the way to the camera, once it is centred) its feature cannot be aligned with; generator draws the poses of `text_pose` "random".
+        Parameters: feature (B, F) of the cloud; images (B, 3, 224, 224) as `training.alignment.images` makes them;
+        category (B,) int64; rotation (B, 3, 3) and translation (B, 3) [m] of the object, in whatever frame the texts
+        shall speak of: what the cloud cannot tell (the way to the camera, once it is centred) its feature cannot be
+        aligned with; generator draws the poses of `text_pose` "random".
         """
         c = self.config
         points = self.point_projection(feature) if self.point_projection is not None else None
         image = self.image_tower(images) if self.image_tower is not None else None
         texts = self.texts(category, rotation, translation, generator) if c.point_text or c.image_text else []
         categories = estimation_texts() if c.image_category else []
-        text = self.text_tower([*texts, *categories]) if self.text_tower is not None else None  # one pass for both kinds
+        # one pass for both kinds
+        text = self.text_tower([*texts, *categories]) if self.text_tower is not None else None
         negatives = category if c.class_aware else None
         terms = {}
         if c.point_image:
@@ -97,7 +113,9 @@ class Alignment(nn.Module):
         if c.image_text:
             terms["image_text"] = c.image_text * noise_contrastive(image, text[: len(texts)], c.temperature, negatives)
         if c.image_category:
-            terms["image_category"] = c.image_category * category_cross_entropy(image, text[len(texts) :], category, c.category_temperature)
+            terms["image_category"] = c.image_category * category_cross_entropy(
+                image, text[len(texts) :], category, c.category_temperature
+            )
         return terms
 
 
@@ -112,4 +130,6 @@ def _leave_frozen_out(module: nn.Module, state: dict[str, Any], prefix: str, loc
 
 def _expect_no_frozen(module: nn.Module, incompatible: Any) -> None:
     frozen = _frozen(module)
-    incompatible.missing_keys[:] = [key for key in incompatible.missing_keys if not any(key == name or key.endswith(f".{name}") for name in frozen)]
+    incompatible.missing_keys[:] = [
+        key for key in incompatible.missing_keys if not any(key == name or key.endswith(f".{name}") for name in frozen)
+    ]

@@ -13,12 +13,13 @@ def similarity(first: Tensor, second: Tensor) -> Tensor:
 
 
 def noise_contrastive(first: Tensor, second: Tensor, temperature: float, category: Tensor | None = None) -> Tensor:
-    """Symmetric noise-contrastive loss of paired features (B, D) of two modalities (equation 3, as a mean over the pairs i).
+    """Symmetric noise-contrastive loss of paired features (B, D) of two modalities (equation 3, as a mean over the
+    pairs i).
 
     -1/2 log exp(f_i·g_i / τ) / Σ_k exp(f_i·g_k / τ) - 1/2 log exp(f_i·g_i / τ) / Σ_k exp(f_k·g_i / τ)
 
-    category: (B,) int64 makes it class-aware: k leaves out the other samples of i's category, which are no noise: their texts may even be equal.
-    Without it the truth is the identity of the batch, as in the paper.
+    category: (B,) int64 makes it class-aware: k leaves out the other samples of i's category, which are no noise: their
+    texts may even be equal. Without it the truth is the identity of the batch, as in the paper.
     """
     logits = similarity(first, second) / temperature
     if category is not None:
@@ -29,7 +30,8 @@ def noise_contrastive(first: Tensor, second: Tensor, temperature: float, categor
 
 
 def category_cross_entropy(image: Tensor, texts: Tensor, category: Tensor, temperature: float = 1.0) -> Tensor:
-    """Zero-shot classification of images (B, D) among the texts (M, D) of all categories; category (B,) int64 is the truth.
+    """Zero-shot classification of images (B, D) among the texts (M, D) of all categories; category (B,) int64 is the
+    truth.
 
     -log exp(f_i·t_c / τ) / Σ_m exp(f_i·t_m / τ) (equation 5, as a mean; there τ = 1).
     """

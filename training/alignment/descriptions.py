@@ -23,8 +23,9 @@ def _number(value: float) -> str:
 def pose_texts(category: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> list[str]:
     """One text for each object, with its pose.
 
-    Parameters: category (B,) index into CATEGORIES; rotation (B, 3, 3) R_frame_object; translation (B, 3) [m] in the same frame.
-    The angles are in degrees about the fixed axes x, y, z in this order, the translation in centimetres; the paper states neither.
+    Parameters: category (B,) index into CATEGORIES; rotation (B, 3, 3) R_frame_object; translation (B, 3) [m] in the
+    same frame. The angles are in degrees about the fixed axes x, y, z in this order, the translation in centimetres;
+    the paper states neither.
     """
     # At a middle angle of ±90° the other two are not unique; scipy then sets the last to zero, which is as true as any.
     angles = Rotation.from_matrix(rotation).as_euler("xyz", degrees=True, suppress_warnings=True)

@@ -1,4 +1,6 @@
-"""Object crops as CLIP's image tower takes them: 224 x 224, normalised; from colour, or shaded from depth where there is no colour."""
+"""Object crops as CLIP's image tower takes them: 224 x 224, normalised; from colour, or shaded from depth where there
+is no colour.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ LABELS = 1 + max(BACKGROUND, TARGET, OTHER)
 
 def normalised(colour: Tensor) -> Tensor:
     """Colour (B, 3, H, W) in 0..1 with CLIP's mean and spread."""
-    mean, spread = (torch.tensor(values, device=colour.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    mean, spread = (
+        torch.tensor(values, device=colour.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+    )
     return (colour - mean) / spread
 
 
@@ -25,32 +29,43 @@ def clip_images(crops: Tensor) -> Tensor:
     Raises ValueError for another type or shape: a crop that is not square would be distorted.
     """
     if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:
-        raise ValueError(f"crops: expected uint8 (B, H, H, 3), got {str(crops.dtype).removeprefix('torch.')} {tuple(crops.shape)}")
+        raise ValueError(
+            f"crops: expected uint8 (B, H, H, 3), got {str(crops.dtype).removeprefix('torch.')} {tuple(crops.shape)}"
+        )
     colour = crops.permute(0, 3, 1, 2).float() / 255
-    return normalised(F.interpolate(colour, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1))  # bicubic overshoots
+    # bicubic overshoots
+    return normalised(F.interpolate(colour, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1))
 
 
 def _tangent(points: Tensor, dim: int) -> Tensor:
-    """Step to the next pixel along `dim` of points (B, H, W, 3): forward or backward, whichever is shorter, so that edges stay sharp."""
+    """Step to the next pixel along `dim` of points (B, H, W, 3): forward or backward, whichever is shorter, so that
+    edges stay sharp.
+    """
     step = points.diff(dim=dim)
     first, last = step.narrow(dim, 0, 1), step.narrow(dim, -1, 1)
     forward, backward = torch.cat([step, last], dim), torch.cat([first, step], dim)
-    return torch.where(forward.square().sum(-1, keepdim=True) <= backward.square().sum(-1, keepdim=True), forward, backward)
+    return torch.where(
+        forward.square().sum(-1, keepdim=True) <= backward.square().sum(-1, keepdim=True), forward, backward
+    )
 
 
 def surface_normals(depth: Tensor, rays: Tensor) -> Tensor:
-    """Unit normals (B, H, W, 3), camera frame, towards the camera; 0 where depth (B, H, W) [m] is 0. rays (B, 4) as in `training.views`."""
+    """Unit normals (B, H, W, 3), camera frame, towards the camera; 0 where depth (B, H, W) [m] is 0. rays (B, 4) as in
+    `training.views`.
+    """
     _, height, width = depth.shape
     columns, rows = (torch.arange(length, device=depth.device, dtype=depth.dtype) for length in (width, height))
     x = (rays[:, 0, None, None] + rays[:, 1, None, None] * columns[None, None, :]) * depth
     y = (rays[:, 2, None, None] + rays[:, 3, None, None] * rows[None, :, None]) * depth
     points = torch.stack([x, y, depth], dim=-1)
-    normal = F.normalize(torch.linalg.cross(_tangent(points, 1), _tangent(points, 2)), dim=-1, eps=1e-20)  # down x right looks at the camera
+    # down x right looks at the camera
+    normal = F.normalize(torch.linalg.cross(_tangent(points, 1), _tangent(points, 2)), dim=-1, eps=1e-20)
     return torch.where((depth > 0)[..., None], normal, 0.0)
 
 
 def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.Generator) -> Tensor:
-    """Views without colour, painted: each label has its own random colour, lit by a random light from the camera's side.
+    """Views without colour, painted: each label has its own random colour, lit by a random light from the camera's
+    side.
 
     Parameters: depth (B, H, W) [m], 0 where nothing was seen; labels (B, H, W) and rays (B, 4) as in `training.views`.
     Returns: (B, 3, 224, 224) float32, normalised for CLIP.
@@ -59,17 +74,21 @@ def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.
     def drawn(*shape: int) -> Tensor:
         return torch.rand(len(depth), *shape, generator=generator, device=depth.device)
 
-    light = torch.stack([2 * drawn() - 1, -drawn() - 0.2, -drawn() - 0.3], dim=-1)  # from above (-y) and from the camera (-z)
+    # from above (-y) and from the camera (-z)
+    light = torch.stack([2 * drawn() - 1, -drawn() - 0.2, -drawn() - 0.3], dim=-1)
     lambert = torch.einsum("bhwi,bi->bhw", surface_normals(depth, rays), F.normalize(light, dim=-1)).clamp(min=0)
     ambient = 0.2 + 0.4 * drawn(1, 1)
-    brightness = torch.where(depth > 0, ambient + (1 - ambient) * lambert, 0.0)  # black, as colour crops are outside the image
+    # black, as colour crops are outside the image
+    brightness = torch.where(depth > 0, ambient + (1 - ambient) * lambert, 0.0)
     albedo = 0.15 + 0.8 * drawn(LABELS, 3)
     colour = albedo[torch.arange(len(depth), device=depth.device)[:, None, None], labels.long()] * brightness[..., None]
     return normalised(F.interpolate(colour.permute(0, 3, 1, 2), (SIDE, SIDE), mode="bilinear", antialias=True))
 
 
 def row_images(rows: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Images (B, 3, 224, 224), normalised for CLIP, of view rows: their colour crop where they have one, else shaded from their depth."""
+    """Images (B, 3, 224, 224), normalised for CLIP, of view rows: their colour crop where they have one, else shaded
+    from their depth.
+    """
     shaded = shaded_images(rows["depth"].float() * DEPTH_UNIT_M, rows["label"], rows["rays"], generator)
     if "colour" not in rows:
         return shaded

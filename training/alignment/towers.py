@@ -22,7 +22,8 @@ class PromptConfig:
 
     length: int = 10  # prompt tokens; 0 for none
     position: Literal["prepend", "append"] = "prepend"  # right after [cls], or after the patches
-    layers: tuple[int, int] = (1, 1)  # first and last layer with prompt tokens of its own, counted from 1; later layers keep the last ones' outputs
+    # first and last layer with prompt tokens of its own, counted from 1; later layers keep the last ones' outputs
+    layers: tuple[int, int] = (1, 1)
     projection: bool = True  # whether the projection layer is trained
 
     def __post_init__(self) -> None:
@@ -39,7 +40,8 @@ class Clip:
 
 
 def load_clip(name: str) -> Clip:
-    """A CLIP by its name at the hub or by the path of its folder; `random` is a small one with random weights, always the same.
+    """A CLIP by its name at the hub or by the path of its folder; `random` is a small one with random weights, always
+    the same.
 
     Raises ValueError where it cannot be had, or lacks weights or tokens: nothing is silently left at random.
     """
@@ -52,17 +54,32 @@ def load_clip(name: str) -> Clip:
         expected = f"a CLIP at a hub within reach, in its cache or in a folder, or {RANDOM!r}"
         raise ValueError(f"clip: expected {expected}, got {name!r}: {str(error).splitlines()[0]}") from error
     if report["missing_keys"]:
-        raise ValueError(f"clip: expected all weights of a CLIP in {name!r}, got none for {sorted(report['missing_keys'])[:3]}")
+        raise ValueError(
+            f"clip: expected all weights of a CLIP in {name!r}, got none for {sorted(report['missing_keys'])[:3]}"
+        )
     if len(tokenizer) != model.config.text_config.vocab_size:  # without its files, transformers makes an empty one
-        raise ValueError(f"clip: expected a tokenizer of {model.config.text_config.vocab_size} tokens in {name!r}, got {len(tokenizer)}")
+        raise ValueError(
+            f"clip: expected a tokenizer of {model.config.text_config.vocab_size} tokens in {name!r}, got {len(tokenizer)}"
+        )
     return Clip(model, tokenizer)
 
 
 def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
-    """The shape of ViT-B/32, with its 12 layers and 49 patches, but narrow and untrained: for tests and rehearsals without a hub."""
+    """The shape of ViT-B/32, with its 12 layers and 49 patches, but narrow and untrained: for tests and rehearsals
+    without a hub.
+    """
     tokenizer = template_tokenizer()
-    shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers, "num_attention_heads": 2}
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    shape = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+    }
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     text, vision = {"vocab_size": len(tokenizer), **shape, **ids}, {"patch_size": 32, **shape}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -71,7 +88,9 @@ def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
 
 
 def template_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with a small vocabulary of its own, bytes and the words of the templates; CLIP's 49,408 tokens come with its weights alone."""
+    """CLIP's tokenizer with a small vocabulary of its own, bytes and the words of the templates; CLIP's 49,408 tokens
+    come with its weights alone.
+    """
     letters = sorted(ByteLevel.alphabet())
     texts = " ".join([POSE_TEXT, CATEGORY_TEXT, ESTIMATION_TEXT, *CATEGORIES]).split()
     merges: list[tuple[str, str]] = []
@@ -79,18 +98,29 @@ def template_tokenizer() -> CLIPTokenizer:
         pieces = [*word[:-1], f"{word[-1]}</w>"]
         merges += [("".join(pieces[:i]), pieces[i]) for i in range(1, len(pieces))]
     merges = list(dict.fromkeys(merges))
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    tokens = [
+        "<|startoftext|>",
+        "<|endoftext|>",
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *("".join(pair) for pair in merges),
+    ]
     return CLIPTokenizer(vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges=merges)
 
 
 def _prompts(layers: int, length: int, width: int, inputs: int) -> nn.Parameter:
-    """Tokens (layers, length, width), drawn as in visual prompt tuning (the paper's [50]): Xavier uniform, as what embeds `inputs` numbers."""
+    """Tokens (layers, length, width), drawn as in visual prompt tuning (the paper's [50]): Xavier uniform, as what
+    embeds `inputs` numbers.
+    """
     bound = (6 / (inputs + width)) ** 0.5
     return nn.Parameter(torch.empty(layers, length, width).uniform_(-bound, bound))
 
 
-def run_layers(layers: nn.ModuleList, tokens: Tensor, prompts: Tensor, first: int = 1, append: bool = False, causal: bool = False) -> Tensor:
-    """Tokens (B, T, D) through a tower's layers; layer `first` + i, counted from 1, gets prompts[i] (P, D) in place of the last prompts' outputs.
+def run_layers(
+    layers: nn.ModuleList, tokens: Tensor, prompts: Tensor, first: int = 1, append: bool = False, causal: bool = False
+) -> Tensor:
+    """Tokens (B, T, D) through a tower's layers; layer `first` + i, counted from 1, gets prompts[i] (P, D) in place of
+    the last prompts' outputs.
 
     Returns: (B, T + P, D), the prompts after the first token (equation 6) or, appended, at the end.
     """
@@ -118,12 +148,16 @@ class ImageTower(nn.Module):
         self.config = config
         self.vision = clip.vision_model.requires_grad_(False)
         self.projection = clip.visual_projection.requires_grad_(config.projection)
-        self.prompts = _prompts(last - first + 1, config.length, shape.hidden_size, 3 * shape.patch_size**2).requires_grad_(config.length > 0)
+        self.prompts = _prompts(
+            last - first + 1, config.length, shape.hidden_size, 3 * shape.patch_size**2
+        ).requires_grad_(config.length > 0)
 
     def hidden(self, images: Tensor) -> Tensor:
         """The last layer's tokens (B, 1 + P + patches, D), [cls] first, of images (B, 3, 224, 224)."""
         tokens = self.vision.pre_layrnorm(self.vision.embeddings(images))
-        return run_layers(self.vision.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append")
+        return run_layers(
+            self.vision.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append"
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 512), not normalised, of images (B, 3, 224, 224)."""
@@ -131,7 +165,10 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Texts -> features. Frozen; trained jointly (table V), it learns `prompts` tokens after the start token and its projection."""
+    """Texts -> features.
+
+    Frozen; trained jointly (table V), it learns `prompts` tokens after the start token and its projection.
+    """
 
     def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer, prompts: int = 10, joint: bool = False) -> None:
         super().__init__()
@@ -153,6 +190,7 @@ class TextTower(nn.Module):
         row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         ids = self.tokens(list(row))
         hidden = run_layers(self.text.encoder.layers, self.text.embeddings(ids), self.prompts, causal=True)
-        end = (ids == self.tokenizer.eos_token_id).int().argmax(1) + self.prompts.shape[1]  # the first: padding is the same token
+        # the first: padding is the same token
+        end = (ids == self.tokenizer.eos_token_id).int().argmax(1) + self.prompts.shape[1]
         features = self.projection(self.text.final_layer_norm(hidden[torch.arange(len(ids), device=ids.device), end]))
         return features[[row[text] for text in texts]]

@@ -1,8 +1,10 @@
-"""Training losses: small pure functions, and their weighted sum. Directions are unit vectors; lengths are in network units unless said.
+"""Training losses: small pure functions, and their weighted sum.
 
-Two families stand side by side. The compact network's terms (the defaults of `LossWeights`) measure lengths in network units; those of CLIPose
-and GPV-Pose (`LossWeights.clipose()`) measure them in metres, as the published weights expect. Compute them outside of autocast: exp(-303.5 d²)
-and the plane fits need float32.
+Directions are unit vectors; lengths are in network units unless said.
+
+Two families stand side by side. The compact network's terms (the defaults of `LossWeights`) measure lengths in network
+units; those of CLIPose and GPV-Pose (`LossWeights.clipose()`) measure them in metres, as the published weights expect.
+Compute them outside of autocast: exp(-303.5 d²) and the plane fits need float32.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class LossWeights:
     offset_l1: float = 0.0
     size_l1: float = 0.0
     confidence_l1: float = 0.0
-    # Box faces: what each point votes, and how the fitted planes agree with the truth, with the predicted pose and with one another.
+    # Box faces: what each point votes, and how the fitted planes agree with the truth, with the predicted pose and with
+    # one another.
     face_normals: float = 0.0
     face_distances: float = 0.0
     face_confidences: float = 0.0
@@ -60,7 +63,8 @@ class LossWeights:
     # Beyond the papers: completion decoder, rigidity of predicted coordinates.
     completion: float = 0.0
     coordinate_distances: float = 0.0
-    smooth_beta: float = 0.0  # no weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5); 0 is L1
+    # no weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5); 0 is L1
+    smooth_beta: float = 0.0
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -71,14 +75,14 @@ class LossWeights:
     def clipose(cls) -> LossWeights:
         """The weights of GPV-Pose's published training, which CLIPose keeps (section IV, implementation details)."""
         return cls(
-            **{name: 0.0 for name in ("y_axis", "x_axis", "offset", "size", "confidence", "coordinates", "foreground")},
-            **{name: 8.0 for name in ("y_axis_l1", "x_axis_l1", "y_axis_cosine", "x_axis_cosine", "offset_l1", "size_l1")},
+            **dict.fromkeys(("y_axis", "x_axis", "offset", "size", "confidence", "coordinates", "foreground"), 0.0),
+            **dict.fromkeys(("y_axis_l1", "x_axis_l1", "y_axis_cosine", "x_axis_cosine", "offset_l1", "size_l1"), 8.0),
             perpendicular=4.0,
             confidence_l1=1.0,
             face_normals=3.0,
             face_distances=3.0,
             face_confidences=1.0,
-            **{name: 1.0 for name in ("vote_plane", "vote_rotation", "vote_offset", "vote_size", "vote_self")},
+            **dict.fromkeys(("vote_plane", "vote_rotation", "vote_offset", "vote_size", "vote_self"), 1.0),
             projection=1.0,
             point_matching=2.0,
             reconstruction=1.0,
@@ -105,7 +109,13 @@ class Comparison:
     @cached_property
     def rotation(self) -> Tensor:
         """Calibrated R_network_object of the prediction (B, 3, 3)."""
-        return predicted_rotation(self.output["y_axis"], self.output["x_axis"], self.output["confidence"], self.truth["rotation"], self.x_weight)
+        return predicted_rotation(
+            self.output["y_axis"],
+            self.output["x_axis"],
+            self.output["confidence"],
+            self.truth["rotation"],
+            self.x_weight,
+        )
 
     @cached_property
     def canonical(self) -> Tensor:
@@ -128,11 +138,15 @@ class Comparison:
     @cached_property
     def fitted_planes(self) -> faces.Planes:
         o, t = self.output, self.truth
-        return faces.fitted_planes(t["points"], o["face_normals"], o["face_distances"], o["face_confidences"], t["rotation"], t["offset"])
+        return faces.fitted_planes(
+            t["points"], o["face_normals"], o["face_distances"], o["face_confidences"], t["rotation"], t["offset"]
+        )
 
 
 def _compact_confidence(c: Comparison) -> Tensor:
-    """Squared, so that a confidence is the *expected* target; the papers' L1 gives its median: 0 wherever more than half fail."""
+    """Squared, so that a confidence is the *expected* target; the papers' L1 gives its median: 0 wherever more than
+    half fail.
+    """
     confidence = c.output["confidence"]
     y = (confidence[:, 0] - confidence_target(c.y_error)).square().mean()
     return y + weighted_mean((confidence[:, 1] - confidence_target(c.x_error)).square(), c.asymmetric)
@@ -157,7 +171,9 @@ def _coordinates(c: Comparison) -> Tensor:
 
 def _face_confidences(c: Comparison) -> Tensor:
     o = c.output
-    target = faces.face_confidence_target(o["face_normals"], o["face_distances"], c.true_planes, c.true_distances, c.scale)
+    target = faces.face_confidence_target(
+        o["face_normals"], o["face_distances"], c.true_planes, c.true_distances, c.scale
+    )
     return faces.face_confidence_loss(o["face_confidences"], target, c.face_weights).mean()
 
 
@@ -195,51 +211,90 @@ VOTES = (("face_normals", "face_distances", "face_confidences"), ("rotation", "p
 TERMS = {
     "y_axis": Term(("y_axis",), (), lambda c: c.y_error.mean()),
     "x_axis": Term(("x_axis",), (), lambda c: weighted_mean(c.x_error, c.x_weight)),
-    "perpendicular": Term(("y_axis", "x_axis"), (), lambda c: weighted_mean(skew(c.output["y_axis"], c.output["x_axis"]), c.asymmetric)),
-    "offset": Term(("offset",), (), lambda c: ((c.output["offset"] - c.truth["offset"]).square().sum(-1) + 1e-8).sqrt().mean()),
+    "perpendicular": Term(
+        ("y_axis", "x_axis"), (), lambda c: weighted_mean(skew(c.output["y_axis"], c.output["x_axis"]), c.asymmetric)
+    ),
+    "offset": Term(
+        ("offset",), (), lambda c: ((c.output["offset"] - c.truth["offset"]).square().sum(-1) + 1e-8).sqrt().mean()
+    ),
     "size": Term(("size",), (), lambda c: ((c.output["size"] - c.truth["size"]).abs().sum(-1) / c.scale).mean()),
     "confidence": Term(("confidence",), (), _compact_confidence),
     "coordinates": Term(("coordinates",), ("coordinates", "foreground"), _coordinates),
-    "foreground": Term(("foreground",), ("foreground",), lambda c: F.binary_cross_entropy_with_logits(c.output["foreground"], c.truth["foreground"])),
+    "foreground": Term(
+        ("foreground",),
+        ("foreground",),
+        lambda c: F.binary_cross_entropy_with_logits(c.output["foreground"], c.truth["foreground"]),
+    ),
     "y_axis_l1": Term(("y_axis",), (), lambda c: absolute(c.output["y_axis"], c.truth["y_axis"], c.beta).mean()),
-    "x_axis_l1": Term(("x_axis",), (), lambda c: weighted_mean(absolute(c.output["x_axis"], c.truth["x_axis"], c.beta), c.x_weight)),
+    "x_axis_l1": Term(
+        ("x_axis",), (), lambda c: weighted_mean(absolute(c.output["x_axis"], c.truth["x_axis"], c.beta), c.x_weight)
+    ),
     "y_axis_cosine": Term(("y_axis",), (), lambda c: cosine(c.output["y_axis"], c.truth["y_axis"]).mean()),
-    "x_axis_cosine": Term(("x_axis",), (), lambda c: weighted_mean(cosine(c.output["x_axis"], c.truth["x_axis"]), c.x_weight)),
+    "x_axis_cosine": Term(
+        ("x_axis",), (), lambda c: weighted_mean(cosine(c.output["x_axis"], c.truth["x_axis"]), c.x_weight)
+    ),
     "offset_l1": Term(("offset",), (), _published_offset),
     "size_l1": Term(("size",), (), lambda c: absolute(c.output["size"], c.truth["size"], c.beta).mean()),
     "confidence_l1": Term(("confidence",), (), _published_confidence),
-    "face_normals": Term(*VOTES, lambda c: faces.normal_loss(c.output["face_normals"], c.true_planes, c.face_weights).mean()),
-    "face_distances": Term(*VOTES, lambda c: faces.distance_loss(c.output["face_distances"], c.true_distances, c.scale, c.face_weights).mean()),
+    "face_normals": Term(
+        *VOTES, lambda c: faces.normal_loss(c.output["face_normals"], c.true_planes, c.face_weights).mean()
+    ),
+    "face_distances": Term(
+        *VOTES,
+        lambda c: faces.distance_loss(c.output["face_distances"], c.true_distances, c.scale, c.face_weights).mean(),
+    ),
     "face_confidences": Term(*VOTES, _face_confidences),
-    "vote_plane": Term(*VOTES, lambda c: faces.vote_plane_loss(c.fitted_planes, c.true_planes, c.scale, c.face_weights).mean()),
-    "vote_rotation": Term(*VOTES, lambda c: faces.vote_rotation_loss(c.fitted_planes, c.rotation, c.face_weights).mean()),
-    "vote_offset": Term(*VOTES, lambda c: faces.vote_offset_loss(c.fitted_planes, c.output["offset"], c.scale, c.face_weights).mean()),
-    "vote_size": Term(*VOTES, lambda c: faces.vote_size_loss(c.fitted_planes, c.output["offset"], c.output["size"], c.scale, c.face_weights).mean()),
+    "vote_plane": Term(
+        *VOTES, lambda c: faces.vote_plane_loss(c.fitted_planes, c.true_planes, c.scale, c.face_weights).mean()
+    ),
+    "vote_rotation": Term(
+        *VOTES, lambda c: faces.vote_rotation_loss(c.fitted_planes, c.rotation, c.face_weights).mean()
+    ),
+    "vote_offset": Term(
+        *VOTES, lambda c: faces.vote_offset_loss(c.fitted_planes, c.output["offset"], c.scale, c.face_weights).mean()
+    ),
+    "vote_size": Term(
+        *VOTES,
+        lambda c: faces.vote_size_loss(
+            c.fitted_planes, c.output["offset"], c.output["size"], c.scale, c.face_weights
+        ).mean(),
+    ),
     "vote_self": Term(*VOTES, lambda c: faces.vote_self_loss(c.fitted_planes, c.face_weights).mean()),
     "projection": Term(("y_axis", "x_axis", "offset"), ("rotation", "points"), _projection),
     "point_matching": Term(
         ("y_axis", "x_axis", "confidence", "offset"),
         ("rotation", "points"),
-        lambda c: points.point_matching_loss(c.truth["points"], c.output["offset"], c.rotation, c.canonical, c.scale).mean(),
+        lambda c: points.point_matching_loss(
+            c.truth["points"], c.output["offset"], c.rotation, c.canonical, c.scale
+        ).mean(),
     ),
     "reconstruction": Term(("reconstruction",), ("rotation", "points", "category"), _reconstruction),
     "reconstruction_pose": Term(("reconstruction",), ("points", "category"), _reconstruction_pose),
-    "completion": Term(("completion",), ("surface",), lambda c: surface.chamfer(c.output["completion"], c.truth["surface"]).mean()),
+    "completion": Term(
+        ("completion",), ("surface",), lambda c: surface.chamfer(c.output["completion"], c.truth["surface"]).mean()
+    ),
     "coordinate_distances": Term(
         ("coordinates",),
         ("coordinates", "foreground"),
-        lambda c: surface.coordinate_distance_loss(c.output["coordinates"], c.truth["coordinates"], c.truth["foreground"]),
+        lambda c: surface.coordinate_distance_loss(
+            c.output["coordinates"], c.truth["coordinates"], c.truth["foreground"]
+        ),
     ),
 }
 
 
-def pose_losses(output: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights = LossWeights()) -> dict[str, Tensor]:
-    """Every term that has a weight and that the network's output has a say in, already weighted, and their sum as "total".
+def pose_losses(
+    output: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights = LossWeights()
+) -> dict[str, Tensor]:
+    """Every term that has a weight and that the network's output has a say in, already weighted, and their sum as
+    "total".
 
-    output: as networks give it; for the term completion also completion (B, K, 3), surface points in the network frame [scale].
-    truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible tells x; offset (B, 3);
-    scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also coordinates (B, P, 3), foreground (B, P) float,
-    points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,) and surface (B, M, 3), the full surface in the network frame [scale].
+    output: as networks give it; for the term completion also completion (B, K, 3), surface points in the network frame
+    [scale].
+    truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible
+    tells x; offset (B, 3); scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also
+    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,)
+    and surface (B, M, 3), the full surface in the network frame [scale].
 
     Raises ValueError where the truth of a term is missing, or where no term is left.
     """
@@ -254,7 +309,9 @@ def pose_losses(output: dict[str, Tensor], truth: dict[str, Tensor], weights: Lo
             continue
         missing = [key for key in term.truth if key not in truth]
         if missing:
-            raise ValueError(f"truth: expected {', '.join(missing)} for the term {name}, got {', '.join(sorted(truth))}")
+            raise ValueError(
+                f"truth: expected {', '.join(missing)} for the term {name}, got {', '.join(sorted(truth))}"
+            )
         terms[name] = weight * term.value(comparison)
     if not terms:
         raise ValueError(f"weights: expected at least one term of {', '.join(sorted(output))}, got none")

@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 def chord(predicted: Tensor, true: Tensor) -> Tensor:
-    """Distance of two directions (..., 3) on the unit sphere: 2 sin(angle / 2), linear near zero, so that small errors keep a gradient."""
+    """Distance of two directions (..., 3) on the unit sphere: 2 sin(angle / 2), linear near zero, so that small errors
+    keep a gradient.
+    """
     return ((predicted - true).square().sum(-1) + 1e-8).sqrt()
 
 

@@ -1,10 +1,13 @@
-"""Box faces as every point votes for them (GPV-Pose): normals, distances, confidences, and the consistency of the planes with the pose.
+"""Box faces as every point votes for them (GPV-Pose): normals, distances, confidences, and the consistency of the
+planes with the pose.
 
-Faces come in the order y+, x+, z+, x-, z-, y-; normals point outwards. A plane is the set of p with normal · p = distance, in the network
-frame [scale]. The terms measure lengths in metres, as the papers do: their weights and the 303.5 / m² of the confidence are made for metres.
+Faces come in the order y+, x+, z+, x-, z-, y-; normals point outwards. A plane is the set of p with normal · p =
+distance, in the network frame [scale]. The terms measure lengths in metres, as the papers do: their weights and the
+303.5 / m² of the confidence are made for metres.
 
-Every term is (B,): the mean over six faces, each times its `face_weights`, so that what symmetry hides adds 0. GPV-Pose also leaves out the
-x faces of mugs, whose origin its data put on the axis of the body; here it is the centre of the box.
+Every term is (B,): the mean over six faces, each times its `face_weights`, so that what symmetry hides adds 0. GPV-Pose
+also leaves out the x faces of mugs, whose origin its data put on the axis of the body; here it is the centre of the
+box.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from training.losses.directions import absolute
 AXES = (1, 0, 2, 0, 2, 1)  # of the object frame, normal to each face
 SIGNS = (1.0, 1.0, 1.0, -1.0, -1.0, -1.0)
 PLUS, MINUS = (1, 0, 2), (3, 5, 4)  # the faces at the ends of x, y, z
-SLOPE_RIDGE = 1e-6  # of the votes' spread, and [scale²]: keeps the slope of a plane finite where all votes fall on one line or point
+# of the votes' spread, and [scale²]: keeps the slope of a plane finite where all votes fall on one line or point
+SLOPE_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def box_planes(normals: Tensor, offset: Tensor, half_size: Tensor) -> Planes:
 
 
 def face_distances(points: Tensor, planes: Planes) -> Tensor:
-    """Distance (B, N, 6) [scale] of points (B, N, 3) from each plane along its outward normal; negative outside the box."""
+    """Distance (B, N, 6) [scale] of points (B, N, 3) from each plane along its outward normal; negative outside the
+    box.
+    """
     return planes.distance[:, None] - torch.einsum("bni,bfi->bnf", points, planes.normal)
 
 
@@ -61,9 +67,11 @@ def distance_loss(distances: Tensor, true: Tensor, scale: Tensor, weights: Tenso
 
 
 def face_confidence_target(normals: Tensor, distances: Tensor, planes: Planes, true: Tensor, scale: Tensor) -> Tensor:
-    """exp(-303.5 d²), d = ‖n̂ d̂ - n d‖ [m], how far a vote falls from the foot of its point on the face (GPV-Pose): 0.97 at 1 cm, 0.47 at 5.
+    """exp(-303.5 d²), d = ‖n̂ d̂ - n d‖ [m], how far a vote falls from the foot of its point on the face (GPV-Pose):
+    0.97 at 1 cm, 0.47 at 5.
 
-    Parameters: normals (B, N, 6, 3), distances (B, N, 6) [scale] as voted; true (B, N, 6) [scale]; scale (B,). Returns: (B, N, 6), no gradient.
+    Parameters: normals (B, N, 6, 3), distances (B, N, 6) [scale] as voted; true (B, N, 6) [scale]; scale (B,). Returns:
+    (B, N, 6), no gradient.
     """
     miss = (normals * distances[..., None] - planes.normal[:, None] * true[..., None]).detach()
     return torch.exp(-303.5 * miss.square().sum(-1) * scale[:, None, None].square())
@@ -74,14 +82,18 @@ def face_confidence_loss(confidences: Tensor, target: Tensor, weights: Tensor) -
     return ((confidences - target).abs().mean(1) * weights).mean(-1)
 
 
-def fitted_planes(points: Tensor, normals: Tensor, distances: Tensor, confidences: Tensor, rotation: Tensor, offset: Tensor) -> Planes:
-    """The plane of each face by least squares through the points' votes p + n̂ d̂, weighted by their confidences (GPV-Pose's box voting).
+def fitted_planes(
+    points: Tensor, normals: Tensor, distances: Tensor, confidences: Tensor, rotation: Tensor, offset: Tensor
+) -> Planes:
+    """The plane of each face by least squares through the points' votes p + n̂ d̂, weighted by their confidences
+    (GPV-Pose's box voting).
 
     With h the coordinate of a vote along the axis of its face in the true object frame and u, v the other two, minimise
-    Σ c (h - a u - b v - h0)². GPV-Pose regresses z of the camera frame, which is singular for planes along the line of sight; heights above
-    the true face never are, and the outward side needs no guess.
+    Σ c (h - a u - b v - h0)². GPV-Pose regresses z of the camera frame, which is singular for planes along the line of
+    sight; heights above the true face never are, and the outward side needs no guess.
 
-    Parameters: points (B, N, 3) network frame [scale]; normals (B, N, 6, 3); distances (B, N, 6) [scale]; confidences (B, N, 6) >= 0, which get
+    Parameters: points (B, N, 3) network frame [scale]; normals (B, N, 6, 3); distances (B, N, 6) [scale]; confidences
+    (B, N, 6) >= 0, which get
     no gradient: a vote shall not leave the fit to please the pose; rotation (B, 3, 3), offset (B, 3): the true pose.
     """
     votes = points[:, :, None] + normals * distances[..., None]
@@ -101,14 +113,17 @@ def fitted_planes(points: Tensor, normals: Tensor, distances: Tensor, confidence
     a, b = (hu * vv - hv * uv) / determinant, (hv * uu - hu * uv) / determinant
     basis = torch.eye(3, dtype=points.dtype, device=points.device)
     normal = basis[along] - a[..., None] * basis[first] - b[..., None] * basis[second]
-    normal = normal / normal.norm(dim=-1, keepdim=True) * points.new_tensor(SIGNS)[:, None]  # at least as long as its 1 along the axis
+    # at least as long as its 1 along the axis
+    normal = normal / normal.norm(dim=-1, keepdim=True) * points.new_tensor(SIGNS)[:, None]
     distance = (normal * mean).sum(-1)
     normal = torch.einsum("bij,bfj->bfi", rotation, normal)
     return Planes(normal, distance + torch.einsum("bfi,bi->bf", normal, offset))
 
 
 def vote_plane_loss(fitted: Planes, true: Planes, scale: Tensor, weights: Tensor) -> Tensor:
-    """L1 [m] between the feet n d of the origin on the fitted and on the true planes (GPV-Pose: dn against its ground truth)."""
+    """L1 [m] between the feet n d of the origin on the fitted and on the true planes (GPV-Pose: dn against its ground
+    truth).
+    """
     error = absolute(fitted.normal * fitted.distance[..., None], true.normal * true.distance[..., None])
     return (error * weights).mean(-1) * scale
 
@@ -119,7 +134,10 @@ def vote_rotation_loss(fitted: Planes, rotation: Tensor, weights: Tensor) -> Ten
 
 
 def centre_distances(planes: Planes, offset: Tensor) -> Tensor:
-    """Distance (B, 6) [scale] of each plane from a predicted centre (B, 3). Signed, unlike GPV-Pose's: a centre outside the box is not half right."""
+    """Distance (B, 6) [scale] of each plane from a predicted centre (B, 3).
+
+    Signed, unlike GPV-Pose's: a centre outside the box is not half right.
+    """
     return planes.distance - torch.einsum("bfi,bi->bf", planes.normal, offset)
 
 
@@ -135,7 +153,9 @@ def vote_size_loss(fitted: Planes, offset: Tensor, size: Tensor, scale: Tensor, 
 
 
 def vote_self_loss(fitted: Planes, weights: Tensor) -> Tensor:
-    """A box's own consistency: opposite normals are opposite (L1 of n+ + n-), x and z faces perpendicular to y faces (|n · n_y|); a sixth each."""
+    """A box's own consistency: opposite normals are opposite (L1 of n+ + n-), x and z faces perpendicular to y faces
+    (|n · n_y|); a sixth each.
+    """
     plus, minus = fitted.normal[:, PLUS], fitted.normal[:, MINUS]
     parallel = absolute(plus, -minus)
     upright = (plus * plus[:, 1:2]).sum(-1).abs() + (minus * minus[:, 1:2]).sum(-1).abs()

@@ -1,6 +1,7 @@
 """Terms that hold the cloud against the pose: projections, point matching, and the symmetric reconstruction.
 
-Points are in the network frame [scale]; every term is (B,), a mean over points in metres, as CLIPose and GPV-Pose weigh it.
+Points are in the network frame [scale]; every term is (B,), a mean over points in metres, as CLIPose and GPV-Pose weigh
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ def object_points(points: Tensor, offset: Tensor, rotation: Tensor) -> Tensor:
 
 
 def projection_loss(points: Tensor, offset: Tensor, axis: Tensor, coordinate: Tensor, scale: Tensor) -> Tensor:
-    """|(p - t̂) · r̂ - q| for a direction r̂ (B, 3), q (B, N) the true object-frame coordinate along it (GPV-Pose, weight 1)."""
+    """|(p - t̂) · r̂ - q| for a direction r̂ (B, 3), q (B, N) the true object-frame coordinate along it (GPV-Pose,
+    weight 1).
+    """
     along = torch.einsum("bni,bi->bn", points - offset[:, None], axis)
     return (along - coordinate).abs().mean(1) * scale
 
@@ -38,9 +41,11 @@ def among(category: Tensor, names: frozenset[str]) -> Tensor:
 def counterpart(points: Tensor, y_axis: Tensor, z_axis: Tensor, offset: Tensor, category: Tensor) -> Tensor:
     """ε of CLIPose eq. 13: the points where the object's symmetry puts them, t + M (p - t).
 
-    M = 2 y yᵀ - 1 turns bottles, bowls and cans by 180° about y; M = 1 - 2 z zᵀ mirrors laptops and mugs; M = 1 leaves cameras.
+    M = 2 y yᵀ - 1 turns bottles, bowls and cans by 180° about y; M = 1 - 2 z zᵀ mirrors laptops and mugs; M = 1 leaves
+    cameras.
 
-    Parameters: points (B, N, 3); unit y_axis, z_axis (B, 3) and offset (B, 3) of the pose, true or predicted; category (B,).
+    Parameters: points (B, N, 3); unit y_axis, z_axis (B, 3) and offset (B, 3) of the pose, true or predicted; category
+    (B,).
     """
     identity = torch.eye(3, dtype=points.dtype, device=points.device)
     turn = 2 * y_axis[:, :, None] * y_axis[:, None] - identity
@@ -63,6 +68,7 @@ def has_counterpart(category: Tensor) -> Tensor:
 def reconstruction_loss(reconstruction: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """‖P' - ε‖₁ [m] of reconstructed points (B, N, 3) and a `counterpart` of the cloud (weight 1 in GPV-Pose).
 
-    With the counterpart under the true pose it is CLIPose eq. 13; under the predicted pose it ties the pose to the reconstruction.
+    With the counterpart under the true pose it is CLIPose eq. 13; under the predicted pose it ties the pose to the
+    reconstruction.
     """
     return absolute(reconstruction, target).mean(1) * scale

@@ -7,18 +7,22 @@ from torch import Tensor
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., 3) at length 1; shorter than about 1e-4 they shrink to zero instead, so that no gradient is infinite."""
+    """Vectors (..., 3) at length 1; shorter than about 1e-4 they shrink to zero instead, so that no gradient is
+    infinite.
+    """
     return vectors / (vectors.square().sum(-1, keepdim=True) + 1e-8).sqrt()
 
 
 def calibrated_rotation(y_axis: Tensor, x_axis: Tensor, confidence: Tensor) -> Tensor:
     """Rotation closest to two unit directions, the surer one turned less (CLIPose eqs. 7-8).
 
-    With w = unit(x - (x·y) y), the direction in their plane that is perpendicular to y, and φ = c_x / (c_x + c_y) (θ - π/2),
-    y turns to cos φ y + sin φ w and x to cos φ w - sin φ y. No acos, and no axis of rotation that is lost where y and x are perpendicular.
+    With w = unit(x - (x·y) y), the direction in their plane that is perpendicular to y, and φ = c_x / (c_x + c_y) (θ -
+    π/2), y turns to cos φ y + sin φ w and x to cos φ w - sin φ y. No acos, and no axis of rotation that is lost where y
+    and x are perpendicular.
 
     Parameters: y_axis, x_axis (B, 3) unit; confidence (B, 2) of (y, x) >= 0, taken as given: no gradient flows into it.
-    Returns: R (B, 3, 3) with columns x, y, z. Where y is parallel to x the columns x and z are zero: the two span no plane.
+    Returns: R (B, 3, 3) with columns x, y, z. Where y is parallel to x the columns x and z are zero: the two span no
+    plane.
     """
     c_y, c_x = confidence.detach().unbind(-1)
     dot = (y_axis * x_axis).sum(-1, keepdim=True)
@@ -31,8 +35,11 @@ def calibrated_rotation(y_axis: Tensor, x_axis: Tensor, confidence: Tensor) -> T
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
 
 
-def predicted_rotation(y_axis: Tensor, x_axis: Tensor, confidence: Tensor, rotation: Tensor, x_weight: Tensor) -> Tensor:
-    """Calibrated rotation (B, 3, 3) of a prediction; where nothing tells x, the true x is lent to it and y stays as predicted.
+def predicted_rotation(
+    y_axis: Tensor, x_axis: Tensor, confidence: Tensor, rotation: Tensor, x_weight: Tensor
+) -> Tensor:
+    """Calibrated rotation (B, 3, 3) of a prediction; where nothing tells x, the true x is lent to it and y stays as
+    predicted.
 
     Lent (GPV-Pose): x of axis-symmetric objects and of mugs whose handle is hidden, x_weight (B,) < 1; then c_x = 0.
     rotation (B, 3, 3): the true R_network_object.

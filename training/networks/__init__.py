@@ -1,6 +1,7 @@
 """The point networks behind one interface, and their choice by configuration.
 
-On a command line with a field of type `NetworkConfig`: `network:clipose --network.hidden 512 256`, `network:compact --network.width 192`.
+On a command line with a field of type `NetworkConfig`: `network:clipose --network.hidden 512 256`, `network:compact
+--network.width 192`.
 """
 
 from __future__ import annotations
@@ -16,26 +17,32 @@ from training.networks.clipose import Clipose, CliposeConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
 
-NetworkConfig = Annotated[PatchTransformerConfig, tyro.conf.subcommand("compact")] | Annotated[CliposeConfig, tyro.conf.subcommand("clipose")]
+NetworkConfig = (
+    Annotated[PatchTransformerConfig, tyro.conf.subcommand("compact")]
+    | Annotated[CliposeConfig, tyro.conf.subcommand("clipose")]
+)
 
 
 class PoseNetwork(Protocol):
-    """What every network is: an `nn.Module` with its configuration as `config` (which has `points`) and the function below."""
+    """What every network is: an `nn.Module` with its configuration as `config` (which has `points`) and the function
+    below.
+    """
 
     config: PatchTransformerConfig | CliposeConfig
 
     def __call__(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
         """Pose from normalised clouds.
 
-        Parameters: points (B, N, 3) float32 in the network frame (view-aligned, centred on the median, divided by the category's scale;
-        `clipose_ros.core.normalization`), in raster order; category (B,) int64, index into CATEGORIES.
+        Parameters: points (B, N, 3) float32 in the network frame (view-aligned, centred on the median, divided by the
+        category's scale; `clipose_ros.core.normalization`), in raster order; category (B,) int64, index into
+        CATEGORIES.
 
-        Returns, always: y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale] of the box centre from the
-        frame's origin; size (B, 3) [m].
-        In training the compact network adds coordinates (B, P, 3) in the object frame [scale] and foreground (B, P) logits, both of
-        points[:, :: N // P]; CLIPose adds reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit,
-        face_distances (B, N, 6) [scale], face_confidences (B, N, 6) in 0..1 (faces y+, x+, z+, x-, z-, y-), and feature (B, F), the
-        global feature of the cloud for the contrastive branch.
+        Returns, always: y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale] of the
+        box centre from the frame's origin; size (B, 3) [m]. In training the compact network adds coordinates (B, P, 3)
+        in the object frame [scale] and foreground (B, P) logits, both of points[:, :: N // P]; CLIPose adds
+        reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances (B, N, 6)
+        [scale], face_confidences (B, N, 6) in 0..1 (faces y+, x+, z+, x-, z-, y-), and feature (B, F), the global
+        feature of the cloud for the contrastive branch.
         """
 
 

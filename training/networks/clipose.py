@@ -1,11 +1,14 @@
-"""CLIPose's network: the HS encoder, a head for each axis, one for translation and size, and the two dense heads that serve training.
+"""CLIPose's network: the HS encoder, a head for each axis, one for translation and size, and the two dense heads that
+serve training.
 
 What differs from the paper:
 
-- Points come in the view-aligned frame of `clipose_ros.core.normalization`, centred on their median and divided by the category's scale,
-  where the paper takes metres less the mean. So offset and size are residuals in units of that scale: what a head must learn
-  is of the same magnitude for a can and a laptop, and no head has to undo the place of the object in the image.
-- The first layer of every head is applied to each level of the encoder's pyramid before the levels are brought to full resolution. Coarse features
+- Points come in the view-aligned frame of `clipose_ros.core.normalization`, centred on their median and divided by the
+  category's scale,
+  where the paper takes metres less the mean. So offset and size are residuals in units of that scale: what a head must
+  learn is of the same magnitude for a can and a laptop, and no head has to undo the place of the object in the image.
+- The first layer of every head is applied to each level of the encoder's pyramid before the levels are brought to full
+  resolution. Coarse features
   are only repeated there, so this is the same function at less than half the multiply-adds.
 - Layers before a batch normalisation have no bias: it would be subtracted again.
 """
@@ -55,7 +58,9 @@ class CliposeConfig:
 
 
 class PyramidLinear(nn.Linear):
-    """A bias-free linear layer on the concatenated levels of a pyramid at full resolution -> (B, N, C), without concatenating them."""
+    """A bias-free linear layer on the concatenated levels of a pyramid at full resolution -> (B, N, C), without
+    concatenating them.
+    """
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__(width_in, width_out, bias=False)
@@ -91,15 +96,22 @@ class PoseHead(nn.Module):
 
 
 class DenseHeads(nn.Module):
-    """What every point says, in training: where its mirror image lies, and which way and how far the faces of the box are (GPV-Pose)."""
+    """What every point says, in training: where its mirror image lies, and which way and how far the faces of the box
+    are (GPV-Pose).
+    """
 
     def __init__(self, width_in: int, width_global: int, width: int) -> None:
         super().__init__()
         half, quarter = width // 2, width // 4
-        self.shared = nn.Sequential(*pyramid_layer(width_in, width), *point_layer(width, width), *point_layer(width, half))
+        self.shared = nn.Sequential(
+            *pyramid_layer(width_in, width), *point_layer(width, width), *point_layer(width, half)
+        )
         self.reconstruction = nn.Sequential(*point_layer(half, quarter), nn.Linear(quarter, 3))
         self.faces = nn.Sequential(
-            *point_layer(width_global + half + 3, width), *point_layer(width, half), *point_layer(half, quarter), nn.Linear(quarter, FACES * 5)
+            *point_layer(width_global + half + 3, width),
+            *point_layer(width, half),
+            *point_layer(half, quarter),
+            nn.Linear(quarter, FACES * 5),
         )
 
     def forward(self, pyramid: Pyramid, points: Tensor) -> dict[str, Tensor]:
@@ -132,9 +144,11 @@ class Clipose(nn.Module):
         """points (B, N, 3) float32 normalised, in raster order; category (B,) int64.
 
         Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
-        in training also reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances (B, N, 6) [scale],
-        face_confidences (B, N, 6) in 0..1, faces in the order y+, x+, z+, x-, z-, y-, and feature (B, F), the last layer of the encoder
-        averaged over its points: a linear projection of it is the average of the projected points, in whichever order the paper has it.
+        in training also reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances
+        (B, N, 6) [scale], face_confidences (B, N, 6) in 0..1, faces in the order y+, x+, z+, x-, z-, y-, and feature
+        (B, F), the last layer of the encoder
+        averaged over its points: a linear projection of it is the average of the projected points, in whichever order
+        the paper has it.
         """
         encoded = self.encoder(points)
         pyramid = encoded

@@ -1,6 +1,6 @@
 """What a network costs at inference: parameters and multiply-adds by group, for the card.
 
-    python -m training.networks.complexity network:clipose
+python -m training.networks.complexity network:clipose
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from training.networks.patch_transformer import PatchTransformerConfig
 class Complexity:
     """Both by group, which is a child module of the network.
 
-    parameters: those on which the outputs at inference depend. multiply_adds: of the matrix products for one cloud (FLOP counts are twice that).
+    parameters: those on which the outputs at inference depend. multiply_adds: of the matrix products for one cloud
+    (FLOP counts are twice that).
     """
 
     parameters: dict[str, int]
@@ -45,7 +46,11 @@ def complexity(network: nn.Module) -> Complexity:
         if gradient is not None:
             parameters[name.split(".")[0]] += weight.numel()
 
-    flops = {name.partition(".")[2]: sum(by_operation.values()) for name, by_operation in counted.get_flop_counts().items() if "." in name}
+    flops = {
+        name.partition(".")[2]: sum(by_operation.values())
+        for name, by_operation in counted.get_flop_counts().items()
+        if "." in name
+    }
     multiply_adds: Counter[str] = Counter()
     for name, count in flops.items():
         if not any(name.startswith(f"{other}.") for other in flops):  # a module's count includes its children's
@@ -57,8 +62,12 @@ def main(network: NetworkConfig = PatchTransformerConfig()) -> None:
     """Print the table of a configuration."""
     cost = complexity(make_network(network))
     for group in cost.parameters | cost.multiply_adds:
-        print(f"{group:12} {cost.parameters.get(group, 0) / 1e6:8.3f} M parameters {cost.multiply_adds.get(group, 0) / 1e9:8.3f} G multiply-adds")
-    print(f"{'all':12} {sum(cost.parameters.values()) / 1e6:8.3f} M parameters {sum(cost.multiply_adds.values()) / 1e9:8.3f} G multiply-adds")
+        print(
+            f"{group:12} {cost.parameters.get(group, 0) / 1e6:8.3f} M parameters {cost.multiply_adds.get(group, 0) / 1e9:8.3f} G multiply-adds"
+        )
+    print(
+        f"{'all':12} {sum(cost.parameters.values()) / 1e6:8.3f} M parameters {sum(cost.multiply_adds.values()) / 1e9:8.3f} G multiply-adds"
+    )
 
 
 if __name__ == "__main__":

@@ -1,18 +1,26 @@
-"""The point encoder of HS-Pose (the modified 3D-GCN that CLIPose builds on): five graph layers on three levels of the cloud.
+"""The point encoder of HS-Pose (the modified 3D-GCN that CLIPose builds on): five graph layers on three levels of the
+cloud.
 
-A cloud of N points becomes features at N, N / 4 and N / 16 points. A layer looks at the nearest points in *feature* space and weighs
-them by the direction in which they lie (RF-F), adds what the whole cloud says (ORL) and a shortcut of its input (STE).
+A cloud of N points becomes features at N, N / 4 and N / 16 points. A layer looks at the nearest points in *feature*
+space and weighs them by the direction in which they lie (RF-F), adds what the whole cloud says (ORL) and a shortcut of
+its input (STE).
 
 What differs from the published code, and why:
 
-- Pooling keeps every fourth point instead of a random quarter, so the same cloud always gives the same output. The cloud is in raster
+- Pooling keeps every fourth point instead of a random quarter, so the same cloud always gives the same output. The
+  cloud is in raster
   order, so every fourth point covers the silhouette more evenly than a random quarter does.
-- A point is taken out of its own neighbours by its index. The published code drops the nearest one, which is another point wherever
+- A point is taken out of its own neighbours by its index. The published code drops the nearest one, which is another
+  point wherever
   a point occurs twice; and clouds of small objects are full of such points.
-- The search in feature space sees the place of a point, too. Next to the features that weighs little, but pooling gives the same features to points
-  at different places, in clouds of few distinct points, and which of them counts as near must not depend on how a machine rounds.
-- Of the neighbour searches only the seven different ones are done: in space once a level, in feature space once a layer. None needs a gradient.
-- Of the responses to all neighbours only the strongest is kept in memory: one support after the other, as a whole they are 1.8 GB for 24 clouds.
+- The search in feature space sees the place of a point, too. Next to the features that weighs little, but pooling gives
+  the same features to points
+  at different places, in clouds of few distinct points, and which of them counts as near must not depend on how a
+  machine rounds.
+- Of the neighbour searches only the seven different ones are done: in space once a level, in feature space once a
+  layer. None needs a gradient.
+- Of the responses to all neighbours only the strongest is kept in memory: one support after the other, as a whole they
+  are 1.8 GB for 24 clouds.
 """
 
 from __future__ import annotations
@@ -27,7 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 POOLING = 4  # points that become one, and neighbours that it hears
-BLOCK = 256  # points whose responses to one support are held at a time in inference: they stay in the cache, a whole level's do not
+# points whose responses to one support are held at a time in inference: they stay in the cache, a whole level's do not
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class HSEncoderConfig:
 
     channels: of the five layers, the first two on all points, the next two on every 4th, the last on every 16th.
     neighbours: at most an eighth of a level's points. supports: directions that a channel knows.
-    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII), which aggregates by "sum".
+    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII), which aggregates by
+    "sum".
     """
 
     points: int = 1024
@@ -62,7 +72,8 @@ class HSEncoderConfig:
 class Pyramid(NamedTuple):
     """Features of a cloud on levels of falling resolution.
 
-    features: (B, n, C) by level, the finest first; it has all N points. parents: for each coarser level the index (B, N) of the
+    features: (B, n, C) by level, the finest first; it has all N points. parents: for each coarser level the index (B,
+    N) of the
     point nearest to each of the N points: `rows(features[i], parents[i - 1])` is the level at full resolution.
     """
 
@@ -79,7 +90,8 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
 
 
 def distance_order(queries: Tensor, points: Tensor) -> Tensor:
-    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their order. No gradient.
+    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their
+    order. No gradient.
 
     Always in single precision: half of it could not tell the neighbours of a dense cloud apart.
     """
@@ -99,7 +111,9 @@ def neighbours(points: Tensor, count: int) -> Tensor:
 
 
 def directions(points: Tensor, index: Tensor) -> Tensor:
-    """Unit vectors (B, n, K, 3) from points (B, n, 3) to those at index (B, n, K); zero towards a point at the same place."""
+    """Unit vectors (B, n, K, 3) from points (B, n, 3) to those at index (B, n, K); zero towards a point at the same
+    place.
+    """
     return F.normalize(rows(points, index) - points[:, :, None], dim=-1)
 
 
@@ -133,7 +147,10 @@ class SurfaceConvolution(nn.Module):
     def forward(self, towards: Tensor) -> Tensor:
         """towards (B, n, K, 3) unit."""
         blocks = towards.split(BLOCK, dim=1)
-        strongest = [torch.cat([(block @ support).amax(2) for block in blocks], dim=1).relu() for support in F.normalize(self.supports, dim=1)]
+        strongest = [
+            torch.cat([(block @ support).amax(2) for block in blocks], dim=1).relu()
+            for support in F.normalize(self.supports, dim=1)
+        ]
         total = torch.stack(strongest).sum(0)
         return total / len(strongest) if self.mean else total
 
@@ -141,7 +158,8 @@ class SurfaceConvolution(nn.Module):
 class Convolution(nn.Module):
     """3D-GCN's graph convolution.
 
-    f'_i = f_i W_0 + b_0 + aggregate over supports s of max over neighbours k of ReLU(d_ik · w_s) (f_k W_s + b_s), all of them (C,).
+    f'_i = f_i W_0 + b_0 + aggregate over supports s of max over neighbours k of ReLU(d_ik · w_s) (f_k W_s + b_s), all
+    of them (C,).
     """
 
     def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
@@ -156,14 +174,18 @@ class Convolution(nn.Module):
     def forward(self, features: Tensor, index: Tensor, towards: Tensor) -> Tensor:
         """features (B, n, C_in); index (B, n, K) of the neighbours; towards (B, n, K, 3) unit -> (B, n, C_out)."""
         centre, *values = self.project(features).chunk(self.count + 1, dim=-1)
-        strongest = [self.strongest(v, support, index, towards) for v, support in zip(values, F.normalize(self.supports, dim=1), strict=True)]
+        strongest = [
+            self.strongest(v, support, index, towards)
+            for v, support in zip(values, F.normalize(self.supports, dim=1), strict=True)
+        ]
         total = torch.stack(strongest).sum(0)
         return centre + (total / self.count if self.mean else total)
 
     def strongest(self, values: Tensor, support: Tensor, index: Tensor, towards: Tensor) -> Tensor:
         """max over neighbours of ReLU(cosine) · value for one support: values (B, n, C), support (3, C) -> (B, n, C).
 
-        In training the winner is found without a record for the backward pass and then computed again with one, which is the
+        In training the winner is found without a record for the backward pass and then computed again with one, which
+        is the
         same function with the same gradient: a maximum passes its gradient to the winner alone.
         """
         if not self.training:

@@ -1,8 +1,10 @@
-"""The compact point network: patches of raw points become tokens of a small transformer, with the heads of CLIPose on top.
+"""The compact point network: patches of raw points become tokens of a small transformer, with the heads of CLIPose on
+top.
 
-The patches are gathered from the input, which needs no gradient, so the backward pass has no gather: it trains on two CPU cores
-and runs in a few milliseconds. The heads are CLIPose's: a plane normal with a confidence for y and for x, the residual of the
-translation and of the size. The two dense heads, object coordinates and foreground of each patch centre, serve training alone.
+The patches are gathered from the input, which needs no gradient, so the backward pass has no gather: it trains on two
+CPU cores and runs in a few milliseconds. The heads are CLIPose's: a plane normal with a confidence for y and for x, the
+residual of the translation and of the size. The two dense heads, object coordinates and foreground of each patch
+centre, serve training alone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class PatchTransformerConfig:
         if self.points % self.patches:
             raise ValueError(f"patches: expected a divisor of points {self.points}, got {self.patches}")
         if not (self.stride >= 1 and self.neighbours <= self.candidates):
-            raise ValueError(f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, got {self.neighbours}")
+            raise ValueError(
+                f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, got {self.neighbours}"
+            )
 
     @property
     def candidates(self) -> int:
@@ -51,11 +55,13 @@ class PatchEncoder(nn.Module):
     def __init__(self, config: PatchTransformerConfig) -> None:
         super().__init__()
         self.config = config
-        # Every (N / P)-th point first: these are the centres, and as the cloud is in raster order they cover the silhouette evenly. So begun, the search
-        # for the nearest has near ones early and can dismiss most of the others at once: in raster order it takes ONNX Runtime 2.5 times as long.
+        # Every (N / P)-th point first: these are the centres, and as the cloud is in raster order they cover the
+        # silhouette evenly. So begun, the search for the nearest has near ones early and can dismiss most of the others
+        # at once: in raster order it takes ONNX Runtime 2.5 times as long.
         order = torch.arange(config.points).view(config.patches, -1)[:, :: config.stride].t().flatten()
         self.register_buffer("order", order, persistent=False)
-        self.embed = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))  # narrow until pooled: it runs on every point of every patch
+        # narrow until pooled: it runs on every point of every patch
+        self.embed = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
         self.project = nn.Linear(64, config.width)
         self.position = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, config.width))
 
@@ -64,17 +70,21 @@ class PatchEncoder(nn.Module):
         c = self.config
         points = points.index_select(1, self.order)
         centres = points[:, : c.patches]  # (B, P, 3)
-        distance = points.square().sum(-1)[:, None] - 2 * centres @ points.transpose(1, 2)  # |p - c|^2 but for |c|^2, which changes no order
+        # |p - c|^2 but for |c|^2, which changes no order
+        distance = points.square().sum(-1)[:, None] - 2 * centres @ points.transpose(1, 2)
         nearest = distance.topk(c.neighbours, dim=-1, largest=False, sorted=False).indices
         nearest = nearest.transpose(1, 2)  # (B, K, P): all that follows runs over whole rows of P
         first = torch.arange(points.shape[0], device=points.device)[:, None, None] * c.candidates
         patch = points.flatten(0, 1).index_select(0, (nearest + first).flatten())  # (B K P, 3)
-        # The first layer sees [(p - c) / patch_scale, p]: one product for all that is linear in p, one for what is linear in c.
+        # The first layer sees [(p - c) / patch_scale, p]: one product for all that is linear in p, one for what is
+        # linear in c.
         hidden, _, pooled = self.embed
         local, absolute = hidden.weight[:, :3] / c.patch_scale, hidden.weight[:, 3:]
         of_patch = F.linear(patch, local + absolute, hidden.bias).view(-1, c.neighbours, c.patches, hidden.out_features)
         of_centre = F.linear(centres, local)[:, None]
-        features = F.linear(F.relu(of_patch - of_centre).flatten(0, 2), pooled.weight).view(-1, c.neighbours, c.patches, pooled.out_features)
+        features = F.linear(F.relu(of_patch - of_centre).flatten(0, 2), pooled.weight).view(
+            -1, c.neighbours, c.patches, pooled.out_features
+        )
         return self.project(features.amax(1) + pooled.bias) + self.position(centres), centres
 
 
@@ -89,10 +99,17 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width))
 
     def forward(self, x: Tensor, tokens: int) -> Tensor:
-        """x (B T, width), T = tokens -> (B T, width). One long matrix: its products take the bias along, which those of (B, T, width) do not."""
+        """x (B T, width), T = tokens -> (B T, width).
+
+        One long matrix: its products take the bias along, which those of (B, T, width) do not.
+        """
         width, h = x.shape[-1] // self.heads, self.norm1(x)
-        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3))  # three products, because taking one apart costs more
-        q, k, v = (F.linear(h, weight, bias).view(-1, tokens, self.heads, width).transpose(1, 2) for weight, bias in parts)  # (B, heads, T, width)
+        # three products, because taking one apart costs more
+        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3))
+        # (B, heads, T, width)
+        q, k, v = (
+            F.linear(h, weight, bias).view(-1, tokens, self.heads, width).transpose(1, 2) for weight, bias in parts
+        )
         attention = (q @ k.transpose(2, 3) * width**-0.5).softmax(-1)
         x = x + self.proj((attention @ v).transpose(1, 2).reshape(x.shape))
         return x + self.mlp(self.norm2(x))
@@ -104,8 +121,12 @@ class PoseHeads(nn.ModuleDict):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x (B, D) -> what each head says of it, in their order."""
         first, last = zip(*((head[0], head[-1]) for head in self.values()))
-        hidden = F.gelu(F.linear(x, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])))
-        said = F.linear(hidden, torch.block_diag(*(layer.weight for layer in last)), torch.cat([layer.bias for layer in last]))
+        hidden = F.gelu(
+            F.linear(x, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
+        )
+        said = F.linear(
+            hidden, torch.block_diag(*(layer.weight for layer in last)), torch.cat([layer.bias for layer in last])
+        )
         return said.split([layer.out_features for layer in last], dim=-1)
 
 
@@ -121,7 +142,10 @@ class PatchTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.expansion) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.pose_heads = PoseHeads(
-            {name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out)) for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()}
+            {
+                name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out))
+                for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()
+            }
         )
         self.dense_head = nn.Linear(width, 4)
         self.register_buffer("mean_sizes", torch.tensor([MEAN_SIZES[c].tolist() for c in CATEGORIES]))
@@ -129,15 +153,21 @@ class PatchTransformer(nn.Module):
         nn.init.normal_(self.category.weight, std=0.5)
 
     def hidden_matrices(self) -> dict[int, list[nn.Parameter]]:
-        """The weight matrices of the blocks by the number of matrices that each stacks: query, key and value are one parameter."""
+        """The weight matrices of the blocks by the number of matrices that each stacks: query, key and value are one
+        parameter.
+        """
         matrices = {name: p for name, p in self.blocks.named_parameters() if p.ndim == 2}
-        return {3: [p for name, p in matrices.items() if "qkv" in name], 1: [p for name, p in matrices.items() if "qkv" not in name]}
+        return {
+            3: [p for name, p in matrices.items() if "qkv" in name],
+            1: [p for name, p in matrices.items() if "qkv" not in name],
+        }
 
     def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
         """points (B, 1024, 3) float32 normalised; category (B,) int64.
 
         Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
-        in training also centres (B, P, 3), coordinates (B, P, 3) of the centres in the object frame [scale], foreground (B, P) logits.
+        in training also centres (B, P, 3), coordinates (B, P, 3) of the centres in the object frame [scale], foreground
+        (B, P) logits.
         """
         tokens, centres = self.encoder(points)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)

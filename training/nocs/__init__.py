@@ -1,6 +1,6 @@
 """REAL275 and CAMERA25 as published, as rows of `training.rows`.
 
-    python -m training.nocs --root DIR --split real_train --output data/real_train --workers 2
+python -m training.nocs --root DIR --split real_train --output data/real_train --workers 2
 """
 
 from __future__ import annotations

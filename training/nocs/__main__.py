@@ -12,7 +12,9 @@ from training.nocs.rows import NocsConfig
 from training.nocs.shards import write_shards
 
 
-def main(config: tyro.conf.OmitArgPrefixes[NocsConfig], output: Path, shard_views: int = 2_000, workers: int = 2) -> None:
+def main(
+    config: tyro.conf.OmitArgPrefixes[NocsConfig], output: Path, shard_views: int = 2_000, workers: int = 2
+) -> None:
     """Write shards and print what was skipped, by reason."""
     report = write_shards(config, output, shard_views, workers)
     table = Table("skipped", "count", "for example", title=f"{config.split}: {report.rows} rows in {output}")
@@ -21,7 +23,9 @@ def main(config: tyro.conf.OmitArgPrefixes[NocsConfig], output: Path, shard_view
     console = Console()
     console.print(table)
     if report.missing_models:
-        console.print(f"sizes from the coordinate maps, because these models are missing: {', '.join(sorted(report.missing_models))}")
+        console.print(
+            f"sizes from the coordinate maps, because these models are missing: {', '.join(sorted(report.missing_models))}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""The files of NOCS_CVPR2019 and object-deformnet: splits, frames, coordinate maps, object models, pickles of truth and of Mask R-CNN.
+"""The files of NOCS_CVPR2019 and object-deformnet: splits, frames, coordinate maps, object models, pickles of truth and
+of Mask R-CNN.
 
-    ROOT/CAMERA/{train,val}/00000/0000_{color,depth,mask,coord}.png, 0000_meta.txt    ROOT/camera_full_depths/{train,val}/00000/0000_composed.png
-    ROOT/Real/{train,test}/scene_1/0000_…                                             ROOT/gts/{val,real_test}/results_*_<scene>_<frame>.pkl
-    ROOT/obj_models/{train,val}/<synset>/<model>/{bbox.txt,model.obj}                 ROOT/obj_models/{real_train,real_test}/<model>.{txt,obj}
-    ROOT/obj_models/mug_meta.pkl and <frame>_label.pkl, where object-deformnet's preparation has been run
+    ROOT/CAMERA/{train,val}/00000/0000_{color,depth,mask,coord}.png, 0000_meta.txt
+    ROOT/camera_full_depths/{train,val}/00000/0000_composed.png ROOT/Real/{train,test}/scene_1/0000_…
+    ROOT/gts/{val,real_test}/results_*_<scene>_<frame>.pkl
+    ROOT/obj_models/{train,val}/<synset>/<model>/{bbox.txt,model.obj}
+    ROOT/obj_models/{real_train,real_test}/<model>.{txt,obj} ROOT/obj_models/mug_meta.pkl and <frame>_label.pkl, where
+    object-deformnet's preparation has been run
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ FRAME_FILE = re.compile(r"(\d{4,6})_(?:color|depth|mask|coord)\.png|(\d{4,6})_me
 
 
 class Unusable(ValueError):
-    """Something in the data cannot be used. `reason` is a short phrase by which such cases are counted, the message says what and where."""
+    """Something in the data cannot be used.
+
+    `reason` is a short phrase by which such cases are counted, the message says what and where.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -101,7 +107,8 @@ class ModelBox:
 class Truth:
     """Published poses of one frame: scaled rotation and translation of the coordinates' frame, as they are stored.
 
-    categories (M,); boxes (M, 4) y1, x1, y2, x2 [px]; rotations (M, 3, 3); translations (M, 3) [m]; scales (M,) [m per unit].
+    categories (M,); boxes (M, 4) y1, x1, y2, x2 [px]; rotations (M, 3, 3); translations (M, 3) [m]; scales (M,) [m per
+    unit].
     """
 
     categories: tuple[str, ...]
@@ -113,7 +120,9 @@ class Truth:
 
 @dataclass(frozen=True)
 class Detections:
-    """Mask R-CNN's result for one frame: boxes (M, 4) y1, x1, y2, x2 [px]; categories (M,); scores (M,); masks (M, H, W) bool."""
+    """Mask R-CNN's result for one frame: boxes (M, 4) y1, x1, y2, x2 [px]; categories (M,); scores (M,); masks (M, H,
+    W) bool.
+    """
 
     boxes: np.ndarray
     categories: tuple[str, ...]
@@ -168,12 +177,16 @@ def read_meta(path: Path) -> tuple[MetaLine, ...]:
 
 
 def read_coordinates(path: Path) -> np.ndarray:
-    """Coordinate map (H, W, 3) float32 [diagonal of the tight box], origin at the centre of the box: R, G, B are x + ½, y + ½, ½ - z."""
+    """Coordinate map (H, W, 3) float32 [diagonal of the tight box], origin at the centre of the box: R, G, B are x + ½,
+    y + ½, ½ - z.
+    """
     red, green, blue = np.moveaxis(read_colour(path).astype(np.float32) / 255, -1, 0)
     return np.stack([red - 0.5, green - 0.5, 0.5 - blue], axis=-1)
 
 
-def read_image(frame: FrameFiles, kind: str, read: Callable[[Path], np.ndarray], path: Path | None = None) -> np.ndarray:
+def read_image(
+    frame: FrameFiles, kind: str, read: Callable[[Path], np.ndarray], path: Path | None = None
+) -> np.ndarray:
     """An image of a frame, of at most MAXIMUM_SIDE_PX before memory is taken for it."""
 
     def bounded(path: Path) -> np.ndarray:
@@ -193,7 +206,8 @@ def read_image(frame: FrameFiles, kind: str, read: Callable[[Path], np.ndarray],
 class Images:
     """The decoded images of a frame.
 
-    depth: (H, W) uint16 [mm]; labels: (H, W) uint8, instance + 1, 0 background; coordinates: (H, W, 3) float32 [diagonal]; colour: (H, W, 3) RGB.
+    depth: (H, W) uint16 [mm]; labels: (H, W) uint8, instance + 1, 0 background; coordinates: (H, W, 3) float32
+    [diagonal]; colour: (H, W, 3) RGB.
     """
 
     depth: np.ndarray
@@ -205,21 +219,30 @@ class Images:
 def read_images(root: Path, split: Split, frame: FrameFiles, colour: bool) -> Images:
     """All images of a frame; the depth with its background where the split has composed depth on disk."""
     composed = root / "camera_full_depths" / split.composed
-    whole = composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
+    whole = (
+        composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
+    )
     images = Images(
         depth=read_image(frame, "depth", read_depth, whole),
         labels=read_image(frame, "mask", read_labels),
         coordinates=read_image(frame, "coord", read_coordinates),
         colour=read_image(frame, "color", read_colour) if colour else None,
     )
-    shapes = {array.shape[:2] for array in (images.depth, images.labels, images.coordinates, images.colour) if array is not None}
+    shapes = {
+        array.shape[:2]
+        for array in (images.depth, images.labels, images.coordinates, images.colour)
+        if array is not None
+    }
     if len(shapes) > 1:
         raise Unusable("images: sizes differ", f"{frame}: expected images of one size, got {sorted(shapes)}")
     return images
 
 
 def read_model_box(root: Path, split: Split, meta: MetaLine) -> ModelBox | None:
-    """Box of an object model by the text file beside it, None where there is none. Scans have metric sizes, those of CAMERA a diagonal of 1."""
+    """Box of an object model by the text file beside it, None where there is none.
+
+    Scans have metric sizes, those of CAMERA a diagonal of 1.
+    """
     folder = root / "obj_models" / split.models
     path = folder / meta.synset / meta.model / "bbox.txt" if meta.synset else folder / f"{meta.model}.txt"
     return reading("model", path, _read_box) if path.is_file() else None
@@ -239,9 +262,15 @@ def _read_box(path: Path) -> ModelBox:
 
 def read_truth(root: Path, split: Split, frame: FrameFiles) -> Truth:
     """Published ground truth of a frame of CAMERA val or REAL275 test."""
-    found = sorted((root / "gts" / split.truth).glob(f"results_*_{frame.folder.name}_{frame.name}.pkl")) if split.truth else []
+    found = (
+        sorted((root / "gts" / split.truth).glob(f"results_*_{frame.folder.name}_{frame.name}.pkl"))
+        if split.truth
+        else []
+    )
     if not found:
-        raise Unusable("truth: file missing", f"{frame}: expected a ground truth pickle in {root / 'gts' / split.truth}, got none")
+        raise Unusable(
+            "truth: file missing", f"{frame}: expected a ground truth pickle in {root / 'gts' / split.truth}, got none"
+        )
     return reading("truth", found[0], _read_truth)
 
 
@@ -251,7 +280,9 @@ def _read_truth(path: Path) -> Truth:
     categories = _categories(content["gt_class_ids"])
     boxes = np.asarray(content["gt_bboxes"], dtype=float).reshape(-1, 4)
     if not len(transforms) == len(categories) == len(boxes):
-        raise ValueError(f"expected as many poses, classes and boxes, got {len(transforms)}, {len(categories)}, {len(boxes)}")
+        raise ValueError(
+            f"expected as many poses, classes and boxes, got {len(transforms)}, {len(categories)}, {len(boxes)}"
+        )
     determinant = np.linalg.det(transforms[:, :3, :3])
     if not (np.isfinite(transforms).all() and (determinant > 0).all()):
         raise ValueError("gt_RTs: expected finite similarities with positive determinant, got others")
@@ -264,13 +295,19 @@ def read_mug_meta(root: Path) -> dict[str, tuple[np.ndarray, float]]:
 
     def read(path: Path) -> dict[str, tuple[np.ndarray, float]]:
         content = load_pickle(path)
-        return {name: (np.asarray(shift, dtype=float).reshape(3), float(factor)) for name, (shift, factor) in content.items()}
+        return {
+            name: (np.asarray(shift, dtype=float).reshape(3), float(factor))
+            for name, (shift, factor) in content.items()
+        }
 
     return reading("mug_meta", root / "obj_models" / "mug_meta.pkl", read)
 
 
 def read_label(frame: FrameFiles) -> dict[int, tuple[np.ndarray, np.ndarray, float]]:
-    """By instance: rotation, translation [m] and scale of object-deformnet's label file. Its mugs are re-centred: see `poses.tight_mug`."""
+    """By instance: rotation, translation [m] and scale of object-deformnet's label file.
+
+    Its mugs are re-centred: see `poses.tight_mug`.
+    """
 
     def read(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray, float]]:
         content = load_pickle(path)
@@ -296,7 +333,9 @@ def read_detections(path: Path) -> Detections:
         scores = np.asarray(content["scores"], dtype=float).reshape(-1)
         masks = np.moveaxis(np.asarray(content["masks"]), -1, 0).astype(bool)
         if masks.ndim != 3 or not len(boxes) == len(scores) == len(masks) == len(categories):
-            raise ValueError(f"expected as many boxes, classes, scores and masks, got {len(boxes)}, {len(categories)}, {len(scores)}, {masks.shape}")
+            raise ValueError(
+                f"expected as many boxes, classes, scores and masks, got {len(boxes)}, {len(categories)}, {len(scores)}, {masks.shape}"
+            )
         return Detections(boxes, categories, scores, masks)
 
     return reading("detections", path, read)

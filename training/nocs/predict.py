@@ -1,13 +1,17 @@
-"""Poses of REAL275's or CAMERA25's test frames as NOCS result pickles: an exported model, run through the estimator of the node.
+"""Poses of REAL275's or CAMERA25's test frames as NOCS result pickles: an exported model, run through the estimator of
+the node.
 
-    python -m training.nocs.predict --root NOCS --split real_test --detections NOCS/mrcnn_results/real_test --model clipose-base --output results
+    python -m training.nocs.predict --root NOCS --split real_test --detections NOCS/mrcnn_results/real_test --model
+    clipose-base --output results
     clipose evaluate --results results
 
-A result holds the published truth of its frame as it is, and the poses of the detections that got one. A rejected detection is a missing prediction.
-A frame that cannot be read, or without detections, has a result without predictions: its objects count as missed. One without a truth has none.
+A result holds the published truth of its frame as it is, and the poses of the detections that got one. A rejected
+detection is a missing prediction. A frame that cannot be read, or without detections, has a result without predictions:
+its objects count as missed. One without a truth has none.
 
-Mugs, estimated and true, stay in the frame of their tight box, as NOCS published them and as `clipose evaluate` takes them by default; with
-`--recentre-mugs` it moves both to the axis of their body, as object-deformnet and its followers do.
+Mugs, estimated and true, stay in the frame of their tight box, as NOCS published them and as `clipose evaluate` takes
+them by default; with `--recentre-mugs` it moves both to the axis of their body, as object-deformnet and its followers
+do.
 """
 
 from __future__ import annotations
@@ -52,15 +56,24 @@ from training.nocs.rows import mask_box
 from training.nocs.shards import Report
 
 TRUTH_SHAPES = {"gt_class_ids": (), "gt_bboxes": (4,), "gt_RTs": (4, 4), "gt_scales": (3,)}
-PREDICTION_SHAPES = {"pred_class_ids": (), "pred_bboxes": (4,), "pred_scores": (), "pred_scales": (3,), "pred_RTs": (4, 4)}
-RESULT_FILE = re.compile(r"results_.*?((?:scene_)?\d+_\d{4,6})\.pkl")  # of truth and of Mask R-CNN: results_val_00000_0000, results_test_scene_1_0000
+PREDICTION_SHAPES = {
+    "pred_class_ids": (),
+    "pred_bboxes": (4,),
+    "pred_scores": (),
+    "pred_scales": (3,),
+    "pred_RTs": (4, 4),
+}
+# of truth and of Mask R-CNN: results_val_00000_0000, results_test_scene_1_0000
+RESULT_FILE = re.compile(r"results_.*?((?:scene_)?\d+_\d{4,6})\.pkl")
 
 
 @dataclass(frozen=True)
 class PredictionConfig:
-    """detections: folder of Mask R-CNN's pickles of the split, or "truth": the masks of the data set, then with the poses' own scores.
+    """detections: folder of Mask R-CNN's pickles of the split, or "truth": the masks of the data set, then with the
+    poses' own scores.
 
-    output: a folder that is not there yet. model: a name, or the path (with a slash) of a model folder. seed: of the point sampling.
+    output: a folder that is not there yet. model: a name, or the path (with a slash) of a model folder. seed: of the
+    point sampling.
     """
 
     root: Path
@@ -90,7 +103,9 @@ def result_files(folder: Path) -> dict[str, Path]:
 
 
 def read_published(path: Path) -> dict[str, np.ndarray]:
-    """The truth of a frame as it is published: `TRUTH_SHAPES`, M objects each, and `gt_handle_visibility` (M,) where it is told."""
+    """The truth of a frame as it is published: `TRUTH_SHAPES`, M objects each, and `gt_handle_visibility` (M,) where it
+    is told.
+    """
     content = load_pickle(path)
     objects = len(content["gt_class_ids"])
     truth = {name: np.asarray(content[name]).reshape(-1, *shape) for name, shape in TRUTH_SHAPES.items()}
@@ -115,30 +130,42 @@ def true_masks(frame: FrameFiles) -> Detections:
 def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
     """Depth (H, W) uint16 [mm], with its background where the split has composed depth on disk."""
     composed = root / "camera_full_depths" / split.composed
-    whole = composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
+    whole = (
+        composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
+    )
     return read_image(frame, "depth", read_depth, whole)
 
 
 def observations(depth: np.ndarray, detections: Detections, split: Split) -> list[Observation]:
     """What the estimator sees of each detection; masks may overlap, which a label image cannot say."""
     if len(detections.masks) and detections.masks.shape[1:] != depth.shape:
-        raise Unusable("detections: size is not the depth's", f"expected masks of {depth.shape}, got {detections.masks.shape[1:]}")
+        raise Unusable(
+            "detections: size is not the depth's", f"expected masks of {depth.shape}, got {detections.masks.shape[1:]}"
+        )
     seen = []
     for mask, category in zip(detections.masks, detections.categories, strict=True):
-        cloud = backproject(Frame(0, FRAME_ID, depth, mask.astype(np.uint8), (Instance(1, category),), split.intrinsics))[0]
+        cloud = backproject(
+            Frame(0, FRAME_ID, depth, mask.astype(np.uint8), (Instance(1, category),), split.intrinsics)
+        )[0]
         seen.append(Observation(cloud, category))
     return seen
 
 
 def similarity(pose: PoseEstimate) -> np.ndarray:
-    """NOCS's form (4, 4) of a pose: the diagonal of the box is the scale of the rotation, and the unit of `pred_scales`."""
+    """NOCS's form (4, 4) of a pose: the diagonal of the box is the scale of the rotation, and the unit of
+    `pred_scales`.
+    """
     transform = np.eye(4)
     transform[:3] = np.column_stack([np.linalg.norm(pose.size) * pose.rotation, pose.translation])
     return transform
 
 
-def predictions(detections: Detections, scores: Sequence[float], poses: Sequence[PoseEstimate | Rejection]) -> dict[str, np.ndarray]:
-    """`PREDICTION_SHAPES`, of the detections that got a pose. scores: by which the evaluation ranks, one for each detection."""
+def predictions(
+    detections: Detections, scores: Sequence[float], poses: Sequence[PoseEstimate | Rejection]
+) -> dict[str, np.ndarray]:
+    """`PREDICTION_SHAPES`, of the detections that got a pose. scores: by which the evaluation ranks, one for each
+    detection.
+    """
     kept = [i for i, pose in enumerate(poses) if isinstance(pose, PoseEstimate)]
     values = {
         "pred_class_ids": [CATEGORIES.index(poses[i].category) + 1 for i in kept],
@@ -147,7 +174,10 @@ def predictions(detections: Detections, scores: Sequence[float], poses: Sequence
         "pred_scales": [poses[i].size / np.linalg.norm(poses[i].size) for i in kept],
         "pred_RTs": [similarity(poses[i]) for i in kept],
     }
-    return {name: np.array(values[name], int if name == "pred_class_ids" else float).reshape(-1, *shape) for name, shape in PREDICTION_SHAPES.items()}
+    return {
+        name: np.array(values[name], int if name == "pred_class_ids" else float).reshape(-1, *shape)
+        for name, shape in PREDICTION_SHAPES.items()
+    }
 
 
 def _detector(config: PredictionConfig) -> Callable[[FrameFiles], Detections]:
@@ -165,9 +195,15 @@ def _file_of(frame: FrameFiles, files: dict[str, Path], kind: str) -> Path:
 
 
 def frame_predictions(
-    frame: FrameFiles, config: PredictionConfig, estimator: Estimator, detect: Callable[[FrameFiles], Detections], report: PredictionReport
+    frame: FrameFiles,
+    config: PredictionConfig,
+    estimator: Estimator,
+    detect: Callable[[FrameFiles], Detections],
+    report: PredictionReport,
 ) -> dict[str, np.ndarray]:
-    """The predictions of a frame, all its instances in one batch; none, and an entry in the report, where it cannot be read."""
+    """The predictions of a frame, all its instances in one batch; none, and an entry in the report, where it cannot be
+    read.
+    """
     nothing = Detections(np.zeros((0, 4)), (), np.zeros(0), np.zeros((0, 0, 0), bool))
     split = SPLITS[config.split]
     try:
@@ -178,20 +214,31 @@ def frame_predictions(
         found, seen = nothing, []
     poses = estimator.estimate(seen)
     for rejection in (pose for pose in poses if isinstance(pose, Rejection)):
-        report.skip(f"rejected: {rejection.reason.rpartition(', got')[0] or rejection.reason}", f"{frame} {rejection.category}: {rejection.reason}")
+        report.skip(
+            f"rejected: {rejection.reason.rpartition(', got')[0] or rejection.reason}",
+            f"{frame} {rejection.category}: {rejection.reason}",
+        )
     scores = [getattr(pose, "score", 0.0) for pose in poses] if config.detections == "truth" else found.scores
     return predictions(found, scores, poses)
 
 
 def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
-    """Write a result for each frame whose truth is published, and report.json beside them; the folder is whole or not there.
+    """Write a result for each frame whose truth is published, and report.json beside them; the folder is whole or not
+    there.
 
-    Raises: ValueError where the output exists, the split or the folder of detections is not there, or no truth can be read.
+    Raises: ValueError where the output exists, the split or the folder of detections is not there, or no truth can be
+    read.
     """
     if config.output.exists():
-        raise ValueError(f"output: expected a folder that is not there yet, got {config.output}: nothing is written over, and nothing reused")
+        raise ValueError(
+            f"output: expected a folder that is not there yet, got {config.output}: nothing is written over, and nothing reused"
+        )
     split = SPLITS[config.split]
-    frames, truths, detect = list_frames(config.root, split), result_files(config.root / "gts" / split.truth), _detector(config)
+    frames, truths, detect = (
+        list_frames(config.root, split),
+        result_files(config.root / "gts" / split.truth),
+        _detector(config),
+    )
     unfinished = config.output.with_name(f"{config.output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -203,13 +250,22 @@ def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
             report.skip(error.reason, str(error))
             continue
         result = truth | frame_predictions(frame, config, estimator, detect, report)
-        (unfinished / f"results_{config.split}_{frame.folder.name}_{frame.name}.pkl").write_bytes(pickle.dumps(result, protocol=2))
+        (unfinished / f"results_{config.split}_{frame.folder.name}_{frame.name}.pkl").write_bytes(
+            pickle.dumps(result, protocol=2)
+        )
         report.rows += 1
         report.predictions += len(result["pred_scores"])
     if not report.rows:
         raise ValueError(f"truth: expected one that can be read, got none: {dict(report.skipped)}")
-    counts = {"results": report.rows, "predictions": report.predictions, "skipped": report.skipped, "examples": report.examples}
-    (unfinished / "report.json").write_text(json.dumps({"config": asdict(config)} | counts, default=str, indent=1), encoding="utf-8")
+    counts = {
+        "results": report.rows,
+        "predictions": report.predictions,
+        "skipped": report.skipped,
+        "examples": report.examples,
+    }
+    (unfinished / "report.json").write_text(
+        json.dumps({"config": asdict(config)} | counts, default=str, indent=1), encoding="utf-8"
+    )
     unfinished.rename(config.output)
     return report
 

@@ -1,4 +1,6 @@
-"""Every instance of REAL275 and CAMERA25 as a view row: cut out of its frame as `training.views` cuts out what it renders."""
+"""Every instance of REAL275 and CAMERA25 as a view row: cut out of its frame as `training.views` cuts out what it
+renders.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +45,18 @@ from training.similarity import SimilarityConfig
 from training.views import BACKGROUND, DEPTH_UNIT_M, GRID, OTHER, TARGET, ViewConfig
 
 COLOUR_PX = 224  # as CLIP sees it
-SPOILT_PX = (440, 600)  # height, width: masks beyond are rendering errors of CAMERA25 (object-deformnet leaves the frames out)
-SPOILT_MODELS = frozenset({"b9be7cfe653740eb7633a2dd89cec754"})  # a mug of CAMERA25 that object-deformnet leaves out as improper
+# height, width: masks beyond are rendering errors of CAMERA25 (object-deformnet leaves the frames out)
+SPOILT_PX = (440, 600)
+# a mug of CAMERA25 that object-deformnet leaves out as improper
+SPOILT_MODELS = frozenset({"b9be7cfe653740eb7633a2dd89cec754"})
 
 
 @dataclass(frozen=True)
 class NocsConfig:
     root: Path
     split: Literal["camera_train", "camera_val", "real_train", "real_test"] = "real_train"
-    poses: Literal["coordinates", "published", "labels"] = "coordinates"  # our alignment, the gts pickles, or object-deformnet's label files
+    # our alignment, the gts pickles, or object-deformnet's label files
+    poses: Literal["coordinates", "published", "labels"] = "coordinates"
     colour: bool = False  # add `colour`: (224, 224, 3) uint8 RGB of the same crop
     margin: float = ViewConfig.margin
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
@@ -73,7 +78,10 @@ class Crop:
 
     def pixels(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Nearest rows and columns (GRID, GRID) of an image, moved into it, and whether they were inside."""
-        v, u = np.meshgrid(*(np.rint(start + self.step * np.arange(GRID)).astype(int) for start in (self.top, self.left)), indexing="ij")
+        v, u = np.meshgrid(
+            *(np.rint(start + self.step * np.arange(GRID)).astype(int) for start in (self.top, self.left)),
+            indexing="ij",
+        )
         inside = (v >= 0) & (v < shape[0]) & (u >= 0) & (u < shape[1])
         return v.clip(0, shape[0] - 1), u.clip(0, shape[1] - 1), inside
 
@@ -88,7 +96,9 @@ def crop_around(box: np.ndarray, margin: float) -> Crop:
     side = (high - low).max() * (1 + 2 * margin) + 6
     step = max(side / GRID, 1.0)
     top, left = (low + high) / 2 - (GRID - 1) / 2 * step
-    return Crop(float(left), float(top), float(step)) if step > 1 else Crop(float(np.rint(left)), float(np.rint(top)), 1.0)
+    return (
+        Crop(float(left), float(top), float(step)) if step > 1 else Crop(float(np.rint(left)), float(np.rint(top)), 1.0)
+    )
 
 
 def mask_box(mask: np.ndarray) -> np.ndarray:
@@ -102,13 +112,16 @@ def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
     step = crop.step * GRID / COLOUR_PX
     start = np.array([crop.left, crop.top]) - crop.step / 2 + step / 2
     image_from_crop = np.array([[step, 0, start[0]], [0, step, start[1]]])
-    return cv2.warpAffine(colour, image_from_crop, (COLOUR_PX, COLOUR_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(
+        colour, image_from_crop, (COLOUR_PX, COLOUR_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
 
 
 class NocsViews(Dataset):
     """The instances of a split in the published order: scenes by name, frames and lines of the meta files as they come.
 
-    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises `Unusable`. The index is built
+    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises
+    `Unusable`. The index is built
     once, from the meta files alone: `category` (V,) int64 of its items, and `left_out`, why frames had to be left out.
     So `DatasetRows(views, views.category)` is a source to train from.
     """
@@ -144,7 +157,13 @@ class NocsViews(Dataset):
     def sources(self) -> str:
         """Where depth and poses come from, for the report."""
         composed = self.split.composed and (self.config.root / "camera_full_depths" / self.split.composed).is_dir()
-        depth = "of a sensor" if self.split.measured else "composed" if composed else "of the objects only (no camera_full_depths)"
+        depth = (
+            "of a sensor"
+            if self.split.measured
+            else "composed"
+            if composed
+            else "of the objects only (no camera_full_depths)"
+        )
         return f"depth {depth}, poses from {self.config.poses}"
 
     def _images(self, number: int) -> Images:
@@ -212,7 +231,9 @@ class NocsViews(Dataset):
         row = {
             "depth": (depth / DEPTH_UNIT_M).round().astype(np.uint16),
             "label": np.where(inside, label, BACKGROUND).astype(np.uint8),
-            "rays": np.array([(crop.left - k.cx) / k.fx, crop.step / k.fx, (crop.top - k.cy) / k.fy, crop.step / k.fy], np.float32),
+            "rays": np.array(
+                [(crop.left - k.cx) / k.fx, crop.step / k.fx, (crop.top - k.cy) / k.fy, crop.step / k.fy], np.float32
+            ),
             "pixels": np.float32(crop.step),
         }
         return row if images.colour is None else row | {"colour": colour_crop(images.colour, crop)}
@@ -226,4 +247,3 @@ def _pose_arrays(pose: InstancePose, category: str, cue: float) -> dict[str, np.
         "category": np.int64(CATEGORIES.index(category)),
         "cue": np.float32(cue),
     }
-

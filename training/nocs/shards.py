@@ -24,7 +24,9 @@ _views: NocsViews  # of a worker
 
 @dataclass
 class Report:
-    """What was written: rows; by reason, how many instances were skipped and some examples; models whose size was taken from the coordinate maps."""
+    """What was written: rows; by reason, how many instances were skipped and some examples; models whose size was taken
+    from the coordinate maps.
+    """
 
     rows: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -86,7 +88,8 @@ def _jobs(output: Path, instances: int, shard_views: int) -> Iterator[tuple[Path
 
 
 def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, workers: int = 2) -> Report:
-    """Write the split `config` names as shards in `output`, in the published order; an interrupted run goes on where it stopped.
+    """Write the split `config` names as shards in `output`, in the published order; an interrupted run goes on where it
+    stopped.
 
     Raises: ValueError where there is no such split on disk, or `output` was written with another configuration.
     """

@@ -1,4 +1,6 @@
-"""Procedural shapes of the six NOCS categories in their canonical frames: the only objects that the network learns from."""
+"""Procedural shapes of the six NOCS categories in their canonical frames: the only objects that the network learns
+from.
+"""
 
 from __future__ import annotations
 

@@ -15,9 +15,16 @@ def cap(rng: np.random.Generator, radius: float, bottom: float, height: float) -
     return fillet(np.array(line), rng.uniform(0, 0.5) * min(radius, height))
 
 
-def necked(rng: np.random.Generator, radius: float, height: float, shoulder: float, neck_start: float, neck: float) -> Parts:
-    """A foot, a body, a shoulder and a neck with a mouth or a cap. shoulder, neck_start: heights [m]; radius, neck: radii [m]."""
-    waist, bulge = radius * rng.choice([1.0, rng.uniform(0.86, 1.0)]), radius * rng.choice([1.0, rng.uniform(0.95, 1.03)])
+def necked(
+    rng: np.random.Generator, radius: float, height: float, shoulder: float, neck_start: float, neck: float
+) -> Parts:
+    """A foot, a body, a shoulder and a neck with a mouth or a cap. shoulder, neck_start: heights [m]; radius, neck:
+    radii [m].
+    """
+    waist, bulge = (
+        radius * rng.choice([1.0, rng.uniform(0.86, 1.0)]),
+        radius * rng.choice([1.0, rng.uniform(0.95, 1.03)]),
+    )
     foot = radius * rng.uniform(0.82, 1.0)
     line = [[foot, 0], [radius, rng.uniform(0.008, 0.03)], [waist, rng.uniform(0.35, 0.6) * shoulder]]
     line += [[bulge, shoulder], [neck, neck_start], [neck, height]]
@@ -48,7 +55,14 @@ def flask(rng: np.random.Generator) -> Parts:
     height = rng.triangular(0.16, 0.23, 0.3)
     radius = rng.uniform(0.032, 0.047)
     shoulder = height * rng.uniform(0.68, 0.88)
-    parts = necked(rng, radius, height, shoulder, min(shoulder + rng.uniform(0.004, 0.03), 0.96 * height), neck=radius * rng.uniform(0.55, 0.95))
+    parts = necked(
+        rng,
+        radius,
+        height,
+        shoulder,
+        min(shoulder + rng.uniform(0.004, 0.03), 0.96 * height),
+        neck=radius * rng.uniform(0.55, 0.95),
+    )
     if rng.random() < 0.6:
         lid_radius = radius * rng.uniform(0.6, 1.03)
         parts.append((lathe(cap(rng, lid_radius, height - rng.uniform(0.01, 0.03), rng.uniform(0.015, 0.05))), LID))
@@ -63,14 +77,21 @@ def squeeze(rng: np.random.Generator) -> Parts:
     shoulder = height * rng.uniform(0.6, 0.92)
     neck, neck_start = radius * rng.uniform(0.3, 0.7) * aspect**0.5, shoulder + rng.uniform(0.003, 0.03)
     line = [[radius * rng.uniform(0.75, 1.0), 0], [radius * rng.uniform(0.9, 1.05), rng.uniform(0.1, 0.3) * shoulder]]
-    line += [[radius * rng.uniform(0.8, 1.05), rng.uniform(0.5, 0.7) * shoulder], [radius * rng.uniform(0.65, 1.0), shoulder], [neck, neck_start]]
+    line += [
+        [radius * rng.uniform(0.8, 1.05), rng.uniform(0.5, 0.7) * shoulder],
+        [radius * rng.uniform(0.65, 1.0), shoulder],
+        [neck, neck_start],
+    ]
     profile = fillet(np.array(line), np.array([0.06, 0.06, rng.uniform(0, 0.04)]), steps=6)
     flat = (profile[:, 1] < shoulder + 0.5 * (neck_start - shoulder))[:, None, None]
     section = np.where(flat, superellipse(exponent, aspect), superellipse())
     closure = rng.uniform(0.012, 0.05)
     style = rng.choice(3)
     if style == 0:  # a flip-top that goes on with the body's section
-        lid = lathe(cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, max(closure, 1.3 * (neck_start - shoulder))), superellipse(exponent, aspect))
+        lid = lathe(
+            cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, max(closure, 1.3 * (neck_start - shoulder))),
+            superellipse(exponent, aspect),
+        )
     elif style == 1:  # a nozzle
         widths, rises = neck * np.array([1.1, 1.0, 0.35, 0.2]), closure * np.array([0.0, 0.3, 0.4, 1.0])
         lid = lathe(fillet(np.stack([widths, neck_start - 0.003 + rises], axis=-1), rng.uniform(0, 0.01)))
@@ -86,9 +107,19 @@ def square(rng: np.random.Generator) -> Parts:
     radius, aspect = rng.uniform(0.028, 0.045), rng.uniform(0.6, 1.0)
     shoulder = height * rng.uniform(0.55, 0.8)
     neck = max(radius * rng.uniform(0.3, 0.55), 0.012)
-    line = np.array([[radius * 0.96, 0], [radius, 0.006], [radius, shoulder], [neck, shoulder + rng.uniform(0.01, 0.2) * height], [neck, height]])
+    line = np.array(
+        [
+            [radius * 0.96, 0],
+            [radius, 0.006],
+            [radius, shoulder],
+            [neck, shoulder + rng.uniform(0.01, 0.2) * height],
+            [neck, height],
+        ]
+    )
     profile = fillet(line, np.array([0.006, rng.uniform(0, 0.03), rng.uniform(0, 0.03)]), steps=6)
-    roundness = np.clip((radius - profile[:, 0]) / (radius - neck), 0, 1)[:, None, None] * (profile[:, 1, None, None] > 0.5 * shoulder)
+    roundness = np.clip((radius - profile[:, 0]) / (radius - neck), 0, 1)[:, None, None] * (
+        profile[:, 1, None, None] > 0.5 * shoulder
+    )
     section = (1 - roundness) * superellipse(rng.uniform(3, 10), aspect, COLUMNS) + roundness * superellipse()
     lid = lathe(cap(rng, neck * rng.uniform(1.05, 1.35), 0.93 * height, rng.uniform(0.07, 0.12) * height))
     return [(lathe(profile, section).turned("y", rng.choice([0.0, np.pi / 2])), BODY), (lid, LID)]
@@ -111,7 +142,14 @@ def jar(rng: np.random.Generator) -> Parts:
     radius = rng.uniform(0.028, 0.055)
     height = 2 * radius * rng.uniform(1.15, 2.2)
     shoulder = height * rng.uniform(0.6, 0.8)
-    return necked(rng, radius, height, shoulder, min(shoulder + rng.uniform(0.004, 0.02), 0.9 * height), neck=radius * rng.uniform(0.6, 0.92))
+    return necked(
+        rng,
+        radius,
+        height,
+        shoulder,
+        min(shoulder + rng.uniform(0.004, 0.02), 0.9 * height),
+        neck=radius * rng.uniform(0.6, 0.92),
+    )
 
 
 FAMILIES: dict[Family, float] = {glass: 0.36, flask: 0.2, squeeze: 0.18, square: 0.08, spray: 0.1, jar: 0.08}

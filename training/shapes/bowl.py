@@ -13,7 +13,9 @@ def foot_ring(rng: np.random.Generator, foot: float) -> np.ndarray:
     """Profile (4, 2) [m] of the ring under a bowl whose base has radius `foot`."""
     depth, splay = rng.uniform(0.003, 0.014), rng.uniform(-0.004, 0.002)
     radius = foot * rng.uniform(0.75, 1.0)
-    return np.array([[radius - 0.005, 0.002], [radius - 0.005 + splay, -depth], [radius + splay, -depth], [radius, 0.003]])
+    return np.array(
+        [[radius - 0.005, 0.002], [radius - 0.005 + splay, -depth], [radius + splay, -depth], [radius, 0.003]]
+    )
 
 
 def bowl_parts(rng: np.random.Generator) -> Parts:
@@ -21,7 +23,14 @@ def bowl_parts(rng: np.random.Generator) -> Parts:
     rim = 0.5 * rng.triangular(0.105, 0.155, 0.225)
     height = 2 * rim * rng.triangular(0.3, 0.44, 0.68)
     foot = rim * rng.triangular(0.2, 0.45, 0.8)
-    outer = bellied(height, foot, rim, roundness=rng.uniform(0, 1), belly=rng.uniform(-0.06, 0.12), flare=rng.choice([0, rng.uniform(0, 0.12)]))
+    outer = bellied(
+        height,
+        foot,
+        rim,
+        roundness=rng.uniform(0, 1),
+        belly=rng.uniform(-0.06, 0.12),
+        flare=rng.choice([0, rng.uniform(0, 0.12)]),
+    )
     wall = rng.uniform(0.002, 0.006)
     profile = hollowed(outer, wall, floor=rng.uniform(0.002, 0.009), lip=rng.choice([0.0, wall / 2]))
     section = superellipse(rng.uniform(2, 4), columns=COLUMNS) if rng.random() < 0.1 else None

@@ -1,4 +1,7 @@
-"""Photo cameras: lens towards +x, y up, width along z. The photographer looks along +x, so the right hand, and the grip, are at +z."""
+"""Photo cameras: lens towards +x, y up, width along z.
+
+The photographer looks along +x, so the right hand, and the grip, are at +z.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ MIRRORED = 0.03  # share with the grip and the controls at -z
 
 @dataclass(frozen=True)
 class Body:
-    """Dimensions [m] of a camera body that stands on y = 0 with its front at x = depth/2; grip: how far that sticks out to the front."""
+    """Dimensions [m] of a camera body that stands on y = 0 with its front at x = depth/2; grip: how far that sticks out
+    to the front.
+    """
 
     width: float
     height: float
@@ -40,11 +45,17 @@ class Body:
 
 
 def housing(rng: np.random.Generator, body: Body) -> Mesh:
-    """The body, its front straight, bowed or tapered; at its +z end the grip, which may fall back towards the top, and behind it a thumb rest."""
+    """The body, its front straight, bowed or tapered; at its +z end the grip, which may fall back towards the top, and
+    behind it a thumb rest.
+    """
     outline = resampled(rectangle(body.depth, body.width, body.corner), 72)
     front, along = np.clip(0.5 + outline[:, 0] / body.depth, 0, 1), 2 * outline[:, 1] / body.width
-    taper = np.where(rng.random(2) < 0.5, 0.0, rng.uniform(0, 0.45, 2))[(along > 0).astype(int)]  # of the depth, at either end
-    tapered = outline - taper[:, None] * body.depth * (front * np.abs(along) ** rng.uniform(1.2, 4))[:, None] * (1.0, 0.0)
+    # of the depth, at either end
+    taper = np.where(rng.random(2) < 0.5, 0.0, rng.uniform(0, 0.45, 2))[(along > 0).astype(int)]
+    tapered = outline - taper[:, None] * body.depth * (front * np.abs(along) ** rng.uniform(1.2, 4))[:, None] * (
+        1.0,
+        0.0,
+    )
 
     grip_width = body.width * rng.uniform(0.16, 0.36)
     from_grip = (outline[:, 1] - 0.5 * (body.width - grip_width)) / (0.5 * grip_width)
@@ -61,7 +72,9 @@ def housing(rng: np.random.Generator, body: Body) -> Mesh:
 
 
 def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
-    """A lens along +x from x = 0: rings of different radii or tubes drawn out of each other, then glass behind a rim, a hood or a cap."""
+    """A lens along +x from x = 0: rings of different radii or tubes drawn out of each other, then glass behind a rim, a
+    hood or a cap.
+    """
     count = rng.integers(1, 5) if length > 0.02 else 1
     stations = np.concatenate([[0], np.sort(rng.uniform(0.1, 0.95, count - 1)), [1]]) * length
     radii = radius * rng.uniform(0.8, 1.0, count)
@@ -75,7 +88,11 @@ def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
         line += [[front * flare, length + hood], [0.96 * front * flare, length + hood], [0.8 * front, length]]
     sunk = 0.0 if rng.random() < 0.3 else rng.uniform(0.002, 0.012)  # a cap lies flush, glass behind the rim
     tip = line[-1]
-    line += [[0.85 * tip[0], tip[1]], [0.75 * tip[0], tip[1] - min(sunk, 0.5 * length)], [0.3 * tip[0], tip[1] - 0.6 * min(sunk, 0.5 * length)]]
+    line += [
+        [0.85 * tip[0], tip[1]],
+        [0.75 * tip[0], tip[1] - min(sunk, 0.5 * length)],
+        [0.3 * tip[0], tip[1] - 0.6 * min(sunk, 0.5 * length)],
+    ]
     return lathe(fillet(np.array(line), rng.uniform(0, 0.003), steps=3)).turned("z", -np.pi / 2)
 
 
@@ -90,7 +107,11 @@ def top_controls(rng: np.random.Generator, body: Body, clear: float) -> Parts:
     dials = []
     for side, most in ((1, 3), (-1, 2)):
         for _ in range(rng.integers(0, most)):
-            dials.append(dial(rng).moved(rng.uniform(-0.3, 0.3) * body.depth, body.height, side * rng.uniform(clear, 0.44 * body.width)))
+            dials.append(
+                dial(rng).moved(
+                    rng.uniform(-0.3, 0.3) * body.depth, body.height, side * rng.uniform(clear, 0.44 * body.width)
+                )
+            )
     shutter = dial(rng).moved(0.3 * body.depth + 0.6 * body.grip, body.height * 0.98, 0.36 * body.width)
     return [(mesh, DETAIL) for mesh in (*dials, shutter)]
 
@@ -100,9 +121,15 @@ def back(rng: np.random.Generator, body: Body, film: float) -> Parts:
     if rng.random() < film:
         door = box(rng.uniform(0.001, 0.004), 0.86 * body.height, rng.uniform(0.6, 0.8) * body.width, 0.0005)
         return [(door.moved(-0.5 * body.depth, 0.07 * body.height), DETAIL)]
-    width, height, out = body.width * rng.uniform(0.4, 0.65), body.height * rng.uniform(0.45, 0.8), rng.uniform(0.001, 0.009)
+    width, height, out = (
+        body.width * rng.uniform(0.4, 0.65),
+        body.height * rng.uniform(0.45, 0.8),
+        rng.uniform(0.001, 0.009),
+    )
     screen = box(2 * out, height, width, 0.001)
-    parts: Parts = [(screen.moved(-0.5 * body.depth, rng.uniform(0.1, 0.9) * (body.height - height), -0.1 * body.width), DETAIL)]
+    parts: Parts = [
+        (screen.moved(-0.5 * body.depth, rng.uniform(0.1, 0.9) * (body.height - height), -0.1 * body.width), DETAIL)
+    ]
     if rng.random() < 0.4:  # the control wheel
         wheel = dial(rng).turned("z", np.pi / 2)
         parts.append((wheel.moved(-0.5 * body.depth, rng.uniform(0.25, 0.6) * body.height, 0.36 * body.width), DETAIL))
@@ -110,7 +137,8 @@ def back(rng: np.random.Generator, body: Body, film: float) -> Parts:
 
 
 def hump(rng: np.random.Generator, body: Body, rise: float, width: float, overhang: float = 0.0) -> Parts:
-    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at the back.
+    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at
+    the back.
 
     overhang: how far it, or the flash folded into it, sticks out over the lens [m].
     """
@@ -125,10 +153,14 @@ def hump(rng: np.random.Generator, body: Body, rise: float, width: float, overha
     rings = raised(foot * sizes[:, None] + lean * levels[:, None, None], body.height - sunk + levels * (rise + sunk))
     parts: Parts = [(loft(rings), DETAIL)]
     if rng.random() < 0.6:  # the hot shoe
-        parts.append((box(0.018, rng.uniform(0.001, 0.005), 0.02).moved(x=lean[0] - 0.1 * length, y=body.height + rise), DETAIL))
+        parts.append(
+            (box(0.018, rng.uniform(0.001, 0.005), 0.02).moved(x=lean[0] - 0.1 * length, y=body.height + rise), DETAIL)
+        )
     if rng.random() < 0.75:
         eye, cup = rng.uniform(0.004, 0.02), rng.uniform(0.3, 0.7)
-        parts.append((box(2 * eye, 0.7 * rise + 0.004, cup * width, 0.003).moved(-0.5 * body.depth, body.height - 0.004), DETAIL))
+        parts.append(
+            (box(2 * eye, 0.7 * rise + 0.004, cup * width, 0.003).moved(-0.5 * body.depth, body.height - 0.004), DETAIL)
+        )
     return parts
 
 
@@ -136,14 +168,20 @@ def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
     """The lens mount of a body without lens, along +x from x = 0: hollow, or closed by a cap."""
     length, wall = rng.uniform(0.004, 0.028), rng.uniform(0.1, 0.25) * radius
     floor = 0.0021 if rng.random() < 0.75 else length - rng.uniform(0, 0.003)
-    line = np.array([[radius * rng.uniform(1.0, 1.15), 0], [radius, length], [radius - wall, length], [radius - wall, floor]])
+    line = np.array(
+        [[radius * rng.uniform(1.0, 1.15), 0], [radius, length], [radius - wall, length], [radius - wall, floor]]
+    )
     return lathe(line).turned("z", -np.pi / 2)
 
 
 def shroud(rng: np.random.Generator, radius: float, widest: float, longest: float = 0.028) -> Mesh:
-    """The body's bulge around the lens: a soft, hollow cone along +x from x = 0, its foot at most `widest` high [m], squarish, wider than high."""
+    """The body's bulge around the lens: a soft, hollow cone along +x from x = 0, its foot at most `widest` high [m],
+    squarish, wider than high.
+    """
     foot, length = max(radius, min(radius * rng.uniform(1.05, 1.5), widest)), rng.uniform(0.006, longest)
-    rim = np.array([[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.97 * radius, length], [0.97 * radius, 0.001]])
+    rim = np.array(
+        [[foot, 0], [radius * rng.uniform(1.0, 1.1), length], [0.97 * radius, length], [0.97 * radius, 0.001]]
+    )
     line = fillet(rim, (rng.uniform(0, 0.015), 0.0))
     towards_foot = np.clip(1 - line[:, 1] / length, 0, 1)[:, None, None]
     squarish = superellipse(rng.uniform(2, 4), rng.uniform(1.0, 1.3))
@@ -151,7 +189,9 @@ def shroud(rng: np.random.Generator, radius: float, widest: float, longest: floa
 
 
 def slumped(rng: np.random.Generator, parts: Parts, body: Body) -> Parts:
-    """The parts with shoulders that fall off towards both ends and a footprint that widens or narrows with height; keeps the axes."""
+    """The parts with shoulders that fall off towards both ends and a footprint that widens or narrows with height;
+    keeps the axes.
+    """
     fall = np.where(rng.random() < 0.5, 0.0, rng.uniform(0, 0.22, 2))
     power, widening = rng.uniform(1.5, 4), rng.uniform(-0.08, 0.08)
     return [(slumped_mesh(mesh, body, fall, power, widening), part) for mesh, part in parts]
@@ -166,26 +206,38 @@ def slumped_mesh(mesh: Mesh, body: Body, fall: np.ndarray, power: float, widenin
 
 
 def lens(rng: np.random.Generator, radius: float, longest: float, bare: float) -> Mesh:
-    """What is in front of an interchangeable-lens body: a bare mount, a pancake to standard lens, or one up to `longest` [m]."""
+    """What is in front of an interchangeable-lens body: a bare mount, a pancake to standard lens, or one up to
+    `longest` [m].
+    """
     low, high = drawn(rng, {(0.0, 0.0): bare, (0.02, 0.07): 0.6, (0.06, longest): 0.24})
     return barrel(rng, radius, rng.uniform(low, high)) if high > 0 else bare_mount(rng, radius)
 
 
 def reflex(rng: np.random.Generator) -> Parts:
-    """Single-lens reflex, with or without a vertical grip: prism hump, often with a flash over the lens, deep grip, large lens."""
+    """Single-lens reflex, with or without a vertical grip: prism hump, often with a flash over the lens, deep grip,
+    large lens.
+    """
     width = rng.triangular(0.11, 0.15, 0.168)
     total = width * rng.triangular(0.6, 0.8, 1.0)
     rise = total * rng.uniform(0.13, 0.33)
     depth = rng.triangular(0.032, 0.045, 0.078)
     corner = rng.uniform(0.15, 0.49) * depth
-    body = Body(width, total - rise, depth, grip=rng.uniform(0.008, 0.034), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
+    body = Body(
+        width, total - rise, depth, grip=rng.uniform(0.008, 0.034), corner=corner, edge=rng.uniform(0.1, 0.9) * corner
+    )
     axis_z = -width * rng.uniform(0, 0.1)
     radius = min(rng.uniform(0.027, 0.047), 0.52 * body.height)
     axis_y = max(0.95 * radius, body.height * rng.uniform(0.42, 0.62))
     hump_width = width * rng.uniform(0.28, 0.6)
     overhang = rng.choice([0.0, rng.uniform(0.0, 0.03)])
-    prism = [(mesh.moved(z=axis_z), part) for mesh, part in hump(rng, body, rise, hump_width, overhang)]  # stands on the optical axis
-    parts: Parts = [(housing(rng, body), BODY), *prism, *top_controls(rng, body, 0.4 * hump_width - axis_z), *back(rng, body, film=0.15)]
+    # stands on the optical axis
+    prism = [(mesh.moved(z=axis_z), part) for mesh, part in hump(rng, body, rise, hump_width, overhang)]
+    parts: Parts = [
+        (housing(rng, body), BODY),
+        *prism,
+        *top_controls(rng, body, 0.4 * hump_width - axis_z),
+        *back(rng, body, film=0.15),
+    ]
     front = 0.5 * depth - 0.002
     if rng.random() < 0.65:
         parts.append((shroud(rng, radius, widest=axis_y, longest=0.036).moved(front, axis_y, axis_z), DETAIL))
@@ -197,15 +249,23 @@ def bridge(rng: np.random.Generator) -> Parts:
     width = rng.uniform(0.098, 0.132)
     height, depth = width * rng.uniform(0.5, 0.64), width * rng.uniform(0.3, 0.62)
     corner = rng.uniform(0.25, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.uniform(0.012, 0.034), corner=corner, edge=rng.uniform(0.3, 0.9) * corner)
+    body = Body(
+        width, height, depth, grip=rng.uniform(0.012, 0.034), corner=corner, edge=rng.uniform(0.3, 0.9) * corner
+    )
     axis_y, axis_z = height * rng.uniform(0.46, 0.56), -width * rng.uniform(0.04, 0.16)
     radius = min(rng.uniform(0.026, 0.042), axis_y)
     front = 0.5 * depth - 0.002
     finder = hump(rng, body, rng.uniform(0.012, 0.034), width * rng.uniform(0.3, 0.55), rng.uniform(0.0, 0.04))
-    parts: Parts = [(housing(rng, body), BODY), *((mesh.moved(z=axis_z), part) for mesh, part in finder), *back(rng, body, film=0.0)]
+    parts: Parts = [
+        (housing(rng, body), BODY),
+        *((mesh.moved(z=axis_z), part) for mesh, part in finder),
+        *back(rng, body, film=0.0),
+    ]
     parts += top_controls(rng, body, 0.2 * width)
     parts.append((shroud(rng, radius, widest=axis_y, longest=0.045).moved(front, axis_y, axis_z), DETAIL))
-    return slumped(rng, [*parts, (barrel(rng, radius, rng.uniform(0.02, 0.09)).moved(front, axis_y, axis_z), ORIENTING)], body)
+    return slumped(
+        rng, [*parts, (barrel(rng, radius, rng.uniform(0.02, 0.09)).moved(front, axis_y, axis_z), ORIENTING)], body
+    )
 
 
 def mirrorless(rng: np.random.Generator) -> Parts:
@@ -214,32 +274,62 @@ def mirrorless(rng: np.random.Generator) -> Parts:
     height = width * rng.uniform(0.5, 0.66)
     depth = rng.uniform(0.024, 0.042)
     corner = rng.uniform(0.1, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.004, 0.024)]), corner=corner, edge=rng.uniform(0.1, 0.7) * corner)
+    body = Body(
+        width,
+        height,
+        depth,
+        grip=rng.choice([0.0, rng.uniform(0.004, 0.024)]),
+        corner=corner,
+        edge=rng.uniform(0.1, 0.7) * corner,
+    )
     parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.2 * width), *back(rng, body, film=0.0)]
     if rng.random() < 0.6:
         parts += hump(rng, body, rng.uniform(0.006, 0.022), width * rng.uniform(0.2, 0.38))
     radius = min(rng.uniform(0.024, 0.036), 0.52 * height)
-    front = lens(rng, radius, 0.1, bare=0.16).moved(0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14))
+    front = lens(rng, radius, 0.1, bare=0.16).moved(
+        0.5 * depth - 0.002, height * rng.uniform(0.44, 0.52), -width * rng.uniform(0, 0.14)
+    )
     return slumped(rng, [*parts, (front, ORIENTING)], body)
 
 
 def rangefinder(rng: np.random.Generator) -> Parts:
-    """Film cameras and their descendants: round-ended, no grip, a top plate with knobs, a lever and sometimes a prism; a lens that tapers."""
+    """Film cameras and their descendants: round-ended, no grip, a top plate with knobs, a lever and sometimes a prism;
+    a lens that tapers.
+    """
     width = rng.uniform(0.115, 0.15)
     height, depth = width * rng.uniform(0.46, 0.64), rng.uniform(0.026, 0.044)
     plate = rng.uniform(0.15, 0.32) * height
     corner = rng.uniform(0.3, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0, 0.008)]), corner=corner, edge=rng.uniform(0.001, 0.004))
+    body = Body(
+        width,
+        height,
+        depth,
+        grip=rng.choice([0.0, rng.uniform(0, 0.008)]),
+        corner=corner,
+        edge=rng.uniform(0.001, 0.004),
+    )
     plan = rectangle(depth * rng.uniform(0.9, 1.1), width * rng.uniform(0.94, 1.02), corner)
     top = slab(plan, height - plate, height + 0.001, rng.uniform(0, 0.003))
-    parts: Parts = [(housing(rng, body), BODY), (top, DETAIL), *top_controls(rng, body, 0.22 * width), *back(rng, body, film=0.7)]
+    parts: Parts = [
+        (housing(rng, body), BODY),
+        (top, DETAIL),
+        *top_controls(rng, body, 0.22 * width),
+        *back(rng, body, film=0.7),
+    ]
     for side in (-1, 1):  # rewind knob and advance lever
         if rng.random() < 0.7:
-            parts.append((dial(rng).moved(rng.uniform(-0.2, 0.2) * depth, height, side * rng.uniform(0.34, 0.42) * width), DETAIL))
+            parts.append(
+                (
+                    dial(rng).moved(rng.uniform(-0.2, 0.2) * depth, height, side * rng.uniform(0.34, 0.42) * width),
+                    DETAIL,
+                )
+            )
     if rng.random() < 0.55:
         parts += hump(rng, body, rng.uniform(0.008, 0.03), width * rng.uniform(0.25, 0.45))
     radius = min(rng.uniform(0.02, 0.034), 0.5 * height)
-    front = lens(rng, radius, 0.08, bare=0.08).moved(0.5 * depth - 0.002, height * rng.uniform(0.4, 0.48), -width * rng.uniform(-0.03, 0.1))
+    front = lens(rng, radius, 0.08, bare=0.08).moved(
+        0.5 * depth - 0.002, height * rng.uniform(0.4, 0.48), -width * rng.uniform(-0.03, 0.1)
+    )
     return [*parts, (front, ORIENTING)]
 
 
@@ -249,8 +339,18 @@ def compact(rng: np.random.Generator) -> Parts:
     height = width * rng.uniform(0.54, 0.76)
     depth = rng.uniform(0.017, 0.042)
     corner = rng.uniform(0.1, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.0, 0.01)]), corner=corner, edge=rng.uniform(0.1, 0.9) * corner)
-    radius, reach = rng.uniform(0.2, 0.47) * height, rng.uniform(*drawn(rng, {(0.003, 0.012): 0.45, (0.01, 0.045): 0.55}))
+    body = Body(
+        width,
+        height,
+        depth,
+        grip=rng.choice([0.0, rng.uniform(0.0, 0.01)]),
+        corner=corner,
+        edge=rng.uniform(0.1, 0.9) * corner,
+    )
+    radius, reach = (
+        rng.uniform(0.2, 0.47) * height,
+        rng.uniform(*drawn(rng, {(0.003, 0.012): 0.45, (0.01, 0.045): 0.55})),
+    )
     axis_y, axis_z = height * rng.uniform(0.42, 0.58), -width * rng.uniform(0.0, 0.24)
     parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.15 * width), *back(rng, body, film=0.15)]
     if rng.random() < 0.2:  # a raised flash
@@ -260,8 +360,17 @@ def compact(rng: np.random.Generator) -> Parts:
         cover = box(2 * rng.uniform(0.003, 0.008), 0.94 * height, rng.uniform(0.3, 0.6) * width, 0.002)
         parts.append((cover.moved(0.5 * depth, 0.03 * height, rng.uniform(-0.15, 0.15) * width), DETAIL))
     if rng.random() < 0.3:
-        parts.append((shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.012).moved(0.5 * depth - 0.002, axis_y, axis_z), DETAIL))
-    return slumped(rng, [*parts, (barrel(rng, radius, reach).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)], body)
+        parts.append(
+            (
+                shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.012).moved(
+                    0.5 * depth - 0.002, axis_y, axis_z
+                ),
+                DETAIL,
+            )
+        )
+    return slumped(
+        rng, [*parts, (barrel(rng, radius, reach).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)], body
+    )
 
 
 def boxy(rng: np.random.Generator) -> Parts:
@@ -294,19 +403,49 @@ def instant(rng: np.random.Generator) -> Parts:
     width = rng.uniform(0.1, 0.145)
     height, depth = width * rng.uniform(0.7, 1.0), rng.uniform(0.04, 0.075)
     corner = rng.uniform(0.2, 0.49) * depth
-    body = Body(width, height, depth, grip=rng.choice([0.0, rng.uniform(0.004, 0.015)]), corner=corner, edge=rng.uniform(0.3, 0.9) * corner)
-    radius, axis_y, axis_z = rng.uniform(0.024, 0.038), height * rng.uniform(0.42, 0.6), rng.uniform(-0.15, 0.05) * width
+    body = Body(
+        width,
+        height,
+        depth,
+        grip=rng.choice([0.0, rng.uniform(0.004, 0.015)]),
+        corner=corner,
+        edge=rng.uniform(0.3, 0.9) * corner,
+    )
+    radius, axis_y, axis_z = (
+        rng.uniform(0.024, 0.038),
+        height * rng.uniform(0.42, 0.6),
+        rng.uniform(-0.15, 0.05) * width,
+    )
     parts: Parts = [(housing(rng, body), BODY), *back(rng, body, film=0.9)]
     if rng.random() < 0.5:  # where the picture comes out
         foot = box(rng.uniform(0.01, 0.04), rng.uniform(0.15, 0.35) * height, 0.9 * width, 0.004)
         parts.append((foot.moved(0.5 * depth), DETAIL))
     if rng.random() < 0.4:
         parts += hump(rng, body, rng.uniform(0.006, 0.025), width * rng.uniform(0.4, 0.9))
-    parts.append((shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.03).moved(0.5 * depth - 0.002, axis_y, axis_z), DETAIL))
-    return slumped(rng, [*parts, (barrel(rng, radius, rng.uniform(0.008, 0.04)).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)], body)
+    parts.append(
+        (
+            shroud(rng, radius, widest=min(axis_y, height - axis_y), longest=0.03).moved(
+                0.5 * depth - 0.002, axis_y, axis_z
+            ),
+            DETAIL,
+        )
+    )
+    return slumped(
+        rng,
+        [*parts, (barrel(rng, radius, rng.uniform(0.008, 0.04)).moved(0.5 * depth - 0.002, axis_y, axis_z), ORIENTING)],
+        body,
+    )
 
 
-FAMILIES: dict[Family, float] = {reflex: 0.47, bridge: 0.1, mirrorless: 0.13, rangefinder: 0.08, compact: 0.17, boxy: 0.03, instant: 0.02}
+FAMILIES: dict[Family, float] = {
+    reflex: 0.47,
+    bridge: 0.1,
+    mirrorless: 0.13,
+    rangefinder: 0.08,
+    compact: 0.17,
+    boxy: 0.03,
+    instant: 0.02,
+}
 
 
 def camera(rng: np.random.Generator) -> Shape:

@@ -31,7 +31,11 @@ def tin(rng: np.random.Generator) -> Parts:
     seam, recess = rng.uniform(0.001, 0.004), rng.uniform(0.001, 0.007)
     proud = rng.uniform(0, 0.002)
     y = np.linspace(0.006, height - 0.006, 24)
-    beads = rng.choice([0.0, rng.uniform(0.0005, 0.0015)]) * np.sin(rng.uniform(20, 60) * y / height) * (np.abs(y / height - 0.5) < 0.3)
+    beads = (
+        rng.choice([0.0, rng.uniform(0.0005, 0.0015)])
+        * np.sin(rng.uniform(20, 60) * y / height)
+        * (np.abs(y / height - 0.5) < 0.3)
+    )
     belly = np.stack([radius + beads, y], axis=-1)
     foot = [[radius + proud, 0], [radius + proud, 0.003], [radius, 0.004]]
     head = [[radius, height - 0.004], [radius + proud, height - 0.003], [radius + proud, height]]
@@ -56,8 +60,18 @@ def shaker(rng: np.random.Generator) -> Parts:
     height = np.clip(2 * radius * rng.uniform(1.3, 2.6), 0.07, 0.17)
     shoulder = height * rng.uniform(0.55, 0.85)
     cap = radius * rng.uniform(0.65, 1.02)
-    line = [[radius * rng.uniform(0.85, 1.1), 0], [radius, 0.3 * height], [radius * rng.uniform(0.9, 1.0), shoulder], [cap * 0.97, shoulder + 0.006]]
-    top = [[cap, shoulder + 0.004], [cap, height - 0.004], [cap * rng.uniform(0.5, 0.95), height], [0.3 * cap, height + rng.uniform(0, 0.004)]]
+    line = [
+        [radius * rng.uniform(0.85, 1.1), 0],
+        [radius, 0.3 * height],
+        [radius * rng.uniform(0.9, 1.0), shoulder],
+        [cap * 0.97, shoulder + 0.006],
+    ]
+    top = [
+        [cap, shoulder + 0.004],
+        [cap, height - 0.004],
+        [cap * rng.uniform(0.5, 0.95), height],
+        [0.3 * cap, height + rng.uniform(0, 0.004)],
+    ]
     soft = rng.uniform(0, 0.015)
     return [(lathe(fillet(np.array(line), soft)), BODY), (lathe(fillet(np.array(top), soft)), LID)]
 

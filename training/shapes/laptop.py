@@ -8,8 +8,12 @@ from training.shapes.mesh import Mesh, box, lathe, loft, raised, rectangle, slab
 from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn_scale
 
 
-def panel(length: float, width: float, thickness: float, corner: float, edge: float, sunk: np.ndarray, depth: float) -> Mesh:
-    """A plate over x in [0, length], y in [0, thickness] and z in +-width/2 [m] whose top has the outline `sunk` (C, 2) lowered by `depth` [m]."""
+def panel(
+    length: float, width: float, thickness: float, corner: float, edge: float, sunk: np.ndarray, depth: float
+) -> Mesh:
+    """A plate over x in [0, length], y in [0, thickness] and z in +-width/2 [m] whose top has the outline `sunk` (C, 2)
+    lowered by `depth` [m].
+    """
     outline = rectangle(length, width, corner) + (0.5 * length, 0.0)
     well = raised(np.stack([sunk, sunk]), np.array([thickness, thickness - depth]))
     return loft(np.concatenate([slab_rings(outline, 0.0, thickness, edge), well]))
@@ -52,7 +56,8 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     """A laptop standing on y = 0 with its hinge near x = 0."""
     width = rng.triangular(0.25, 0.325, 0.41)
     depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
-    thickness = rng.triangular(0.002, 0.008, 0.028)  # of scans, which lose what lies against the table, less than of the thing itself
+    # of scans, which lose what lies against the table, less than of the thing itself
+    thickness = rng.triangular(0.002, 0.008, 0.028)
     corner = rng.uniform(0.001, 0.02)
 
     margin, key_length = rng.uniform(0.008, 0.035), depth * rng.uniform(0.38, 0.55)
@@ -65,7 +70,12 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     if rng.random() < 0.8:
         pad_start = start + key_length + 0.008
         pad = max(0.02, depth - pad_start - 0.01) * rng.uniform(0.7, 1.0)
-        parts.append((box(pad, 0.001, width * rng.uniform(0.2, 0.42)).moved(x=pad_start + 0.5 * pad, y=thickness - 0.0002), DETAIL))
+        parts.append(
+            (
+                box(pad, 0.001, width * rng.uniform(0.2, 0.42)).moved(x=pad_start + 0.5 * pad, y=thickness - 0.0002),
+                DETAIL,
+            )
+        )
 
     slope = rng.choice([0.0, rng.uniform(0, 0.5)])  # a wedge: thinner towards the user
     parts = [(wedged(mesh, slope / depth), part) for mesh, part in parts]

@@ -1,7 +1,7 @@
 """Triangle meshes from rings of points: lofts, lathes, sweeps and slabs. Lengths in metres, y up.
 
-Nearly everything a household object shows is a stack of closed rings joined by quads and closed by two flat caps,
-so `loft` is the only function that makes faces. Parts may overlap: the renderer casts rays and sees the nearest surface.
+Nearly everything a household object shows is a stack of closed rings joined by quads and closed by two flat caps, so
+`loft` is the only function that makes faces. Parts may overlap: the renderer casts rays and sees the nearest surface.
 """
 
 from __future__ import annotations
@@ -40,13 +40,18 @@ class Mesh(NamedTuple):
 
 
 def loft(rings: np.ndarray) -> Mesh:
-    """Skin over rings (R, C, 3) of points, each closed, with a flat cap (a fan around its mean) on the first and on the last."""
+    """Skin over rings (R, C, 3) of points, each closed, with a flat cap (a fan around its mean) on the first and on the
+    last.
+    """
     rows, columns = rings.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
     following = np.concatenate([index[:, 1:], index[:, :1]], axis=1)
     quads = np.stack([index[:-1], following[:-1], following[1:], index[1:]], axis=-1).reshape(-1, 4)
     hubs = rows * columns + np.arange(2)[:, None]
-    fans = [np.stack([np.broadcast_to(hub, columns), index[row], following[row]], axis=-1) for hub, row in zip(hubs, (0, -1), strict=True)]
+    fans = [
+        np.stack([np.broadcast_to(hub, columns), index[row], following[row]], axis=-1)
+        for hub, row in zip(hubs, (0, -1), strict=True)
+    ]
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], *fans])
     vertices = np.concatenate([rings.reshape(-1, 3), rings[[0, -1]].mean(axis=1)])
     return Mesh(vertices, faces.astype(np.int32))
@@ -61,7 +66,9 @@ def superellipse(exponent: float = 2.0, aspect: float = 1.0, columns: int = COLU
 
 
 def rectangle(length: float, width: float, corner: float, columns: int = COLUMNS) -> np.ndarray:
-    """Outline (C, 2) [m] of a rectangle `length` x `width` around the origin with rounded corners of radius `corner` [m]."""
+    """Outline (C, 2) [m] of a rectangle `length` x `width` around the origin with rounded corners of radius `corner`
+    [m].
+    """
     corner = min(corner, 0.49 * length, 0.49 * width)
     angle = (np.linspace(0, np.pi / 2, columns // 4) + QUARTERS).ravel()
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -87,7 +94,8 @@ def inward(outline: np.ndarray) -> np.ndarray:
 def fillet(polyline: np.ndarray, radius: float | np.ndarray, steps: int = 4) -> np.ndarray:
     """The open polyline (P, 2) with its inner corners replaced by parabolic arcs.
 
-    radius: [m], one for all corners or one for each of the P - 2; cut to fit the neighbouring edges, so a large one gives smooth shoulders.
+    radius: [m], one for all corners or one for each of the P - 2; cut to fit the neighbouring edges, so a large one
+    gives smooth shoulders.
     Returns: (2 + steps * (P - 2), 2).
     """
     before, corner, after = polyline[:-2], polyline[1:-1], polyline[2:]
@@ -103,19 +111,23 @@ def fillet(polyline: np.ndarray, radius: float | np.ndarray, steps: int = 4) -> 
 def lathe(profile: np.ndarray, section: np.ndarray | None = None) -> Mesh:
     """Solid of revolution about y, or of a non-round section.
 
-    Parameters: profile (R, 2) of (radius, height) [m]; section (C, 2) or (R, C, 2) in x, z [1], default the unit circle.
+    Parameters: profile (R, 2) of (radius, height) [m]; section (C, 2) or (R, C, 2) in x, z [1], default the unit
+    circle.
     """
     section = superellipse() if section is None else section
     section = np.broadcast_to(section, (len(profile), *section.shape[-2:]))
     radius, height = profile[:, 0, None], profile[:, 1, None]
-    rings = np.stack([radius * section[..., 0], np.broadcast_to(height, section.shape[:2]), radius * section[..., 1]], axis=-1)
+    rings = np.stack(
+        [radius * section[..., 0], np.broadcast_to(height, section.shape[:2]), radius * section[..., 1]], axis=-1
+    )
     return loft(rings)
 
 
 def sweep(path: np.ndarray, section: np.ndarray) -> Mesh:
     """Tube along a curve in the xy plane.
 
-    Parameters: path (P, 2) of (x, y) [m]; section (C, 2) or (P, C, 2) [m]: first coordinate across the path in its plane, second along z.
+    Parameters: path (P, 2) of (x, y) [m]; section (C, 2) or (P, C, 2) [m]: first coordinate across the path in its
+    plane, second along z.
     """
     tangent = np.gradient(path, axis=0)
     across = np.stack([-tangent[:, 1], tangent[:, 0]], axis=-1) / np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -132,7 +144,9 @@ def raised(outlines: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def edge_steps(bottom: float, top: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Heights (R,) and insets (R,) [m] that take a side wall from `bottom` to `top` around edges of radius `edge` [m]; no edge, no extra rings."""
+    """Heights (R,) and insets (R,) [m] that take a side wall from `bottom` to `top` around edges of radius `edge` [m];
+    no edge, no extra rings.
+    """
     edge = min(edge, 0.49 * (top - bottom))
     if edge <= 0:
         return np.array([bottom, top]), np.zeros(2)
@@ -142,7 +156,9 @@ def edge_steps(bottom: float, top: float, edge: float) -> tuple[np.ndarray, np.n
 
 
 def slab_rings(outline: np.ndarray, bottom: float, top: float, edge: float) -> np.ndarray:
-    """Rings (R, C, 3) from `bottom` to `top` [m] over the outline (C, 2) in x, z, with edges rounded by radius `edge` [m]."""
+    """Rings (R, C, 3) from `bottom` to `top` [m] over the outline (C, 2) in x, z, with edges rounded by radius `edge`
+    [m].
+    """
     heights, insets = edge_steps(bottom, top, edge)
     return raised(outline + insets[:, None, None] * inward(outline), heights)
 
@@ -153,5 +169,7 @@ def slab(outline: np.ndarray, bottom: float, top: float, edge: float = 0.0) -> M
 
 
 def box(length: float, height: float, width: float, edge: float = 0.0) -> Mesh:
-    """Block of x, y, z extents `length`, `height`, `width` [m] with rounded edges [m]: centred in x and z, standing on y = 0."""
+    """Block of x, y, z extents `length`, `height`, `width` [m] with rounded edges [m]: centred in x and z, standing on
+    y = 0.
+    """
     return slab(rectangle(length, width, edge, columns=16 if edge > 0 else 4), 0.0, height, edge)

@@ -35,7 +35,8 @@ def bend(rng: np.random.Generator) -> np.ndarray:
 
 
 def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mesh]:
-    """A handle in the xy plane on the profile `outer` (P, 2) [m] of a vessel whose wall is `wall` [m] thick: a round bar or a flat strip.
+    """A handle in the xy plane on the profile `outer` (P, 2) [m] of a vessel whose wall is `wall` [m] thick: a round
+    bar or a flat strip.
 
     Some have a thin web that fills the eye: small eyes look closed to a depth camera.
     """
@@ -67,7 +68,14 @@ def lid(rng: np.random.Generator, outer: np.ndarray) -> Mesh:
     rim, height = outer[-1]
     rise = rng.uniform(0.005, 0.025)
     over, drop = rng.uniform(0.96, 1.06) * rim, rng.uniform(0.0, 0.012)
-    line = np.array([[over, height - drop], [over, height + 0.4 * rise], [over * rng.uniform(0.6, 0.95), height + rise], [0.4 * rim, height + rise]])
+    line = np.array(
+        [
+            [over, height - drop],
+            [over, height + 0.4 * rise],
+            [over * rng.uniform(0.6, 0.95), height + rise],
+            [0.4 * rim, height + rise],
+        ]
+    )
     return lathe(fillet(line, rng.uniform(0, 0.006)))
 
 

@@ -1,4 +1,6 @@
-"""What a scanner makes of an object: one smooth skin over all parts, gaps filled, edges rounded, bumps and holes where it saw badly."""
+"""What a scanner makes of an object: one smooth skin over all parts, gaps filled, edges rounded, bumps and holes where
+it saw badly.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ POINTS = 2500
 
 @cache
 def sphere() -> tuple[np.ndarray, np.ndarray, csr_array]:
-    """Points (V, 3) spread evenly over the unit sphere, faces (F, 3) wound outwards, and the (V, V) mean over each point and its neighbours."""
+    """Points (V, 3) spread evenly over the unit sphere, faces (F, 3) wound outwards, and the (V, V) mean over each
+    point and its neighbours.
+    """
     index = np.arange(POINTS) + 0.5
     height, angle = 1 - 2 * index / POINTS, np.pi * (1 + np.sqrt(5)) * index
     ring = np.sqrt(1 - height**2)
@@ -27,14 +31,16 @@ def sphere() -> tuple[np.ndarray, np.ndarray, csr_array]:
     corners = points[faces]
     inside_out = np.linalg.det(corners) < 0
     faces[inside_out] = faces[inside_out][:, ::-1]
-    rows, columns = faces[:, [0, 1, 2, 0, 1, 2]].ravel(), faces[:, [0, 1, 2, 1, 2, 0]].ravel()  # each edge once in each direction
+    # each edge once in each direction
+    rows, columns = faces[:, [0, 1, 2, 0, 1, 2]].ravel(), faces[:, [0, 1, 2, 1, 2, 0]].ravel()
     linked = csr_array((np.ones(len(rows)), (rows, columns)), shape=(POINTS, POINTS))
     linked.data[:] = 1.0
     return points, faces, diags_array(1 / linked.sum(axis=1)) @ linked
 
 
 def skin(shape: Shape, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outermost points (V, 3) [m] of a shape along the rays of `sphere` from `centre` (3,) [m], and the part of each (V,).
+    """Outermost points (V, 3) [m] of a shape along the rays of `sphere` from `centre` (3,) [m], and the part of each
+    (V,).
 
     What cannot be seen from the centre is bridged, as a scanner bridges what it cannot look into.
     Raises: ValueError where a ray meets nothing, because the centre is outside.
@@ -59,8 +65,11 @@ def bumps(rng: np.random.Generator, times: int) -> np.ndarray:
     return (noise - noise.mean()) / noise.std()
 
 
-def holes(rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Which faces (F,) the scanner missed: dark glass in front, the shining display at the back, the side on which the object stood.
+def holes(
+    rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, parts: np.ndarray
+) -> np.ndarray:
+    """Which faces (F,) the scanner missed: dark glass in front, the shining display at the back, the side on which the
+    object stood.
 
     Parameters: vertices (V, 3) [m]; normals (F, 3) unit; faces (F, 3); parts (F,).
     """
@@ -70,7 +79,9 @@ def holes(rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray, f
     front = (parts == ORIENTING) & (normals[:, 0] > 0.5)
     if rng.random() < 0.3 and front.any():
         axis = centres[front].mean(axis=0)
-        missed |= front & (np.linalg.norm((centres - axis)[:, 1:], axis=1) < ragged * rng.uniform(0.1, 0.25) * extent[1])
+        missed |= front & (
+            np.linalg.norm((centres - axis)[:, 1:], axis=1) < ragged * rng.uniform(0.1, 0.25) * extent[1]
+        )
     if rng.random() < 0.35:
         middle = vertices.mean(axis=0)[1:] + rng.uniform(-0.2, 0.1, 2) * extent[1:]
         away = np.abs((centres[:, 1:] - middle) / (rng.uniform((0.15, 0.12), (0.45, 0.36)) * extent[1:]))
@@ -84,7 +95,8 @@ def scanned(rng: np.random.Generator, shape: Shape) -> Parts:
     """The skin of a shape with a front at +x: smoothed, bumpy, with holes."""
     body = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
     centre = 0.5 * (body.min(axis=0) + body.max(axis=0))
-    centre[0] *= 1 - rng.triangular(0.0, 0.0, 0.7)  # towards the centre of the box: bridges the corner between body and lens
+    # towards the centre of the box: bridges the corner between body and lens
+    centre[0] *= 1 - rng.triangular(0.0, 0.0, 0.7)
     points, part_of_point = skin(shape, centre)
     directions, faces, mean = sphere()
     for _ in range(rng.integers(2, 6)):

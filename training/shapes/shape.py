@@ -22,8 +22,9 @@ BODY, ORIENTING, DETAIL, LID = 0, 1, 2, 3
 class Shape:
     """A mesh in the NOCS canonical frame: y up, origin at the centre of the tight axis-aligned box.
 
-    vertices (V, 3) float32 [m]; faces (F, 3) int32; parts (F,) uint8: 0 body, 1 what tells the orientation (mug handle, laptop screen,
-    camera lens), 2 detail, 3 lid; size (3,) float32 [m], full extents. Overlapping parts are not united, windings are not consistent.
+    vertices (V, 3) float32 [m]; faces (F, 3) int32; parts (F,) uint8: 0 body, 1 what tells the orientation (mug handle,
+    laptop screen, camera lens), 2 detail, 3 lid; size (3,) float32 [m], full extents. Overlapping parts are not united,
+    windings are not consistent.
     """
 
     category: str
@@ -50,7 +51,9 @@ def drawn(rng: np.random.Generator, weighted: dict[T, float]) -> T:
     return list(weighted)[rng.choice(len(weights), p=weights / weights.sum())]
 
 
-def drawn_scale(rng: np.random.Generator, overall: float, upright: float, across: float = 0.0) -> tuple[float, float, float]:
+def drawn_scale(
+    rng: np.random.Generator, overall: float, upright: float, across: float = 0.0
+) -> tuple[float, float, float]:
     """Scale per axis from log-normal jitters: of the whole, of the height against the footprint, and of x against z."""
     whole, tall, wide = np.exp(rng.normal(0.0, 1.0, 3).clip(-2, 2) * (overall, upright, across))
     return float(whole * wide), float(whole * tall), float(whole / wide)

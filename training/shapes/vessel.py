@@ -7,10 +7,13 @@ import numpy as np
 from training.shapes.mesh import fillet
 
 
-def bellied(height: float, foot: float, rim: float, roundness: float, belly: float, flare: float, samples: int = 14) -> np.ndarray:
+def bellied(
+    height: float, foot: float, rim: float, roundness: float, belly: float, flare: float, samples: int = 14
+) -> np.ndarray:
     """Outer profile (samples, 2) of (radius, height) [m] from the foot to the rim.
 
-    foot, rim: radii [m]. roundness: share of the height over which the wall turns up from the foot, 0 straight to 1 a hemisphere.
+    foot, rim: radii [m]. roundness: share of the height over which the wall turns up from the foot, 0 straight to 1 a
+    hemisphere.
     belly: widening at half height [1]. flare: widening of the last fifth [1].
     """
     t = np.sin(np.linspace(0, np.pi / 2, samples)) ** 2  # dense at both ends, where the wall turns

@@ -1,4 +1,6 @@
-"""What the adapters share: other packages' segmentations come in, `instances` go out with their header, and what was refused is said."""
+"""What the adapters share: other packages' segmentations come in, `instances` go out with their header, and what was
+refused is said.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ WARNING_PERIOD_S = 1.0
 class AdapterParameters:
     """Parameters of every adapter.
 
-    classes: "from:to", the segmenter's name of a class and ours; the others keep their name, and those that the model does not know are rejected by
-    the pose node. buffer_size: messages that wait for their partner. reliable_inputs: subscribe with reliable instead of best-effort QoS.
+    classes: "from:to", the segmenter's name of a class and ours; the others keep their name, and those that the model
+    does not know are rejected by the pose node. buffer_size: messages that wait for their partner. reliable_inputs:
+    subscribe with reliable instead of best-effort QoS.
     """
 
     classes: tuple[str, ...] = ("cup:mug",)
@@ -61,7 +64,9 @@ class Adapter(Node):
         self.drops: Counter[str] = Counter()
         self._instances = advertise(self, InstanceArray, INSTANCES)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(
+            DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def listen(self, kind: type, topic: str, callback: Callable) -> None:
         """Subscribe as the parameters say."""
@@ -82,14 +87,20 @@ class Adapter(Node):
         self.drops[f"{topic}: publishers of incompatible {policy}"] = count
 
     def _publish_diagnostics(self) -> None:
-        values = {"published": self.published} | {f"dropped: {cause}": count for cause, count in sorted(self.drops.items())}
+        values = {"published": self.published} | {
+            f"dropped: {cause}": count for cause, count in sorted(self.drops.items())
+        }
         status = DiagnosticStatus(level=DiagnosticStatus.OK, name=self.get_fully_qualified_name(), message="running")
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        self._diagnostics.publish(DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()), status=[status]))
+        self._diagnostics.publish(
+            DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()), status=[status])
+        )
 
 
 def instance(label: int, category: str, score: float, id: str) -> ObjectInstance:
-    """An instance; a score that single precision does not hold becomes infinite, which the pose node rejects, this instance alone."""
+    """An instance; a score that single precision does not hold becomes infinite, which the pose node rejects, this
+    instance alone.
+    """
     with np.errstate(over="ignore"):
         return ObjectInstance(label=label, category=category, score=float(np.float32(score)), id=id)
 
@@ -100,10 +111,17 @@ def rank(score: float) -> float:
 
 
 def instances_of(detections: Sequence, class_names: dict[str, str]) -> list[ObjectInstance]:
-    """The k-th of some vision_msgs/Detection2D as the instance with label k, counted from 1; of its hypotheses the most probable one counts."""
+    """The k-th of some vision_msgs/Detection2D as the instance with label k, counted from 1; of its hypotheses the most
+    probable one counts.
+    """
     instances = []
     for label, detection in enumerate(detections, start=1):
-        best = max((result.hypothesis for result in detection.results), key=lambda hypothesis: rank(hypothesis.score), default=None)
-        name, score = (best.class_id, best.score) if best else ("", 0.0)  # without a class the pose node rejects it, and says so
+        best = max(
+            (result.hypothesis for result in detection.results),
+            key=lambda hypothesis: rank(hypothesis.score),
+            default=None,
+        )
+        # without a class the pose node rejects it, and says so
+        name, score = (best.class_id, best.score) if best else ("", 0.0)
         instances.append(instance(label, class_names.get(name, name), score, detection.id))
     return instances

@@ -1,6 +1,9 @@
-"""A label image beside vision_msgs/Detection2DArray, as JSK and others have it, to instances. Start it with scripts/label_adapter.
+"""A label image beside vision_msgs/Detection2DArray, as JSK and others have it, to instances.
 
-    ros2 run clipose_ros label_adapter --ros-args -r label_image:=/segmenter/label_ins -r detections:=/segmenter/detections
+Start it with scripts/label_adapter.
+
+    ros2 run clipose_ros label_adapter --ros-args -r label_image:=/segmenter/label_ins -r
+    detections:=/segmenter/detections
 """
 
 from __future__ import annotations
@@ -44,12 +47,15 @@ class LabelImageAdapter(Adapter):
 
 
 def instances_from_label_image(labels: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """The detections of a vision_msgs/Detection2DArray as instances; the k-th, counted from 1, has the pixels k of the label image.
+    """The detections of a vision_msgs/Detection2DArray as instances; the k-th, counted from 1, has the pixels k of the
+    label image.
 
     An image of 32SC1 becomes one of 16UC1, in which what is negative is background, too; others stay as they are.
     Raises ValueError for other encodings and labels that are too large.
     """
-    return InstanceArray(header=labels.header, label_image=unsigned(labels), instances=instances_of(message.detections, class_names))
+    return InstanceArray(
+        header=labels.header, label_image=unsigned(labels), instances=instances_of(message.detections, class_names)
+    )
 
 
 def unsigned(labels: Image) -> Image:

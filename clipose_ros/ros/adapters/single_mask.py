@@ -1,4 +1,6 @@
-"""One object per image, as Isaac ROS has it: a mask becomes an instance. Start it with scripts/mask_adapter, or `ros2 run clipose_ros mask_adapter`.
+"""One object per image, as Isaac ROS has it: a mask becomes an instance.
+
+Start it with scripts/mask_adapter, or `ros2 run clipose_ros mask_adapter`.
 
     ros2 run clipose_ros mask_adapter --ros-args -r mask:=/segmentation -p category:=mug
 """
@@ -27,7 +29,9 @@ MASK_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1)}
 
 @dataclass(frozen=True)
 class SingleMaskParameters(AdapterParameters):
-    """As `AdapterParameters`. category: of the object; empty: that of the most probable detection of the same stamp, from `detections`."""
+    """As `AdapterParameters`. category: of the object; empty: that of the most probable detection of the same stamp,
+    from `detections`.
+    """
 
     category: str = ""
 
@@ -57,13 +61,17 @@ class SingleMaskAdapter(Adapter):
 
 
 def instances_from_mask(mask: Image, of: ObjectInstance) -> InstanceArray:
-    """A mask, mono8 or 8UC1, as the instance `of` with the label 1, with the mask's header: what is not 0 is the object."""
+    """A mask, mono8 or 8UC1, as the instance `of` with the label 1, with the mask's header: what is not 0 is the
+    object.
+    """
     labels = (image_view(MASK, mask, MASK_ENCODINGS) != 0).astype(np.uint8) * of.label
     return InstanceArray(header=mask.header, label_image=image_message(labels, "mono8", mask.header), instances=[of])
 
 
 def instances_from_mask_and_detections(mask: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """As `instances_from_mask`, of the most probable detection of a vision_msgs/Detection2DArray; without any there is no instance."""
+    """As `instances_from_mask`, of the most probable detection of a vision_msgs/Detection2DArray; without any there is
+    no instance.
+    """
     best = max(instances_of(message.detections, class_names), key=lambda instance: rank(instance.score), default=None)
     if best is None:
         return InstanceArray(header=mask.header)

@@ -9,8 +9,9 @@ from typing import Any
 class StampPairs:
     """Buffers messages by kind and stamp, at most `capacity` of each kind, until the partner has come, in any order.
 
-    The oldest message of a full buffer goes. What goes without its partner, and what comes twice, is counted in `drops`, by cause.
-    Unlike the node's synchroniser it hands out every pair: which frames are too old is the node's to decide.
+    The oldest message of a full buffer goes. What goes without its partner, and what comes twice, is counted in
+    `drops`, by cause. Unlike the node's synchroniser it hands out every pair: which frames are too old is the node's to
+    decide.
     """
 
     def __init__(self, first: str, second: str, capacity: int) -> None:

@@ -1,4 +1,6 @@
-"""yolo_ros: yolo_msgs/DetectionArray with polygons becomes a label image. Start it with scripts/yolo_adapter, or `ros2 run clipose_ros yolo_adapter`.
+"""yolo_ros: yolo_msgs/DetectionArray with polygons becomes a label image.
+
+Start it with scripts/yolo_adapter, or `ros2 run clipose_ros yolo_adapter`.
 
     ros2 run clipose_ros yolo_adapter --ros-args -r detections:=/yolo/tracking
 """
@@ -38,21 +40,33 @@ class YoloAdapter(Adapter):
 
 
 def instances_from_polygons(message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """Label image and instances of a yolo_msgs/DetectionArray, with its header; the k-th detection has label k, counted from 1.
+    """Label image and instances of a yolo_msgs/DetectionArray, with its header; the k-th detection has label k, counted
+    from 1.
 
-    Where masks overlap, the one of the higher score is on top. A polygon has no holes. A detection without a mask stays, without pixels.
+    Where masks overlap, the one of the higher score is on top. A polygon has no holes. A detection without a mask
+    stays, without pixels.
     So does one whose corners are no pixels: for the pose node it has no points.
     Raises ValueError when no detection has a mask, and for sizes that differ or cannot be.
     """
     detections = message.detections
     if not detections:
         return InstanceArray(header=message.header)
-    expect("detections", len(detections) <= np.iinfo(np.uint16).max, f"at most {np.iinfo(np.uint16).max}", len(detections))
+    expect(
+        "detections", len(detections) <= np.iinfo(np.uint16).max, f"at most {np.iinfo(np.uint16).max}", len(detections)
+    )
     sizes = {(detection.mask.height, detection.mask.width) for detection in detections if detection.mask.data}
-    expect("masks", len(sizes) == 1, "polygons of a segmentation model, all for one size of image", f"sizes {sorted(sizes)}")
+    expect(
+        "masks",
+        len(sizes) == 1,
+        "polygons of a segmentation model, all for one size of image",
+        f"sizes {sorted(sizes)}",
+    )
     corners = [polygon(detection.mask) for detection in detections]
     labels = painted(corners, [detection.score for detection in detections], sizes.pop())
-    instances = [instance(k, class_names.get(d.class_name, d.class_name), d.score, d.id) for k, d in enumerate(detections, start=1)]
+    instances = [
+        instance(k, class_names.get(d.class_name, d.class_name), d.score, d.id)
+        for k, d in enumerate(detections, start=1)
+    ]
     label_image = image_message(labels, "mono8" if labels.dtype == np.uint8 else "mono16", message.header)
     return InstanceArray(header=message.header, label_image=label_image, instances=instances)
 
@@ -64,8 +78,10 @@ def polygon(mask: Any) -> np.ndarray:
 
 
 def painted(polygons: Sequence[np.ndarray], scores: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
-    """Label image `shape` (H, W), uint8 or uint16: k in the k-th polygon, counted from 1; the higher score, then the earlier one, is on top."""
-    expect("masks", 0 < min(shape) and max(shape) <= LARGEST_SIDE, f"sizes from 1 to {LARGEST_SIDE} px", shape)
+    """Label image `shape` (H, W), uint8 or uint16: k in the k-th polygon, counted from 1; the higher score, then the
+    earlier one, is on top.
+    """
+    expect("masks", min(shape) > 0 and max(shape) <= LARGEST_SIDE, f"sizes from 1 to {LARGEST_SIDE} px", shape)
     labels = np.zeros(shape, np.uint8 if len(polygons) <= np.iinfo(np.uint8).max else np.uint16)
     for index in sorted(range(len(polygons)), key=lambda index: (rank(scores[index]), -index)):
         if len(polygons[index]):

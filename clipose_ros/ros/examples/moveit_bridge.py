@@ -2,7 +2,8 @@
 
     ros2 run clipose_ros moveit_bridge --ros-args -r poses_9dof:=/clipose/poses_9dof
 
-A box comes with the object, moves with it while it is measured, stays while it coasts, and goes when its track is lost. An arm that grasps an object
+A box comes with the object, moves with it while it is measured, stays while it coasts, and goes when its track is lost.
+An arm that grasps an object
 must have its box taken away or attached: that is for the program that grasps.
 """
 
@@ -37,7 +38,8 @@ QOS = QoSProfile(depth=100)  # a frame's objects come at once
 class MoveItBridgeParameters:
     """Parameters of the bridge.
 
-    period_s: between moves of an object: a planning scene needs no more [s]. padding_m: added to every side of a box [m].
+    period_s: between moves of an object: a planning scene needs no more [s]. padding_m: added to every side of a box
+    [m].
     resize_m: a box whose size has changed by more is added anew [m].
     """
 
@@ -78,11 +80,21 @@ class Boxes:
         self._moved_ns: int | None = None
 
     def update(self, message: ObjectPoseArray) -> list[Change]:
-        """Changes that a frame makes. Objects that it knows nothing of are removed, be they lost or forgotten by ~/reset."""
+        """Changes that a frame makes.
+
+        Objects that it knows nothing of are removed, be they lost or forgotten by ~/reset.
+        """
         known = {pose.track for pose in (*message.poses, *message.coasting) if pose.track}
-        changes = [Change(Operation.REMOVE, self._boxes.pop(track)[0]) for track in [track for track in self._boxes if track not in known]]
-        stamp, confirmed = stamp_ns(message.header.stamp), [pose for pose in message.poses if pose.tracking == ObjectPose.CONFIRMED]
-        due = self._moved_ns is None or not 0 <= stamp - self._moved_ns < self._parameters.period_s * NS_PER_S  # or a clock that went back
+        changes = [
+            Change(Operation.REMOVE, self._boxes.pop(track)[0])
+            for track in [track for track in self._boxes if track not in known]
+        ]
+        stamp, confirmed = (
+            stamp_ns(message.header.stamp),
+            [pose for pose in message.poses if pose.tracking == ObjectPose.CONFIRMED],
+        )
+        # or a clock that went back
+        due = self._moved_ns is None or not 0 <= stamp - self._moved_ns < self._parameters.period_s * NS_PER_S
         if due:
             self._moved_ns = stamp
         return changes + list(self._placed(confirmed, due))
@@ -108,7 +120,9 @@ class MoveItBridge(Node):
         self._boxes = Boxes(read_parameters(self, MoveItBridgeParameters))
         self._publisher = self.create_publisher(self._moveit_msgs.CollisionObject, COLLISION_OBJECT, QOS)
         self.create_subscription(ObjectPoseArray, POSES, self._on_poses, 10)
-        self.get_logger().info(f"boxes of {self.resolve_topic_name(POSES)} to {self.resolve_topic_name(COLLISION_OBJECT)}")
+        self.get_logger().info(
+            f"boxes of {self.resolve_topic_name(POSES)} to {self.resolve_topic_name(COLLISION_OBJECT)}"
+        )
 
     def _on_poses(self, message: ObjectPoseArray) -> None:
         for change in self._boxes.update(message):
@@ -116,7 +130,9 @@ class MoveItBridge(Node):
 
 
 def collision_object(change: Change, header: Header, moveit_msgs: ModuleType) -> object:
-    """The moveit_msgs/CollisionObject of a change: the object's frame is that of its pose, and the box lies at its origin."""
+    """The moveit_msgs/CollisionObject of a change: the object's frame is that of its pose, and the box lies at its
+    origin.
+    """
     kind = moveit_msgs.CollisionObject
     message = kind(header=header, id=change.id, operation=getattr(kind, change.operation.value))
     if change.pose is not None:

@@ -1,4 +1,5 @@
-"""What arrives of the images that a player in another process publishes, and how soon: the transport alone, without a pose node.
+"""What arrives of the images that a player in another process publishes, and how soon: the transport alone, without a
+pose node.
 
     python -m clipose_ros.ros.lab.delivery --rate-hz 60
     python -m clipose_ros.ros.lab.delivery --rate-hz 30 --default-transport
@@ -45,8 +46,10 @@ FLIGHT_S = 0.5  # what was published later than this before the end may be on it
 
 @dataclass(frozen=True)
 class DeliveryConfig:
-    """rate_hz: of the player; seconds: that count. reliable: subscribe reliable instead of best effort. default_transport: Fast DDS as it comes,
-    without launch/fastdds_shm.xml. instances: in each frame of 640 x 480 pixels. as_json: print JSON instead of a table."""
+    """rate_hz: of the player; seconds: that count. reliable: subscribe reliable instead of best effort.
+    default_transport: Fast DDS as it comes, without launch/fastdds_shm.xml. instances: in each frame of 640 x 480
+    pixels. as_json: print JSON instead of a table.
+    """
 
     rate_hz: float = 30.0
     seconds: float = 10.0
@@ -58,17 +61,28 @@ class DeliveryConfig:
 
 @dataclass
 class Arrivals:
-    """Of each topic, by stamp [ns]: milliseconds from its publishing to the callback that has it as a message of Python."""
+    """Of each topic, by stamp [ns]: milliseconds from its publishing to the callback that has it as a message of
+    Python.
+    """
 
     ms: dict[str, dict[int, float]] = field(default_factory=lambda: {name: {} for name in TOPICS})
 
     def report(self, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
-        """Of each topic and of frames that came whole: how many of those that were published between two times arrived, their rate, and the latency.
+        """Of each topic and of frames that came whole: how many of those that were published between two times arrived,
+        their rate, and the latency.
 
-        A frame was published when any of its messages arrived, and camera_info always does; the player may publish fewer than its rate.
+        A frame was published when any of its messages arrived, and camera_info always does; the player may publish
+        fewer than its rate.
         """
-        seconds, published = (end_ns - begin_ns) / 1e9, {stamp for ms in self.ms.values() for stamp in ms if begin_ns <= stamp < end_ns}
-        whole = {stamp: max(ms[stamp] for ms in self.ms.values()) for stamp in published if all(stamp in ms for ms in self.ms.values())}
+        seconds, published = (
+            (end_ns - begin_ns) / 1e9,
+            {stamp for ms in self.ms.values() for stamp in ms if begin_ns <= stamp < end_ns},
+        )
+        whole = {
+            stamp: max(ms[stamp] for ms in self.ms.values())
+            for stamp in published
+            if all(stamp in ms for ms in self.ms.values())
+        }
         rows = []
         for topic, ms in {**self.ms, WHOLE: whole}.items():
             arrived = [ms[stamp] for stamp in published if stamp in ms]
@@ -79,14 +93,20 @@ class Arrivals:
 
 
 class Listener(Node):
-    """Subscribes as the pose node does, and to colour; to the small camera_info so that it misses none, which tells what was published."""
+    """Subscribes as the pose node does, and to colour; to the small camera_info so that it misses none, which tells
+    what was published.
+    """
 
     def __init__(self, reliable: bool) -> None:
         super().__init__("listener")
         self.arrivals = Arrivals()
-        images = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
+        images = QoSProfile(
+            depth=5, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        )
         for name, (kind, topic) in TOPICS.items():
-            self.create_subscription(kind, topic, self._arrival(name), QoSProfile(depth=1000) if kind is CameraInfo else images)
+            self.create_subscription(
+                kind, topic, self._arrival(name), QoSProfile(depth=1000) if kind is CameraInfo else images
+            )
 
     def _arrival(self, name: str) -> Callable[[Any, dict], None]:
         def on_message(message: Any, info: dict) -> None:
@@ -96,7 +116,10 @@ class Listener(Node):
 
 
 def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
-    """Rows of `Arrivals.report`. Once a process, because Fast DDS reads its profile once. Raises RuntimeError when nothing comes or the player ends."""
+    """Rows of `Arrivals.report`.
+
+    Once a process, because Fast DDS reads its profile once. Raises RuntimeError when nothing comes or the player ends.
+    """
     isolate(shared_memory=not config.default_transport)
     rclpy.init()
     listener, executor = Listener(config.reliable), SingleThreadedExecutor()
@@ -140,7 +163,16 @@ def main() -> None:
     except RuntimeError as error:
         sys.exit(f"delivery: {error}")
     if config.as_json:
-        print(json.dumps({"rate_hz": config.rate_hz, "reliable": config.reliable, "default_transport": config.default_transport, "topics": rows}))
+        print(
+            json.dumps(
+                {
+                    "rate_hz": config.rate_hz,
+                    "reliable": config.reliable,
+                    "default_transport": config.default_transport,
+                    "topics": rows,
+                }
+            )
+        )
     else:
         Console().print(delivery_table(config, rows))
 

@@ -1,4 +1,6 @@
-"""`make demo`: pose node and player in processes of their own, real DDS between them; compares the poses with the truth that the sequence carries."""
+"""`make demo`: pose node and player in processes of their own, real DDS between them; compares the poses with the truth
+that the sequence carries.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ ABSURD = PoseError(rotation_deg=30.0, translation_m=0.05, size_relative=0.5)
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """folder: NOCS format with truth.json; None: launch/demo. seconds: from the first pose on. rate_hz: of the player. output: picture to write."""
+    """folder: NOCS format with truth.json; None: launch/demo. seconds: from the first pose on. rate_hz: of the player.
+    output: picture to write.
+    """
 
     folder: Path | None = None
     seconds: float = 30.0
@@ -47,7 +51,9 @@ class DemoConfig:
 
 @dataclass
 class Record:
-    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and what the node said about itself, once a second."""
+    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and what the node said
+    about itself, once a second.
+    """
 
     poses: dict[int, ObjectPoseArray] = field(default_factory=dict)
     truth: dict[int, ObjectPoseArray] = field(default_factory=dict)
@@ -62,7 +68,9 @@ class Record:
             poses = {pose.id: pose for pose in self.poses[stamp].poses}
             for true in self.truth[stamp].poses:
                 pose = poses.get(true.id)
-                errors[true.id, true.category].append(pose and pose_error(pose_estimate_from(pose), pose_estimate_from(true)))
+                errors[true.id, true.category].append(
+                    pose and pose_error(pose_estimate_from(pose), pose_estimate_from(true))
+                )
         return dict(sorted(errors.items()))
 
     def played(self) -> list[int]:
@@ -70,13 +78,18 @@ class Record:
         return sorted(stamp for stamp in self.truth if self.poses and stamp >= min(self.poses))
 
     def answered(self) -> list[int]:
-        """Those of them that came back [ns]; an answer may come although its truth, before the first one heard, did not."""
+        """Those of them that came back [ns]; an answer may come although its truth, before the first one heard, did
+        not.
+        """
         return [stamp for stamp in self.played() if stamp in self.poses]
 
     def stages_ms(self) -> dict[str, float]:
         """Median of each stage [ms]."""
         stages = [key for key in (self.diagnostics[-1] if self.diagnostics else {}) if key.startswith("stage")]
-        return {stage: float(np.median([float(said[stage]) for said in self.diagnostics if stage in said])) for stage in stages}
+        return {
+            stage: float(np.median([float(said[stage]) for said in self.diagnostics if stage in said]))
+            for stage in stages
+        }
 
 
 class Recorder(Node):
@@ -139,16 +152,31 @@ def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float,
             raise RuntimeError(f"poses: expected within {START_UP_S:g} s, got none")
         if now_s - reported_s > REPORT_PERIOD_S:
             reported_s = now_s
-            console.print(f"  {now_s - begin_s:3.0f} s: {len(record.truth)} frames played, {len(record.poses)} answered")
+            console.print(
+                f"  {now_s - begin_s:3.0f} s: {len(record.truth)} frames played, {len(record.poses)} answered"
+            )
 
 
 def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table:
     """One row per object, medians over its frames."""
-    table = Table("id", "category", "rotation °", "translation cm", "size %", "frames", "rejected", title="Median error against the truth, by object")
+    table = Table(
+        "id",
+        "category",
+        "rotation °",
+        "translation cm",
+        "size %",
+        "frames",
+        "rejected",
+        title="Median error against the truth, by object",
+    )
     for (id, category), of_object in errors.items():
         known = [error for error in of_object if error]
         median = median_error(known)
-        cells = (f"{median.rotation_deg:.1f}", f"{median.translation_m * 100:.1f}", f"{median.size_relative * 100:.0f}") if known else ("-",) * 3
+        cells = (
+            (f"{median.rotation_deg:.1f}", f"{median.translation_m * 100:.1f}", f"{median.size_relative * 100:.0f}")
+            if known
+            else ("-",) * 3
+        )
         table.add_row(id, category, *cells, str(len(of_object)), str(len(of_object) - len(known)))
     return table
 
@@ -198,7 +226,9 @@ def check(errors: dict[tuple[str, str], list[PoseError | None]]) -> None:
     median = median_error(known)
     for name in ("rotation_deg", "translation_m", "size_relative"):
         if not getattr(median, name) <= getattr(ABSURD, name):
-            raise RuntimeError(f"median {name}: expected at most {getattr(ABSURD, name):g}, got {getattr(median, name):.3g}")
+            raise RuntimeError(
+                f"median {name}: expected at most {getattr(ABSURD, name):g}, got {getattr(median, name):.3g}"
+            )
 
 
 def demo(config: DemoConfig) -> None:
@@ -210,7 +240,10 @@ def demo(config: DemoConfig) -> None:
     recorder = Recorder()
     pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"model:={config.model}")
     player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
-    with started("clipose_ros.ros.node", *pose_arguments) as pose_node, started("clipose_ros.ros.lab.player", *player_arguments) as player:
+    with (
+        started("clipose_ros.ros.node", *pose_arguments) as pose_node,
+        started("clipose_ros.ros.lab.player", *player_arguments) as player,
+    ):
         watch(recorder, [pose_node, player], config.seconds, console)
     errors = recorder.record.errors()
     console.print(object_table(errors), timing_table(recorder.record))

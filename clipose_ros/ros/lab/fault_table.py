@@ -41,7 +41,11 @@ def table() -> str:
     for fault in FAULTS.values():
         case = fault.damage(*(good_shot(frame, NS_PER_S * 1000 + i * PERIOD_NS) for i in range(fault.images)))
         lines.append(f"| {fault.name} | {fault.text} | {_answer_text(case)} | {_growth_text(case)} |\n")
-    lines += [MIDDLE, *(f"| {refused.name} | {refused.text} | {refused.message} |\n" for refused in REFUSALS.values()), FOOT]
+    lines += [
+        MIDDLE,
+        *(f"| {refused.name} | {refused.text} | {refused.message} |\n" for refused in REFUSALS.values()),
+        FOOT,
+    ]
     return "".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""What can be wrong with the node's inputs, and what it must make of that. The tests and the soak inject it; docs/faults.md is written from it."""
+"""What can be wrong with the node's inputs, and what it must make of that.
+
+The tests and the soak inject it; docs/faults.md is written from it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from clipose_ros.ros.node import DEPTH
 NS_PER_S = 1_000_000_000
 PERIOD_NS = NS_PER_S // 30  # of the camera
 LATE_IMAGES = 15  # by which masks come late: half a second
-LOOP_NS = 10 * NS_PER_S + 1_000_000  # by which a recording jumps back; no whole number of images, so that no stamp comes twice
+# by which a recording jumps back; no whole number of images, so that no stamp comes twice
+LOOP_NS = 10 * NS_PER_S + 1_000_000
 
 FEW_POINTS = f"points: expected at least {MINIMUM_POINTS}"
 NO_FOCAL_LENGTH = "intrinsics: expected finite values with fx, fy > 0"
@@ -49,8 +53,8 @@ class Answer:
 class Case:
     """A damaged stream.
 
-    sent: in this order. answers: by stamp [ns]; what is not in it must not be answered. counted: by how much counters of /diagnostics grow beside
-    those of the answers, at the latest when a good frame has followed.
+    sent: in this order. answers: by stamp [ns]; what is not in it must not be answered. counted: by how much counters
+    of /diagnostics grow beside those of the answers, at the latest when a good frame has followed.
     """
 
     sent: tuple[Shot, ...]
@@ -60,7 +64,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to damage so many good images that follow each other. everywhere: cheap, and the same for every model, so that the soak can inject it."""
+    """A way to damage so many good images that follow each other. everywhere: cheap, and the same for every model, so
+    that the soak can inject it.
+    """
 
     name: str
     text: str
@@ -117,12 +123,18 @@ def _answered(shot: Shot, rejected: Mapping[str, int] | None = None, counted: Ma
     rejected = rejected or {}
     rejections = sum(rejected.values())
     causes = {f"rejected: {cause}": number for cause, number in rejected.items()}
-    return Case((shot,), {stamp_of(shot): Answer(len(shot.instances.instances) - rejections, rejections, {"frames": 1} | causes)}, counted or {})
+    return Case(
+        (shot,),
+        {stamp_of(shot): Answer(len(shot.instances.instances) - rejections, rejections, {"frames": 1} | causes)},
+        counted or {},
+    )
 
 
 def _failed(shot: Shot, cause: str) -> Case:
     """Every instance is rejected for what makes the frame fail."""
-    return Case((shot,), {stamp_of(shot): Answer(0, len(shot.instances.instances), {"failures": 1, f"failed: {cause}": 1})})
+    return Case(
+        (shot,), {stamp_of(shot): Answer(0, len(shot.instances.instances), {"failures": 1, f"failed: {cause}": 1})}
+    )
 
 
 def _unanswered(*sent: Shot, **counted: int) -> Case:
@@ -140,12 +152,16 @@ def _with_depth(shot: Shot, **changes: object) -> Shot:
 
 
 def _with_labels(shot: Shot, **changes: object) -> Shot:
-    return replace(shot, instances=_changed(shot.instances, label_image=_changed(shot.instances.label_image, **changes)))
+    return replace(
+        shot, instances=_changed(shot.instances, label_image=_changed(shot.instances.label_image, **changes))
+    )
 
 
 def _with_label_pixels(shot: Shot, labels: np.ndarray) -> Shot:
     image = shot.instances.label_image
-    return replace(shot, instances=_changed(shot.instances, label_image=image_message(labels, image.encoding, image.header)))
+    return replace(
+        shot, instances=_changed(shot.instances, label_image=image_message(labels, image.encoding, image.header))
+    )
 
 
 def _with_instances(shot: Shot, instances: list[ObjectInstance]) -> Shot:
@@ -228,7 +244,9 @@ def rows_are_padded(shot: Shot) -> Case:
 
     labels = shot.instances.label_image
     damaged = replace(shot, depth=padded(shot.depth, depth_view(shot.depth)))
-    return _answered(replace(damaged, instances=_changed(shot.instances, label_image=padded(labels, label_view(labels)))))
+    return _answered(
+        replace(damaged, instances=_changed(shot.instances, label_image=padded(labels, label_view(labels))))
+    )
 
 
 @fault()
@@ -263,7 +281,10 @@ def depth_is_cut_short(shot: Shot) -> Case:
 def depth_has_short_rows(shot: Shot) -> Case:
     """`step` is smaller than the row"""
     image = shot.depth
-    return _failed(_with_depth(shot, step=image.width), f"depth step: expected at least {2 * image.width} bytes for {image.width} px of 16UC1")
+    return _failed(
+        _with_depth(shot, step=image.width),
+        f"depth step: expected at least {2 * image.width} bytes for {image.width} px of 16UC1",
+    )
 
 
 @fault()
@@ -284,7 +305,9 @@ def depth_claims_an_absurd_size(shot: Shot) -> Case:
 def depth_has_another_size(shot: Shot) -> Case:
     """half as wide and high as calibration and labels"""
     half = image_message(depth_view(shot.depth)[::2, ::2], "16UC1", shot.depth.header)
-    return _failed(replace(shot, depth=half), f"camera_info: expected the size of the depth image, {half.width}x{half.height}")
+    return _failed(
+        replace(shot, depth=half), f"camera_info: expected the size of the depth image, {half.width}x{half.height}"
+    )
 
 
 # Calibration
@@ -300,7 +323,9 @@ def camera_info_is_missing(shot: Shot) -> Case:
 def camera_info_has_another_size(shot: Shot) -> Case:
     """of images twice as wide"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, width=2 * shot.camera_info.width))
-    return _failed(damaged, f"camera_info: expected the size of the depth image, {shot.depth.width}x{shot.depth.height}")
+    return _failed(
+        damaged, f"camera_info: expected the size of the depth image, {shot.depth.width}x{shot.depth.height}"
+    )
 
 
 @fault()
@@ -344,7 +369,9 @@ def labels_are_missing(shot: Shot) -> Case:
 @fault()
 def labels_are_numbers_of_another_kind(shot: Shot) -> Case:
     """the encoding 32SC1"""
-    return _failed(_with_labels(shot, encoding="32SC1"), "label_image encoding: expected mono8 or 8UC1 or mono16 or 16UC1")
+    return _failed(
+        _with_labels(shot, encoding="32SC1"), "label_image encoding: expected mono8 or 8UC1 or mono16 or 16UC1"
+    )
 
 
 @fault()
@@ -470,7 +497,10 @@ def many_bad_instances_before_the_good(shot: Shot) -> Case:
     many, good = 1000, shot.instances.instances
     noise = [ObjectInstance(label=60_000 + i, category=CATEGORIES[0], score=0.01, id=f"noise_{i}") for i in range(many)]
     estimated = MAX_INSTANCES - len(good)
-    return _answered(_with_instances(shot, noise + list(good)), {FEW_POINTS: estimated, f"instances: expected at most {MAX_INSTANCES}": many - estimated})
+    return _answered(
+        _with_instances(shot, noise + list(good)),
+        {FEW_POINTS: estimated, f"instances: expected at most {MAX_INSTANCES}": many - estimated},
+    )
 
 
 def _tiled(shot: Shot, count: int) -> Shot:
@@ -479,7 +509,10 @@ def _tiled(shot: Shot, count: int) -> Shot:
     height, width = depth_view(shot.depth).shape
     row, column = np.arange(height) * columns // height, np.arange(width) * columns // width
     tiles = (row[:, None] * columns + column).astype(label_view(shot.instances.label_image).dtype) + 1
-    instances = [ObjectInstance(label=i + 1, category=CATEGORIES[i % len(CATEGORIES)], score=1 - i / 1000, id=str(i + 1)) for i in range(count)]
+    instances = [
+        ObjectInstance(label=i + 1, category=CATEGORIES[i % len(CATEGORIES)], score=1 - i / 1000, id=str(i + 1))
+        for i in range(count)
+    ]
     return _with_instances(_with_label_pixels(shot, tiles), instances)
 
 
@@ -497,7 +530,10 @@ def instances_come_first(shot: Shot) -> Case:
 def masks_come_late(*shots: Shot) -> Case:
     """the masks of an image 500 ms after it, with newer images in between: joined to their own"""
     answers = {stamp_of(shot): good_answer(shot) for shot in shots}
-    return Case((*(replace(shot, instances=None) for shot in shots), *(Shot(instances=shot.instances) for shot in shots)), answers)
+    return Case(
+        (*(replace(shot, instances=None) for shot in shots), *(Shot(instances=shot.instances) for shot in shots)),
+        answers,
+    )
 
 
 @fault()
@@ -529,7 +565,9 @@ def messages_come_twice(shot: Shot) -> Case:
 @fault(images=2)
 def images_change_places(first: Shot, second: Shot) -> Case:
     """the older image after the newer one"""
-    case = _answered(second, counted={"dropped: depth after a newer frame": 1, "dropped: instances after a newer frame": 1})
+    case = _answered(
+        second, counted={"dropped: depth after a newer frame": 1, "dropped: instances after a newer frame": 1}
+    )
     return replace(case, sent=(second, first))
 
 

@@ -20,9 +20,10 @@ CHECKED = ("frames", "failures", "failed: ", "rejected: ", "refused: ", "warned:
 class Account:
     """What became of all images of a run.
 
-    sent, answered: by fault, images that must be answered, and those that were. wrong: answers with other numbers of poses or rejections than expected, or
-    to images that must not be answered. replaced: complete frames that gave way to a newer one; lost: messages that a full queue gave up for newer
-    ones. missed: images that must be answered and neither were nor gave way. unaccounted: by counter, what /diagnostics count too much or too little.
+    sent, answered: by fault, images that must be answered, and those that were. wrong: answers with other numbers of
+    poses or rejections than expected, or to images that must not be answered. replaced: complete frames that gave way
+    to a newer one; lost: messages that a full queue gave up for newer ones. missed: images that must be answered and
+    neither were nor gave way. unaccounted: by counter, what /diagnostics count too much or too little.
     """
 
     sent: Mapping[str, int]
@@ -36,7 +37,11 @@ class Account:
     @property
     def closed(self) -> bool:
         """Whether everything is accounted for. A lost message may change one answer and leave its partner alone."""
-        return self.missed == 0 and len(self.wrong) <= self.lost and sum(map(abs, self.unaccounted.values())) <= 3 * self.lost
+        return (
+            self.missed == 0
+            and len(self.wrong) <= self.lost
+            and sum(map(abs, self.unaccounted.values())) <= 3 * self.lost
+        )
 
 
 class Ledger:
@@ -78,8 +83,14 @@ class Ledger:
     def close(self, counters: Mapping[str, int]) -> Account:
         """Compare all answers, and the node's counters since the run began."""
         answered = self._expected.keys() & self._got.keys()
-        wrong = [f"{self._expected[s][0]}: {self._numbers(s)}, got {self._got[s]}" for s in sorted(answered) if self._numbers(s) != self._got[s]]
-        wrong += [f"expected no answer, got {self._got[stamp]}" for stamp in sorted(self._got.keys() - self._expected.keys())]
+        wrong = [
+            f"{self._expected[s][0]}: {self._numbers(s)}, got {self._got[s]}"
+            for s in sorted(answered)
+            if self._numbers(s) != self._got[s]
+        ]
+        wrong += [
+            f"expected no answer, got {self._got[stamp]}" for stamp in sorted(self._got.keys() - self._expected.keys())
+        ]
         expected = self._counted + sum((Counter(self._expected[stamp][1].counted) for stamp in answered), Counter())
         replaced = counters.get(REPLACED, 0)
         lost = Counter({key: number for key, number in counters.items() if key.startswith(LOST)})
@@ -104,8 +115,10 @@ class Ledger:
 
 
 def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict[str, int]:
-    """Counted minus expected, of the counters that are checked and differ. Drops of single messages are one number: which cause it is depends on who is
-    quicker, the message or the next one."""
+    """Counted minus expected, of the counters that are checked and differ.
+
+    Drops of single messages are one number: which cause it is depends on who is quicker, the message or the next one.
+    """
 
     def checked(numbers: Mapping[str, int]) -> Counter[str]:
         merged: Counter[str] = Counter()

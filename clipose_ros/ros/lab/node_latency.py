@@ -1,4 +1,6 @@
-"""The node end to end, over DDS: from the newest message of a frame to its poses, with player, node and recorder in processes of their own."""
+"""The node end to end, over DDS: from the newest message of a frame to its poses, with player, node and recorder in
+processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ STAGE = "stage "
 class Recording:
     """What came over DDS, times in ns since the epoch by stamp.
 
-    newest: of each frame that was played, publishing of the masks, which the player sends last; answered: publishing of the poses; instances: how many
-    the node answered for; said: diagnostics of the node, as they came.
+    newest: of each frame that was played, publishing of the masks, which the player sends last; answered: publishing of
+    the poses; instances: how many the node answered for; said: diagnostics of the node, as they came.
     """
 
     newest: dict[int, int] = field(default_factory=dict)
@@ -72,12 +74,17 @@ class Recording:
     def stages_ms(self) -> list[dict[str, float]]:
         """Of the frames that the diagnostics tell of, about one a second."""
         stages = ({key: value for key, value in said.items() if key.startswith(STAGE)} for said in self.said)
-        return [{key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items()} for said in stages]
+        return [
+            {key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items()}
+            for said in stages
+        ]
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced: frames, by newer ones."""
+    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced:
+    frames, by newer ones.
+    """
 
     recording: Recording
     cpu_percent: float
@@ -86,7 +93,8 @@ class Round:
 
 
 class Recorder(Node):
-    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs the node 1 ms.
+    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs
+    the node 1 ms.
 
     `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
     queue: messages of a topic that are kept until they are taken.
@@ -106,8 +114,17 @@ class Recorder(Node):
         self.since_ns, self.recording = time.time_ns(), Recording()
         return self.recording
 
-    def wait(self, condition: Callable[[], bool], processes: Sequence[subprocess.Popen], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Record until the condition holds. Raises RuntimeError, which says `what` was waited for, when it does not, or when a process ends."""
+    def wait(
+        self,
+        condition: Callable[[], bool],
+        processes: Sequence[subprocess.Popen],
+        what: str,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Record until the condition holds.
+
+        Raises RuntimeError, which says `what` was waited for, when it does not, or when a process ends.
+        """
         end_s = time.monotonic() + patience_s
         while not condition():
             self._executor.spin_once(timeout_sec=0.1)
@@ -151,8 +168,9 @@ def measure_nodes(
 ) -> list[list[dict[str, Any]]]:
     """Rows of each model, one for each number of instances; in each round every model gets a node of its own.
 
-    A row is that of `latency.latency_row` and: stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the publishing; cpu_percent, of one core;
-    memory_mb, resident; frames played, answered, replaced by a newer one before the node had time for them, and lost.
+    A row is that of `latency.latency_row` and: stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the
+    publishing; cpu_percent, of one core; memory_mb, resident; frames played, answered, replaced by a newer one before
+    the node had time for them, and lost.
     Raises RuntimeError when a process ends or the poses do not come.
     """
     isolate()
@@ -176,15 +194,25 @@ def measure_nodes(
 
 
 def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
-    """See `measure_nodes`. The stage `delivery` is what the others leave: DDS, the wake-up of the node, and the messages' way into Python."""
+    """See `measure_nodes`.
+
+    The stage `delivery` is what the others leave: DDS, the wake-up of the node, and the messages' way into Python.
+    """
     recordings = [one.recording for one in rounds]
     stages = [stages for recording in recordings for stages in recording.stages_ms()]
     row = latency_row(instances, [recording.latency_ms() for recording in recordings], stages)
     row["stages"] = {"delivery": round(max(row["p50_ms"] - sum(row["stages"].values()), 0.0), 3), **row["stages"]}
     stamped = percentiles(np.concatenate([recording.stamp_to_publish_ms() for recording in recordings]))
-    played, answered = (sum(counts) for counts in zip(*((one.played_since_first_answer(), len(one.answered)) for one in recordings)))
+    played, answered = (
+        sum(counts) for counts in zip(*((one.played_since_first_answer(), len(one.answered)) for one in recordings))
+    )
     replaced = sum(one.replaced for one in rounds)
-    frames = {"played": played, "answered": answered, "replaced": replaced, "lost": max(played - answered - replaced, 0)}
+    frames = {
+        "played": played,
+        "answered": answered,
+        "replaced": replaced,
+        "lost": max(played - answered - replaced, 0),
+    }
     cpu_percent, memory_mb = np.median([one.cpu_percent for one in rounds]), max(one.memory_mb for one in rounds)
     usage = {"cpu_percent": round(float(cpu_percent), 1), "memory_mb": round(memory_mb, 1)}
     return row | {f"stamp_{key}": value for key, value in stamped.items()} | usage | frames
@@ -192,7 +220,12 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
 
 def node_arguments(model: str, session: SessionConfig) -> list[str]:
     """For a node that runs its network as `session` says."""
-    settings = {"model": model, "provider": session.provider, "threads": session.threads, "precision": session.precision}
+    settings = {
+        "model": model,
+        "provider": session.provider,
+        "threads": session.threads,
+        "precision": session.precision,
+    }
     return [*(word for name, value in settings.items() for word in ("-p", f"{name}:={value}")), "--log-level", "error"]
 
 
@@ -201,7 +234,12 @@ def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: 
     recording, process = recorder.start(), psutil.Process(node.pid)
     log = folder.with_suffix(".log")
     arguments = (f"folder:={folder}", f"rate_hz:={play.rate_hz}", f"log:={log}")
-    with started("clipose_ros.ros.lab.player", *(text for argument in arguments for text in ("-p", argument)), "--log-level", "error") as player:
+    with started(
+        "clipose_ros.ros.lab.player",
+        *(text for argument in arguments for text in ("-p", argument)),
+        "--log-level",
+        "error",
+    ) as player:
         recorder.wait(lambda: bool(recording.counted()), [node, player], "poses")
         recording.said.clear()  # of the frames before
         stamps = sorted(recording.answered)
@@ -211,7 +249,9 @@ def _round(recorder: Recorder, node: subprocess.Popen, folder: Path, instances: 
         cpu_percent = 100 * (_cpu_s(process) - busy_s) / (time.monotonic() - begin_s)
         memory_mb = process.memory_info().rss / 1e6
         # Where the machine stood still, too few came: they get more time.
-        recorder.wait(lambda: len(recording.counted()) >= LEAST_FRAMES, [node, player], f"poses of {LEAST_FRAMES} frames")
+        recorder.wait(
+            lambda: len(recording.counted()) >= LEAST_FRAMES, [node, player], f"poses of {LEAST_FRAMES} frames"
+        )
     recorder.catch_up()
     recording.newest.update(tuple(map(int, line.split())) for line in log.read_text().splitlines())
     after = recorder.counters(node)

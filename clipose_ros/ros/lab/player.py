@@ -1,4 +1,6 @@
-"""Publishes a folder in NOCS format as a camera and a segmenter would: colour, depth, camera info, instances and, where the folder has it, the truth."""
+"""Publishes a folder in NOCS format as a camera and a segmenter would: colour, depth, camera info, instances and, where
+the folder has it, the truth.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class Player(Node):
         self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
         self._log = open(self.parameters.log, "w", encoding="ascii") if self.parameters.log else None
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
-        self.get_logger().info(f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz")
+        self.get_logger().info(
+            f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz"
+        )
 
     def destroy_node(self) -> None:
         """Write what the log still keeps in memory."""

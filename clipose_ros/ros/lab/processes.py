@@ -18,7 +18,9 @@ GRACE_S = 10.0
 def launch_folder() -> Path:
     """launch/ of the checkout, else of the installed package."""
     checkout = Path(__file__).resolve().parents[3]
-    return (checkout if (checkout / "package.xml").is_file() else Path(get_package_share_directory("clipose_ros"))) / "launch"
+    return (
+        checkout if (checkout / "package.xml").is_file() else Path(get_package_share_directory("clipose_ros"))
+    ) / "launch"
 
 
 def isolate(shared_memory: bool = True) -> None:

@@ -1,4 +1,5 @@
-"""A long run of the pose node at full rate, with faults injected at random: what it lost, what it did not account for, whether its memory or latency grew.
+"""A long run of the pose node at full rate, with faults injected at random: what it lost, what it did not account for,
+whether its memory or latency grew.
 
 python -m clipose_ros.ros.lab.soak --minutes 30
 """
@@ -58,8 +59,10 @@ MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """minutes: length of the run; seconds: of a short one, instead. rate_hz: of the camera; objects: in each image. faulty: share of faults among all
-    that is sent, in 0..1; seed: of which and when. model: as in the node. output: where the report is written as JSON."""
+    """minutes: length of the run; seconds: of a short one, instead. rate_hz: of the camera; objects: in each image.
+    faulty: share of faults among all that is sent, in 0..1; seed: of which and when. model: as in the node. output:
+    where the report is written as JSON.
+    """
 
     minutes: float = 30.0
     seconds: float | None = None
@@ -80,7 +83,8 @@ class SoakConfig:
 class Memory:
     """Resident memory of a process [MB] at a time [s].
 
-    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it images.
+    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it
+    images.
     """
 
     time_s: float
@@ -100,8 +104,10 @@ class Memory:
 
 
 def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth of (time [s], memory [MB]) samples after the warm-up: the larger of the median of all slopes, for leaks, and of the difference between the
-    medians of so long a time after the warm-up and before the end, for steps. Peaks do not count. 0 where nothing follows the warm-up."""
+    """Growth of (time [s], memory [MB]) samples after the warm-up: the larger of the median of all slopes, for leaks,
+    and of the difference between the medians of so long a time after the warm-up and before the end, for steps.
+    Peaks do not count. 0 where nothing follows the warm-up.
+    """
     times, values = np.array(samples).T
     warm_up = warm_up_s(times[-1] - times[0])
     warm, last = times >= times[0] + warm_up, times >= times[-1] - warm_up
@@ -126,7 +132,10 @@ def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, flo
     minute = ((times - times.min()) // 60).astype(int)
     whole = [minute == i for i in range(max(1, int((times.max() - times.min() + 1) // 60)))]
     percentiles = [(int(of.sum()), *np.percentile(values[of], [50, 99])) for of in whole if of.any()]
-    return [{"frames": frames, "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)} for frames, p50, p99 in percentiles]
+    return [
+        {"frames": frames, "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
+        for frames, p50, p99 in percentiles
+    ]
 
 
 def memory_by_minute(memory: Sequence[Memory]) -> list[dict[str, float]]:
@@ -182,7 +191,9 @@ class Rig(Node):
                 publisher.publish(message)
 
     def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
-        self.ledger.answer(stamp_ns(message.header.stamp), len(message.poses), len(message.rejections), info["source_timestamp"])
+        self.ledger.answer(
+            stamp_ns(message.header.stamp), len(message.poses), len(message.rejections), info["source_timestamp"]
+        )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         values = {value.key: value.value for value in message.status[0].values}
@@ -191,7 +202,10 @@ class Rig(Node):
 
 
 def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
-    """One shot after the other, endless; each stands for a period of the camera. No two faults without a good image between them."""
+    """One shot after the other, endless; each stands for a period of the camera.
+
+    No two faults without a good image between them.
+    """
     rng = np.random.default_rng(config.seed)
     faults = [fault for fault in FAULTS.values() if fault.everywhere]
     period_ns, slot, after_fault = round(NS_PER_S / config.rate_hz), 0, True
@@ -205,11 +219,12 @@ def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
 
 
 def pile_up(rig: Rig, executor: SingleThreadedExecutor, frame: Frame, pose_node: subprocess.Popen) -> None:
-    """Send good images of the largest format while the node stands still, and wait until it has caught up: the first part of the warm-up.
+    """Send good images of the largest format while the node stands still, and wait until it has caught up: the first
+    part of the warm-up.
 
-    DDS keeps a queue of buffers for each topic, and with the shipped profile 16 MB of shared memory for each publisher of images. Both are of a fixed
-    size, but are touched to the end only when images pile up for the first time, which a busy machine may do in any minute of the run. Raises
-    RuntimeError where the node does not catch up, or falls silent.
+    DDS keeps a queue of buffers for each topic, and with the shipped profile 16 MB of shared memory for each publisher
+    of images. Both are of a fixed size, but are touched to the end only when images pile up for the first time, which a
+    busy machine may do in any minute of the run. Raises RuntimeError where the node does not catch up, or falls silent.
     """
     frame = replace(frame, depth=metres(frame.depth))
     images = math.ceil(PILE_BYTES / (frame.depth.nbytes + frame.labels.size))
@@ -226,13 +241,24 @@ def pile_up(rig: Rig, executor: SingleThreadedExecutor, frame: Frame, pose_node:
             break
     else:
         check_running([pose_node])
-        raise RuntimeError(f"node: expected it to catch up with {images} images within {PATIENCE_S:g} s, got {rig.ledger.answers} answers")
-    reports = rig.reports  # answers come in order, so that was the last; the next report may have been made before it was counted, not the one after
+        raise RuntimeError(
+            f"node: expected it to catch up with {images} images within {PATIENCE_S:g} s, got {rig.ledger.answers} answers"
+        )
+    # answers come in order, so that was the last; the next report may have been made before it was counted, not the one
+    # after
+    reports = rig.reports
     if not wait(executor, lambda: rig.reports >= reports + 2, PATIENCE_S):
         raise RuntimeError(f"/diagnostics: expected two within {PATIENCE_S:g} s, got {rig.reports - reports}")
 
 
-def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, frame: Frame, pose_node: subprocess.Popen, console: Console) -> list[Memory]:
+def play(
+    rig: Rig,
+    executor: SingleThreadedExecutor,
+    config: SoakConfig,
+    frame: Frame,
+    pose_node: subprocess.Popen,
+    console: Console,
+) -> list[Memory]:
     """Send, listen and measure for the configured time. Returns the node's memory, once a second."""
     ledger = rig.ledger
     shots = stream(frame, config, ledger, time.time_ns())
@@ -252,7 +278,9 @@ def play(rig: Rig, executor: SingleThreadedExecutor, config: SoakConfig, frame: 
             memory.append(Memory.of(pose_node.pid))
         if now - reported >= REPORT_PERIOD_S:
             reported = now
-            console.print(f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1].own:.1f} MB own, {memory[-1].shared:.1f} MB shared")
+            console.print(
+                f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1].own:.1f} MB own, {memory[-1].shared:.1f} MB shared"
+            )
     rig.send(shot)
     wait(executor, lambda: ledger.answered(stamp_of(shot)), PATIENCE_S)
     return memory
@@ -287,33 +315,48 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
         pile_up(rig, executor, frame, pose_node)
         rig.begin(ledger := Ledger())
         memory += play(rig, executor, config, frame, pose_node, console)
-        wait(executor, lambda: not ledger.close(rig.counters).unaccounted, PATIENCE_S / 3)  # the last word comes a second later
+        # the last word comes a second later
+        wait(executor, lambda: not ledger.close(rig.counters).unaccounted, PATIENCE_S / 3)
     account = ledger.close(rig.counters)
     rig.destroy_node()
     rclpy.try_shutdown()
     return report(config, ledger, account, memory, rig.counters)
 
 
-def report(config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]) -> dict[str, Any]:
+def report(
+    config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]
+) -> dict[str, Any]:
     """All figures, and a verdict on each that has a limit; None is one that the run was too short for."""
     minutes, growth = by_minute(ledger.latencies_ms), growth_mb([(sample.time_s, sample.resident) for sample in memory])
     ratio = p99_ratio(minutes)
     verdicts = {
         "every image accounted for": account.closed,
-        f"memory grew by at most {LARGEST_GROWTH_MB:g} MB": None if config.duration_s < SHORTEST_S else growth <= LARGEST_GROWTH_MB,
-        f"p99 of the last third at most {LARGEST_P99_RATIO:g} times that of the first": None if ratio is None else ratio <= LARGEST_P99_RATIO,
+        f"memory grew by at most {LARGEST_GROWTH_MB:g} MB": None
+        if config.duration_s < SHORTEST_S
+        else growth <= LARGEST_GROWTH_MB,
+        f"p99 of the last third at most {LARGEST_P99_RATIO:g} times that of the first": None
+        if ratio is None
+        else ratio <= LARGEST_P99_RATIO,
     }
     return {
         "config": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         "images": {"good": account.sent.get(GOOD, 0), "good answered": account.answered.get(GOOD, 0)}
-        | {"replaced by a newer one": account.replaced, "messages lost on the way": account.lost, "missed": account.missed},
+        | {
+            "replaced by a newer one": account.replaced,
+            "messages lost on the way": account.lost,
+            "missed": account.missed,
+        },
         "wrong answers": list(account.wrong),
         "faults": ledger.injected,
         "counters": dict(sorted(counters.items())),
         "unaccounted": dict(account.unaccounted),
         "memory": {"growth after warm-up MB": round(growth, 2)}
         | {"own growth after warm-up MB": round(growth_mb([(sample.time_s, sample.own) for sample in memory]), 2)}
-        | {f"{kind} {when} MB": round(getattr(sample, kind), 1) for kind in ("own", "shared") for when, sample in (("begin", memory[0]), ("end", memory[-1]))},
+        | {
+            f"{kind} {when} MB": round(getattr(sample, kind), 1)
+            for kind in ("own", "shared")
+            for when, sample in (("begin", memory[0]), ("end", memory[-1]))
+        },
         "memory by minute": memory_by_minute(memory),
         "latency by minute": minutes,
         "p99 ratio": None if ratio is None else round(ratio, 3),
@@ -324,7 +367,11 @@ def report(config: SoakConfig, ledger: Ledger, account: Account, memory: Sequenc
 
 def summary(said: Mapping[str, Any]) -> Table:
     """The report, for people."""
-    table = Table("measured", "value", title=f"Soak of {said['config']['model']}, {sum(said['faults'].values())} faults of {len(said['faults'])} kinds")
+    table = Table(
+        "measured",
+        "value",
+        title=f"Soak of {said['config']['model']}, {sum(said['faults'].values())} faults of {len(said['faults'])} kinds",
+    )
     for name, number in said["images"].items():
         table.add_row(name, str(number))
     table.add_row("wrong answers", str(len(said["wrong answers"])))
