@@ -33,10 +33,11 @@ from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.losses import SequenceNumbers
-from clipose_ros.ros.parameters import PoseNodeParameters, read_parameters
+from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, unheard, unheard_warning
 from clipose_ros.ros.serialized import read_image, read_instances
+from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.tracking.tracker import Tracker

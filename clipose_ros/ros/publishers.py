@@ -18,8 +18,8 @@ from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import object_pose_message, pose_array_message
 from clipose_ros.ros.detections import detections
 from clipose_ros.ros.markers import Markers
-from clipose_ros.ros.parameters import PoseNodeParameters
 from clipose_ros.ros.qos import advertise
+from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.target_frame import TargetFrame
 from clipose_ros.ros.transforms import object_transforms
 

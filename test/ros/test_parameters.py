@@ -7,7 +7,9 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 
-from clipose_ros.ros.parameters import PlayerParameters, PoseNodeParameters, read_parameters
+from clipose_ros.ros.lab.player import PlayerParameters
+from clipose_ros.ros.parameters import read_parameters
+from clipose_ros.ros.settings import PoseNodeParameters
 
 PARAMS_FILE = Path(__file__).resolve().parents[2] / "launch" / "params.yaml"
 

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
-from clipose_ros.ros.parameters import PoseNodeParameters
+from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.target_frame import TargetFrame, placed
 from clipose_ros.ros.transforms import object_transforms
 

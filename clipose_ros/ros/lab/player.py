@@ -17,11 +17,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import Frame, Instance
+from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import PosesByInstance, read_poses
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import frame_messages, image_message, pose_array_message, stamp_ns
-from clipose_ros.ros.parameters import PlayerParameters, read_parameters
+from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.spinning import run
 
 COLOUR = "rgb/image_rect_color"
@@ -33,6 +34,27 @@ TRUTH_FILE = "truth.json"
 
 QOS = QoSProfile(depth=5)  # reliable: matches every subscriber
 CACHED_FRAMES = 64  # a short sequence is decoded once, a long one does not fill the memory
+
+
+@dataclass(frozen=True)
+class PlayerParameters:
+    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end;
+    frame_id: of all messages.
+
+    log: file that gets a line for each frame, its stamp and the time at which its last message was published [ns]; none
+    when empty.
+    """
+
+    folder: str
+    rate_hz: float = 15.0
+    loop: bool = True
+    frame_id: str = "camera_color_optical_frame"
+    log: str = ""
+
+    def __post_init__(self) -> None:
+        expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
+        expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
+        expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
 
 
 @dataclass(frozen=True)
