@@ -12,6 +12,7 @@ import numpy as np
 
 from clipose_ros.core.backprojection import project
 from clipose_ros.core.metrics import box_corners
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
 
 # RGB, one per instance in turn: apart from each other and from the axes.
@@ -113,7 +114,7 @@ def _name(instance: Instance) -> str:
 def _caption(instance: Instance, pose: PoseEstimate) -> str:
     """Category, detector's id, track, and the score; of a predicted pose its age."""
     name = f"{_name(instance)} #{pose.track}" if isinstance(pose, TrackedPose) else _name(instance)
-    return f"{name} not seen for {pose.age_ns / 1e9:.1f} s" if _is_coasting(pose) else f"{name} {pose.score:.2f}"
+    return f"{name} not seen for {pose.age_ns / NS_PER_S:.1f} s" if _is_coasting(pose) else f"{name} {pose.score:.2f}"
 
 
 def _is_coasting(pose: PoseEstimate) -> bool:

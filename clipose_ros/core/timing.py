@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+NS_PER_S = 1_000_000_000
+
 
 class Stopwatch:
     """Wall-clock milliseconds by stage, in the order in which the stages began."""

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.formats.nocs_folder import NocsFolder
@@ -26,7 +27,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.tracking.filter import turn_between
-from clipose_ros.tracking.tracker import NS_PER_S, Tracker
+from clipose_ros.tracking.tracker import Tracker
 
 TRUTH_FILE = "truth.json"
 

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Frame, Instance, Intrinsics
 
 REAL275_INTRINSICS = Intrinsics(fx=591.0125, fy=590.16775, cx=322.525, cy=244.11084)
 FRAME_ID = "camera_color_optical_frame"
 # the format carries no time: frames are stamped by their place in a 30 Hz sequence
-FRAME_PERIOD_NS = 1_000_000_000 // 30
+FRAME_PERIOD_NS = NS_PER_S // 30
 DISTRACTOR = 0
 
 

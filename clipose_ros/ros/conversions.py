@@ -17,10 +17,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.rotation import quaternion
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
-
-NS_PER_S = 1_000_000_000
 
 # encoding: (type of a channel, channels)
 DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}

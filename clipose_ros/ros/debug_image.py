@@ -17,8 +17,8 @@ from clipose_ros.drawing import depth_picture, draw_results
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import colour_view, image_message
 from clipose_ros.ros.qos import advertise
+from clipose_ros.ros.topics import COLOUR
 
-COLOUR = "rgb/image_rect_color"
 TOPIC = "~/debug_image"
 KEPT_COLOURS = 30  # masks may come so many images late; later ones are drawn on the depth image
 WARNING_PERIOD_S = 5.0

@@ -17,9 +17,10 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, Level, ok, warn
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
+from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,
@@ -29,8 +30,8 @@ from clipose_ros.ros.input_findings import (
     rate_finding,
     stamp_finding,
 )
-from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
 from clipose_ros.ros.qos import input_qos
+from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 POSES = "/poses_9dof"
 DISCOVERY_S = 2.0  # at most, before a publisher is given up

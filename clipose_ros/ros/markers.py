@@ -12,6 +12,7 @@ from rclpy.duration import Duration
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Instance, PoseEstimate, TrackedPose, TrackState
 from clipose_ros.ros.conversions import pose_message
 
@@ -99,7 +100,7 @@ def label(instance: Instance, estimate: PoseEstimate) -> Marker:
     """Category, id and score at the centre of the box; of a predicted pose its age."""
     name = f"{estimate.category} {instance.id}".strip()
     text = (
-        f"{name} not seen for {estimate.age_ns / 1e9:.1f} s"
+        f"{name} not seen for {estimate.age_ns / NS_PER_S:.1f} s"
         if is_coasting(estimate)
         else f"{name} {estimate.score:.2f}"
     )

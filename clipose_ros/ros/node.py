@@ -40,11 +40,9 @@ from clipose_ros.ros.serialized import read_image, read_instances
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
+from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 from clipose_ros.tracking.tracker import Tracker
 
-DEPTH = "depth_registered/image_rect"
-CAMERA_INFO = "rgb/camera_info"
-INSTANCES = "instances"
 INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
 WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 

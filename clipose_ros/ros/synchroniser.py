@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-NS_PER_S = 1_000_000_000
+from clipose_ros.core.timing import NS_PER_S
 
 
 @dataclass(frozen=True)

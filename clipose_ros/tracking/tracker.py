@@ -19,6 +19,7 @@ import numpy as np
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.symmetry import closest_to
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.core.validation import expect
 from clipose_ros.core.vectors import dot
@@ -26,7 +27,6 @@ from clipose_ros.tracking.association import associate
 from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
 
-NS_PER_S = 1_000_000_000
 LONGEST_COAST_S = 60.0  # a constant velocity foretells nothing for longer
 FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
 

@@ -10,8 +10,9 @@ import pytest
 from rosgraph_msgs.msg import Clock
 
 from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
-from clipose_ros.ros.lab.faults import NO_FOCAL_LENGTH, NS_PER_S, PERIOD_NS, good_shot
+from clipose_ros.ros.lab.faults import NO_FOCAL_LENGTH, PERIOD_NS, good_shot
 
 
 @pytest.fixture(scope="module", autouse=True)

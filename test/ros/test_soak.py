@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from clipose_ros.bench.latency import spheres_on_table
-from clipose_ros.ros.lab.faults import FAULTS, NS_PER_S, Case, good_answer, good_shot, stamp_of
+from clipose_ros.core.timing import NS_PER_S
+from clipose_ros.ros.lab.faults import FAULTS, Case, good_answer, good_shot, stamp_of
 from clipose_ros.ros.lab.ledger import GOOD, LOST, REPLACED, Ledger
 from clipose_ros.ros.lab.soak import Memory, SoakConfig, by_minute, growth_mb, memory_by_minute, p99_ratio, stream
 

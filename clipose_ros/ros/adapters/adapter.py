@@ -20,8 +20,8 @@ from clipose_ros.core.validation import expect
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.parameters import Parameters, read_parameters
 from clipose_ros.ros.qos import advertise, input_qos, subscribe
+from clipose_ros.ros.topics import INSTANCES
 
-INSTANCES = "instances"
 DIAGNOSTICS_PERIOD_S = 1.0
 WARNING_PERIOD_S = 1.0
 

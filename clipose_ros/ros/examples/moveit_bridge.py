@@ -22,9 +22,10 @@ from rclpy.qos import QoSProfile
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
-from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
+from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.spinning import run

@@ -28,15 +28,17 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.bench.latency import spheres_on_table, write_frame
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, started
+from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
 
 TOPICS = {
-    "rgb": (Image, "rgb/image_rect_color"),
-    "depth": (Image, "depth_registered/image_rect"),
-    "instances": (InstanceArray, "instances"),
-    "camera_info": (CameraInfo, "rgb/camera_info"),
+    "rgb": (Image, COLOUR),
+    "depth": (Image, DEPTH),
+    "instances": (InstanceArray, INSTANCES),
+    "camera_info": (CameraInfo, CAMERA_INFO),
 }
 WHOLE = "whole frames"
 START_UP_S = 30.0
@@ -75,7 +77,7 @@ class Arrivals:
         fewer than its rate.
         """
         seconds, published = (
-            (end_ns - begin_ns) / 1e9,
+            (end_ns - begin_ns) / NS_PER_S,
             {stamp for ms in self.ms.values() for stamp in ms if begin_ns <= stamp < end_ns},
         )
         whole = {
@@ -130,15 +132,17 @@ def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
             write_frame(Path(folder), spheres_on_table(config.instances, CATEGORIES))
             arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={config.rate_hz}", "--log-level", "warn")
             with started("clipose_ros.ros.lab.player", *arguments) as player:
-                while first_ns is None or time.time_ns() < first_ns + (SETTLING_S + config.seconds + FLIGHT_S) * 1e9:
+                while (
+                    first_ns is None or time.time_ns() < first_ns + (SETTLING_S + config.seconds + FLIGHT_S) * NS_PER_S
+                ):
                     executor.spin_once(timeout_sec=0.1)
                     check_running([player])
                     if first_ns is None and any(listener.arrivals.ms.values()):
                         first_ns = time.time_ns()
                     if first_ns is None and time.monotonic() - start_s > START_UP_S:
                         raise RuntimeError(f"images: expected within {START_UP_S:g} s, got none")
-        begin_ns = first_ns + int(SETTLING_S * 1e9)
-        return listener.arrivals.report(begin_ns, begin_ns + int(config.seconds * 1e9))
+        begin_ns = first_ns + int(SETTLING_S * NS_PER_S)
+        return listener.arrivals.report(begin_ns, begin_ns + int(config.seconds * NS_PER_S))
     finally:
         listener.destroy_node()
         rclpy.try_shutdown()

@@ -23,11 +23,13 @@ from rich.table import Table
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.core.metrics import PoseError, pose_error
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, launch_folder, started
+from clipose_ros.ros.topics import CAMERA_INFO, COLOUR
 
 START_UP_S = 60.0
 REPORT_PERIOD_S = 5.0
@@ -102,8 +104,8 @@ class Recorder(Node):
         self._camera_info: CameraInfo | None = None
         self.create_subscription(ObjectPoseArray, "clipose/poses_9dof", self._on_poses, 10)
         self.create_subscription(ObjectPoseArray, "player/truth", self._on_truth, 10)
-        self.create_subscription(Image, "rgb/image_rect_color", self._on_colour, 5)
-        self.create_subscription(CameraInfo, "rgb/camera_info", self._on_camera_info, 5)
+        self.create_subscription(Image, COLOUR, self._on_colour, 5)
+        self.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, 5)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_poses(self, message: ObjectPoseArray, info: dict) -> None:
@@ -198,7 +200,7 @@ def timing_table(record: Record) -> Table:
 
 def rate_hz(stamps: list[int]) -> float:
     """Frames a second of sorted stamps [ns]."""
-    return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / 1e9) if len(stamps) > 1 else 0.0
+    return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / NS_PER_S) if len(stamps) > 1 else 0.0
 
 
 def median_error(errors: list[PoseError]) -> PoseError:

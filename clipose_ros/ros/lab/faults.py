@@ -15,13 +15,13 @@ from std_msgs.msg import Header
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Frame
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
 from clipose_ros.ros.node import DEPTH
 
-NS_PER_S = 1_000_000_000
 PERIOD_NS = NS_PER_S // 30  # of the camera
 LATE_IMAGES = 15  # by which masks come late: half a second
 # by which a recording jumps back; no whole number of images, so that no stamp comes twice

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipose_ros.ros.lab.faults import NS_PER_S, Answer, Case
-from clipose_ros.ros.node import DEPTH, INSTANCES
+from clipose_ros.core.timing import NS_PER_S
+from clipose_ros.ros.lab.faults import Answer, Case
+from clipose_ros.ros.topics import DEPTH, INSTANCES
 
 GOOD = "none"  # the fault of a good image
 REPLACED = "dropped: frame replaced by a newer one"

@@ -26,9 +26,10 @@ from rich.progress import track
 from clipose_ros.bench.latency import spheres_on_table, write_frame
 from clipose_ros.bench.report import PlayConfig, latency_row, percentiles
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.msg import ObjectPoseArray
-from clipose_ros.ros.conversions import NS_PER_S, stamp_ns
+from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, started
 
 NODE = "clipose"  # its topics and its place in /diagnostics

@@ -24,11 +24,8 @@ from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import frame_messages, image_message, pose_array_message, stamp_ns
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.spinning import run
+from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
 
-COLOUR = "rgb/image_rect_color"
-DEPTH = "depth_registered/image_rect"
-CAMERA_INFO = "rgb/camera_info"
-INSTANCES = "instances"
 TRUTH = "~/truth"
 TRUTH_FILE = "truth.json"
 

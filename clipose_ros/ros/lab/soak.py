@@ -33,14 +33,15 @@ from sensor_msgs.msg import CameraInfo, Image
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Frame
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_ns
-from clipose_ros.ros.lab.faults import FAULTS, NS_PER_S, Case, Shot, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.faults import FAULTS, Case, Shot, good_answer, good_shot, stamp_of
 from clipose_ros.ros.lab.ledger import CHECKED, GOOD, LOST, Account, Ledger
 from clipose_ros.ros.lab.processes import check_running, isolate, started
-from clipose_ros.ros.node import CAMERA_INFO, DEPTH, INSTANCES
+from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 START_UP_S = 60.0
 PATIENCE_S = 30.0
