@@ -31,6 +31,7 @@ from rich.table import Table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
 from clipose_ros.formats.nocs_results import read_results, result_files
+from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
 from training.alignment.branch import AlignmentConfig
 from training.clipose import PAPER
@@ -71,7 +72,7 @@ class Reproduction:
     colour: bool = True
     shard_views: int = 2_000
     shard_workers: int = 8
-    provider: Literal["cpu", "cuda", "tensorrt"] = SessionConfig.provider
+    provider: Provider = SessionConfig.provider
     threads: int = SessionConfig.threads
     train: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = replace(PAPER, data=())
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import tyro
@@ -32,12 +32,11 @@ from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.formats.pose_files import read_poses, write_poses
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
+from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 from clipose_ros.pipeline import FrameResult, Pipeline
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
-EnginePrecision = Literal["fp32", "fp16"]
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 
@@ -49,7 +48,7 @@ def estimate(
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     threads: int = SessionConfig.threads,
-    precision: EnginePrecision = SessionConfig.precision,
+    precision: Precision = SessionConfig.precision,
     seed: int = 0,
     draw: Path | None = None,
 ) -> None:
@@ -129,7 +128,7 @@ def bench(
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     threads: int = SessionConfig.threads,
-    precision: EnginePrecision = SessionConfig.precision,
+    precision: Precision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
     frames: int = 100,
     rounds: int = 5,
@@ -196,7 +195,7 @@ def bench(
 def build(
     model: str = DEFAULT_MODEL,
     models_dir: Path | None = None,
-    precision: EnginePrecision = SessionConfig.precision,
+    precision: Precision = SessionConfig.precision,
     largest_batch: int = SessionConfig.largest_batch,
 ) -> None:
     """Build a model's TensorRT engine now, which takes minutes, so that the node starts at once.

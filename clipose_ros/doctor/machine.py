@@ -19,7 +19,8 @@ from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
 from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, ModelCard, find_model, models_folders, read_card
-from clipose_ros.inference.session import PROVIDERS, Session, SessionConfig
+from clipose_ros.inference.providers import PROVIDERS
+from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 
 OLDEST_PYTHON = (3, 11)

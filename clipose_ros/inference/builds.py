@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import onnxruntime
 
-from clipose_ros.inference.session import PROVIDERS
+from clipose_ros.inference.providers import PROVIDERS
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -17,13 +16,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, Invalid
 
 from clipose_ros.inference.card import ModelCard, read_model
 from clipose_ros.inference.cores import Cores
+from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
-
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
 
 # What ONNX Runtime raises for a file that is no network, or none that it can run; they have no common type.
 UNREADABLE = (InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented)
@@ -42,10 +36,10 @@ class SessionConfig:
     largest_batch: of clouds in one call to TensorRT, whose engine is built for it; more are given to it in parts.
     """
 
-    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    provider: Provider = "cpu"
     threads: int = 0
     allow_cpu: bool = False
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     largest_batch: int = 32
 
     def __post_init__(self) -> None:
@@ -53,8 +47,8 @@ class SessionConfig:
             raise ValueError(f"provider: expected one of {', '.join(PROVIDERS)}, got {self.provider}")
         if self.threads < 0:
             raise ValueError(f"threads: expected 0 (all cores) or more, got {self.threads}")
-        if self.precision not in ("fp32", "fp16"):
-            raise ValueError(f"precision: expected fp32 or fp16, got {self.precision}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected {' or '.join(PRECISIONS)}, got {self.precision}")
         if self.largest_batch < 1:
             raise ValueError(f"largest_batch: expected 1 or more, got {self.largest_batch}")
 

@@ -3,7 +3,8 @@ import onnxruntime
 import pytest
 
 from clipose_ros.inference.card import read_card
-from clipose_ros.inference.session import PROVIDERS, Session, SessionConfig
+from clipose_ros.inference.providers import PROVIDERS
+from clipose_ros.inference.session import Session, SessionConfig
 
 
 def test_card_and_network_must_agree_on_names_and_shapes(write_model):

@@ -39,6 +39,7 @@ from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.formats.nocs_folder import FRAME_ID, read_depth, read_labels
 from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
+from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
 from training.nocs.files import (
     SPLITS,
@@ -81,7 +82,7 @@ class PredictionConfig:
     detections: Literal["truth"] | Path
     split: Literal["real_test", "camera_val"] = "real_test"
     model: str = DEFAULT_MODEL
-    provider: Literal["cpu", "cuda", "tensorrt"] = SessionConfig.provider
+    provider: Provider = SessionConfig.provider
     threads: int = SessionConfig.threads
     seed: int = 0
 
