@@ -12,13 +12,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipose_ros.core.validation import expect
+from clipose_ros.inference.builds import imported_version
 
 PERCENTILES = (50, 95, 99)
 COMPARED = ("p50_ms", "p95_ms")  # of a round there are too few samples for more
@@ -78,7 +78,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "onnxruntime": version("onnxruntime"),
+        "onnxruntime": imported_version(),
         "numpy": np.__version__,
         "load": round(os.getloadavg()[0], 2),
     }

@@ -15,19 +15,20 @@ import cv2
 import numpy as np
 import scipy
 
-from clipose_ros.doctor.findings import Finding, fail, ok, warn
+from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
 from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, ModelCard, find_model, models_folders, read_card
 from clipose_ros.inference.providers import PROVIDERS
+from clipose_ros.inference.runtime import CURE
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 
 OLDEST_PYTHON = (3, 11)
 TIMED_RUNS = 5
 GPU_CURES = {
-    "cuda": "pip install onnxruntime-gpu instead of onnxruntime, and check the driver with nvidia-smi",
-    "tensorrt": "pip install onnxruntime-gpu and tensorrt, check the driver with nvidia-smi, then: clipose build",
+    "cuda": "pip uninstall onnxruntime, pip install clipose_ros[gpu], and check the driver with nvidia-smi",
+    "tensorrt": "pip uninstall onnxruntime, pip install clipose_ros[gpu], check with nvidia-smi, then clipose build",
 }
 
 
@@ -35,12 +36,12 @@ def examine(provider: str = SessionConfig.provider, models_dir: Path | None = No
     """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no
     failure.
     """
-    found = [python_finding(), packages_finding(), builds_finding(installed_builds(), imported_version())]
-    model = _default_model(models_dir)
-    if model is not None:
+    found = [python_finding(), packages_finding(), runtime_finding()]
+    runs, model = found[-1].level < Level.FAIL, _default_model(models_dir)
+    if runs and model is not None:
         built = built_providers()
         found += [provider_finding(name, name == provider, name in built, model) for name in PROVIDERS]
-    return found + models_findings([models_dir] if models_dir else models_folders())
+    return found + models_findings([models_dir] if models_dir else models_folders(), runs)
 
 
 def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
@@ -58,6 +59,14 @@ def packages_finding() -> Finding:
     return ok("packages", f"numpy {np.__version__}, scipy {scipy.__version__}, opencv {cv2.__version__}")
 
 
+def runtime_finding() -> Finding:
+    """Whether ONNX Runtime can be imported, and is one build."""
+    try:
+        return builds_finding(installed_builds(), imported_version())
+    except RuntimeError as error:
+        return fail("onnxruntime", _first_line(error).removeprefix("onnxruntime: ").removesuffix(f"; {CURE}"), CURE)
+
+
 def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
     """Whether one build of ONNX Runtime is installed. builds: versions by package; imported: version of what is
     imported.
@@ -68,7 +77,7 @@ def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
         cure = f"pip uninstall {' '.join(builds)}, then pip install {keep}"
         return warn(
             "onnxruntime",
-            f"expected one build, got {names}: they share one folder, and the last installed has overwritten the others",
+            f"expected one build, got {names}: they share one folder, and the last one has overwritten the others",
             cure,
         )
     return ok("onnxruntime", names or f"{imported}, not from a Python package")
@@ -96,10 +105,10 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
     return ok(subject, f"starts; one object in {milliseconds:.1f} ms")
 
 
-def models_findings(folders: Sequence[Path]) -> list[Finding]:
+def models_findings(folders: Sequence[Path], runs: bool = True) -> list[Finding]:
     """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU.
 
-    A name that comes twice is taken from the first.
+    A name that comes twice is taken from the first. runs: there is an ONNX Runtime; without it only the cards are read.
     """
     models: dict[str, Path] = {}
     for folder in folders:
@@ -113,14 +122,16 @@ def models_findings(folders: Sequence[Path]) -> list[Finding]:
                 "build the package with colcon, or give --models-dir",
             )
         ]
-    return [model_finding(folder) for folder in models.values()]
+    return [model_finding(folder, runs) for folder in models.values()]
 
 
-def model_finding(folder: Path) -> Finding:
-    """Whether card and network of a folder belong together, load and run."""
+def model_finding(folder: Path, runs: bool = True) -> Finding:
+    """Whether card and network of a folder belong together, load and run. runs: as `models_findings`."""
     subject = f"model: {folder.name}"
     try:
         card = read_card(folder)
+        if not runs:
+            return warn(subject, "its card is sound; its network is not tried without onnxruntime", CURE)
         milliseconds = _run_ms(folder, SessionConfig())
     except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
         return fail(
@@ -128,8 +139,8 @@ def model_finding(folder: Path) -> Finding:
             f"{folder}: {_first_line(error)}",
             "fetch the folder again: card and network must come from the same export",
         )
-    text = f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits; one object in {milliseconds:.1f} ms on the CPU"
-    return ok(subject, text)
+    what = f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits"
+    return ok(subject, f"{what}; one object in {milliseconds:.1f} ms on the CPU")
 
 
 def _default_model(models_dir: Path | None) -> Path | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-import onnxruntime
-
 from clipose_ros.inference.providers import PROVIDERS
+from clipose_ros.inference.runtime import load_runtime
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 
@@ -27,10 +26,10 @@ def installed_builds() -> dict[str, str]:
 
 def imported_version() -> str:
     """Of the build that is really imported."""
-    return onnxruntime.__version__
+    return load_runtime().__version__
 
 
 def built_providers() -> list[str]:
-    """Those of our providers (cpu, cuda, tensorrt) that the imported build has; whether they start is another question."""
-    available = onnxruntime.get_available_providers()
+    """Those of our providers that the imported build has; whether they start is another question."""
+    available = load_runtime().get_available_providers()
     return [name for name, providers in PROVIDERS.items() if providers[0] in available]

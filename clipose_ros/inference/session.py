@@ -11,16 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented
 
 from clipose_ros.inference.card import ModelCard, read_model
 from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
+from clipose_ros.inference.runtime import load_runtime, unreadable
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
-
-# What ONNX Runtime raises for a file that is no network, or none that it can run; they have no common type.
-UNREADABLE = (InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented)
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +52,14 @@ class SessionConfig:
 class Session:
     """The network of a model folder, loaded, checked against its card and warmed up.
 
-    Raises ValueError when file and card disagree, RuntimeError when the provider cannot be had: ONNX Runtime alone
-    would silently run on the CPU.
+    Raises ValueError when file and card disagree, RuntimeError without ONNX Runtime and when the provider cannot be
+    had: ONNX Runtime alone would silently run on the CPU.
     """
 
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.card = card
         self.threads = config.threads or len(os.sched_getaffinity(0))
+        onnxruntime = load_runtime()
         options = onnxruntime.SessionOptions()
         # Every core runs the whole network on its share of the clouds: an operator of a small network is over before
         # another core is awake to help.
@@ -71,7 +68,7 @@ class Session:
         providers = _with_options(_available(config), card, config)
         try:
             self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
-        except UNREADABLE as error:
+        except unreadable(onnxruntime) as error:
             raise ValueError(
                 f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
             ) from error
@@ -126,7 +123,7 @@ def _available(config: SessionConfig) -> tuple[str, ...]:
     """Providers to ask for, best first; refuses before the model is loaded when this build of ONNX Runtime lacks the
     wanted one.
     """
-    built = onnxruntime.get_available_providers()
+    built = load_runtime().get_available_providers()
     wanted = PROVIDERS[config.provider]
     if wanted[0] in built:
         return tuple(provider for provider in wanted if provider in built)

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import onnxruntime
-
 from clipose_ros.inference.card import ModelCard
+from clipose_ros.inference.runtime import load_runtime
 
 LIKELY_BATCH = 5  # objects for which TensorRT tunes its kernels; others work, too
 PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # under which names TensorRT is installed
@@ -45,7 +44,7 @@ def cache_folder() -> Path:
 
 def engine_key(card: ModelCard, precision: str, largest_batch: int) -> EngineKey:
     """The key on this machine. Raises RuntimeError where no NVIDIA GPU can be asked for its name."""
-    return EngineKey(card.sha256, onnxruntime.__version__, installed_version(), gpu_name(), precision, largest_batch)
+    return EngineKey(card.sha256, load_runtime().__version__, installed_version(), gpu_name(), precision, largest_batch)
 
 
 def installed_version() -> str:
