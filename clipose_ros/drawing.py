@@ -13,7 +13,7 @@ import numpy as np
 from clipose_ros.core.backprojection import project
 from clipose_ros.core.metrics import box_corners
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.core.types import Detections, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
 
 # RGB, one per instance in turn: apart from each other and from the axes.
 BOX_COLOURS = ((255, 200, 40), (70, 200, 255), (255, 120, 200), (170, 255, 120), (190, 150, 255), (255, 150, 80))
@@ -57,7 +57,8 @@ def draw_pose(
 
 def draw_results(
     image: np.ndarray,
-    frame: Frame,
+    intrinsics: Intrinsics,
+    detections: Detections,
     results: Sequence[tuple[Instance, PoseEstimate | Rejection]],
     coasting: Sequence[tuple[Instance, TrackedPose]] = (),
 ) -> None:
@@ -71,12 +72,12 @@ def draw_results(
         rejected = isinstance(result, Rejection)
         number = result.track if isinstance(result, TrackedPose) else i  # an object keeps its colour
         colour = REJECTED_COLOUR if rejected else BOX_COLOURS[number % len(BOX_COLOURS)]
-        outline = _draw_mask(image, frame.labels, instance.label, colour)
+        outline = _draw_mask(image, detections.mask(i), colour)
         if not rejected:
             draw_pose(
                 image,
                 result,
-                frame.intrinsics,
+                intrinsics,
                 _caption(instance, result),
                 COASTING_COLOUR if _is_coasting(result) else colour,
             )
@@ -85,7 +86,7 @@ def draw_results(
         if len(outline):
             _label(image, outline.mean(axis=0, keepdims=True), _name(instance), colour)
     for instance, pose in coasting:
-        draw_pose(image, pose, frame.intrinsics, _caption(instance, pose), COASTING_COLOUR)
+        draw_pose(image, pose, intrinsics, _caption(instance, pose), COASTING_COLOUR)
     for line, text in enumerate(reversed(reasons)):
         _label(image, np.array([[0, image.shape[0] - LINE_HEIGHT * line]]), text, REJECTED_COLOUR)
 
@@ -100,9 +101,9 @@ def depth_picture(depth: np.ndarray) -> np.ndarray:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _draw_mask(image: np.ndarray, labels: np.ndarray, label: int, colour: tuple[int, int, int]) -> np.ndarray:
-    """Outline of the pixels of a label; its points (N, 2), none where there are no such pixels."""
-    contours, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+def _draw_mask(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Outline of a mask (H, W) bool; its points (N, 2), none of an empty one."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(image, contours, -1, colour, 1, cv2.LINE_AA)
     return np.concatenate(contours)[:, 0] if contours else np.empty((0, 2))
 

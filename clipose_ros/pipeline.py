@@ -1,16 +1,30 @@
-"""The whole online flow: a frame with instances in, poses out. Knows nothing of ROS, files or arguments."""
+"""The whole online flow: a frame in, poses out. Knows nothing of ROS, files or arguments."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
 from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
+from clipose_ros.core.observation import colour_crop, pixel_coordinates
 from clipose_ros.core.timing import Stopwatch
-from clipose_ros.core.types import Frame, Instance, Intrinsics, Observation, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.types import (
+    Detections,
+    Frame,
+    Instance,
+    Intrinsics,
+    Observation,
+    PoseEstimate,
+    Rejection,
+    TrackedPose,
+)
+from clipose_ros.core.validation import expect
 from clipose_ros.estimators.base import Estimator
+from clipose_ros.segmenters.base import Segmenter
+from clipose_ros.tracking.association import priors_of
 from clipose_ros.tracking.tracker import Tracker
 
 WARM_UP_INSTANCES = 10
@@ -18,69 +32,162 @@ WARM_UP_INSTANCES = 10
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What a frame gave: one result per instance, in the order of the frame, with the frame's stamp and frame_id.
+    """What a frame gave.
 
-    stages_ms: wall clock by stage. With a tracker the poses are tracked ones; coasting: where objects should be that
-    this frame shows no pose of;
-    lost: numbers of the tracks that ended.
+    Parameters
+    ----------
+    stamp_ns, frame_id
+        As of the frame.
+    results : tuple of (Instance, PoseEstimate or Rejection)
+        One for each instance, in the order of the detections. With a tracker the poses are tracked ones.
+    stages_ms : dict of str to float
+        Wall clock by stage [ms].
+    detections : Detections, optional
+        What was found in the frame, by whomever.
+    coasting : tuple of (Instance, TrackedPose)
+        Where objects should be that this frame shows no pose of.
+    lost : tuple of int
+        Numbers of the tracks that ended.
     """
 
     stamp_ns: int
     frame_id: str
     results: tuple[tuple[Instance, PoseEstimate | Rejection], ...]
     stages_ms: dict[str, float]
+    detections: Detections | None = None
     coasting: tuple[tuple[Instance, TrackedPose], ...] = ()
     lost: tuple[int, ...] = ()
 
 
 class Pipeline:
-    """depth + labels -> points -> estimator -> poses (-> tracker), all instances of a frame together."""
+    """frame (-> segmenter) -> detections -> observations -> estimator -> poses (-> tracker), all objects together.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Of the poses.
+    segmenter : Segmenter, optional
+        Of frames that come without detections.
+    tracker : Tracker, optional
+        Follows the objects over frames. Without one there is no state: equal frames give equal results.
+    depth_range : DepthRange
+        Valid depths.
+    max_instances : int
+        So many are estimated.
+    min_score : float
+        Poses below are rejected, 0..1.
+    """
 
     def __init__(
         self,
         estimator: Estimator,
-        depth_range: DepthRange = DepthRange(),
+        segmenter: Segmenter | None = None,
         tracker: Tracker | None = None,
+        depth_range: DepthRange = DepthRange(),
         max_instances: int = MAX_INSTANCES,
+        min_score: float = 0.0,
     ) -> None:
+        expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
         self.estimator = estimator
-        self.depth_range = depth_range
+        self.segmenter = segmenter
         self.tracker = tracker
+        self.depth_range = depth_range
         self.max_instances = max_instances
+        self.min_score = min_score
 
-    def process(self, frame: Frame) -> FrameResult:
-        """Poses of every instance of a frame, in the camera frame; a hopeless one is a `Rejection`.
+    def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
+        """Estimate the pose of every instance of a frame.
 
-        Without a tracker there is no state: equal frames give equal results. With one, the frames are those of one
-        camera, in the order of time.
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw. With a tracker, frames are those of one camera, in the order of time.
+        detections : Detections, optional
+            What is in it; without them the segmenter looks.
+
+        Returns
+        -------
+        FrameResult
+            Poses in the camera frame; a hopeless object is a `Rejection`.
+
+        Raises
+        ------
+        ValueError
+            When there are neither detections nor a segmenter, and for masks of another size than the image.
         """
         stopwatch = Stopwatch()
+        if detections is None:
+            expect("detections", self.segmenter is not None, "masks of the frame, since there is no segmenter", "none")
+            with stopwatch.stage("segmentation"):
+                detections = self.segmenter.segment(frame)
+        expect("masks", detections.shape == frame.depth.shape, f"{frame.depth.shape} as depth", detections.shape)
+        if self.tracker is not None:
+            with stopwatch.stage("prediction"):
+                self.tracker.predict(frame.stamp_ns)
         with stopwatch.stage("backprojection"):
-            refused = refusals(frame.instances, self.max_instances)
-            admitted = tuple(instance for i, instance in enumerate(frame.instances) if i not in refused)
-            clouds = backproject(replace(frame, instances=admitted), self.depth_range)
-            observations = [Observation(cloud, instance.category) for cloud, instance in zip(clouds, admitted)]
+            refused = refusals(detections.instances, self.max_instances, detections.overlap)
+            observations = self._observations(frame, _without(detections, refused))
         estimates = iter(self.estimator.estimate(observations, stopwatch))
         results = tuple(
-            (instance, Rejection(instance.category, refused[i]) if i in refused else next(estimates))
-            for i, instance in enumerate(frame.instances)
+            (instance, Rejection(instance.category, refused[i]) if i in refused else self._admitted(next(estimates)))
+            for i, instance in enumerate(detections.instances)
         )
         if self.tracker is None:
-            return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms)
+            return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms, detections)
         with stopwatch.stage("tracking"):
             tracked = self.tracker.update(frame.stamp_ns, results)
         return FrameResult(
-            frame.stamp_ns, frame.frame_id, tracked.results, stopwatch.stages_ms, tracked.coasting, tracked.lost
+            frame.stamp_ns,
+            frame.frame_id,
+            tracked.results,
+            stopwatch.stages_ms,
+            detections,
+            tracked.coasting,
+            tracked.lost,
         )
+
+    def _observations(self, frame: Frame, detections: Detections) -> list[Observation]:
+        """What the estimator sees of each instance: the points, and what else it needs."""
+        clouds, needs = backproject(frame, detections, self.depth_range), self.estimator.needs
+        nothing = [None] * len(clouds)
+        pixels = [pixel_coordinates(cloud, frame.depth.shape) for cloud in clouds] if needs.pixels else nothing
+        coloured = needs.colour and frame.colour is not None
+        crops = [colour_crop(cloud, frame.colour) for cloud in clouds] if coloured else nothing
+        known = self.tracker.tracked() if needs.prior and self.tracker is not None else ()
+        priors = priors_of(known, detections.instances, [cloud.points for cloud in clouds]) if known else nothing
+        return [
+            Observation(cloud.points, instance.category, *others)
+            for instance, cloud, *others in zip(detections.instances, clouds, pixels, crops, priors)
+        ]
+
+    def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
+        """The result, unless its score is too low."""
+        if isinstance(result, Rejection) or result.score >= self.min_score:
+            return result
+        return Rejection(result.category, f"score: expected at least {self.min_score:g}, got {result.score:.2f}")
 
 
 def warm_up(estimator: Estimator) -> None:
-    """Once through everything, with upright stripes for objects: the first frame of many objects takes the memory that
-    later ones find.
+    """Run everything once: the first frame of many objects takes the memory that later ones find.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Sees upright stripes for objects, of every name that it answers.
     """
     labels = np.tile(np.repeat(np.arange(1, 1 + WARM_UP_INSTANCES, dtype=np.uint8), 64), (480, 1))
-    instances = tuple(Instance(label, estimator.categories[0]) for label in range(1, 1 + WARM_UP_INSTANCES))
+    names = islice(cycle(estimator.names), WARM_UP_INSTANCES)
+    instances = tuple(Instance(label, name) for label, name in enumerate(names, start=1))
     one_metre = np.full(labels.shape, 1000, dtype=np.uint16)
-    Pipeline(estimator).process(
-        Frame(0, "", one_metre, labels, instances, Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5))
-    )
+    colour = np.zeros((*labels.shape, 3), np.uint8) if estimator.needs.colour else None
+    frame = Frame(0, "", one_metre, Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5), colour)
+    Pipeline(estimator).process(frame, Detections(instances, labels))
+
+
+def _without(detections: Detections, refused: dict[int, str]) -> Detections:
+    """The detections that are estimated."""
+    if not refused:
+        return detections
+    kept = [i for i in range(len(detections.instances)) if i not in refused]
+    masks = detections.masks[kept] if detections.overlap else detections.masks
+    return Detections(tuple(detections.instances[i] for i in kept), masks)

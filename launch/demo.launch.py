@@ -4,14 +4,13 @@ folder:=/path/to/scene
 The arguments of pose.launch.py work here, too.
 """
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 LAUNCH = PathJoinSubstitution([FindPackageShare("clipose_ros"), "launch"])
 

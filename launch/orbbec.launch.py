@@ -8,13 +8,12 @@ With camera:=true the driver is started, too, with depth registered to colour; e
 The arguments of pose.launch.py work here, too.
 """
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 NAME = LaunchConfiguration("camera_name")
 

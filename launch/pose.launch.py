@@ -1,9 +1,10 @@
 """The pose node on a real ROS 2 install, with topics of your camera and segmenter.
 
 realsense.launch.py and orbbec.launch.py know the topics of their cameras. The values of `params_file` count;
-model, models_dir, provider, tracking, tf and target_frame override them when given.
+models, models_dir, provider, tracking, tf and target_frame override them when given.
 """
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -11,15 +12,13 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
-
 SHARE = FindPackageShare("clipose_ros")
-OVERRIDES = {"model": str, "models_dir": str, "provider": str, "tracking": bool, "tf": bool, "target_frame": str}
+OVERRIDES = {"models": None, "models_dir": str, "provider": str, "tracking": bool, "tf": bool, "target_frame": str}
 # of Fast DDS 2 (Jazzy), of later ones
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = (
-    ("model", "", "a folder of models_dir, or a path; empty: as params_file says"),
+    ("models", "", "folders of models_dir, or paths: clipose-lite, or [a, b]; empty: as params_file says"),
     ("models_dir", "", "where models lie; empty: as params_file says"),
     ("provider", "", "cpu, cuda or tensorrt; empty: as params_file says"),
     ("tracking", "", "true or false; empty: as params_file says"),

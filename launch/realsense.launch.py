@@ -9,13 +9,12 @@ yourself:
 The arguments of pose.launch.py work here, too.
 """
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 NAMESPACE, NAME = LaunchConfiguration("camera_namespace"), LaunchConfiguration("camera_name")
 ALIGNED = ("/", NAMESPACE, "/", NAME, "/aligned_depth_to_color")

@@ -4,15 +4,16 @@ How hypothesis searches.
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import hypothesis
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
-from clipose_ros.inference.card import ModelCard, write_card
+from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES, nocs_symmetry
+from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
+from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 
 POINTS = 1024
 
@@ -65,26 +66,35 @@ OUTPUT_WIDTHS = {"y_axis": 3, "x_axis": 3, "confidence": 2, "offset": 3, "size":
 
 
 def write_tiny(
-    folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **card_fields
+    folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **changes
 ):
-    """Model folder of a tiny network; `card_fields` overrides fields of the card."""
+    """Model folder of a tiny network; `changes` override fields of the card, its network file or its settings."""
     folder.mkdir(parents=True, exist_ok=True)
     content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
     (folder / "model.onnx").write_bytes(content)
-    card = ModelCard(
-        name="tiny",
+    network = NetworkFile(
         file="model.onnx",
         sha256=hashlib.sha256(content).hexdigest(),
-        categories=CATEGORIES,
-        mean_sizes=MEAN_SIZES,
-        axis_symmetric=("bottle", "bowl", "can"),
-        scale=dict.fromkeys(CATEGORIES, 0.2),
-        outlier_radius=0.8,
         inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
         outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
     )
-    write_card(replace(card, **card_fields), folder)
+    settings = CliposeSettings(scale=dict.fromkeys(CATEGORIES, 0.2), outlier_radius=0.8)
+    settings, network = (with_changes(of, changes) for of in (settings, network))
+    card = ModelCard(
+        name="tiny",
+        estimator="clipose",
+        names=CATEGORIES,
+        networks={NETWORK: network},
+        symmetry={category: nocs_symmetry(category) for category in CATEGORIES},
+        settings=settings.as_mapping(),
+    )
+    write_card(with_changes(card, changes), folder)
     return folder
+
+
+def with_changes(record, changes):
+    """The record with what the changes say of its fields."""
+    return replace(record, **{field.name: changes[field.name] for field in fields(record) if field.name in changes})
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import isotonic_regression
 
-from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.calibration import Calibration
+from clipose_ros.core.categories import CATEGORIES, nocs_symmetry
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import Observation, PoseEstimate
-from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.inference.card import Calibration, write_card
+from clipose_ros.estimators.clipose import Clipose, CliposeSettings
+from clipose_ros.inference.card import read_card, write_card
 from training.dataset import BatchConfig, observed_clouds
 from training.networks.patch_transformer import category_scales
 from training.rows import BROKEN, ViewPool
@@ -75,7 +76,7 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray,
             )
             for pose, name, (rotation, translation, size) in zip(poses, names, truth, strict=True):
                 if isinstance(pose, PoseEstimate):
-                    error = pose_error(pose, PoseEstimate(name, 1.0, rotation, translation, size))
+                    error = pose_error(pose, PoseEstimate(name, 1.0, rotation, translation, size), nocs_symmetry(name))
                     found.append(
                         (
                             CATEGORIES.index(name),
@@ -93,10 +94,12 @@ def fitted(score: np.ndarray, success: np.ndarray) -> Calibration:
     rising = isotonic_regression(success[order].astype(float)).x
     knots = np.quantile(score, np.linspace(0, 1, KNOTS))
     # Each knot takes the mean of its neighbourhood: the ends of an isotonic fit lean on a few views.
-    edges = np.concatenate([[0.0], (knots[:-1] + knots[1:]) / 2, [1.0]])
+    edges = np.concatenate([[-np.inf], (knots[:-1] + knots[1:]) / 2, [np.inf]])
+    within = [(score[order] >= low) & (score[order] <= high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    # Knots that coincide may leave one of them without a view.
     probability = [
-        rising[(score[order] >= low) & (score[order] <= high)].mean()
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        rising[near].mean() if near.any() else np.interp(knot, score[order], rising)
+        for near, knot in zip(within, knots, strict=True)
     ]
     return Calibration(
         tuple(round(float(k), 4) for k in knots), tuple(round(float(p), 4) for p in np.maximum.accumulate(probability))
@@ -116,8 +119,9 @@ def reliability(score: np.ndarray, success: np.ndarray) -> list[dict[str, float]
 
 def calibrate(config: CalibrationConfig) -> None:
     """Write the calibration to the model's card, with the reliability measured on views that the fit did not see."""
-    estimator = Clipose.load(f"{config.model}/")
-    estimator.session.card = card = replace(estimator.session.card, calibration={})
+    card = read_card(config.model)
+    settings = replace(CliposeSettings.of(card), calibration={})
+    estimator = Clipose(config.model, replace(card, settings=settings.as_mapping()))
     category, score, success = outcomes(estimator, config)
     fit = np.arange(len(score)) % 2 == 0
     curves = {
@@ -125,10 +129,15 @@ def calibrate(config: CalibrationConfig) -> None:
         for c, name in enumerate(CATEGORIES)
         if (fit & (category == c)).any()
     }
-    calibrated = np.array([curves[CATEGORIES[c]](s) for c, s in zip(category, score, strict=True)])
-    table = reliability(calibrated[~fit], success[~fit])
+    # A category of which hardly a view gave a pose may have no curve: its score stays the network's confidence.
+    calibrated = [curves.get(CATEGORIES[c], float)(s) for c, s in zip(category, score, strict=True)]
+    table = reliability(np.array(calibrated)[~fit], success[~fit])
     write_card(
-        replace(card, calibration=curves, accuracy={**card.accuracy, "reliability_on_held_out_views": table}),
+        replace(
+            card,
+            settings=replace(settings, calibration=curves).as_mapping(),
+            accuracy={**card.accuracy, "reliability_on_held_out_views": table},
+        ),
         config.model,
     )
     shown = Table("score", "views", "mean score", "within 10° 5 cm")

@@ -20,8 +20,9 @@ import yaml
 from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from torch import Tensor, nn
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
-from clipose_ros.inference.card import ModelCard, write_card
+from clipose_ros.core.categories import CATEGORIES, nocs_symmetry
+from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
+from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
 from training.networks.complexity import complexity
@@ -139,19 +140,53 @@ def commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
-def network_card(network: nn.Module, path: Path, **others: Any) -> ModelCard:
-    """Card of a network that `write_onnx` wrote to `path`, named by its folder; others: fields that neither says."""
+def network_card(
+    network: nn.Module,
+    path: Path,
+    outlier_radius: float,
+    precision: str = "fp32",
+    draws: int = 1,
+    passes: int = 1,
+    **others: Any,
+) -> ModelCard:
+    """Make the card of a network that `write_onnx` wrote, named by its folder.
+
+    Parameters
+    ----------
+    network : Module
+        With a `config`.
+    path : Path
+        The ONNX file.
+    outlier_radius, draws, passes
+        As of `CliposeSettings`.
+    precision : str
+        Of the weights.
+    **others
+        Fields of the card that the network does not say.
+
+    Returns
+    -------
+    ModelCard
+        The card.
+    """
+    points = network.config.points
+    scale = dict(zip(CATEGORIES, category_scales().tolist(), strict=True))
     return ModelCard(
         name=path.parent.name,
-        file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        categories=CATEGORIES,
-        mean_sizes=MEAN_SIZES,
-        axis_symmetric=tuple(sorted(AXIS_SYMMETRIC)),
-        scale=dict(zip(CATEGORIES, category_scales().tolist(), strict=True)),
-        inputs={"points": ("batch", network.config.points, 3), "category": ("batch",)},
-        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
-        points=network.config.points,
+        estimator="clipose",
+        names=CATEGORIES,
+        networks={
+            NETWORK: NetworkFile(
+                file=path.name,
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                inputs={"points": ("batch", points, 3), "category": ("batch",)},
+                outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
+                precision=precision,
+            )
+        },
+        symmetry={category: nocs_symmetry(category) for category in CATEGORIES},
+        settings=CliposeSettings(scale, outlier_radius, points, draws, passes).as_mapping(),
+        licence="Apache-2.0",
         **others,
     )
 
@@ -204,7 +239,7 @@ def export(
     )
     write_card(card, output)
     bound, share = PARITY[precision]
-    difference = parity(network, Session(output, card), share=share)
+    difference = parity(network, Session(output, card.network(NETWORK)), share=share)
     said = ", ".join(f"{name} {value:.1e}" for name, value in difference.items())
     print(f"largest difference torch - ONNX Runtime over a share of {share} of the clouds: {said}")
     if max(difference.values()) > bound:

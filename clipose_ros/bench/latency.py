@@ -8,15 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from clipose_ros import estimators
 from clipose_ros.bench.report import latency_row, machine
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.types import Frame, Instance, Intrinsics
-from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import Pipeline
 
@@ -32,7 +32,22 @@ BLOCK_S = 3.0
 LEAST_FRAMES = 3
 
 
-def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
+class Scene(NamedTuple):
+    """A frame and what is in it.
+
+    Attributes
+    ----------
+    frame : Frame
+        What the camera saw.
+    detections : Detections
+        What is in it.
+    """
+
+    frame: Frame
+    detections: Detections
+
+
+def spheres_on_table(count: int, categories: Sequence[str]) -> Scene:
     """A 640 x 480 frame of `count` spheres (5 cm radius, about 0.9 m away), with the given categories in turn as
     instances.
     """
@@ -52,7 +67,8 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Frame:
         nearer = hit < depth
         depth[nearer], labels[nearer] = hit[nearer], i + 1
     instances = tuple(Instance(i + 1, categories[i % len(categories)], id=str(i + 1)) for i in range(count))
-    return Frame(0, "camera", np.where(depth < 65, depth * 1000, 0).astype(np.uint16), labels, instances, INTRINSICS)
+    millimetres = np.where(depth < 65, depth * 1000, 0).astype(np.uint16)
+    return Scene(Frame(0, "camera", millimetres, INTRINSICS), Detections(instances, labels))
 
 
 def bench(
@@ -63,19 +79,17 @@ def bench(
     Names that several cards have are replaced by the folders'.
     """
     found = machine()
-    estimators = [Clipose.load(str(folder.resolve()), config=config) for folder in folders]
-    results = measure([Pipeline(estimator) for estimator in estimators], instances, frames, rounds)
-    sessions = [estimator.session for estimator in estimators]
-    names = [session.card.name for session in sessions]
+    loaded = [estimators.load(str(folder.resolve()), config=config) for folder in folders]
+    results = measure([Pipeline(estimator) for estimator in loaded], instances, frames, rounds)
+    facts = [estimator.facts() for estimator in loaded]
+    names = [of_one["model"] for of_one in facts]
     memory = [
         {
             "results": rows,
-            "provider": session.provider,
-            "precision": session.card.precision,
-            "threads": session.threads,
+            **{key: of_one[key] for key in ("provider", "precision", "threads")},
             "model": name if names.count(name) == 1 else str(folder),
         }
-        for session, name, folder, rows in zip(sessions, names, folders, results)
+        for of_one, name, folder, rows in zip(facts, names, folders, results)
     ]
     return {"machine": found, "rounds": rounds, "memory": memory}
 
@@ -97,43 +111,51 @@ def measure(pipelines: Sequence[Pipeline], instances: Sequence[int], frames: int
     least `LEAST_FRAMES` a round.
     """
     cells = [
-        (pipeline, spheres_on_table(count, pipeline.estimator.categories))
-        for count in instances
-        for pipeline in pipelines
+        (pipeline, spheres_on_table(count, pipeline.estimator.names)) for count in instances for pipeline in pipelines
     ]
     times_ms, stages_ms = [[] for _ in cells], [[] for _ in cells]
     for _ in range(rounds):
-        for cell, (pipeline, frame) in enumerate(cells):
-            total_ms, stages = _block(pipeline, frame, math.ceil(frames / rounds))
+        for cell, (pipeline, scene) in enumerate(cells):
+            total_ms, stages = _block(pipeline, scene, math.ceil(frames / rounds))
             times_ms[cell].append(total_ms)
             stages_ms[cell] += stages
     measured = [
-        latency_row(len(frame.instances), times, stages)
-        for (_, frame), times, stages in zip(cells, times_ms, stages_ms)
+        latency_row(len(scene.detections.instances), times, stages)
+        for (_, scene), times, stages in zip(cells, times_ms, stages_ms)
     ]
     return [measured[i :: len(pipelines)] for i in range(len(pipelines))]
 
 
-def write_frame(folder: Path, frame: Frame) -> None:
-    """A frame as a folder in NOCS format, for a player; its colour, where it has none, is grey."""
+def write_frame(folder: Path, frame: Frame, detections: Detections) -> None:
+    """Write a frame as a folder in NOCS format, for a player; its colour, where it has none, is grey.
+
+    Parameters
+    ----------
+    folder : Path
+        To write; it is made where it is not there.
+    frame : Frame
+        With depth in millimetres.
+    detections : Detections
+        Of the six categories, with a label image of bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     colour = np.full((*frame.depth.shape, 3), 128, np.uint8) if frame.colour is None else frame.colour[:, :, ::-1]
-    for kind, pixels in (("color", colour), ("depth", frame.depth), ("mask", frame.labels - np.uint8(1))):
+    for kind, pixels in (("color", colour), ("depth", frame.depth), ("mask", detections.masks - np.uint8(1))):
         if not cv2.imwrite(str(folder / f"0000_{kind}.png"), pixels):
             raise OSError(f"{folder}: expected a place to write pictures, got a refusal")
-    lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} {i.category}\n" for i in frame.instances]
+    lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} {i.category}\n" for i in detections.instances]
     (folder / "0000_meta.txt").write_text("".join(lines), encoding="utf-8")
     (folder / "intrinsics.json").write_text(json.dumps(asdict(frame.intrinsics)), encoding="utf-8")
 
 
-def _block(pipeline: Pipeline, frame: Frame, frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
+def _block(pipeline: Pipeline, scene: Scene, frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
     """Time of each frame [ms], and its stages."""
     for _ in range(WARM_UP_FRAMES):
-        pipeline.process(frame)
+        pipeline.process(*scene)
     times_ms, stages, end_s = [], [], time.perf_counter() + BLOCK_S
     while len(times_ms) < frames and (len(times_ms) < LEAST_FRAMES or time.perf_counter() < end_s):
         start_s = time.perf_counter()
-        stages.append(pipeline.process(frame).stages_ms)
+        stages.append(pipeline.process(*scene).stages_ms)
         times_ms.append((time.perf_counter() - start_s) * 1e3)
     return times_ms, stages
 

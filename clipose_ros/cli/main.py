@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
+from clipose_ros import estimators
 from clipose_ros.bench import latency
 from clipose_ros.bench.latency_plot import plot_latency
 from clipose_ros.bench.report import TOLERANCE, PlayConfig, compare, read_report, write_report
@@ -23,7 +24,6 @@ from clipose_ros.core.validation import expect
 from clipose_ros.doctor import machine
 from clipose_ros.doctor.findings import Finding, Level, warn, worst
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
-from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation.nocs_protocol import IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
@@ -33,7 +33,7 @@ from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.formats.pose_files import read_poses, write_poses
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
-from clipose_ros.inference.session import Session, SessionConfig
+from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 from clipose_ros.pipeline import FrameResult, Pipeline
 
@@ -67,13 +67,13 @@ def estimate(
         draw: folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
     """
     frames = NocsFolder(folder)
-    pipeline = Pipeline(Clipose.load(model, models_dir, SessionConfig(provider, threads, precision=precision), seed))
+    pipeline = Pipeline(estimators.load(model, models_dir, SessionConfig(provider, threads, precision=precision), seed))
     if draw:
         draw.mkdir(parents=True, exist_ok=True)
     results = []
     for name in track(frames.names, "poses", console=Console(stderr=True), transient=True):
-        frame = frames.read(name)
-        results.append((name, pipeline.process(frame)))
+        frame, detections = frames.read(name)
+        results.append((name, pipeline.process(frame, detections)))
         if draw:
             _write_picture(draw / f"{name}.png", frame, results[-1][1])
     write_poses(output, results)
@@ -207,16 +207,15 @@ def build(
         largest_batch: clouds in one call.
     """
     folder = find_model(model, models_dir)
-    card = read_card(folder)
+    card, config = read_card(folder), SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch)
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("building {task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         progress.add_task(f"{card.name}, {precision}, batches of 1 to {largest_batch}")
-        Clipose(
-            Session(folder, card, SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch))
-        ).warm_up()
-    engine = engine_key(card, precision, largest_batch).folder(cache_folder())
-    print(f"{engine}: built or found in {time.monotonic() - started:.0f} s")
+        estimators.load(f"{folder}/", config=config)
+    for network in card.networks.values():
+        print(engine_key(network, precision, largest_batch).folder(cache_folder()))
+    print(f"built or found in {time.monotonic() - started:.0f} s")
 
 
 def examine(

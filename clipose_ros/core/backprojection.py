@@ -1,16 +1,15 @@
-"""Masked depth to points in the camera frame: one pass over the labelled pixels of a frame, whatever the number of its
-instances.
-"""
+"""Masked depth to points in the camera frame, in one pass, whatever the number of instances."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.core.types import Detections, Frame, Intrinsics
 
 MILLIMETRES_PER_METRE = np.float32(1000)
 MOST_POINTS = 2048  # of an object: twice what a network sees
@@ -18,7 +17,20 @@ MOST_POINTS = 2048  # of an object: twice what a network sees
 
 @dataclass(frozen=True)
 class DepthRange:
-    """Depths outside of it are invalid [m]. `minimum` > 0, because 0 is how a sensor says that it saw nothing."""
+    """Depths outside of it are invalid.
+
+    Parameters
+    ----------
+    minimum : float
+        More than 0, because 0 is how a sensor says that it saw nothing [m].
+    maximum : float
+        More than `minimum`, finite [m].
+
+    Raises
+    ------
+    ValueError
+        For limits that are none.
+    """
 
     minimum: float = 0.1
     maximum: float = 5.0
@@ -30,11 +42,37 @@ class DepthRange:
             )
 
 
-def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
-    """Points seen at pixels.
+class Cloud(NamedTuple):
+    """The points of one instance, in raster order.
 
-    Parameters: u, v (N,) column and row [px]; z (N,) depth along the optical axis [m].
-    Returns: (N, 3) float32, camera frame [m].
+    Attributes
+    ----------
+    points : (M, 3) float32
+        Camera frame [m]; each coordinate lies contiguous.
+    pixels : (M,) int32
+        Where they were seen: indices into the flattened image.
+    """
+
+    points: np.ndarray
+    pixels: np.ndarray
+
+
+def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
+    """Back-project pixels to points.
+
+    Parameters
+    ----------
+    u, v : (N,) number
+        Column and row [px].
+    z : (N,) float
+        Depth along the optical axis [m].
+    intrinsics : Intrinsics
+        Of the image.
+
+    Returns
+    -------
+    (N, 3) float32
+        Points, camera frame [m].
     """
     points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along what is contiguous
     points[0], points[1], points[2] = u, v, z
@@ -45,30 +83,69 @@ def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics)
 
 
 def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
-    """Pixels (N, 2) as (u, v) of points (N, 3), camera frame [m] with z > 0. The inverse of `pinhole`."""
+    """Project points to pixels, the inverse of `pinhole`.
+
+    Parameters
+    ----------
+    points : (..., 3) float
+        Camera frame [m], z > 0.
+    intrinsics : Intrinsics
+        Of the image.
+
+    Returns
+    -------
+    (..., 2) float
+        Column and row [px].
+    """
     focal = np.array([intrinsics.fx, intrinsics.fy])
     return points[..., :2] / points[..., 2:] * focal + np.array([intrinsics.cx, intrinsics.cy])
 
 
 def metres(depth: np.ndarray) -> np.ndarray:
-    """Depth values as float32 metres: uint16 is millimetres, floats are metres already (the encodings 16UC1 and 32FC1
-    of ROS).
+    """Give depths in metres.
+
+    Parameters
+    ----------
+    depth : (...) uint16 or float32
+        uint16 is millimetres, floats are metres already (the encodings 16UC1 and 32FC1 of ROS).
+
+    Returns
+    -------
+    (...) float32
+        Depths [m].
     """
     return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
 
 
-def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int = MOST_POINTS) -> list[np.ndarray]:
-    """Points of every instance of a frame, in the order of `frame.instances`.
+def backproject(
+    frame: Frame, detections: Detections, depth_range: DepthRange = DepthRange(), most: int = MOST_POINTS
+) -> list[Cloud]:
+    """Back-project the masked depth of every instance.
 
-    Parameters: most, points that an instance may have: of one with more valid pixels, every second, third or n-th is
-    taken.
-    Returns: per instance (M, 3) float32, camera frame [m], in raster order; M = 0 where no pixel has a valid depth.
-    Each coordinate lies contiguous. Pixels whose label no instance carries are background.
+    Pixels of no instance are background, and so are those without a valid depth.
+
+    Parameters
+    ----------
+    frame : Frame
+        Depth and intrinsics.
+    detections : Detections
+        Instances and their masks, of the size of the depth image.
+    depth_range : DepthRange
+        Valid depths.
+    most : int
+        Points that an instance may have: of one with more valid pixels, every second, third or n-th is taken.
+
+    Returns
+    -------
+    list of Cloud
+        One for each instance, in order; empty where no pixel has a valid depth.
+
+    Raises
+    ------
+    ValueError
+        When an instance has the label of the background.
     """
-    wanted = [instance.label for instance in frame.instances]
-    if 0 in wanted:
-        raise ValueError("instances: expected labels other than 0, which is the background, got 0")
-    pixels, bounds = pixels_of(frame.labels, wanted)
+    pixels, bounds = _masked_pixels(detections)
     z = metres(frame.depth.reshape(-1).take(pixels))
     # not NaN, inf, 0 and negative depths
     valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))
@@ -78,14 +155,37 @@ def backproject(frame: Frame, depth_range: DepthRange = DepthRange(), most: int 
     pixels, z = pixels.take(chosen), z.take(chosen)
     v = pixels // frame.depth.shape[1]
     points = pinhole(pixels - v * frame.depth.shape[1], v, z, frame.intrinsics)
-    return [points[end - len(part) : end] for end, part in zip(accumulate(map(len, parts)), parts)]
+    spans = ((end - len(part), end) for end, part in zip(accumulate(map(len, parts)), parts))
+    return [Cloud(points[a:b], pixels[a:b]) for a, b in spans]
+
+
+def _masked_pixels(detections: Detections) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (P,) of the instances one after the other, as flat indices, and where each begins and ends (L + 1,)."""
+    if detections.overlap:
+        found = [np.flatnonzero(mask).astype(np.int32) for mask in detections.masks]
+        return np.concatenate([np.empty(0, np.int32), *found]), np.array([0, *accumulate(map(len, found))])
+    wanted = [instance.label for instance in detections.instances]
+    if 0 in wanted:
+        raise ValueError("instances: expected labels other than 0, which is the background, got 0")
+    return pixels_of(detections.masks, wanted)
 
 
 def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the wanted labels are in a label image (H, W). It is read as runs of one label each, which are few.
+    """Find labels in a label image. It is read as runs of one label each, which are few.
 
-    Returns: pixels (P,), indices into the flattened image, in raster order within a label; bounds (L + 1,):
-    pixels[bounds[i] : bounds[i + 1]] are those of wanted label i.
+    Parameters
+    ----------
+    labels : (H, W) integer
+        Label image.
+    wanted : sequence of int
+        L labels.
+
+    Returns
+    -------
+    pixels : (P,) int32
+        Indices into the flattened image, in raster order within a label.
+    bounds : (L + 1,) int
+        pixels[bounds[i] : bounds[i + 1]] are those of wanted label i.
     """
     flat = labels.reshape(-1)
     is_edge = np.empty(len(flat) + 1, dtype=bool)

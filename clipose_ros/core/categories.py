@@ -1,8 +1,14 @@
-"""The six NOCS categories: ids, symmetry and mean sizes."""
+"""The six categories of NOCS: ids, symmetry and mean sizes.
+
+For what reads or scores NOCS's files and trains on its categories. What an estimator answers, and which symmetry that
+has, the estimator says itself.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from clipose_ros.core.symmetry import Symmetry
 
 # Index = NOCS class id - 1. The one-hot order of every model.
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
@@ -19,3 +25,19 @@ MEAN_SIZES = {
     "laptop": np.array([0.346, 0.200, 0.335]),
     "mug": np.array([0.146, 0.083, 0.114]),
 }
+
+
+def nocs_symmetry(category: str) -> Symmetry:
+    """Say which turns NOCS's evaluation does not count.
+
+    Parameters
+    ----------
+    category : str
+        One of the six; others have no symmetry.
+
+    Returns
+    -------
+    Symmetry
+        Of the category.
+    """
+    return Symmetry.Y if category in AXIS_SYMMETRIC else Symmetry.NONE

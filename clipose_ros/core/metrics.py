@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 
 # (degrees, centimetres) as papers report them.
@@ -16,8 +16,16 @@ THRESHOLDS = ((5, 2), (5, 5), (10, 2), (10, 5), (10, 10))
 
 @dataclass(frozen=True)
 class PoseError:
-    """Rotation [deg] (of the y axis alone for axis-symmetric categories), translation [m], size: mean relative error of
-    the three extents [1].
+    """How far a pose is from the truth.
+
+    Parameters
+    ----------
+    rotation_deg : float
+        Angle between the rotations, or between the y axes of an axis-symmetric object [deg].
+    translation_m : float
+        Distance of the centres [m].
+    size_relative : float
+        Mean relative error of the three extents.
     """
 
     rotation_deg: float
@@ -25,27 +33,61 @@ class PoseError:
     size_relative: float
 
 
-def rotation_error_deg(rotation: np.ndarray, truth: np.ndarray, axis_symmetric: bool) -> float:
-    """Angle between two rotations (3, 3), or between their y axes for an axis-symmetric object [deg], 0 .. 180."""
-    cosine = rotation[:, 1] @ truth[:, 1] if axis_symmetric else (np.trace(rotation @ truth.T) - 1) / 2
+def rotation_error_deg(rotation: np.ndarray, truth: np.ndarray, symmetry: Symmetry) -> float:
+    """Measure the angle between two rotations.
+
+    Parameters
+    ----------
+    rotation, truth : (3, 3) float
+        R_camera_object.
+    symmetry : Symmetry
+        Of the object.
+
+    Returns
+    -------
+    float
+        Angle, or that between the y axes where only these count, 0..180 [deg].
+    """
+    along_y = symmetry is Symmetry.Y
+    cosine = rotation[:, 1] @ truth[:, 1] if along_y else (np.trace(rotation @ truth.T) - 1) / 2
     # rounding leaves [-1, 1]; unclipped, NaN counts as a match
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
-def pose_error(estimate: PoseEstimate, truth: PoseEstimate) -> PoseError:
-    """Error of one estimate; the symmetry is that of the truth's category."""
+def pose_error(estimate: PoseEstimate, truth: PoseEstimate, symmetry: Symmetry) -> PoseError:
+    """Measure how far a pose is from the truth.
+
+    Parameters
+    ----------
+    estimate, truth : PoseEstimate
+        Poses of the same object.
+    symmetry : Symmetry
+        Of the object.
+
+    Returns
+    -------
+    PoseError
+        The three errors.
+    """
     return PoseError(
-        rotation_error_deg(estimate.rotation, truth.rotation, truth.category in AXIS_SYMMETRIC),
+        rotation_error_deg(estimate.rotation, truth.rotation, symmetry),
         float(np.linalg.norm(estimate.translation - truth.translation)),
         float(np.mean(np.abs(estimate.size - truth.size) / truth.size)),
     )
 
 
 def success_rates(errors: Mapping[str, Sequence[PoseError | None]]) -> dict[str, dict[str, float]]:
-    """Share of the objects of each category within n degrees and m centimetres, limits included.
+    """Give the share of the objects of each category within n degrees and m centimetres, limits included.
 
-    Parameters: errors by category, one entry per true object; None where no pose was given, which counts as wrong.
-    Returns: {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}; the mean is over the categories.
+    Parameters
+    ----------
+    errors : mapping of str to sequence of (PoseError or None)
+        By category, one entry for each true object; None where no pose was given, which counts as wrong.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}; the mean is over the categories.
     """
     rates = {
         category: {name: _share(of_category, deg, cm) for name, deg, cm in _named_thresholds()}
@@ -59,9 +101,17 @@ def success_rates(errors: Mapping[str, Sequence[PoseError | None]]) -> dict[str,
 
 
 def box_corners(pose: PoseEstimate) -> np.ndarray:
-    """Corners of the oriented box of a pose: (8, 3), camera frame [m].
+    """Give the corners of the oriented box of a pose.
 
-    Bit 0, 1, 2 of the index: the positive side along x, y, z.
+    Parameters
+    ----------
+    pose : PoseEstimate
+        The pose.
+
+    Returns
+    -------
+    (8, 3) float
+        Corners, camera frame [m]. Bit 0, 1, 2 of the index: the positive side along x, y, z.
     """
     sides = (np.arange(8)[:, None] >> np.arange(3) & 1) - 0.5
     return (sides * pose.size) @ pose.rotation.T + pose.translation

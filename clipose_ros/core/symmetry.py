@@ -6,10 +6,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import StrEnum
 
 import numpy as np
 
 from clipose_ros.core.vectors import cross, inner, unit
+
+
+class Symmetry(StrEnum):
+    """Which turns leave an object looking the same. Y: any turn about its y axis; only that axis is meaningful."""
+
+    NONE = "none"
+    Y = "y_axis"
+
 
 CAMERA_X = (1.0, 0.0, 0.0)
 CAMERA_Z = (0.0, 0.0, 1.0)

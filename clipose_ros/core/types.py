@@ -1,6 +1,6 @@
 """The data that flows through the pipeline.
 
-Lengths in metres, time in integer nanoseconds, the camera frame is optical (x right, y down, z forward).
+Lengths in metres, time in integer nanoseconds. The camera frame is optical: x right, y down, z forward.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole parameters of the rectified image [px]."""
+    """Pinhole parameters of a rectified image.
+
+    Parameters
+    ----------
+    fx, fy : float
+        Focal lengths [px].
+    cx, cy : float
+        Principal point [px].
+
+    Raises
+    ------
+    ValueError
+        For what is no pinhole camera's.
+    """
 
     fx: float
     fy: float
@@ -24,33 +37,37 @@ class Intrinsics:
         values = (self.fx, self.fy, self.cx, self.cy)
         if not np.isfinite(values).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(
-                f"intrinsics: expected finite values with fx, fy > 0, got fx {self.fx}, fy {self.fy}, cx {self.cx}, cy {self.cy}"
+                "intrinsics: expected finite values with fx, fy > 0, "
+                f"got fx {self.fx}, fy {self.fy}, cx {self.cx}, cy {self.cy}"
             )
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One detected object: the pixels of the label image that equal `label`."""
-
-    label: int
-    category: str
-    score: float = 1.0
-    id: str = ""
-
-
-@dataclass(frozen=True)
 class Frame:
-    """One registered RGB-D image with its instance labels.
+    """What the camera saw: one registered RGB-D image.
 
-    depth: (H, W) uint16 millimetres (0 invalid) or float32 metres (NaN, inf and <= 0 invalid); labels: (H, W) integer;
-    colour: (H, W, 3) uint8 RGB or None.
+    Parameters
+    ----------
+    stamp_ns : int
+        Time of the image [ns].
+    frame_id : str
+        Name of the camera's optical frame.
+    depth : (H, W) uint16 or float32
+        uint16 is millimetres (0 is invalid), float32 is metres (NaN, inf and <= 0 are invalid).
+    intrinsics : Intrinsics
+        Of the image.
+    colour : (H, W, 3) uint8, optional
+        RGB.
+
+    Raises
+    ------
+    ValueError
+        For arrays of another kind or of sizes that differ.
     """
 
     stamp_ns: int
     frame_id: str
     depth: np.ndarray
-    labels: np.ndarray
-    instances: tuple[Instance, ...]
     intrinsics: Intrinsics
     colour: np.ndarray | None = None
 
@@ -59,44 +76,151 @@ class Frame:
             raise ValueError(
                 f"depth: expected (H, W) uint16 [mm] or float32 [m], got {self.depth.shape} {self.depth.dtype}"
             )
-        if self.labels.shape != self.depth.shape or not np.issubdtype(self.labels.dtype, np.integer):
-            raise ValueError(
-                f"labels: expected integer {self.depth.shape} as depth, got {self.labels.shape} {self.labels.dtype}"
-            )
         if self.colour is not None and self.colour.shape != (*self.depth.shape, 3):
             raise ValueError(f"colour: expected {(*self.depth.shape, 3)} as depth, got {self.colour.shape}")
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What an estimator sees of one object. points: (N, 3) float32, camera frame [m]."""
+class Instance:
+    """One detected object.
 
-    points: np.ndarray
+    Parameters
+    ----------
+    label : int
+        Value of its pixels in a label image; 0 is the background.
+    category : str
+        Name of its category, or of a learned object.
+    score : float
+        How sure the detector is.
+    id : str
+        The detector's own name for the object, where it has one.
+    """
+
+    label: int
     category: str
+    score: float = 1.0
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in a frame.
+
+    Parameters
+    ----------
+    instances : tuple of Instance
+        The objects.
+    masks : (H, W) integer, or (K, H, W) bool
+        A label image, where the pixels of an instance have its label; or a mask for each of K instances, in their
+        order. Such masks may overlap.
+
+    Raises
+    ------
+    ValueError
+        For arrays of another kind, and for another number of masks than of instances.
+    """
+
+    instances: tuple[Instance, ...]
+    masks: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.points.ndim != 2 or self.points.shape[1] != 3:
-            raise ValueError(f"points: expected (N, 3), got {self.points.shape}")
+        masks = self.masks
+        labels = masks.ndim == 2 and np.issubdtype(masks.dtype, np.integer)
+        if not labels and not (masks.ndim == 3 and masks.dtype == bool):
+            raise ValueError(f"masks: expected integer (H, W) or bool (K, H, W), got {masks.dtype} {masks.shape}")
+        if masks.ndim == 3 and len(masks) != len(self.instances):
+            raise ValueError(f"masks: expected {len(self.instances)}, one for each instance, got {len(masks)}")
+
+    @property
+    def overlap(self) -> bool:
+        """Whether every instance has a mask of its own, so that masks may overlap."""
+        return self.masks.ndim == 3
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image [px]."""
+        return self.masks.shape[-2:]
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of one instance.
+
+        Parameters
+        ----------
+        index : int
+            Place of the instance in `instances`.
+
+        Returns
+        -------
+        (H, W) bool
+            Its pixels.
+        """
+        return self.masks[index] if self.overlap else self.masks == self.instances[index].label
+
+    def flat(self) -> Detections:
+        """Make masks that do not overlap: where they do, the instance with the higher score is on top.
+
+        Returns
+        -------
+        Detections
+            With a label image, in which the instances are numbered from 1 in their order; itself where it has one.
+        """
+        if not self.overlap:
+            return self
+        labels = np.zeros(self.shape, np.uint8 if len(self.instances) < 256 else np.uint16)
+        for i in sorted(range(len(self.instances)), key=lambda i: self.instances[i].score):
+            labels[self.masks[i]] = i + 1
+        numbered = tuple(Instance(i + 1, one.category, one.score, one.id) for i, one in enumerate(self.instances))
+        return Detections(numbered, labels)
+
+
+@dataclass(frozen=True)
+class ColourCrop:
+    """A part of the colour image.
+
+    Parameters
+    ----------
+    pixels : (h, w, 3) uint8
+        RGB; a view of the image.
+    left, top : int
+        Column and row of its first pixel in the image [px].
+    """
+
+    pixels: np.ndarray
+    left: int
+    top: int
 
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """9DoF pose: p_camera = rotation @ p_object + translation; `translation` is the centre of the object's tight box,
-    `size` its full extents [m].
+    """A 9DoF pose, which is an oriented box, too: p_camera = rotation @ p_object + translation.
+
+    Parameters
+    ----------
+    category : str
+        Name of the object's category, or of the learned object.
+    score : float
+        Probability that the pose is right, 0..1.
+    rotation : (3, 3) float
+        R_camera_object.
+    translation : (3,) float
+        Centre of the object's tight box, camera frame [m].
+    size : (3,) float
+        Full extents of that box along the object's axes [m].
     """
 
     category: str
     score: float
-    rotation: np.ndarray  # (3, 3) R_camera_object
-    translation: np.ndarray  # (3,) [m]
-    size: np.ndarray  # (3,) [m]
+    rotation: np.ndarray
+    translation: np.ndarray
+    size: np.ndarray
 
 
 class TrackState(IntEnum):
     """How well a tracked pose is founded.
 
     TENTATIVE: measured in this frame, by a track too young to rely on. CONFIRMED: measured in this frame.
-    COASTING: predicted; this frame had no estimate of the object, or one that contradicts what was seen before."""
+    COASTING: predicted; this frame had no estimate of the object, or one that contradicts what was seen before.
+    """
 
     TENTATIVE = 1
     CONFIRMED = 2
@@ -107,9 +231,18 @@ class TrackState(IntEnum):
 class TrackedPose(PoseEstimate):
     """A pose filtered over frames.
 
-    track: number of the object, which no other object of this run gets. age_ns: time since the pose was last measured;
-    0 unless it is coasting.
-    covariance: (6, 6) of position [m] and of small turns about the camera frame's fixed axes [rad].
+    Parameters
+    ----------
+    category, score, rotation, translation, size
+        As of `PoseEstimate`.
+    track : int
+        Number of the object, which no other object of this run gets.
+    state : TrackState
+        How well the pose is founded.
+    age_ns : int
+        Time since the pose was last measured; 0 unless it is coasting [ns].
+    covariance : (6, 6) float
+        Of the position [m] and of small turns about the camera frame's fixed axes [rad].
     """
 
     track: int
@@ -119,8 +252,50 @@ class TrackedPose(PoseEstimate):
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What an estimator sees of one object. What it does not ask for is None.
+
+    Parameters
+    ----------
+    points : (N, 3) float32
+        Camera frame [m].
+    name : str
+        Category, or learned object.
+    pixels : (N, 2) integer, optional
+        Column and row of each point [px].
+    colour : ColourCrop, optional
+        The part of the colour image around the mask; None, too, where the frame has no colour.
+    prior : PoseEstimate, optional
+        Where a track expects the object; None, too, where there is no track.
+
+    Raises
+    ------
+    ValueError
+        For points of another shape.
+    """
+
+    points: np.ndarray
+    name: str
+    pixels: np.ndarray | None = None
+    colour: ColourCrop | None = None
+    prior: PoseEstimate | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.shape[1] != 3:
+            raise ValueError(f"points: expected (N, 3), got {self.points.shape}")
+
+
+@dataclass(frozen=True)
 class Rejection:
-    """Why no pose can be given for an object."""
+    """Why no pose can be given for an object.
+
+    Parameters
+    ----------
+    category : str
+        As of the instance.
+    reason : str
+        In words, `name: expected …, got …`.
+    """
 
     category: str
     reason: str

@@ -8,20 +8,20 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import scipy
 
+from clipose_ros import estimators
 from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
-from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
-from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, ModelCard, find_model, models_folders, read_card
+from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, NetworkFile, find_model, models_folders, read_card
 from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.runtime import CURE
-from clipose_ros.inference.session import Session, SessionConfig
+from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 
 OLDEST_PYTHON = (3, 11)
@@ -95,9 +95,10 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
     if not built:
         return bad(subject, "not in this build of onnxruntime", cure)
     try:
-        if provider == "tensorrt" and (missing := _missing_engine(read_card(model))):
+        missing = _missing_engines(read_card(model).networks.values()) if provider == "tensorrt" else []
+        if missing:
             return warn(
-                subject, f"not tried: its engine is not built yet ({missing})", "clipose build, which takes minutes"
+                subject, f"not tried: its engine is not built yet ({missing[0]})", "clipose build, which takes minutes"
             )
         milliseconds = _run_ms(model, SessionConfig(provider))
     except Exception as error:  # whatever a driver answers: it is the finding
@@ -139,7 +140,10 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
             f"{folder}: {_first_line(error)}",
             "fetch the folder again: card and network must come from the same export",
         )
-    what = f"{len(card.categories)} categories, {card.precision}, sha256 {card.sha256[:12]} fits"
+    networks = ", ".join(
+        f"{network.precision}, sha256 {network.sha256[:12]} fits" for network in card.networks.values()
+    )
+    what = f"{card.estimator}, {len(card.names)} names, {networks}"
     return ok(subject, f"{what}; one object in {milliseconds:.1f} ms on the CPU")
 
 
@@ -157,8 +161,7 @@ def _run_ms(folder: Path, config: SessionConfig) -> float:
 
     Raises whatever the model or the provider has to complain about.
     """
-    estimator = Clipose(Session(folder, read_card(folder), config))
-    estimator.warm_up()
+    estimator = estimators.load(f"{folder}/", config=config)
     times = []
     for _ in range(TIMED_RUNS):
         begin = time.perf_counter()
@@ -167,10 +170,10 @@ def _run_ms(folder: Path, config: SessionConfig) -> float:
     return min(times) * 1e3
 
 
-def _missing_engine(card: ModelCard) -> Path | None:
-    """Where TensorRT's engine of a model should lie, unless it does. Raises RuntimeError without a GPU."""
-    folder = engine_key(card, SessionConfig.precision, SessionConfig.largest_batch).folder(cache_folder())
-    return None if any(folder.glob("*.engine")) else folder
+def _missing_engines(networks: Iterable[NetworkFile]) -> list[Path]:
+    """Where TensorRT's engines should lie and do not. Raises RuntimeError without a GPU."""
+    keys = (engine_key(network, SessionConfig.precision, SessionConfig.largest_batch) for network in networks)
+    return [folder for key in keys if not any((folder := key.folder(cache_folder())).glob("*.engine"))]
 
 
 def _first_line(error: Exception) -> str:

@@ -2,24 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 
 
-class Estimator(Protocol):
-    """Poses of single objects from their observations."""
+@dataclass(frozen=True)
+class Needs:
+    """What an estimator asks for beside the points. What nobody asks for is not computed.
 
-    categories: tuple[str, ...]
+    Parameters
+    ----------
+    pixels : bool
+        Where in the image the points were seen.
+    colour : bool
+        The colour image around the mask. An estimator that asks for it must bear frames without colour.
+    prior : bool
+        Where a track expects the object. An estimator that asks for it must bear objects without a track.
+    """
+
+    pixels: bool = False
+    colour: bool = False
+    prior: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        """What at least one of two estimators asks for."""
+        return Needs(self.pixels or other.pixels, self.colour or other.colour, self.prior or other.prior)
+
+
+class Estimator(Protocol):
+    """Poses of single objects from their observations.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Categories, or learned objects, that it answers.
+    needs : Needs
+        What it asks for beside the points.
+    """
+
+    names: tuple[str, ...]
+    needs: Needs
+
+    def symmetry(self, name: str) -> Symmetry:
+        """Say which turns leave an object looking the same.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        Symmetry
+            Of the objects of this name.
+        """
+        ...
+
+    def facts(self) -> Mapping[str, object]:
+        """Say what really runs, for diagnostics and reports.
+
+        Returns
+        -------
+        mapping of str to object
+            `model`, `provider`, `precision`, `threads`, and what else there is to say.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Do once what a first frame would have to wait for, such as building an engine."""
+        ...
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
     ) -> list[PoseEstimate | Rejection]:
-        """One result per observation, in the same order, all computed together.
+        """Estimate all objects of a frame together.
 
-        A hopeless object (unknown category, too few points, no finite answer) gives a `Rejection` with the reason; it
-        never raises or vanishes.
+        Parameters
+        ----------
+        observations : sequence of Observation
+            One for each object.
+        stopwatch : Stopwatch, optional
+            Takes the time of the stages.
+
+        Returns
+        -------
+        list of PoseEstimate or Rejection
+            One for each observation, in the same order. A hopeless object (unknown name, too few points, no finite
+            answer) gives a rejection with the reason. It never raises, and nothing vanishes.
         """
         ...

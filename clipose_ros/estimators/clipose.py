@@ -6,62 +6,179 @@ Cut, sample, normalise, one network call for all objects, fuse their draws, deco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
 from clipose_ros.core.normalization import from_view, to_view
 from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
-from clipose_ros.core.symmetry import canonical_rotation
+from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
-from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
+from clipose_ros.core.validation import expect
+from clipose_ros.estimators.base import Needs
+from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 MINIMUM_POINTS = 32
 BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a first pass's box: what lies outside is background to the second
 LEAST_INSIDE = 0.3  # of the points: a box that keeps fewer is not trusted to cut
-INPUTS = {"points", "category"}
+MOST_CLOUD_POINTS = 65536  # of a card: memory is taken for them
+NETWORK = "pose"  # its key in the card
+INPUTS = ("points", "category")
 OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
 
 
-class Clipose:
-    """Estimator around a network of models/.
+@dataclass(frozen=True)
+class CliposeSettings:
+    """What a card's `settings` hold for CLIPose.
 
-    The same observations and seed give the same results, bit for bit, on the same machine and settings.
+    Parameters
+    ----------
+    scale : mapping of str to float
+        One unit of the network, by category [m].
+    outlier_radius : float
+        Points further than this from the median of the cloud are cut, in units of `scale`.
+    points : int
+        Of a cloud.
+    draws : int
+        Clouds drawn from each object's points; the pose is what the network's answers to them agree on.
+    passes : int
+        How often an object is estimated, each time from the points in the box of the time before.
+    calibration : mapping of str to Calibration
+        From the network's confidence to the score, by category; one that is left out was not measured.
+
+    Raises
+    ------
+    ValueError
+        For values that cannot be.
     """
 
-    def __init__(self, session: Session, seed: int = 0) -> None:
-        card = session.card
-        for key, expected, got in (("inputs", INPUTS, set(card.inputs)), ("outputs", set(OUTPUTS), set(card.outputs))):
-            if got != expected:
-                raise ValueError(f"card {key}: expected {', '.join(sorted(expected))}, got {', '.join(sorted(got))}")
-        self.session = session
-        self.categories = card.categories
-        # Drawn once, for all objects alike: the draw must not depend on what else is in the frame.
-        self._strata = random_strata((card.draws, card.points), np.random.default_rng(seed))
-        self._axis_symmetric = frozenset(card.axis_symmetric)
+    scale: Mapping[str, float]
+    outlier_radius: float
+    points: int = 1024
+    draws: int = 1
+    passes: int = 1
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expect("scale", isinstance(self.scale, Mapping), "a length for each name", self.scale)
+        for name, scale in self.scale.items():
+            expect(f"scale.{name}", _positive(scale), "a positive length [m]", scale)
+        expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
+        for key, most in (("points", MOST_CLOUD_POINTS), ("draws", 16), ("passes", 4)):
+            value = getattr(self, key)
+            expect(key, type(value) is int and 1 <= value <= most, f"an integer from 1 to {most}", value)
+        expect("calibration", isinstance(self.calibration, Mapping), "a mapping of names", self.calibration)
+        knots = {name: _calibration(name, of_name) for name, of_name in self.calibration.items()}
+        object.__setattr__(self, "calibration", knots)
 
     @classmethod
-    def load(
-        cls,
-        model: str = DEFAULT_MODEL,
-        models_dir: Path | None = None,
-        config: SessionConfig = SessionConfig(),
-        seed: int = 0,
-    ) -> Clipose:
-        """Find a model by name, check it, load it and run it once, so that the first frame is as fast as the others."""
-        folder = find_model(model, models_dir)
-        estimator = cls(Session(folder, read_card(folder), config), seed)
-        estimator.warm_up()
-        return estimator
+    def of(cls, card: ModelCard) -> CliposeSettings:
+        """Read and check the settings of a card.
+
+        Parameters
+        ----------
+        card : ModelCard
+            Of a CLIPose model.
+
+        Returns
+        -------
+        CliposeSettings
+            The settings.
+
+        Raises
+        ------
+        ValueError
+            When they are malformed or do not fit the card's names.
+        """
+        try:
+            settings = record_from(cls, card.settings)
+            known = ", ".join(card.names)
+            expect("scale", set(settings.scale) == set(card.names), f"the keys {known}", ", ".join(settings.scale))
+            strangers = settings.calibration.keys() - set(card.names)
+            expect("calibration", not strangers, f"some of {known}", ", ".join(sorted(strangers)))
+        except ValueError as error:
+            raise ValueError(f"settings.{error}") from error
+        return settings
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Give what a card holds.
+
+        Returns
+        -------
+        dict of str to object
+            Of plain numbers, lists and mappings.
+        """
+        calibration = {
+            name: {"confidence": list(knots.confidence), "probability": list(knots.probability)}
+            for name, knots in self.calibration.items()
+        }
+        scale = {name: float(length) for name, length in self.scale.items()}
+        return {**vars(self), "scale": scale, "calibration": calibration}
+
+
+class Clipose:
+    """Estimator around a network of models/. See `Estimator`.
+
+    The same observations and seed give the same results, bit for bit, on the same machine and settings.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+    card : ModelCard
+        Of the model.
+    config : SessionConfig
+        Where and how the network runs.
+    seed : int
+        Of the point sampling.
+
+    Raises
+    ------
+    ValueError
+        When card, settings and network do not fit each other.
+    RuntimeError
+        When the provider cannot be had.
+    """
+
+    needs = Needs()
+
+    def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig(), seed: int = 0) -> None:
+        network = card.network(NETWORK)
+        for key, expected, got in (("inputs", INPUTS, network.inputs), ("outputs", OUTPUTS, network.outputs)):
+            expect(f"card {key}", set(got) == set(expected), ", ".join(sorted(expected)), ", ".join(sorted(got)))
+        self.names = card.names
+        self.settings = CliposeSettings.of(card)
+        self._card = card
+        self._session = Session(folder, network, config)
+        # Drawn once, for all objects alike: the draw must not depend on what else is in the frame.
+        self._strata = random_strata((self.settings.draws, self.settings.points), np.random.default_rng(seed))
+
+    def symmetry(self, name: str) -> Symmetry:
+        """See `Estimator.symmetry`."""
+        return self._card.symmetry.get(name, Symmetry.NONE)
+
+    def facts(self) -> dict[str, object]:
+        """See `Estimator.facts`."""
+        session = self._session
+        return {
+            "model": self._card.name,
+            "model sha256": session.network.sha256[:12],
+            "provider": session.provider,
+            "precision": session.precision,
+            "threads": session.threads,
+        }
 
     def warm_up(self) -> None:
-        """Run the network once: what it does at its first call, building an engine among it, is done then."""
-        self._network(np.ones((1, self.session.card.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
+        """See `Estimator.warm_up`."""
+        self._network(np.ones((1, self.settings.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
@@ -72,7 +189,7 @@ class Clipose:
         """
         stopwatch = stopwatch or Stopwatch()
         results = self._pass(observations, stopwatch)
-        for _ in range(self.session.card.passes - 1):
+        for _ in range(self.settings.passes - 1):
             with stopwatch.stage("sampling"):
                 inside = [_inside(observation, result) for observation, result in zip(observations, results)]
             again = self._pass(inside, stopwatch)
@@ -89,18 +206,14 @@ class Clipose:
             hopeful = [i for i, refusal in enumerate(refusals) if refusal is None]
             if not hopeful:
                 return refusals
-            categories = [observations[i].category for i in hopeful]
-            scale = np.array([self.session.card.scale[category] for category in categories]).repeat(
-                self.session.card.draws
-            )
+            names, settings = [observations[i].name for i in hopeful], self.settings
+            scale = np.array([settings.scale[name] for name in names]).repeat(settings.draws)
             points, centre, R_view_camera = to_view(self._draw(points, kept, bounds, hopeful), scale)
-            category = np.array([self.categories.index(name) for name in categories], dtype=np.int64).repeat(
-                self.session.card.draws
-            )
+            category = np.array([self.names.index(name) for name in names], dtype=np.int64).repeat(settings.draws)
         with stopwatch.stage("network"):
             outputs = self._network(points, category)
         with stopwatch.stage("decoding"):
-            poses = iter(self._decode(outputs, categories, centre, R_view_camera, scale))
+            poses = iter(self._decode(outputs, names, centre, R_view_camera, scale))
             return [next(poses) if refusal is None else refusal for refusal in refusals]
 
     def _cut(
@@ -110,12 +223,8 @@ class Clipose:
 
         points, (3, N) [m] are those of all objects side by side, those of object i from bounds[i] to bounds[i + 1].
         """
-        card = self.session.card
-        kept = within_radius(
-            points,
-            bounds,
-            [card.outlier_radius * card.scale.get(observation.category, 0.0) for observation in observations],
-        )
+        radius, scale = self.settings.outlier_radius, self.settings.scale
+        kept = within_radius(points, bounds, [radius * scale.get(one.name, 0.0) for one in observations])
         # Of all objects at once, because hardly ever one is not. A NaN fails every comparison.
         sound = points[2].min(initial=1) > 0 and points.min(initial=1) > -np.inf and points.max(initial=1) < np.inf
         return kept, [
@@ -126,15 +235,15 @@ class Clipose:
         """Why an object is hopeless whose points (N, 3) are kept or not; `sound` ones are known to be finite and in
         front of the camera.
         """
-        category, points = observation.category, observation.points
-        if category not in self.categories:
-            return Rejection(category, f"category: expected one of {', '.join(self.categories)}, got {category}")
+        name, points = observation.name, observation.points
+        if name not in self.names:
+            return Rejection(name, f"category: expected one of {', '.join(self.names)}, got {name}")
         if not sound and (broken := np.count_nonzero(~np.isfinite(points).all(axis=1))):
-            return Rejection(category, f"points: expected finite coordinates, got {broken} without")
+            return Rejection(name, f"points: expected finite coordinates, got {broken} without")
         if (count := np.count_nonzero(kept)) < MINIMUM_POINTS:
-            return Rejection(category, f"points: expected at least {MINIMUM_POINTS}, got {count}")
+            return Rejection(name, f"points: expected at least {MINIMUM_POINTS}, got {count}")
         if not sound and (nearest := points[kept, 2].min()) <= 0:
-            return Rejection(category, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
+            return Rejection(name, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
         return None
 
     def _draw(self, points: np.ndarray, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
@@ -151,13 +260,13 @@ class Clipose:
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> np.ndarray:
         """What the network says of B clouds: (B, 14) float64, the columns of OUTPUTS."""
-        outputs = self.session.run({"points": points, "category": category})
+        outputs = self._session.run({"points": points, "category": category})
         return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
     def _decode(
         self,
         outputs: np.ndarray,
-        categories: list[str],
+        names: list[str],
         centre: np.ndarray,
         R_view_camera: np.ndarray,
         scale: np.ndarray,
@@ -170,39 +279,35 @@ class Clipose:
         )
         # the same columns, in the camera frame
         answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)
-        answers = answers.reshape(len(categories), -1, answers.shape[1])
+        answers = answers.reshape(len(names), -1, answers.shape[1])
         mean = answers[:, :, 6:12].sum(axis=1) / answers.shape[1]
-        return [self._result(*of_one) for of_one in zip(categories, answers.tolist(), mean[:, :3], mean[:, 3:])]
+        return [self._result(*of_one) for of_one in zip(names, answers.tolist(), mean[:, :3], mean[:, 3:])]
 
     def _result(
-        self, category: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray
+        self, name: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray
     ) -> PoseEstimate | Rejection:
         """What the draws of one object agree on; each has the columns of OUTPUTS, in the camera frame."""
         if not all(math.isfinite(sum(draw)) for draw in draws):
-            return Rejection(category, "network output: expected finite values, got NaN or infinity")
+            return Rejection(name, "network output: expected finite values, got NaN or infinity")
         y_axis, confidence_y = dominant_direction([draw[:3] for draw in draws], [draw[12] for draw in draws])
         x_axis, confidence_x = dominant_direction([draw[3:6] for draw in draws], [draw[13] for draw in draws])
-        if category in self._axis_symmetric:
+        if self.symmetry(name) is Symmetry.Y:
             rotation, confidence = canonical_rotation(y_axis), confidence_y
         else:
-            rotation, confidence = (
-                rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x),
-                math.sqrt(max(confidence_y * confidence_x, 0)),
-            )
+            rotation = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
+            confidence = math.sqrt(max(confidence_y * confidence_x, 0))
         if rotation is None:
             return Rejection(
-                category, "network output: expected two different axes with a confidence, got a degenerate rotation"
+                name, "network output: expected two different axes with a confidence, got a degenerate rotation"
             )
         if min(size.tolist()) <= 0:
-            return Rejection(category, f"network output: expected positive extents, got {size} m")
-        calibration = self.session.card.calibration.get(category)
-        return PoseEstimate(
-            category, calibration(confidence) if calibration else confidence, rotation, translation, size
-        )
+            return Rejection(name, f"network output: expected positive extents, got {size} m")
+        calibration = self.settings.calibration.get(name)
+        return PoseEstimate(name, calibration(confidence) if calibration else confidence, rotation, translation, size)
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:
-    """The points in the pose's box and a little around it; all where there is no pose, or hardly a point is in its box."""
+    """Keep the points in the pose's box and a little around it; all where there is no pose, or few lie in its box."""
     if isinstance(pose, Rejection):
         return observation
     points = observation.points.T
@@ -210,4 +315,18 @@ def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observa
     local = pose.rotation.T.astype(points.dtype) @ offset
     kept = np.flatnonzero((np.abs(local) <= (0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M)[:, None]).all(axis=0))
     enough = len(kept) >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(observation.points))
-    return Observation(points.take(kept, axis=1).T, observation.category) if enough else observation
+    return replace(observation, points=points.take(kept, axis=1).T) if enough else observation
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < math.inf
+
+
+def _calibration(name: str, knots: object) -> Calibration:
+    """The calibration of a name, from what a card holds for it."""
+    if isinstance(knots, Calibration):
+        return knots
+    pair = isinstance(knots, Mapping) and set(knots) == {"confidence", "probability"}
+    lists = pair and all(isinstance(values, (list, tuple)) for values in knots.values())
+    expect(f"calibration.{name}", lists, "lists confidence and probability", knots)
+    return Calibration(**{key: tuple(values) for key, values in knots.items()})

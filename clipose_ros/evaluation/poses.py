@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import PoseError, pose_error, success_rates
 from clipose_ros.core.types import Rejection
 from clipose_ros.formats.pose_files import PosesByInstance
@@ -66,7 +67,7 @@ def evaluate(poses: PosesByInstance, truth: PosesByInstance) -> Evaluation:
             rejected[true.category] += 1
             errors[true.category].append(None)
         else:
-            errors[true.category].append(pose_error(pose, true))
+            errors[true.category].append(pose_error(pose, true, nocs_symmetry(true.category)))
     return Evaluation(errors, rejected, missing)
 
 

@@ -16,11 +16,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC
+from clipose_ros import estimators
+from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
-from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import read_poses
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -56,10 +57,11 @@ class ErrorSeries:
     size: list[float] = field(default_factory=list)
 
     def add(self, pose: PoseEstimate, truth: PoseEstimate) -> None:
-        symmetric = np.array([truth.category in AXIS_SYMMETRIC])
+        symmetry = nocs_symmetry(truth.category)
+        symmetric = np.array([symmetry is Symmetry.Y])
         self.turn.append(np.degrees(turn_between(truth.rotation[None], pose.rotation[None], symmetric)[0]))
         self.shift.append(pose.translation - truth.translation)
-        self.size.append(pose_error(pose, truth).size_relative)
+        self.size.append(pose_error(pose, truth, symmetry).size_relative)
 
     def row(self) -> tuple[float, ...]:
         """Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error
@@ -96,10 +98,10 @@ def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Stea
     Frames without a pose of an object count in neither.
     """
     frames, truth = NocsFolder(folder), read_poses(folder / TRUTH_FILE)
-    tracker = Tracker(axis_symmetric=pipeline.estimator.session.card.axis_symmetric)
+    tracker = Tracker(symmetry=pipeline.estimator.symmetry)
     found = Steadiness(defaultdict(ErrorSeries), defaultdict(ErrorSeries), defaultdict(set), defaultdict(int), [])
     for number, name in enumerate(frames.names):
-        results = pipeline.process(frames.read(name)).results
+        results = pipeline.process(*frames.read(name)).results
         start = time.perf_counter()
         tracked = tracker.update(round(number / rate_hz * NS_PER_S), results).results
         found.times_ms.append((time.perf_counter() - start) * 1e3)
@@ -136,7 +138,7 @@ def steadiness_table(found: Steadiness) -> Table:
 def main() -> None:
     """Print the table."""
     config = tyro.cli(SteadinessConfig, description=__doc__)
-    pipeline = Pipeline(Clipose.load(config.model, config=SessionConfig(threads=config.threads)))
+    pipeline = Pipeline(estimators.load(config.model, config=SessionConfig(threads=config.threads)))
     found = measure_steadiness(pipeline, config.folder, config.rate_hz)
     console = Console()
     console.print(steadiness_table(found))

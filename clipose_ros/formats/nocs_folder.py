@@ -13,7 +13,8 @@ import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Frame, Instance, Intrinsics
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
+from clipose_ros.core.validation import expect
 
 REAL275_INTRINSICS = Intrinsics(fx=591.0125, fy=590.16775, cx=322.525, cy=244.11084)
 FRAME_ID = "camera_color_optical_frame"
@@ -42,20 +43,20 @@ class NocsFolder:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[tuple[Frame, Detections]]:
         return map(self.read, self.names)
 
-    def read(self, name: str) -> Frame:
-        """The frame of one name; its colour is None where the folder has none."""
+    def read(self, name: str) -> tuple[Frame, Detections]:
+        """The frame of one name, and what is in it; its colour is None where the folder has none."""
         labels = read_labels(self._file(name, "mask.png"))
         instances = read_instances(self._file(name, "meta.txt"))
         depth = read_depth(self._file(name, "depth.png"))
         colour_file = self._file(name, "color.png")
         colour = read_colour(colour_file) if colour_file.exists() else None
         try:
-            return Frame(
-                self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, labels, instances, self.intrinsics, colour
-            )
+            expect("mask", labels.shape == depth.shape, f"{depth.shape} as depth", labels.shape)
+            frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, self.intrinsics, colour)
+            return frame, Detections(instances, labels)
         except ValueError as error:
             raise ValueError(f"{self.path}/{name}: {error}") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipose_ros.inference.card import ModelCard, read_model
+from clipose_ros.inference.card import NetworkFile, read_network
 from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
 from clipose_ros.inference.runtime import load_runtime, unreadable
@@ -56,8 +56,8 @@ class Session:
     had: ONNX Runtime alone would silently run on the CPU.
     """
 
-    def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
-        self.card = card
+    def __init__(self, folder: Path, network: NetworkFile, config: SessionConfig = SessionConfig()) -> None:
+        self.network = network
         self.threads = config.threads or len(os.sched_getaffinity(0))
         onnxruntime = load_runtime()
         options = onnxruntime.SessionOptions()
@@ -65,24 +65,25 @@ class Session:
         # another core is awake to help.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
-        providers = _with_options(_available(config), card, config)
+        providers = _with_options(_available(config), network, config)
         try:
-            self._session = onnxruntime.InferenceSession(read_model(folder, card), options, providers=providers)
+            self._session = onnxruntime.InferenceSession(read_network(folder, network), options, providers=providers)
         except unreadable(onnxruntime) as error:
             raise ValueError(
-                f"{folder / card.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
+                f"{folder / network.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
             ) from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
+        self.precision = config.precision if self.provider == "tensorrt" else network.precision
         self._largest_batch = config.largest_batch
         self._cores = Cores(self.threads)
-        _check_signature("inputs", card.inputs, self._session.get_inputs())
-        _check_signature("outputs", card.outputs, self._session.get_outputs())
+        _check_signature("inputs", network.inputs, self._session.get_inputs())
+        _check_signature("outputs", network.outputs, self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT
         engine takes at once.
         """
-        names, batch = list(self.card.outputs), len(next(iter(inputs.values())))
+        names, batch = list(self.network.outputs), len(next(iter(inputs.values())))
         parts = self._parts(batch)
         bounds = pairwise(-(-batch * part // parts) for part in range(parts + 1))
         calls = [
@@ -100,23 +101,23 @@ class Session:
 
 
 def _with_options(
-    providers: tuple[str, ...], card: ModelCard, config: SessionConfig
+    providers: tuple[str, ...], network: NetworkFile, config: SessionConfig
 ) -> list[tuple[str, dict[str, str]]]:
     """Providers with what each is told; the CPU alone where TensorRT finds no GPU and that is allowed."""
     try:
-        return [(name, _options(name, card, config)) for name in providers]
+        return [(name, _options(name, network, config)) for name in providers]
     except RuntimeError as error:
         _refuse_or_warn(str(error), config)
         return [(name, {}) for name in PROVIDERS["cpu"]]
 
 
-def _options(provider: str, card: ModelCard, config: SessionConfig) -> dict[str, str]:
+def _options(provider: str, network: NetworkFile, config: SessionConfig) -> dict[str, str]:
     """What a provider is told. Makes the folder in which TensorRT keeps its engine."""
     if provider != PROVIDERS["tensorrt"][0]:
         return {}
-    key, cache = engine_key(card, config.precision, config.largest_batch), cache_folder()
+    key, cache = engine_key(network, config.precision, config.largest_batch), cache_folder()
     key.folder(cache).mkdir(parents=True, exist_ok=True)
-    return provider_options(card, key, cache)
+    return provider_options(network, key, cache)
 
 
 def _available(config: SessionConfig) -> tuple[str, ...]:

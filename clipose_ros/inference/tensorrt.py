@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from clipose_ros.inference.card import ModelCard
+from clipose_ros.inference.card import NetworkFile
 from clipose_ros.inference.runtime import load_runtime
 
 LIKELY_BATCH = 5  # objects for which TensorRT tunes its kernels; others work, too
@@ -42,9 +42,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipose_ros" / "tensorrt"
 
 
-def engine_key(card: ModelCard, precision: str, largest_batch: int) -> EngineKey:
+def engine_key(network: NetworkFile, precision: str, largest_batch: int) -> EngineKey:
     """The key on this machine. Raises RuntimeError where no NVIDIA GPU can be asked for its name."""
-    return EngineKey(card.sha256, load_runtime().__version__, installed_version(), gpu_name(), precision, largest_batch)
+    return EngineKey(
+        network.sha256, load_runtime().__version__, installed_version(), gpu_name(), precision, largest_batch
+    )
 
 
 def installed_version() -> str:
@@ -68,7 +70,7 @@ def gpu_name() -> str:
         raise RuntimeError(f"provider tensorrt: expected an NVIDIA GPU that nvidia-smi knows, got {error}") from error
 
 
-def provider_options(card: ModelCard, key: EngineKey, cache: Path) -> dict[str, str]:
+def provider_options(network: NetworkFile, key: EngineKey, cache: Path) -> dict[str, str]:
     """Options of TensorrtExecutionProvider: one engine for batches of 1 to `key.largest_batch`, kept in the folder of
     its key.
     """
@@ -83,7 +85,7 @@ def provider_options(card: ModelCard, key: EngineKey, cache: Path) -> dict[str, 
     for bound, batch in (("min", 1), ("opt", min(LIKELY_BATCH, key.largest_batch)), ("max", key.largest_batch)):
         shapes = (
             f"{name}:" + "x".join(str(n) if isinstance(n, int) else str(batch) for n in shape)
-            for name, shape in card.inputs.items()
+            for name, shape in network.inputs.items()
         )
         options[f"trt_profile_{bound}_shapes"] = ",".join(shapes)
     return options

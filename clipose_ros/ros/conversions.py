@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from clipose_ros.core.rotation import quaternion
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
 
 # encoding: (type of a channel, channels)
@@ -141,45 +141,123 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
     return info
 
 
-def instance_array_message(frame: Frame, header: Header) -> InstanceArray:
-    """Label image and instances of a frame; the image has one byte per pixel where its labels fit."""
-    labels, encoding = (
-        (frame.labels.astype(np.uint8), "mono8")
-        if frame.labels.max() < 256
-        else (frame.labels.astype(np.uint16), "16UC1")
-    )
+def instance_array_message(detections: Detections, header: Header) -> InstanceArray:
+    """Make the message of what was found in a frame.
+
+    Parameters
+    ----------
+    detections : Detections
+        Where masks overlap, the one of the higher score is on top: a label image cannot say more.
+    header : Header
+        Of the image that was segmented.
+
+    Returns
+    -------
+    InstanceArray
+        With a label image of one byte per pixel where the labels fit.
+    """
+    flat = detections.flat()
+    small = flat.masks.size == 0 or flat.masks.max() < 256
+    labels, encoding = (flat.masks.astype(np.uint8), "mono8") if small else (flat.masks.astype(np.uint16), "16UC1")
     instances = [
-        ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in frame.instances
+        ObjectInstance(label=i.label, category=i.category, score=float(i.score), id=i.id) for i in flat.instances
     ]
     return InstanceArray(header=header, label_image=image_message(labels, encoding, header), instances=instances)
 
 
-def frame_messages(frame: Frame, header: Header) -> tuple[Image, CameraInfo, InstanceArray]:
-    """Depth image, calibration and instances of a frame, with this header: the inverse of `frame_from`."""
+def frame_messages(frame: Frame, detections: Detections, header: Header) -> tuple[Image, CameraInfo, InstanceArray]:
+    """Make the messages of a frame: the inverse of `frame_from` and `detections_from`.
+
+    Parameters
+    ----------
+    frame : Frame
+        What the camera saw.
+    detections : Detections
+        What is in it.
+    header : Header
+        Of all messages.
+
+    Returns
+    -------
+    Image, CameraInfo, InstanceArray
+        Depth, calibration and instances.
+    """
     encoding = "16UC1" if frame.depth.dtype == np.uint16 else "32FC1"
     info = camera_info_message(frame.intrinsics, frame.depth.shape, header)
-    return image_message(frame.depth, encoding, header), info, instance_array_message(frame, header)
+    return image_message(frame.depth, encoding, header), info, instance_array_message(detections, header)
 
 
 def instances_from(message: InstanceArray) -> tuple[Instance, ...]:
-    """The instances of a frame, in order."""
+    """Read the instances of a message.
+
+    Parameters
+    ----------
+    message : InstanceArray
+        Of a frame.
+
+    Returns
+    -------
+    tuple of Instance
+        In order.
+    """
     return tuple(Instance(i.label, i.category, i.score, i.id) for i in message.instances)
 
 
-def frame_from(depth: Image, info: CameraInfo, instances: InstanceArray, colour: Image | None = None) -> Frame:
-    """The frame that the messages describe, with the stamp and frame of the depth image.
+def detections_from(message: InstanceArray, shape: tuple[int, int]) -> Detections:
+    """Read what was found in a frame.
 
-    Raises ValueError for encodings and sizes that do not fit.
+    Parameters
+    ----------
+    message : InstanceArray
+        Of the frame.
+    shape : (int, int)
+        Height and width of the depth image [px].
+
+    Returns
+    -------
+    Detections
+        Instances and label image. Where nothing was detected there may be no label image.
+
+    Raises
+    ------
+    ValueError
+        For an encoding that is none of labels, and for another size than `shape`.
     """
-    depth_pixels = depth_view(depth)
+    instances = instances_from(message)
+    labels = label_view(message.label_image) if instances else np.zeros(shape, np.uint8)
+    if labels.shape != tuple(shape):
+        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}")
+    return Detections(instances, labels)
+
+
+def frame_from(depth: Image, info: CameraInfo, colour: Image | None = None) -> Frame:
+    """Read what the camera saw, with the stamp and frame of the depth image.
+
+    Parameters
+    ----------
+    depth : Image
+        Depth, registered to colour.
+    info : CameraInfo
+        Calibration of the image that depth is registered to.
+    colour : Image, optional
+        Colour, where somebody needs it.
+
+    Returns
+    -------
+    Frame
+        Views of the messages' pixels.
+
+    Raises
+    ------
+    ValueError
+        For encodings and sizes that do not fit.
+    """
+    pixels = depth_view(depth)
     return Frame(
         stamp_ns=stamp_ns(depth.header.stamp),
         frame_id=depth.header.frame_id,
-        depth=depth_pixels,
-        # Where nothing was detected there may be no label image either.
-        labels=label_view(instances.label_image) if instances.instances else np.zeros(depth_pixels.shape, np.uint8),
-        instances=instances_from(instances),
-        intrinsics=intrinsics_from(info, depth_pixels.shape),
+        depth=pixels,
+        intrinsics=intrinsics_from(info, pixels.shape),
         colour=None if colour is None else colour_view(colour),
     )
 

@@ -41,7 +41,7 @@ class DebugImage:
         """Draw and publish a frame, if somebody looks."""
         if self._publisher.get_subscription_count():
             picture = self._background(frame, header)
-            draw_results(picture, frame, result.results, result.coasting)
+            draw_results(picture, frame.intrinsics, result.detections, result.results, result.coasting)
             self._publisher.publish(image_message(picture, "rgb8", header))
 
     def _on_matched(self, event: QoSPublisherMatchedInfo) -> None:
@@ -57,6 +57,8 @@ class DebugImage:
 
     def _background(self, frame: Frame, header: Header) -> np.ndarray:
         """A picture to draw on, (H, W, 3) uint8 RGB, of the size of the depth image."""
+        if frame.colour is not None:
+            return np.array(frame.colour, order="C")
         colour = next((image for image in self._colours.copy() if image.header.stamp == header.stamp), None)
         if colour is None:
             return depth_picture(frame.depth)

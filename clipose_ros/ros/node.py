@@ -23,12 +23,13 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from clipose_ros import estimators
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
-from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.estimators.base import Estimator
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
-from clipose_ros.ros.conversions import check_camera_info, frame_from, instances_from, stamp_ns
+from clipose_ros.ros.conversions import check_camera_info, detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.input_thread import InputThread
@@ -40,7 +41,7 @@ from clipose_ros.ros.serialized import read_image, read_instances
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
-from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
+from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
 from clipose_ros.tracking.tracker import Tracker
 
 INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
@@ -48,12 +49,22 @@ WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 
 
 class PoseNode(Node):
-    """Subscribes to depth, camera info and instances; publishes the poses of every frame with the depth image's stamp
-    and frame.
+    """Subscribes to depth, calibration and instances; publishes the poses of every frame.
 
-    `~/enable` stops and resumes it; `~/reset` forgets the objects that are being tracked.
+    They have the depth image's stamp and frame. Colour is heard where a model needs it, or the debug image.
+    `~/enable` stops and resumes the node; `~/reset` forgets the objects that are being tracked.
 
-    Raises ValueError for parameters and models that do not fit, RuntimeError when the provider cannot be had.
+    Parameters
+    ----------
+    **options
+        As of rclpy's Node.
+
+    Raises
+    ------
+    ValueError
+        For parameters and models that do not fit.
+    RuntimeError
+        When the provider, or a package that the parameters ask for, cannot be had.
     """
 
     def __init__(self, **options) -> None:
@@ -61,14 +72,21 @@ class PoseNode(Node):
         self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of what it is done with
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
         # an engine of TensorRT takes minutes
-        self.get_logger().info(f"loading model {self.parameters.model} on {self.parameters.provider}")
+        models = ", ".join(self.parameters.models)
+        self.get_logger().info(f"loading {models} on {self.parameters.provider}")
         estimator = load_estimator(self.parameters)
-        self._tracker = Tracker(self.parameters.tracker(), estimator.session.card.axis_symmetric)
-        tracker = self._tracker if self.parameters.tracking else None
-        self._pipeline = Pipeline(estimator, self.parameters.depth_range(), tracker, self.parameters.max_instances)
-        self._synchroniser = Synchroniser(self.parameters.buffer_size)
+        self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
+        self._pipeline = Pipeline(
+            estimator,
+            tracker=self._tracker if self.parameters.tracking else None,
+            depth_range=self.parameters.depth_range(),
+            max_instances=self.parameters.max_instances,
+            min_score=self.parameters.min_score,
+        )
+        self._topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
+        self._synchroniser = Synchroniser(self.parameters.buffer_size, with_colour=estimator.needs.colour)
         self._numbers = SequenceNumbers()
-        self._health = Health(INPUTS, self.parameters.silence_s, model_facts(estimator, self.parameters))
+        self._health = Health(self._topics, self.parameters.silence_s, estimator.facts())
         self._outputs = PosePublishers(self, self.parameters)
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
@@ -76,13 +94,11 @@ class PoseNode(Node):
         self._inputs = InputThread(self)
         self._qos, self._unheard = input_qos(self.parameters.reliable_inputs), set()
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
-        for topic, callback, raw in (
-            (DEPTH, self._on_depth, True),
-            (CAMERA_INFO, self._on_camera_info, False),
-            (INSTANCES, self._on_instances, True),
-        ):
+        callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
+        for topic, kind in self._topics.items():
+            raw, callback = topic in callbacks, callbacks.get(topic, self._on_camera_info)
             self.create_subscription(
-                INPUTS[topic], topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw
+                kind, topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw
             )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -97,7 +113,7 @@ class PoseNode(Node):
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
         self._inputs.start()
-        self.get_logger().info(f"ready: model {self.parameters.model}, inputs {self._qos.reliability.name.lower()}")
+        self.get_logger().info(f"ready: {models}, inputs {self._qos.reliability.name.lower()}")
 
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then go."""
@@ -109,6 +125,9 @@ class PoseNode(Node):
 
     def _on_depth(self, message: bytes, info: dict) -> None:
         self._store(DEPTH, info, message, read_image, self._synchroniser.add_depth)
+
+    def _on_colour(self, message: bytes, info: dict) -> None:
+        self._store(COLOUR, info, message, read_image, self._synchroniser.add_colour)
 
     def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
         self._heard(CAMERA_INFO, info)
@@ -158,7 +177,7 @@ class PoseNode(Node):
     def _on_parameters(self, parameters: PoseNodeParameters) -> None:
         with self._pipeline_lock:
             self.parameters = parameters
-            self._pipeline.depth_range = parameters.depth_range()
+            self._pipeline.depth_range, self._pipeline.min_score = parameters.depth_range(), parameters.min_score
             if parameters.tracker() != self._tracker.settings:
                 self._tracker.configure(parameters.tracker())
             self._pipeline.tracker = self._tracker if parameters.tracking else None
@@ -184,9 +203,10 @@ class PoseNode(Node):
         stopwatch = Stopwatch()
         try:
             with stopwatch.stage("reading"):
-                frame = frame_from(bundle.depth, bundle.camera_info, bundle.instances)
+                frame = frame_from(bundle.depth, bundle.camera_info, bundle.colour)
+                detections = detections_from(bundle.instances, frame.depth.shape)
             with self._pipeline_lock:
-                result = self._pipeline.process(frame)
+                result = self._pipeline.process(frame, detections)
         except Exception as error:  # nobody shall wait for this frame, nor take its silence for an empty table
             self._fail(bundle, error)
             self._outputs.publish(refused(bundle, error), header)
@@ -213,12 +233,13 @@ class PoseNode(Node):
 
     def _warn_of_frames(self, depth: Header, instances: Header) -> None:
         if depth.frame_id != instances.frame_id:
-            text = f"{INSTANCES} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}; is the depth registered to the colour image?"
+            expected = f"expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}"
+            text = f"{INSTANCES} frame_id: {expected}; is the depth registered to the colour image?"
             self._health.count("warned", text)
             self.get_logger().warning(text, throttle_duration_sec=WARNING_PERIOD_S)
 
     def _warn_of_inputs(self) -> None:
-        for topic in INPUTS:
+        for topic in self._topics:
             found = unheard(self, topic, self._qos)
             for publisher in found.keys() - self._unheard:
                 self.get_logger().warning(unheard_warning(self, topic, found[publisher]))
@@ -227,9 +248,11 @@ class PoseNode(Node):
         reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
         for topic in self._health.silent():
             name = self.resolve_topic_name(topic)
-            offered = ", ".join(offers(self, INPUTS[topic], name)) or "nobody publishes"
-            text = f"{name}: expected messages, got none for {self.parameters.silence_s:g} s (subscribed {reliability}, depth {INPUT_DEPTH}; offered: {offered})"
-            self.get_logger().warning(text)
+            offered = ", ".join(offers(self, self._topics[topic], name)) or "nobody publishes"
+            how = f"subscribed {reliability}, depth {INPUT_DEPTH}; offered: {offered}"
+            self.get_logger().warning(
+                f"{name}: expected messages, got none for {self.parameters.silence_s:g} s ({how})"
+            )
 
     def _publish_diagnostics(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
@@ -247,25 +270,28 @@ def refused(bundle: Bundle, error: Exception) -> FrameResult:
     return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
 
 
-def load_estimator(parameters: PoseNodeParameters) -> Clipose:
-    """The estimator that the parameters describe, loaded and warm."""
+def load_estimator(parameters: PoseNodeParameters) -> Estimator:
+    """Load what the parameters describe, and warm it up.
+
+    Parameters
+    ----------
+    parameters : PoseNodeParameters
+        Of the node.
+
+    Returns
+    -------
+    Estimator
+        Ready for the first frame.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As `estimators.load`.
+    """
     models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
-    estimator = Clipose.load(parameters.model, models_dir, parameters.session(), parameters.seed)
+    estimator = estimators.load_all(parameters.models, models_dir, parameters.session(), parameters.seed)
     warm_up(estimator)
     return estimator
-
-
-def model_facts(estimator: Clipose, parameters: PoseNodeParameters) -> dict[str, object]:
-    """What really runs: for /diagnostics."""
-    session, card = estimator.session, estimator.session.card
-    precision = parameters.precision if session.provider == "tensorrt" else card.precision
-    return {
-        "model": card.name,
-        "model sha256": card.sha256[:12],
-        "provider": session.provider,
-        "precision": precision,
-        "threads": session.threads,
-    }
 
 
 def main() -> None:

@@ -45,6 +45,9 @@ def read_parameters(
         if not _is_ros_parameter(name)
     }
     unknown = sorted(given.keys() - types.keys())
+    for name in unknown:
+        if name in (renamed := getattr(kind, "RENAMED", {})):
+            raise ValueError(f"{name}: expected {renamed[name]}, got the name that an older version had")
     if unknown:
         raise ValueError(f"{unknown[0]}: expected one of the parameters {', '.join(types)}, got an unknown name")
     missing = sorted(
@@ -97,6 +100,7 @@ def _typed(name: str, expected: type, value: object) -> object:
     if expected is float and type(value) is int:
         return float(value)
     if expected == tuple[str, ...]:
+        value = [value] if isinstance(value, str) else value  # a single name, as people write it
         expect(
             name,
             isinstance(value, list) and all(isinstance(entry, str) for entry in value),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import DepthRange
@@ -22,11 +23,13 @@ MOST_BUFFERED = 1000  # images of 640x480: 0.6 GB
 class PoseNodeParameters:
     """Parameters of the pose node.
 
-    model: name of a folder in `models_dir`, or a path; models_dir: empty for the package's own. provider, threads,
+    models: names of folders in `models_dir`, or paths; each instance goes to the first model that answers its name.
+    models_dir: empty for the package's own. provider, threads,
     allow_cpu, precision: as `SessionConfig`.
     seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each
     kind that wait for their masks.
     max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
+    min_score: poses below are rejected, 0..1.
     reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent
     for so long, and look as often for publishers that cannot be heard [s].
     diagnostics_s: time between messages on /diagnostics [s].
@@ -37,7 +40,7 @@ class PoseNodeParameters:
     confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
 
-    model: str = DEFAULT_MODEL
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
     models_dir: str = ""
     provider: str = SessionConfig.provider
     threads: int = SessionConfig.threads
@@ -48,6 +51,7 @@ class PoseNodeParameters:
     max_depth_m: float = DepthRange.maximum
     buffer_size: int = 60
     max_instances: int = MAX_INSTANCES
+    min_score: float = 0.0
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -63,11 +67,14 @@ class PoseNodeParameters:
     acceleration: float = MotionModel.acceleration
     angular_acceleration: float = MotionModel.angular_acceleration
 
+    # What older versions called them.
+    RENAMED = MappingProxyType({"model": "models, a list of names: models:=[clipose-lite]"})
     # May be set while the node runs.
     CHANGEABLE = frozenset(
         {
             "min_depth_m",
             "max_depth_m",
+            "min_score",
             "marker_lifetime_s",
             "tracking",
             "confirm_after",
@@ -78,7 +85,8 @@ class PoseNodeParameters:
     )
 
     def __post_init__(self) -> None:
-        expect("model", self.model != "", "a name or a path", self.model)
+        named = self.models and all(self.models) and len(set(self.models)) == len(self.models)
+        expect("models", named, "different names or paths, at least one", list(self.models))
         expect(
             "models_dir",
             self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(),
@@ -94,6 +102,7 @@ class PoseNodeParameters:
             self.max_depth_m,
         )
         expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
+        expect("min_score", 0 <= self.min_score <= 1, "0 to 1", self.min_score)
         expect("max_instances", self.max_instances >= 1, "1 or more", self.max_instances)
         expect("silence_s", 0 < self.silence_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.silence_s)
         expect(

@@ -1,7 +1,6 @@
 """Objects over time: identities that last, filtered poses, and a plain word on which of them were measured.
 
-    tentative --measured often enough--> confirmed <--measured | not measured--> coasting --not measured for too long-->
-    lost
+    tentative --measured often enough--> confirmed <--measured | not--> coasting --not measured for long--> lost
         `--not measured once--> dropped
 
 A pose that was not measured in a frame is never given as if it had been: it is predicted, and marked as coasting.
@@ -12,13 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC
-from clipose_ros.core.symmetry import closest_to
+from clipose_ros.core.symmetry import Symmetry, closest_to
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.core.validation import expect
@@ -104,26 +102,66 @@ class Track:
     turn: np.ndarray | None = None
     turn_support: float = 0.0
 
+    def fade(self, factor: float) -> None:
+        """Forget a part of the support.
+
+        Parameters
+        ----------
+        factor : float
+            What is left of it.
+        """
+        self.estimates *= factor
+        self.support *= factor
+        self.turn_support *= factor
+
     @property
     def score(self) -> float:
         """How probable it is that the pose is right: the mean of the late scores, 0 for estimates that disagreed."""
         return self.support / self.estimates
 
 
+def no_symmetry(name: str) -> Symmetry:
+    """Say that no turn leaves an object looking the same, whatever it is.
+
+    Parameters
+    ----------
+    name : str
+        Of the object.
+
+    Returns
+    -------
+    Symmetry
+        None.
+    """
+    return Symmetry.NONE
+
+
 class Tracker:
     """Turns the results of successive frames into tracks. Not for several threads at once.
 
     The camera frame is all there is: without odometry the objects are taken to move with constant velocity in it,
-    whoever moves. `events` counts, by name, what a user may want to know: why everything was forgotten, estimates that
-    contradicted their track, and so on.
+    whoever moves.
+
+    Parameters
+    ----------
+    settings : TrackerSettings
+        How tracks begin, go on and end.
+    symmetry : callable
+        Gives the `Symmetry` of a name, as `Estimator.symmetry` does.
+
+    Attributes
+    ----------
+    events : Counter
+        By name, how often happened what a user may want to know: why everything was forgotten, estimates that
+        contradicted their track, and so on.
     """
 
     def __init__(
-        self, settings: TrackerSettings = TrackerSettings(), axis_symmetric: Collection[str] = AXIS_SYMMETRIC
+        self, settings: TrackerSettings = TrackerSettings(), symmetry: Callable[[str], Symmetry] = no_symmetry
     ) -> None:
         self.settings = settings
         self.events: Counter[str] = Counter()
-        self._axis_symmetric = frozenset(axis_symmetric)
+        self._symmetry = symmetry
         self._numbers = itertools.count(1)
         self._lost: list[int] = []
         self._forget()
@@ -145,14 +183,59 @@ class Tracker:
         self.settings = settings
         self.reset("other settings")
 
-    def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
-        """One frame further.
+    def predict(self, stamp_ns: int) -> None:
+        """Move everything on to the time of a frame, before it is estimated.
 
-        A stamp that goes back, or comes after a long gap, begins anew. A stamp that comes again is answered with the
-        tracks as they are: the same image says nothing new.
+        A stamp that goes back, or comes after a long gap, begins anew.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            Of the frame [ns].
         """
-        again = stamp_ns == self._stamp_ns
-        self._advance(stamp_ns)
+        if self._stamp_ns is not None and stamp_ns < self._stamp_ns:
+            self.reset("clock went back")
+        elif self._stamp_ns is not None and stamp_ns - self._stamp_ns > self.settings.gap_s * NS_PER_S:
+            self.reset("gap in time")
+        if self._stamp_ns is not None and stamp_ns > self._stamp_ns:
+            dt_s = (stamp_ns - self._stamp_ns) / NS_PER_S
+            self._filters.predict(dt_s)
+            fade = math.exp(-dt_s / self.settings.memory_s)
+            for track in self._tracks:
+                track.fade(fade)
+        self._stamp_ns = stamp_ns
+
+    def tracked(self) -> tuple[tuple[Instance, TrackedPose], ...]:
+        """Give all tracks as they are now: after `predict` the priors of the frame.
+
+        Returns
+        -------
+        tuple of (Instance, TrackedPose)
+            Each track with the instance that it was last.
+        """
+        poses = self._poses() if self._tracks else {}
+        return tuple((track.instance, poses[track.number]) for track in self._tracks)
+
+    def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
+        """Take in what a frame was estimated to show.
+
+        A stamp that comes again is answered with the tracks as they are: the same image says nothing new.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            Of the frame [ns]; `predict` is called for it where that was not done.
+        results : sequence of (Instance, PoseEstimate or Rejection)
+            The estimates.
+
+        Returns
+        -------
+        TrackedFrame
+            The results, tracked.
+        """
+        if stamp_ns != self._stamp_ns:
+            self.predict(stamp_ns)
+        again, self._updated_ns = stamp_ns == self._updated_ns, stamp_ns
         estimates = [(instance, result) for instance, result in results if isinstance(result, PoseEstimate)]
         measured = measure([estimate for _, estimate in estimates], self.settings.noise)
         rows, columns = self._associate(estimates, measured)
@@ -185,27 +268,10 @@ class Tracker:
         self._tracks: list[Track] = []
         self._filters = PoseFilters(self.settings.motion, self.settings.noise.independent)
         self._stamp_ns: int | None = None
+        self._updated_ns: int | None = None
 
     def _confirmed(self, track: Track) -> bool:
         return track.frames >= self.settings.confirm_after
-
-    def _advance(self, stamp_ns: int) -> None:
-        """Predict everything to the time of the frame."""
-        if self._stamp_ns is not None and stamp_ns < self._stamp_ns:
-            self.reset("clock went back")
-        elif self._stamp_ns is not None and stamp_ns - self._stamp_ns > self.settings.gap_s * NS_PER_S:
-            self.reset("gap in time")
-        if self._stamp_ns is not None and stamp_ns > self._stamp_ns:
-            dt_s = (stamp_ns - self._stamp_ns) / NS_PER_S
-            self._filters.predict(dt_s)
-            fade = math.exp(-dt_s / self.settings.memory_s)
-            for track in self._tracks:
-                track.estimates, track.support, track.turn_support = (
-                    fade * track.estimates,
-                    fade * track.support,
-                    fade * track.turn_support,
-                )
-        self._stamp_ns = stamp_ns
 
     def _associate(
         self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
@@ -282,7 +348,7 @@ class Tracker:
             begun[column] = Track(
                 next(self._numbers), estimate.category, instance, self._stamp_ns, 1, 1.0, estimate.score
             )
-        symmetric = np.array([track.category in self._axis_symmetric for track in begun.values()], dtype=bool)
+        symmetric = np.array([self._symmetry(track.category) is Symmetry.Y for track in begun.values()], dtype=bool)
         self._filters.append(measured[np.array(columns, dtype=np.intp)], symmetric)
         self._tracks += begun.values()
         return begun

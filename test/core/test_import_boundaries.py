@@ -41,7 +41,7 @@ def test_the_runtime_needs_neither_torch_nor_ros():
     brought = imported_with(
         *modules_of("inference"), *modules_of("estimators"), "clipose_ros.pipeline", "clipose_ros.cli.main"
     )
-    assert {"onnxruntime", "cv2"} <= brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
+    assert "cv2" in brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
 
 
 @pytest.mark.parametrize(("library", "home"), [("onnxruntime", "inference"), ("rclpy", "ros")])

@@ -3,6 +3,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.metrics import PoseError, box_corners, pose_error, rotation_error_deg, success_rates
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 
 
@@ -17,29 +18,27 @@ def pose(category, rotation=np.eye(3), translation=(0.0, 0.0, 1.0), size=(0.1, 0
 @pytest.mark.parametrize("degrees", [0, 7, 90, 180])
 def test_rotation_error_is_the_angle_of_the_difference(degrees):
     truth = turned("xyz", [10, 20, 30])
-    assert rotation_error_deg(truth @ turned("z", degrees), truth, axis_symmetric=False) == pytest.approx(
-        degrees, abs=1e-5
-    )
+    assert rotation_error_deg(truth @ turned("z", degrees), truth, Symmetry.NONE) == pytest.approx(degrees, abs=1e-5)
 
 
 def test_spin_about_y_does_not_count_for_axis_symmetric_objects():
     truth = turned("xyz", [10, 20, 30])
     spun = truth @ turned("y", 130)
-    assert rotation_error_deg(spun, truth, axis_symmetric=True) == pytest.approx(0, abs=1e-5)
-    assert rotation_error_deg(spun, truth, axis_symmetric=False) == pytest.approx(130)
-    assert rotation_error_deg(truth @ turned("x", 12), truth, axis_symmetric=True) == pytest.approx(12)
+    assert rotation_error_deg(spun, truth, Symmetry.Y) == pytest.approx(0, abs=1e-5)
+    assert rotation_error_deg(spun, truth, Symmetry.NONE) == pytest.approx(130)
+    assert rotation_error_deg(truth @ turned("x", 12), truth, Symmetry.Y) == pytest.approx(12)
 
 
 def test_rounding_beyond_one_gives_zero_and_not_nan():
-    assert rotation_error_deg(np.eye(3) * (1 + 1e-12), np.eye(3), axis_symmetric=False) == 0.0
+    assert rotation_error_deg(np.eye(3) * (1 + 1e-12), np.eye(3), Symmetry.NONE) == 0.0
 
 
 def test_pose_error_by_hand():
-    error = pose_error(pose("can", turned("y", 50), (0.03, 0.04, 1.0), (0.11, 0.2, 0.3)), pose("can"))
+    error = pose_error(pose("can", turned("y", 50), (0.03, 0.04, 1.0), (0.11, 0.2, 0.3)), pose("can"), Symmetry.Y)
     assert error.rotation_deg == pytest.approx(0, abs=1e-5)
     assert error.translation_m == pytest.approx(0.05)
     assert error.size_relative == pytest.approx((0.1 + 0 + 0.25) / 3)
-    assert pose_error(pose("mug", turned("y", 50)), pose("mug")).rotation_deg == pytest.approx(50)
+    assert pose_error(pose("mug", turned("y", 50)), pose("mug"), Symmetry.NONE).rotation_deg == pytest.approx(50)
 
 
 def test_success_rates_count_misses_as_wrong_and_limits_as_right():

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.decoding import rotation_from_normals
 from clipose_ros.core.sampling import stratified_indices, within_radius
-from clipose_ros.core.types import Frame, Instance, Intrinsics
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 
 SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=6)
 METRES = (
@@ -34,19 +34,21 @@ def frames(draw):
     instances = draw(st.lists(st.sampled_from([1, 2, 3, 4, 200, 65535]), unique=True, max_size=4))
     focal, centre = st.floats(1, 5000), st.floats(-1000, 1000)
     intrinsics = Intrinsics(draw(focal), draw(focal), draw(centre), draw(centre))
-    return Frame(0, "optical", depth, labels, tuple(Instance(label, "mug") for label in instances), intrinsics)
+    found = Detections(tuple(Instance(label, "mug") for label in instances), labels)
+    return Frame(0, "optical", depth, intrinsics), found
 
 
 @given(frames())
-def test_backprojection_is_the_plain_loop(frame):
+def test_backprojection_is_the_plain_loop(scene):
+    frame, detections = scene
     metres, K = frame.depth / 1000 if frame.depth.dtype == np.uint16 else frame.depth.astype(float), frame.intrinsics
     limits = DepthRange()
-    for instance, cloud in zip(frame.instances, backproject(frame, limits), strict=True):
+    for instance, (cloud, _) in zip(detections.instances, backproject(*scene, limits), strict=True):
         pixels = [
             (u, v, metres[v, u])
             for v in range(metres.shape[0])
             for u in range(metres.shape[1])
-            if frame.labels[v, u] == instance.label
+            if detections.masks[v, u] == instance.label
         ]
         edges = [z for *_, z in pixels if min(abs(z - limits.minimum), abs(z - limits.maximum)) < 1e-6]
         assume(not edges)  # float32 may round a depth on the limit to either side

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.tracking.tracker import FREE_SPIN, Tracker, TrackerSettings
@@ -13,6 +14,10 @@ SIZE = {"mug": (0.12, 0.09, 0.1), "can": (0.07, 0.12, 0.07), "camera": (0.09, 0.
 CONFIRMED, TENTATIVE, COASTING = TrackState.CONFIRMED, TrackState.TENTATIVE, TrackState.COASTING
 UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0])
 BACK_TO_FRONT = np.diag([-1.0, 1.0, -1.0])
+
+
+def error_of(estimate, truth):
+    return pose_error(estimate, truth, nocs_symmetry(truth.category))
 
 
 def pose(category="mug", position=(0.0, 0.0, 1.0), rotation=np.eye(3), score=0.95):
@@ -60,21 +65,21 @@ def noisy(true, rng, degrees=3.0, metres=0.004):
 
 
 def test_tracks_are_steadier_and_closer_to_the_truth_than_frames():
-    rng, tracker = np.random.default_rng(0), Tracker()
+    rng, tracker = np.random.default_rng(0), Tracker(symmetry=nocs_symmetry)
     alone, tracked = [], []
     for k in range(60):
         truth = moving_scene(k)
         measured = [noisy(true, rng) for true in truth]
         frame = tracker.update(k * DT_NS, seen(*measured))
         if k >= 10:
-            alone.append([(*vars(pose_error(p, true)).values(),) for p, true in zip(measured, truth)])
-            tracked.append([(*vars(pose_error(p, true)).values(),) for (_, p), true in zip(frame.results, truth)])
+            alone.append([(*vars(error_of(p, true)).values(),) for p, true in zip(measured, truth)])
+            tracked.append([(*vars(error_of(p, true)).values(),) for (_, p), true in zip(frame.results, truth)])
     assert (np.mean(tracked, axis=(0, 1)) < 0.85 * np.mean(alone, axis=(0, 1))).all()
     assert len(tracker) == 4 and not tracker.events
 
 
 def test_a_flip_for_a_few_frames_does_not_move_the_track_and_is_not_passed_off_as_measured():
-    rng, tracker, states = np.random.default_rng(1), Tracker(), []
+    rng, tracker, states = np.random.default_rng(1), Tracker(symmetry=nocs_symmetry), []
     for k in range(60):
         truth = moving_scene(k)
         measured = [noisy(true, rng) for true in truth]
@@ -86,7 +91,7 @@ def test_a_flip_for_a_few_frames_does_not_move_the_track_and_is_not_passed_off_a
                 )
         frame = tracker.update(k * DT_NS, seen(*measured))
         for i, ((_, tracked), true) in enumerate(zip(frame.results, truth)):
-            error = pose_error(tracked, true)
+            error = error_of(tracked, true)
             assert error.rotation_deg < 12 and error.translation_m < 0.03
             assert tracked.track == i + 1
             assert (tracked.state == COASTING) == (flipped and i > 0) == (tracked.age_ns > 0) or k < 3
@@ -97,10 +102,13 @@ def test_a_flip_for_a_few_frames_does_not_move_the_track_and_is_not_passed_off_a
 
 
 def test_a_contradiction_that_lasts_is_believed_and_the_object_keeps_its_identity():
-    tracker, true = Tracker(), pose("camera", rotation=Rotation.random(random_state=2).as_matrix())
+    tracker, true = (
+        Tracker(symmetry=nocs_symmetry),
+        pose("camera", rotation=Rotation.random(random_state=2).as_matrix()),
+    )
     other = pose("camera", rotation=true.rotation @ BACK_TO_FRONT)
     frames = run(tracker, [seen(true)] * 20 + [seen(other)] * 20)
-    near = [pose_error(frame.results[0][1], other).rotation_deg < 1 for frame in frames]
+    near = [error_of(frame.results[0][1], other).rotation_deg < 1 for frame in frames]
     switch = near.index(True)
     assert 22 <= switch <= 32 and all(near[switch:])
     assert {frame.results[0][1].track for frame in frames} == {1}
@@ -112,21 +120,20 @@ def test_a_contradiction_that_lasts_is_believed_and_the_object_keeps_its_identit
 
 
 def test_answers_that_change_between_front_and_back_settle_on_the_more_frequent():
-    rng, tracker = np.random.default_rng(3), Tracker()
+    rng, tracker = np.random.default_rng(3), Tracker(symmetry=nocs_symmetry)
     true = pose("camera", rotation=Rotation.random(random_state=4).as_matrix())
     answers = [
         true if rng.random() < 0.75 else pose("camera", rotation=true.rotation @ BACK_TO_FRONT) for _ in range(100)
     ]
     errors = [
-        pose_error(frame.results[0][1], true).rotation_deg
-        for frame in run(tracker, [seen(answer) for answer in answers])
+        error_of(frame.results[0][1], true).rotation_deg for frame in run(tracker, [seen(answer) for answer in answers])
     ]
     assert np.mean(np.array(errors[20:]) < 10) > 0.95
-    assert np.mean([pose_error(answer, true).rotation_deg < 10 for answer in answers[20:]]) < 0.85
+    assert np.mean([error_of(answer, true).rotation_deg < 10 for answer in answers[20:]]) < 0.85
 
 
 def test_an_estimate_that_is_a_little_off_neither_moves_a_track_nor_begins_one():
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     run(tracker, [seen(pose())] * 10)
     ((_, tracked),) = tracker.update(10 * DT_NS, seen(pose(position=(0.045, 0, 1)))).results
     assert (tracked.track, tracked.state) == (1, COASTING) and tracker.events == {"position contradicted its track": 1}
@@ -137,7 +144,7 @@ def test_an_estimate_that_is_a_little_off_neither_moves_a_track_nor_begins_one()
 
 
 def test_a_symmetric_object_does_not_spin_and_follows_its_axis():
-    rng, tracker, previous = np.random.default_rng(5), Tracker(), None
+    rng, tracker, previous = np.random.default_rng(5), Tracker(symmetry=nocs_symmetry), None
     for k in range(40):
         true = moving_scene(k)[1]
         ((_, tracked),) = tracker.update(k * DT_NS, seen(noisy(true, rng, degrees=1.0))).results
@@ -146,11 +153,11 @@ def test_a_symmetric_object_does_not_spin_and_follows_its_axis():
         previous = tracked.rotation
         y = tracked.rotation[:, 1]
         assert y @ tracked.covariance[3:, 3:] @ y == pytest.approx(FREE_SPIN)
-    assert pose_error(tracked, true).rotation_deg < 2
+    assert error_of(tracked, true).rotation_deg < 2
 
 
 def test_a_track_is_tentative_then_confirmed_then_coasting_then_lost():
-    tracker = Tracker(TrackerSettings(confirm_after=3, coast_s=0.21))
+    tracker = Tracker(TrackerSettings(confirm_after=3, coast_s=0.21), nocs_symmetry)
     frames = run(tracker, [seen(pose())] * 4 + [[]] * 5)
     assert [frame.results[0][1].state for frame in frames[:4]] == [TENTATIVE, TENTATIVE, CONFIRMED, CONFIRMED]
     coasting = [frame.coasting for frame in frames[4:]]
@@ -164,7 +171,7 @@ def test_a_track_is_tentative_then_confirmed_then_coasting_then_lost():
 
 
 def test_a_ghost_of_one_frame_leaves_nothing():
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     frames = run(tracker, [seen(pose()), [], []])
     assert frames[1].coasting == frames[1].lost == frames[1].results == () and tracker.events == {
         "tentative track dropped": 1
@@ -172,7 +179,7 @@ def test_a_ghost_of_one_frame_leaves_nothing():
 
 
 def test_an_object_is_known_again_after_a_drop_out():
-    rng, tracker, tracks = np.random.default_rng(6), Tracker(), []
+    rng, tracker, tracks = np.random.default_rng(6), Tracker(symmetry=nocs_symmetry), []
     for k in range(40):
         truth = moving_scene(k)
         hidden = {1, 2} if 20 <= k < 26 else set()
@@ -182,13 +189,13 @@ def test_an_object_is_known_again_after_a_drop_out():
         predicted = {tracked.track: tracked for _, tracked in frame.coasting}
         assert {track - 1 for track in predicted} == hidden
         for track, tracked in predicted.items():
-            error = pose_error(tracked, truth[track - 1])
+            error = error_of(tracked, truth[track - 1])
             assert error.translation_m < 0.05 and error.rotation_deg < 15
     assert tracks[-1] == [1, 2, 3, 4]
 
 
 def test_a_rejected_instance_stays_rejected_while_its_track_coasts():
-    tracker, rejection = Tracker(), Rejection("mug", "points: expected at least 32, got 3")
+    tracker, rejection = Tracker(symmetry=nocs_symmetry), Rejection("mug", "points: expected at least 32, got 3")
     run(tracker, [seen(pose())] * 5)
     frame = tracker.update(5 * DT_NS, [(Instance(1, "mug", id="0"), rejection)])
     assert frame.results == ((Instance(1, "mug", id="0"), rejection),)
@@ -197,7 +204,7 @@ def test_a_rejected_instance_stays_rejected_while_its_track_coasts():
 
 def test_ids_that_change_places_do_not_confuse_objects_that_are_apart():
     left, right = pose(position=(-0.2, 0, 1)), pose(position=(0.2, 0, 1))
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     run(tracker, [seen(left, right, ids=["a", "b"])] * 5)
     frame = tracker.update(5 * DT_NS, seen(left, right, ids=["b", "a"]))
     assert [tracked.track for _, tracked in frame.results] == [1, 2]
@@ -209,14 +216,14 @@ def test_ids_that_change_places_do_not_confuse_objects_that_are_apart():
 def test_ids_decide_between_objects_that_are_close():
     first, second = pose(position=(-0.004, 0, 1)), pose(position=(0.004, 0, 1))
     for ids, tracks in ((["a", "b"], [1, 2]), (["b", "a"], [2, 1])):
-        tracker = Tracker()
+        tracker = Tracker(symmetry=nocs_symmetry)
         run(tracker, [seen(first, second, ids=["a", "b"])] * 5)
         frame = tracker.update(5 * DT_NS, seen(pose(position=(0, 0.001, 1)), pose(position=(0, -0.001, 1)), ids=ids))
         assert [tracked.track for _, tracked in frame.results] == tracks
 
 
 def test_the_same_id_elsewhere_or_of_another_category_is_another_object():
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     run(tracker, [seen(pose(), ids=["a"])] * 5)
     frame = tracker.update(5 * DT_NS, seen(pose(position=(0.3, 0, 1)), ids=["a"]))
     assert frame.results[0][1].track == 2 and [tracked.track for _, tracked in frame.coasting] == [1]
@@ -229,7 +236,7 @@ def test_the_same_id_elsewhere_or_of_another_category_is_another_object():
     [(-10 * DT_NS, "clock went back"), (5 * DT_NS - 1, "clock went back"), (100 * DT_NS, "gap in time")],
 )
 def test_a_clock_that_jumps_begins_anew_and_says_why(stamp_ns, reason):
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     run(tracker, [seen(pose())] * 6)
     frame = tracker.update(stamp_ns, seen(pose()))
     assert tracker.events == {f"reset: {reason}": 1} and frame.lost == (1,) and frame.coasting == ()
@@ -238,7 +245,7 @@ def test_a_clock_that_jumps_begins_anew_and_says_why(stamp_ns, reason):
 
 
 def test_the_same_stamp_again_changes_nothing():
-    tracker, again = Tracker(), Tracker()
+    tracker, again = Tracker(symmetry=nocs_symmetry), Tracker(symmetry=nocs_symmetry)
     for tracks, repeats in ((tracker, 1), (again, 3)):
         for k in range(10):
             for _ in range(repeats):
@@ -253,7 +260,7 @@ def test_the_same_stamp_again_changes_nothing():
 
 
 def test_reset_forgets_and_numbers_are_not_used_again():
-    tracker = Tracker()
+    tracker = Tracker(symmetry=nocs_symmetry)
     run(tracker, [seen(pose(), pose("can", (0.3, 0, 1)))] * 5)
     tracker.reset()
     assert len(tracker) == 0 and tracker.events == {"reset: asked": 1}
@@ -263,7 +270,7 @@ def test_reset_forgets_and_numbers_are_not_used_again():
 
 def test_the_first_pose_is_the_estimate_itself_and_equal_input_gives_equal_output():
     truth = moving_scene(0)
-    first = Tracker().update(0, seen(*truth))
+    first = Tracker(symmetry=nocs_symmetry).update(0, seen(*truth))
     for (_, tracked), true in zip(first.results, truth):
         assert isinstance(tracked, TrackedPose)
         np.testing.assert_array_equal(tracked.rotation, true.rotation)
@@ -272,14 +279,14 @@ def test_the_first_pose_is_the_estimate_itself_and_equal_input_gives_equal_outpu
         assert tracked.score == true.score
     rng = np.random.default_rng(7)
     frames = [seen(*(noisy(true, rng) for true in moving_scene(k))) for k in range(20)]
-    one, other = run(Tracker(), frames)[-1], run(Tracker(), frames)[-1]
+    one, other = run(Tracker(symmetry=nocs_symmetry), frames)[-1], run(Tracker(symmetry=nocs_symmetry), frames)[-1]
     for (_, a), (_, b) in zip(one.results, other.results):
         np.testing.assert_array_equal(a.rotation, b.rotation)
         np.testing.assert_array_equal(a.covariance, b.covariance)
 
 
 def test_covariances_are_covariances():
-    rng, tracker = np.random.default_rng(8), Tracker()
+    rng, tracker = np.random.default_rng(8), Tracker(symmetry=nocs_symmetry)
     for k in range(30):
         for _, tracked in tracker.update(k * DT_NS, seen(*(noisy(true, rng) for true in moving_scene(k)))).results:
             np.testing.assert_array_equal(tracked.covariance, tracked.covariance.T)
@@ -303,3 +310,25 @@ def test_covariances_are_covariances():
 def test_impossible_settings_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected .*, got {value}"):
         TrackerSettings(**{name: value})
+
+
+def test_predicting_before_the_update_changes_nothing_and_tells_where_things_are():
+    frames = [(i * 33_000_000, seen(pose("mug", position=(0.01 * i, 0.0, 1.0)))) for i in range(6)]
+    alone, predicted = Tracker(), Tracker()
+    for stamp_ns, results in frames:
+        predicted.predict(stamp_ns)
+        priors = predicted.tracked()
+        expected, got = alone.update(stamp_ns, results), predicted.update(stamp_ns, results)
+        np.testing.assert_array_equal(got.results[0][1].translation, expected.results[0][1].translation)
+    assert len(priors) == 1 and priors[0][1].translation[0] == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_frame_that_failed_after_its_prediction_may_come_again():
+    tracker = Tracker()
+    tracker.update(0, seen(pose("mug")))
+    tracker.predict(33_000_000)  # and then the estimator failed
+    tracker.predict(33_000_000)
+    tracker.update(33_000_000, seen(pose("mug")))
+    assert tracker.events["stamp twice"] == 0
+    tracker.update(33_000_000, seen(pose("mug")))
+    assert tracker.events["stamp twice"] == 1

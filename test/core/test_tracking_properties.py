@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.tracking.filter import FASTEST, MotionModel
 from clipose_ros.tracking.tracker import Tracker, TrackerSettings
@@ -47,7 +48,7 @@ def settings(draw):
 
 @given(st.lists(frames(), max_size=8), settings())
 def test_whatever_comes_tracks_stay_tracks(sequence, settings):
-    tracker, stamp_ns, newest, ended = Tracker(settings), 10**18, 0, set()
+    tracker, stamp_ns, newest, ended = Tracker(settings, nocs_symmetry), 10**18, 0, set()
     before = set()
     for step in sequence:
         if step is None:

@@ -14,8 +14,9 @@ with atheris.instrument_imports(include=["clipose_ros"]):
     from clipose_ros.core.backprojection import backproject
     from clipose_ros.ros import conversions
 
-from clipose_ros.msg import InstanceArray, ObjectInstance
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+
+from clipose_ros.msg import InstanceArray, ObjectInstance
 
 ENCODINGS = ("16UC1", "32FC1", "mono8", "8UC1", "mono16", "rgb8", "bgr8", "64FC1", "16UC1; compressedDepth", "")
 SIDE = 8
@@ -81,13 +82,13 @@ def answer(raw: bytes) -> None:
     )
     colour = image(data, shape, tuple(conversions.COLOUR_ENCODINGS)) if data.ConsumeBool() else None
     try:
-        frame = conversions.frame_from(depth, info, masks, colour)
-        clouds = backproject(frame)
+        frame = conversions.frame_from(depth, info, colour)
+        detections = conversions.detections_from(masks, frame.depth.shape)
+        clouds = backproject(frame, detections)
     except ValueError:
         return
-    assert frame.depth.shape == frame.labels.shape == (depth.height, depth.width) and len(clouds) == len(
-        masks.instances
-    )
+    assert frame.depth.shape == detections.shape == (depth.height, depth.width)
+    assert len(clouds) == len(masks.instances)
 
 
 def main() -> None:

@@ -1,32 +1,32 @@
-import numpy as np
 import pytest
 import yaml
 
-from clipose_ros.core.categories import MEAN_SIZES
-from clipose_ros.inference.card import Calibration, find_model, read_card, read_model
+from clipose_ros.core.symmetry import Symmetry
+from clipose_ros.inference.card import find_model, read_card, read_network
 
 
 def edit(folder, **changes):
-    """Rewrite the card with keys changed, or removed where the change is None."""
+    """Rewrite the card with keys changed, or removed where the change is None; a key with a dot is one of a mapping."""
     path = folder / "card.yaml"
-    data = {**yaml.safe_load(path.read_text()), **changes}
-    path.write_text(yaml.safe_dump({key: value for key, value in data.items() if value is not None}))
+    data = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        *outer, last = key.split("__")
+        inside = data
+        for name in outer:
+            inside = inside[name]
+        inside.pop(last) if value is None else inside.update({last: value})
+    path.write_text(yaml.safe_dump(data))
 
 
 def test_a_written_card_reads_back(write_model):
-    folder = write_model(
-        training={"clouds": 180000},
-        accuracy={"10deg_5cm": 0.7},
-        draws=2,
-        calibration={"mug": Calibration((0.1, 0.9), (0.0, 0.8))},
-    )
+    folder = write_model(training={"clouds": 180000}, accuracy={"10deg_5cm": 0.7}, licence="MIT")
     card = read_card(folder)
-    assert card.name == "tiny" and card.points == 1024 and card.precision == "fp32"
+    assert (card.name, card.estimator, card.licence) == ("tiny", "clipose", "MIT")
     assert card.training == {"clouds": 180000} and card.accuracy == {"10deg_5cm": 0.7}
-    assert card.inputs == {"points": ("batch", 1024, 3), "category": ("batch",)}
-    np.testing.assert_array_equal(card.mean_sizes["mug"], MEAN_SIZES["mug"])
-    assert card.draws == 2 and card.calibration == {"mug": Calibration((0.1, 0.9), (0.0, 0.8))}
-    assert read_model(folder, card) == (folder / "model.onnx").read_bytes()
+    assert card.symmetry["can"] is Symmetry.Y and card.symmetry["mug"] is Symmetry.NONE
+    network = card.network("pose")
+    assert network.inputs == {"points": ("batch", 1024, 3), "category": ("batch",)} and network.precision == "fp32"
+    assert read_network(folder, network) == (folder / "model.onnx").read_bytes()
 
 
 def test_a_changed_network_file_is_refused(write_model):
@@ -36,43 +36,43 @@ def test_a_changed_network_file_is_refused(write_model):
     with pytest.raises(
         ValueError, match="model.onnx: expected sha256 [0-9a-f]{64} as card.yaml says, got [0-9a-f]{64}"
     ):
-        read_model(folder, read_card(folder))
+        read_network(folder, read_card(folder).network("pose"))
 
 
 def test_a_missing_network_file_is_named(write_model):
     folder = write_model()
     (folder / "model.onnx").unlink()
     with pytest.raises(ValueError, match="model.onnx: expected the network file that card.yaml names, got none"):
-        read_model(folder, read_card(folder))
+        read_network(folder, read_card(folder).network("pose"))
+
+
+def test_a_network_that_the_card_lacks_is_named(write_model):
+    with pytest.raises(ValueError, match="networks: expected backbone for estimator clipose, got pose"):
+        read_card(write_model()).network("backbone")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"scales": {"mug": 0.2}}, "keys: expected only name, .* got scales"),
-        ({"sha256": None, "scale": None}, "keys: expected all of .* got none for scale, sha256"),
-        ({"sha256": "abc"}, "sha256: expected 64 hexadecimal digits, got abc"),
-        ({"file": "../elsewhere.onnx"}, "file: expected a file name without folders"),
-        ({"categories": "mug"}, "categories: expected a list of names, got mug"),
-        ({"categories": ["mug", "mug"]}, "categories: expected different names"),
-        ({"passes": 9}, "passes: expected an integer from 1 to 4, got 9"),
-        ({"draws": 0}, "draws: expected an integer from 1 to 16, got 0"),
-        ({"calibration": {"mug": {"confidence": [0.1]}}}, "calibration.mug: expected lists confidence and probability"),
-        (
-            {"calibration": {"mug": {"confidence": [0.5, 0.1], "probability": [0, 1]}}},
-            "calibration.confidence: expected ascending numbers",
-        ),
-        (
-            {"calibration": {"mug": {"confidence": [0.1, 0.5], "probability": [1]}}},
-            "calibration: expected 2 probabilities, got 1",
-        ),
-        ({"axis_symmetric": ["jug"]}, "axis_symmetric: expected some of bottle"),
-        ({"mean_sizes": {"mug": [1, 1, 1]}}, "mean_sizes: expected the keys bottle"),
-        ({"scale": dict.fromkeys(MEAN_SIZES, -1.0)}, "scale.bottle: expected a positive length"),
-        ({"scale": dict.fromkeys(MEAN_SIZES, "x")}, "scale.bottle: expected a positive length"),
-        ({"outlier_radius": 0}, "outlier_radius: expected a positive number, got 0"),
-        ({"points": "many"}, "points: expected a positive integer, got many"),
+        ({"names": None, "estimator": None}, "keys: expected all of .* got none for estimator, names"),
+        ({"networks__pose__sha256": "abc"}, "networks.pose.sha256: expected 64 hexadecimal digits, got abc"),
+        ({"networks__pose__file": "../elsewhere.onnx"}, "networks.pose.file: expected a file name without folders"),
+        ({"networks__pose__inputs": None}, "networks.pose.keys: expected all of .* got none for inputs"),
+        ({"networks__pose__weights": 3}, "networks.pose.keys: expected only file, .* got weights"),
+        ({"networks__pose__outputs": {"size": 3}}, "networks.pose.outputs: expected a shape, as a list, for each name"),
+        ({"networks": None}, "networks: expected a mapping of names to networks, got None"),
+        ({"names": "mug"}, "names: expected a list of names, got mug"),
+        ({"names": ["mug", "mug"]}, "names: expected different names"),
+        ({"symmetry": {"jug": "none"}}, "symmetry: expected some of bottle"),
+        ({"symmetry": {"mug": "round"}}, "symmetry.mug: expected one of none, y_axis, got round"),
+        ({"settings": [1]}, "settings: expected a mapping"),
         ({"training": 3}, "training: expected a mapping, got 3"),
+        ({"licence": ""}, "licence: expected a text"),
+        (
+            {"networks": None, "file": "model.onnx"},
+            "networks: expected a mapping, got a card of clipose_ros 0.1; export",
+        ),
     ],
 )
 def test_a_malformed_card_is_refused_with_its_path_and_key(write_model, changes, message):
@@ -112,11 +112,3 @@ def test_an_unknown_model_is_refused_with_the_names_that_there_are(write_model, 
     write_model()
     with pytest.raises(ValueError, match="model: expected one of tiny in .*models, got huge"):
         find_model("huge", tmp_path / "models")
-
-
-@pytest.mark.parametrize("knots", [((0.1, 0.4, 0.4, 0.9), (0.0, 0.2, 0.6, 0.8)), ((0.3,), (0.7,))])
-def test_a_calibration_is_straight_lines_between_its_knots_and_level_beyond(knots):
-    confidences = np.concatenate([np.linspace(0, 1, 41), knots[0]])
-    np.testing.assert_allclose(
-        [Calibration(*knots)(c) for c in confidences.tolist()], np.interp(confidences, *knots), atol=1e-15
-    )

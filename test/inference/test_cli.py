@@ -31,11 +31,11 @@ def folder(tmp_path):
     """Two frames with three spheres each; the third has class bowl and no depth."""
     path = tmp_path / "frames"
     path.mkdir()
-    frame = spheres_on_table(3, ["mug", "can", "bowl"])
-    depth = np.where(frame.labels == 3, 0, frame.depth).astype(np.uint16)
+    frame, detections = spheres_on_table(3, ["mug", "can", "bowl"])
+    depth = np.where(detections.masks == 3, 0, frame.depth).astype(np.uint16)
     for name in ("0000", "0001"):
         cv2.imwrite(str(path / f"{name}_depth.png"), depth)
-        cv2.imwrite(str(path / f"{name}_mask.png"), frame.labels - np.uint8(1))  # 0 becomes 255
+        cv2.imwrite(str(path / f"{name}_mask.png"), detections.masks - np.uint8(1))  # 0 becomes 255
         cv2.imwrite(str(path / f"{name}_color.png"), np.full((*depth.shape, 3), 90, np.uint8))
         (path / f"{name}_meta.txt").write_text(
             "".join(f"{i} {CATEGORIES.index(c) + 1} x\n" for i, c in enumerate(("mug", "can", "bowl")))

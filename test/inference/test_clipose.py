@@ -3,16 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clipose_ros import estimators
+from clipose_ros.core.calibration import Calibration
+from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
-from clipose_ros.estimators.clipose import Clipose
-from clipose_ros.inference.card import Calibration, read_card
-from clipose_ros.inference.session import Session
+from clipose_ros.estimators.base import Needs
+from clipose_ros.estimators.clipose import CliposeSettings
+from clipose_ros.inference.card import read_card
+from clipose_ros.inference.session import SessionConfig
 
 
 @pytest.fixture
 def load(write_model):
     def load(seed=0, **network):
-        return Clipose.load(str(write_model(**network)), seed=seed)
+        return estimators.load(str(write_model(**network)), seed=seed)
 
     return load
 
@@ -59,7 +64,7 @@ def test_rejections_keep_order_and_length(load):
     ]
     results = load().estimate(observations)
     assert [type(result) for result in results] == [PoseEstimate, *[Rejection] * 5, PoseEstimate]
-    assert [result.category for result in results] == [observation.category for observation in observations]
+    assert [result.category for result in results] == [observation.name for observation in observations]
     assert [result.reason for result in results[1:4]] == [
         "category: expected one of bottle, bowl, camera, can, laptop, mug, got banana",
         "points: expected at least 32, got 0",
@@ -155,8 +160,41 @@ def test_the_score_is_what_the_calibration_makes_of_the_confidence(load):
 
 
 def test_a_model_with_another_contract_is_refused(write_model):
-    """Card and network agree with each other here, but not with what CLIPose needs."""
-    session = Session(folder := write_model(), read_card(folder))
-    session.card = replace(session.card, outputs={"y_axis": ("batch", 3)})
     with pytest.raises(ValueError, match="card outputs: expected confidence, offset, size, x_axis, y_axis, got y_axis"):
-        Clipose(session)
+        estimators.load(str(write_model(outputs={"y_axis": ("batch", 3)})))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": {"mug": 0.2}}, "settings.scale: expected the keys bottle"),
+        ({"scale": dict.fromkeys(CATEGORIES, -1.0)}, "settings.scale.bottle: expected a positive length"),
+        ({"scale": dict.fromkeys(CATEGORIES, "x")}, "settings.scale.bottle: expected a positive length"),
+        ({"scale": 3}, "settings.scale: expected a length for each name, got 3"),
+        ({"outlier_radius": 0}, "settings.outlier_radius: expected a positive number, got 0"),
+        ({"points": "many"}, "settings.points: expected an integer from 1 to 65536, got many"),
+        ({"passes": 9}, "settings.passes: expected an integer from 1 to 4, got 9"),
+        ({"draws": 0}, "settings.draws: expected an integer from 1 to 16, got 0"),
+        ({"calibration": {"jug": {"confidence": [0], "probability": [1]}}}, "settings.calibration: expected some of"),
+        ({"calibration": {"mug": {"confidence": [0.1]}}}, "settings.calibration.mug: expected lists confidence and"),
+        ({"colour": 1}, "settings.keys: expected only scale, .* got colour"),
+    ],
+)
+def test_malformed_settings_are_refused_with_their_key(write_model, settings, message):
+    card = read_card(write_model())
+    with pytest.raises(ValueError, match=message):
+        CliposeSettings.of(replace(card, settings={**card.settings, **settings}))
+
+
+def test_settings_read_back_as_they_were_written():
+    knots = {"mug": Calibration((0.1, 0.9), (0.0, 0.8))}
+    settings = CliposeSettings(dict.fromkeys(CATEGORIES, 0.2), 0.8, points=512, draws=2, passes=3, calibration=knots)
+    assert CliposeSettings(**settings.as_mapping()) == settings
+
+
+def test_it_says_what_runs_and_what_is_symmetric(write_model):
+    estimator = estimators.load(str(write_model()), config=SessionConfig(threads=1))
+    facts = estimator.facts()
+    assert (facts["model"], facts["provider"], facts["precision"], facts["threads"]) == ("tiny", "cpu", "fp32", 1)
+    assert estimator.names == CATEGORIES and estimator.needs == Needs()
+    assert (estimator.symmetry("can"), estimator.symmetry("mug")) == (Symmetry.Y, Symmetry.NONE)

@@ -78,7 +78,7 @@ def doctor(monkeypatch, capsys):
 def test_the_command_prints_lines_for_people_and_json_for_programs(doctor, write_model):
     models = str(write_model().parent)
     status, lines = doctor("--models-dir", models)
-    assert status == 0 and "model: tiny: 6 categories" in lines and "0 FAIL" in lines
+    assert status == 0 and "model: tiny: clipose, 6 names" in lines and "0 FAIL" in lines
     status, text = doctor("--models-dir", models, "--json")
     report = json.loads(text)
     assert status == 0 and report["worst"] in ("OK", "WARN")

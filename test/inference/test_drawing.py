@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from clipose_ros.bench.latency import IMAGE_SHAPE, spheres_on_table
-from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.bench.latency import IMAGE_SHAPE, INTRINSICS, spheres_on_table
+from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.drawing import BOX_COLOURS, COASTING_COLOUR, REJECTED_COLOUR, depth_picture, draw_results
 
 
 @pytest.fixture
-def frame():
+def scene():
     return spheres_on_table(2, ("can", "mug"))
 
 
@@ -31,38 +31,42 @@ def tracked(state):
     return pose(TrackedPose, track=3, state=state, age_ns=10**8, covariance=np.eye(6))
 
 
-def test_an_estimated_and_a_rejected_instance_have_different_colours(frame, image):
+def test_an_estimated_and_a_rejected_instance_have_different_colours(scene, image):
+    one, other = scene.detections.instances
     draw_results(
         image,
-        frame,
-        [(frame.instances[0], pose()), (frame.instances[1], Rejection("mug", "points: expected at least 32, got 12"))],
+        INTRINSICS,
+        scene.detections,
+        [(one, pose()), (other, Rejection("mug", "points: expected at least 32, got 12"))],
     )
     assert pixels_of(image, BOX_COLOURS[0]).sum() > 300
     rejected = pixels_of(image, REJECTED_COLOUR)
-    outlined = frame.labels == 2
+    outlined = scene.detections.masks == 2
     assert rejected[outlined].sum() > 100  # its outline is on the mask
     # the reason is below, and nothing elsewhere
     assert rejected[450:].sum() > 500 and not image[:440][~outlined[:440] & rejected[:440]].any()
 
 
-def test_reasons_of_instances_without_pixels_are_listed_too(frame, image):
+def test_reasons_of_instances_without_pixels_are_listed_too(scene, image):
     ghosts = [
         (Instance(label, "mug", id=str(label)), Rejection("mug", "points: expected at least 32, got 0"))
         for label in (7, 8, 9)
     ]
-    draw_results(image, frame, ghosts[:1])
+    draw_results(image, INTRINSICS, Detections((ghosts[0][0],), scene.detections.masks), ghosts[:1])
     one = pixels_of(image, REJECTED_COLOUR).sum()
-    draw_results(image, frame, ghosts)
+    found = Detections(tuple(instance for instance, _ in ghosts), scene.detections.masks)
+    draw_results(image, INTRINSICS, found, ghosts)
     assert pixels_of(image, REJECTED_COLOUR).sum() == pytest.approx(3 * one, rel=0.05)
 
 
 @pytest.mark.parametrize(
     ("state", "grey"), [(TrackState.CONFIRMED, False), (TrackState.TENTATIVE, False), (TrackState.COASTING, True)]
 )
-def test_predicted_poses_are_grey(frame, image, state, grey):
-    draw_results(image, frame, [(frame.instances[0], tracked(state))])
+def test_predicted_poses_are_grey(scene, image, state, grey):
+    instance = scene.detections.instances[0]
+    draw_results(image, INTRINSICS, scene.detections, [(instance, tracked(state))])
     assert (pixels_of(image, COASTING_COLOUR).sum() > 300) == grey
-    draw_results(image, frame, [], [(frame.instances[0], tracked(TrackState.COASTING))])
+    draw_results(image, INTRINSICS, scene.detections, [], [(instance, tracked(TrackState.COASTING))])
     assert pixels_of(image, COASTING_COLOUR).sum() > 300
 
 

@@ -35,27 +35,27 @@ def write(tmp_path):
 
 
 def test_a_written_frame_reads_back(write):
-    (frame,) = NocsFolder(write())
+    ((frame, detections),) = NocsFolder(write())
     np.testing.assert_array_equal(frame.depth, DEPTH_MM)
     np.testing.assert_array_equal(frame.colour, COLOUR)
     assert frame.depth.dtype == np.uint16 and frame.intrinsics == REAL275_INTRINSICS
-    assert frame.instances == (Instance(1, "mug", id="0"), Instance(8, "bottle", id="7"))
-    assert np.count_nonzero(frame.labels == 1) == 4 and np.count_nonzero(frame.labels == 8) == 4
-    assert np.count_nonzero(frame.labels == 255) == 16 and np.count_nonzero(frame.labels == 0) == 12 * 16 - 24
+    assert detections.instances == (Instance(1, "mug", id="0"), Instance(8, "bottle", id="7"))
+    assert np.count_nonzero(detections.masks == 1) == 4 and np.count_nonzero(detections.masks == 8) == 4
+    assert np.count_nonzero(detections.masks == 255) == 16 and np.count_nonzero(detections.masks == 0) == 12 * 16 - 24
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_the_depth_of_camera25_is_decoded(write, channels):
     encoded = np.zeros((12, 16, channels), np.uint8)  # B, G, R(, A) as OpenCV writes them
     encoded[:, :, 1], encoded[:, :, 2] = DEPTH_MM // 256, DEPTH_MM % 256
-    np.testing.assert_array_equal(NocsFolder(write(depth_png=encoded)).read("0000").depth, DEPTH_MM)
+    np.testing.assert_array_equal(NocsFolder(write(depth_png=encoded)).read("0000")[0].depth, DEPTH_MM)
 
 
 def test_masks_with_channels_carry_the_number_in_red(write):
     mask = np.full((12, 16, 4), 255, np.uint8)
     mask[3, 3] = (9, 9, 7, 255)
-    frame = NocsFolder(write(mask_png=mask)).read("0000")
-    assert np.flatnonzero(frame.labels).tolist() == [3 * 16 + 3] and frame.labels[3, 3] == 8
+    _, detections = NocsFolder(write(mask_png=mask)).read("0000")
+    assert np.flatnonzero(detections.masks).tolist() == [3 * 16 + 3] and detections.masks[3, 3] == 8
 
 
 def test_intrinsics_of_the_folder_are_used_and_checked(write):
@@ -78,7 +78,7 @@ def test_frames_come_sorted_with_increasing_stamps_and_colour_is_optional(write)
     for kind in ("depth.png", "mask.png", "meta.txt"):
         (folder / f"0001_{kind}").write_bytes((folder / f"0000_{kind}").read_bytes())
     sequence = NocsFolder(folder)
-    first, second = sequence
+    (first, _), (second, _) = sequence
     assert sequence.names == ["0000", "0001"] and len(sequence) == 2
     assert first.stamp_ns < second.stamp_ns and first.colour is None
 
@@ -92,7 +92,7 @@ def test_frames_come_sorted_with_increasing_stamps_and_colour_is_optional(write)
         ({"depth_png": b""}, "0000_depth.png: expected a PNG image"),
         ({"depth_png": DEPTH_MM.astype(np.uint8)}, "0000_depth.png: expected 16-bit depth"),
         ({"mask_png": DEPTH_MM}, "0000_mask.png: expected an 8-bit mask, got uint16"),
-        ({"mask_png": np.zeros((5, 5), np.uint8)}, "0000: labels: expected integer"),
+        ({"mask_png": np.zeros((5, 5), np.uint8)}, "0000: mask: expected (12, 16) as depth, got (5, 5)"),
         ({"meta_txt": "1 mug\n"}, "0000_meta.txt: expected `instance class_id model`, got '1 mug'"),
         ({"meta_txt": "1\n"}, "0000_meta.txt: expected `instance class_id model`, got '1'"),
         ({"meta_txt": "1 9 spoon\n"}, "0000_meta.txt: expected a class id in 0..6, got '1 9 spoon'"),

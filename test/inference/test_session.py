@@ -12,10 +12,10 @@ def test_card_and_network_must_agree_on_names_and_shapes(write_model):
     with pytest.raises(
         ValueError, match=r"inputs.points: expected \['batch', 512, 3\] as the card says, got \['batch', 1024, 3\]"
     ):
-        Session(folder, read_card(folder))
+        Session(folder, read_card(folder).network("pose"))
     folder = write_model(outputs={"pose": ("batch", 7)})
     with pytest.raises(ValueError, match="outputs: expected pose as the card says, got y_axis"):
-        Session(folder, read_card(folder))
+        Session(folder, read_card(folder).network("pose"))
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -24,8 +24,8 @@ def test_a_provider_that_cannot_be_had_is_refused_unless_the_cpu_is_allowed(writ
         pytest.skip(f"this onnxruntime has {provider}")
     folder = write_model()
     with pytest.raises(RuntimeError, match=f"provider: expected .* got {provider}; set allow_cpu"):
-        Session(folder, read_card(folder), SessionConfig(provider))
-    assert Session(folder, read_card(folder), SessionConfig(provider, allow_cpu=True)).provider == "cpu"
+        Session(folder, read_card(folder).network("pose"), SessionConfig(provider))
+    assert Session(folder, read_card(folder).network("pose"), SessionConfig(provider, allow_cpu=True)).provider == "cpu"
 
 
 def test_impossible_settings_are_refused():
@@ -41,8 +41,10 @@ def test_tensorrt_without_a_gpu_is_refused_unless_the_cpu_is_allowed(write_model
     monkeypatch.setenv("PATH", "")
     folder = write_model()
     with pytest.raises(RuntimeError, match="provider tensorrt: expected an NVIDIA GPU .*; set allow_cpu"):
-        Session(folder, read_card(folder), SessionConfig("tensorrt"))
-    assert Session(folder, read_card(folder), SessionConfig("tensorrt", allow_cpu=True)).provider == "cpu"
+        Session(folder, read_card(folder).network("pose"), SessionConfig("tensorrt"))
+    assert (
+        Session(folder, read_card(folder).network("pose"), SessionConfig("tensorrt", allow_cpu=True)).provider == "cpu"
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
@@ -50,7 +52,9 @@ def test_cores_share_the_clouds_and_change_nothing(tiny_model, batch):
     """However many cores take part, each cloud gets what it gets alone, in its place."""
     points = np.random.default_rng(batch).normal(0, 0.3, (batch, 1024, 3)).astype(np.float32)
     category = np.arange(batch) % 6
-    sessions = [Session(tiny_model, read_card(tiny_model), SessionConfig(threads=threads)) for threads in (1, 3)]
+    sessions = [
+        Session(tiny_model, read_card(tiny_model).network("pose"), SessionConfig(threads=threads)) for threads in (1, 3)
+    ]
     alone = [sessions[0].run({"points": points[i : i + 1], "category": category[i : i + 1]}) for i in range(batch)]
     for session in sessions:
         for name, value in session.run({"points": points, "category": category}).items():
@@ -58,8 +62,8 @@ def test_cores_share_the_clouds_and_change_nothing(tiny_model, batch):
 
 
 def test_no_cloud_gives_empty_outputs(tiny_model):
-    session = Session(tiny_model, read_card(tiny_model))
+    session = Session(tiny_model, read_card(tiny_model).network("pose"))
     outputs = session.run({"points": np.empty((0, 1024, 3), np.float32), "category": np.empty(0, np.int64)})
     assert {name: value.shape for name, value in outputs.items()} == {
-        name: (0, *shape[1:]) for name, shape in session.card.outputs.items()
+        name: (0, *shape[1:]) for name, shape in session.network.outputs.items()
     }

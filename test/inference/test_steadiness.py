@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from clipose_ros import estimators
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation.steadiness import ErrorSeries, measure_steadiness
 from clipose_ros.pipeline import Pipeline
 
@@ -30,7 +30,7 @@ def test_error_and_jitter_are_those_of_the_hand(category, mean_deg, jitter_deg):
 
 def test_every_object_of_the_demo_keeps_its_identity_and_becomes_steadier(write_model):
     """The tiny network gives the mean of the visible points: not the truth, but as unsteady as the masks are."""
-    found = measure_steadiness(Pipeline(Clipose.load(str(write_model()))), DEMO, rate_hz=15)
+    found = measure_steadiness(Pipeline(estimators.load(str(write_model()))), DEMO, rate_hz=15)
     assert [category for _, category in sorted(found.alone)] == ["laptop", "mug", "bowl", "bottle", "can", "camera"]
     assert all(len(tracks) == 1 for tracks in found.tracks.values()) and len(found.times_ms) == 32
     for key in found.alone:

@@ -27,20 +27,25 @@ def test_whatever_differs_another_folder_is_used(tmp_path, name):
 
 
 def test_one_engine_serves_every_batch_up_to_the_largest(tiny_model, tmp_path):
-    options = provider_options(read_card(tiny_model), KEY, tmp_path)
+    options = provider_options(read_card(tiny_model).network("pose"), KEY, tmp_path)
     assert options["trt_profile_min_shapes"] == "points:1x1024x3,category:1"
     assert options["trt_profile_opt_shapes"] == "points:5x1024x3,category:5"
     assert options["trt_profile_max_shapes"] == "points:32x1024x3,category:32"
     assert options["trt_engine_cache_enable"] == "1" and options["trt_engine_cache_path"] == str(KEY.folder(tmp_path))
     assert options["trt_fp16_enable"] == "1"
-    assert provider_options(read_card(tiny_model), replace(KEY, precision="fp32"), tmp_path)["trt_fp16_enable"] == "0"
+    assert (
+        provider_options(read_card(tiny_model).network("pose"), replace(KEY, precision="fp32"), tmp_path)[
+            "trt_fp16_enable"
+        ]
+        == "0"
+    )
 
 
 def test_the_key_names_this_machine_and_this_model(tiny_model, monkeypatch):
     monkeypatch.setattr(tensorrt, "gpu_name", lambda: "GPU")
-    card = read_card(tiny_model)
-    key = engine_key(card, "fp32", 8)
-    assert (key.model, key.onnxruntime, key.gpu) == (card.sha256, onnxruntime.__version__, "GPU")
+    network = read_card(tiny_model).network("pose")
+    key = engine_key(network, "fp32", 8)
+    assert (key.model, key.onnxruntime, key.gpu) == (network.sha256, onnxruntime.__version__, "GPU")
 
 
 def test_without_a_gpu_the_reason_is_said(monkeypatch):
@@ -55,7 +60,7 @@ def test_engines_lie_in_the_users_cache(monkeypatch, tmp_path):
 
 
 def test_a_batch_beyond_the_largest_goes_in_parts(tiny_model):
-    session = Session(tiny_model, read_card(tiny_model))
+    session = Session(tiny_model, read_card(tiny_model).network("pose"))
     points = np.random.default_rng(0).random((7, 1024, 3), dtype=np.float32)
     inputs = {"points": points, "category": np.arange(7) % 6}
     whole = session.run(inputs)

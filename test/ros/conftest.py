@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.srv import SetParameters
@@ -24,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
 from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = {
@@ -229,7 +229,7 @@ def client(dds):
 @pytest.fixture(scope="module")
 def node(start_process, tiny_model, client, wait_until):
     """The process of a pose node with the tiny model, which the client has found. It must end cleanly."""
-    process = start_process("node", "-p", f"model:={tiny_model}")
+    process = start_process("node", "-p", f"models:={tiny_model}")
     wait_until(client.connected)
     yield process
     process.send_signal(signal.SIGINT)

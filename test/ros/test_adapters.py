@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from clipose_ros.msg import InstanceArray, ObjectInstance
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import AdapterParameters, instances_of
 from clipose_ros.ros.adapters.label_image import instances_from_label_image
 from clipose_ros.ros.adapters.single_mask import instances_from_mask, instances_from_mask_and_detections
@@ -345,14 +345,14 @@ def segmenter(client, wait_until, start_process):
 def test_a_mask_becomes_a_pose_through_adapter_and_node(segmenter, node, client, header, wait_until):
     """Nothing but a camera and a node that publishes one mask per image."""
     sphere = spheres_on_table(1, ("mug",))
-    instances = segmenter.ask(mask=image_message(sphere.labels * 255, "mono8", header))
+    instances = segmenter.ask(mask=image_message(sphere.detections.masks * 255, "mono8", header))
     assert instances.header == header and [instance.category for instance in instances.instances] == ["mug"]
-    assert np.array_equal(label_view(instances.label_image), sphere.labels)
-    depth, info, _ = frame_messages(sphere, header)
+    assert np.array_equal(label_view(instances.label_image), sphere.detections.masks)
+    depth, info, _ = frame_messages(*sphere, header)
 
     def answered():
         client.send(depth, info)
-        segmenter.publishers["mask"].publish(image_message(sphere.labels * 255, "mono8", header))
+        segmenter.publishers["mask"].publish(image_message(sphere.detections.masks * 255, "mono8", header))
         time.sleep(0.05)
         return client.answer(header.stamp)
 

@@ -30,7 +30,7 @@ def recording(latency_ms, played=20, answered=20, said=({"stage network ms": "2.
 
 def test_the_node_runs_its_network_as_the_pipeline_beside_it():
     arguments = node_arguments("clipose-lite", SessionConfig("tensorrt", threads=1, precision="fp16"))
-    assert {"model:=clipose-lite", "provider:=tensorrt", "threads:=1", "precision:=fp16"} < set(arguments)
+    assert {"models:=clipose-lite", "provider:=tensorrt", "threads:=1", "precision:=fp16"} < set(arguments)
 
 
 def test_a_row_has_latencies_stages_and_what_became_of_each_frame():

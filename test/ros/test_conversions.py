@@ -2,11 +2,20 @@ import array
 
 import numpy as np
 import pytest
-from clipose_ros.msg import InstanceArray, ObjectPose
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.core.types import (
+    Detections,
+    Frame,
+    Instance,
+    Intrinsics,
+    PoseEstimate,
+    Rejection,
+    TrackedPose,
+    TrackState,
+)
+from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose
 from clipose_ros.ros import conversions
 
 DEPTH_MM = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
@@ -119,48 +128,47 @@ def test_camera_info_round_trip():
 
 @pytest.mark.parametrize("depth", [DEPTH_MM, DEPTH_MM / np.float32(1000)])
 def test_frame_round_trip(depth):
-    labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    frame = Frame(
-        1_700_000_000_123_456_789,
-        "optical",
-        depth,
-        labels,
-        (Instance(3, "mug", 0.5, "a"),),
-        Intrinsics(500.0, 510.0, 2.0, 1.0),
-    )
+    frame = Frame(1_700_000_000_123_456_789, "optical", depth, Intrinsics(500.0, 510.0, 2.0, 1.0))
+    found = Detections((Instance(3, "mug", 0.5, "a"),), np.arange(12, dtype=np.uint8).reshape(3, 4))
     header = Header(stamp=conversions.stamp_message(frame.stamp_ns), frame_id=frame.frame_id)
-    messages = conversions.frame_messages(frame, header)
+    messages = conversions.frame_messages(frame, found, header)
     assert all(message.header == header for message in messages)
-    again = conversions.frame_from(*messages)
-    assert (again.stamp_ns, again.frame_id, again.instances, again.intrinsics) == (
-        frame.stamp_ns,
-        frame.frame_id,
-        frame.instances,
-        frame.intrinsics,
-    )
-    for name in ("depth", "labels"):
-        assert getattr(again, name).dtype == getattr(frame, name).dtype
-        np.testing.assert_array_equal(getattr(again, name), getattr(frame, name))
+    again = conversions.frame_from(*messages[:2])
+    assert (again.stamp_ns, again.frame_id, again.intrinsics) == (frame.stamp_ns, frame.frame_id, frame.intrinsics)
+    detections = conversions.detections_from(messages[2], depth.shape)
+    assert detections.instances == found.instances
+    for got, expected in ((again.depth, frame.depth), (detections.masks, found.masks)):
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_no_instances_need_no_label_image():
-    frame = conversions.frame_from(image(DEPTH_MM, "16UC1"), camera_info(), InstanceArray())
-    assert frame.instances == () and not frame.labels.any()
+    detections = conversions.detections_from(InstanceArray(), (3, 4))
+    assert detections.instances == () and detections.masks.shape == (3, 4) and not detections.masks.any()
+
+
+def test_labels_of_another_size_than_depth_are_refused():
+    message = InstanceArray(instances=[ObjectInstance(label=1)], label_image=image(DEPTH_MM, "16UC1"))
+    with pytest.raises(ValueError, match=r"labels: expected \(6, 8\) as depth, got \(3, 4\)"):
+        conversions.detections_from(message, (6, 8))
+
+
+def test_masks_that_overlap_become_a_label_image_with_the_surer_one_on_top():
+    masks = np.zeros((2, 3, 4), bool)
+    masks[0, :, :3], masks[1, :, 2:] = True, True
+    for scores, on_top in (((0.9, 0.2), 1), ((0.2, 0.9), 2)):
+        instances = tuple(Instance(9, "mug", score, id) for score, id in zip(scores, "ab", strict=True))
+        message = conversions.instance_array_message(Detections(instances, masks), Header())
+        np.testing.assert_array_equal(conversions.label_view(message.label_image)[0], [1, 1, on_top, 2])
+        assert [(i.label, i.id) for i in message.instances] == [(1, "a"), (2, "b")]
 
 
 @pytest.mark.parametrize(("label", "encoding"), [(255, "mono8"), (256, "16UC1")])
 def test_label_images_take_a_byte_per_pixel_where_the_labels_fit(label, encoding):
     labels = np.full((3, 4), label, np.uint16)
     labels[0] = 1
-    frame = Frame(
-        0,
-        "optical",
-        DEPTH_MM,
-        labels,
-        (Instance(1, "mug"), Instance(label, "can", 0.5, "c")),
-        Intrinsics(500.0, 510.0, 2.0, 1.0),
-    )
-    message = conversions.instance_array_message(frame, Header())
+    found = Detections((Instance(1, "mug"), Instance(label, "can", 0.5, "c")), labels)
+    message = conversions.instance_array_message(found, Header())
     assert message.label_image.encoding == encoding
     np.testing.assert_array_equal(conversions.label_view(message.label_image), labels)
     assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [

@@ -1,7 +1,6 @@
 """What the demo says of a run."""
 
 from clipose_ros.msg import ObjectPoseArray
-
 from clipose_ros.ros.lab.demo import Record
 
 

@@ -3,18 +3,21 @@
 import itertools
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import rclpy
 from std_msgs.msg import Header
 
+from clipose_ros.bench.latency import IMAGE_SHAPE
+from clipose_ros.core.types import Detections
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 from clipose_ros.ros.detections import detections
 
 STEP_NS = 100_000_000
 TEST_NS = 100_000_000_000  # every test begins so much later than the one before: its tracks are new
+
+NOTHING = Detections((), np.zeros(IMAGE_SHAPE, np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def show(messages, node, client, spheres, starts_ns, wait_until):
     """The poses and the detections of a step of 0.1 s of the two spheres, or of nothing."""
 
     def ask(header, empty):
-        return client.ask(*frame_messages(replace(spheres, instances=()) if empty else spheres, header))
+        return client.ask(*frame_messages(spheres.frame, NOTHING if empty else spheres.detections, header))
 
     def at(time_ns):
         return Header(stamp=stamp_message(time_ns), frame_id="optical")

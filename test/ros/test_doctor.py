@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rclpy
-from clipose_ros.msg import ObjectPoseArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -15,6 +14,7 @@ from std_msgs.msg import Header
 from clipose_ros.bench.latency import INTRINSICS, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.doctor.findings import Level, worst
+from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
 from clipose_ros.ros.doctor import Topics, examine
 from clipose_ros.ros.input_findings import (
@@ -39,7 +39,7 @@ from clipose_ros.ros.lab.processes import launch_folder
 MS = 1_000_000
 NOW_NS = 1_700_000_000_000_000_000
 HEADER = Header(stamp=stamp_message(NOW_NS), frame_id="camera")
-FRAME = spheres_on_table(2, ("can", "mug"))
+FRAME, FOUND = spheres_on_table(2, ("can", "mug"))
 
 
 def depth_image(pixels=FRAME.depth):
@@ -166,22 +166,22 @@ def test_the_calibration_is_that_of_the_depth_image():
 def test_masks_fit_the_depth_image():
     def judge(depth=FRAME.depth, header=HEADER, **change):
         return masks_finding(
-            "masks", instance_array_message(replace(FRAME, **change), header), depth_image(depth), CATEGORIES
+            "masks", instance_array_message(replace(FOUND, **change), header), depth_image(depth), CATEGORIES
         )
 
     expect_finding(judge(), Level.OK, "2 objects")
     expect_finding(judge(instances=()), Level.WARN, "no objects")
-    small = instance_array_message(FRAME, HEADER)
-    small.label_image = image_message(FRAME.labels[::2, ::2], "mono8", HEADER)
+    small = instance_array_message(FOUND, HEADER)
+    small.label_image = image_message(FOUND.masks[::2, ::2], "mono8", HEADER)
     expect_finding(
         masks_finding("masks", small, depth_image(), CATEGORIES),
         Level.FAIL,
         "expected 640x480 as the depth image, got 320x240",
     )
-    expect_finding(judge(instances=(*FRAME.instances, replace(FRAME.instances[0], label=9))), Level.WARN, "labels 9")
-    expect_finding(judge(instances=(replace(FRAME.instances[0], category="cup"),)), Level.WARN, "got cup")
+    expect_finding(judge(instances=(*FOUND.instances, replace(FOUND.instances[0], label=9))), Level.WARN, "labels 9")
+    expect_finding(judge(instances=(replace(FOUND.instances[0], category="cup"),)), Level.WARN, "got cup")
     expect_finding(
-        judge(depth=np.where(FRAME.labels > 0, 0, FRAME.depth).astype(np.uint16)),
+        judge(depth=np.where(FOUND.masks > 0, 0, FRAME.depth).astype(np.uint16)),
         Level.WARN,
         "0% of the objects' pixels",
     )
@@ -242,7 +242,7 @@ def by_subject(findings):
 
 def test_a_sound_camera_and_a_node_are_found_sound(dds, start_process, tiny_model, client, wait_until):
     start_process("lab.player", "-p", f"folder:={launch_folder() / 'demo'}", "-p", "rate_hz:=5.0")
-    start_process("node", "-p", f"model:={tiny_model}", "-p", "diagnostics_s:=0.2", "-p", "silence_s:=30.0")
+    start_process("node", "-p", f"models:={tiny_model}", "-p", "diagnostics_s:=0.2", "-p", "silence_s:=30.0")
     wait_until(lambda: client.received["poses_9dof"] and client.received["diagnostics"])
     client.destroy(*client.publishers.values())  # the client of this module would be a second camera
     client.publishers.clear()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.bench.latency import Scene, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.core.types import Detections, Frame, Intrinsics
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
 from clipose_ros.ros.lab.fault_table import table
 from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS, expected_growth, good_answer, good_shot, stamp_of
@@ -36,18 +36,17 @@ BURST = 200
 
 def small_spheres(count):
     """Quarter-size images: as much to reject, less to send."""
-    full = spheres_on_table(count, CATEGORIES)
+    full, found = spheres_on_table(count, CATEGORIES)
     k = full.intrinsics
     intrinsics = Intrinsics(k.fx / 4, k.fy / 4, k.cx / 4, k.cy / 4)
-    return Frame(
-        0, full.frame_id, full.depth[::4, ::4].copy(), full.labels[::4, ::4].copy(), full.instances, intrinsics
-    )
+    frame = Frame(0, full.frame_id, full.depth[::4, ::4].copy(), intrinsics)
+    return Scene(frame, Detections(found.instances, found.masks[::4, ::4].copy()))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def node(start_process, tiny_model, client, wait_until):
     """Reliable, so that what is counted is what was sent."""
-    arguments = ("-p", f"model:={tiny_model}", "-p", "reliable_inputs:=true", "-p", "diagnostics_s:=0.02")
+    arguments = ("-p", f"models:={tiny_model}", "-p", "reliable_inputs:=true", "-p", "diagnostics_s:=0.02")
     process = start_process("node", *arguments)
     wait_until(client.connected)
     yield process
@@ -188,7 +187,7 @@ def refused(dds, start_process, output_of, tiny_model, tmp_path_factory):
     for name, refusal in REFUSALS.items():
         folder = tmp_path_factory.mktemp("refused") / "tiny"
         shutil.copytree(tiny_model, folder)
-        process = start_process("node", "-p", f"model:={folder}", *refusal.damage(folder))
+        process = start_process("node", "-p", f"models:={folder}", *refusal.damage(folder))
         outputs[name] = process, output_of(process)
     return outputs
 

@@ -63,17 +63,17 @@ def test_a_dds_profile_of_the_user_is_left_in_place(given, monkeypatch):
 
 @needs_launch
 def test_arguments_that_are_given_override_the_parameters_file_with_their_types():
-    from launch_ros.utilities import evaluate_parameters
-
     from launch import LaunchContext
+    from launch_ros.utilities import evaluate_parameters
 
     module, context = load("pose.launch.py"), LaunchContext()
     context.launch_configurations.update(
-        {name: "" for name, _, _ in module.ARGUMENTS} | {"use_sim_time": "true", "tracking": "false", "model": "12"}
+        {name: "" for name, _, _ in module.ARGUMENTS}
+        | {"use_sim_time": "true", "tracking": "false", "models": "clipose-lite"}
     )
     (node,) = module.pose_node(context)
     _, overrides, sim_time = evaluate_parameters(context, node._Node__parameters)
-    assert overrides == {"model": "12", "tracking": False} and sim_time == {"use_sim_time": True}
+    assert overrides == {"models": "clipose-lite", "tracking": False} and sim_time == {"use_sim_time": True}
 
 
 @needs_launch
@@ -110,9 +110,8 @@ def test_nothing_is_left_running_where_a_package_is_missing(dds, name, argument)
     ],
 )
 def test_camera_launch_files_know_the_topics_of_their_drivers(name, depth, camera_info):
-    from launch.actions import DeclareLaunchArgument
-
     from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
 
     context = LaunchContext()
     for action in load(name).generate_launch_description().entities:

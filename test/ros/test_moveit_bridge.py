@@ -3,11 +3,11 @@ not on PyPI.
 """
 
 import pytest
-from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from geometry_msgs.msg import Point, Pose, Vector3
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
+from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_message
 from clipose_ros.ros.examples.moveit_bridge import Boxes, Change, MoveItBridgeParameters, Operation, collision_object
 

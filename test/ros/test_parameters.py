@@ -43,7 +43,18 @@ def read(dds):
 
 def test_the_file_says_what_the_node_does_without_it():
     """launch/params.yaml lists every parameter, and none with another value than the default."""
-    assert yaml.safe_load(PARAMS_FILE.read_text())["/**/clipose"]["ros__parameters"] == asdict(PoseNodeParameters())
+    written = yaml.safe_load(PARAMS_FILE.read_text())["/**/clipose"]["ros__parameters"]
+    assert {**written, "models": tuple(written["models"])} == asdict(PoseNodeParameters())
+
+
+@pytest.mark.parametrize("text", ["clipose-lite", "[clipose-lite]", "['clipose-lite']"])
+def test_one_model_may_be_written_without_a_list(read, text):
+    assert read("-p", f"models:={text}").models == ("clipose-lite",)
+
+
+def test_the_name_that_a_parameter_had_before_leads_to_the_one_that_it_has_now(read):
+    with pytest.raises(ValueError, match=r"model: expected models, a list of names: models:=\[clipose-lite\], got the"):
+        read("-p", "model:=clipose-lite")
 
 
 @pytest.mark.parametrize("namespace", ["/", "/robot", "/robot/arm"])
@@ -59,7 +70,10 @@ def test_whole_numbers_are_metres_too(read):
 
 
 WRONG = [
-    ("model:=''", "model: expected a name or a path, got "),
+    ("models:=''", r"models: expected different names or paths, at least one, got \[''\]"),
+    ("models:=[a, a]", "models: expected different names or paths"),
+    ("models:=[1, 2]", "models: expected a list of str"),
+    ("min_score:=1.5", "min_score: expected 0 to 1, got 1.5"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
     ("threads:=-1", "threads: expected 0"),
@@ -90,7 +104,7 @@ WRONG = [
     ("coast_s:=0.0", "coast_s: expected more than 0, at most 60, got 0.0"),
     ("acceleration:=-0.1", "acceleration: expected more than 0, at most 1000, got -0.1"),
     ("angular_acceleration:=0.0", "angular_acceleration: expected more than 0, at most 1000, got 0.0"),
-    ("max_depth:=4.0", "max_depth: expected one of the parameters model, .*, got an unknown name"),
+    ("max_depth:=4.0", "max_depth: expected one of the parameters models, .*, got an unknown name"),
 ]
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import (
     colour_view,
     depth_view,
@@ -39,21 +39,21 @@ FRAMES = 3
 def folder(tmp_path_factory):
     """Three frames of spheres; the red channel of frame k is 50 k, and the true translation is (k, 0, 1)."""
     folder = tmp_path_factory.mktemp("sequence")
-    frame, truth = spheres_on_table(2, ("can", "mug")), []
+    (frame, detections), truth = spheres_on_table(2, ("can", "mug")), []
     for k in range(FRAMES):
         name = f"{k:04d}"
         colour = np.zeros((*frame.depth.shape, 3), np.uint8)
         colour[:, :, 2] = 50 * k  # OpenCV's order is B, G, R
         cv2.imwrite(str(folder / f"{name}_color.png"), colour)
         cv2.imwrite(str(folder / f"{name}_depth.png"), frame.depth)
-        cv2.imwrite(str(folder / f"{name}_mask.png"), frame.labels - np.uint8(1))
-        lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} sphere\n" for i in frame.instances]
+        cv2.imwrite(str(folder / f"{name}_mask.png"), detections.masks - np.uint8(1))
+        lines = [f"{i.label - 1} {CATEGORIES.index(i.category) + 1} sphere\n" for i in detections.instances]
         (folder / f"{name}_meta.txt").write_text("".join(lines))
         instance = {"R": np.eye(3).tolist(), "t": [k, 0, 1], "size": [0.1, 0.1, 0.1], "model": "sphere"}
         truth.append(
             {
                 "frame": name,
-                "instances": [{"instance": i.label - 1, "class": i.category, **instance} for i in frame.instances],
+                "instances": [{"instance": i.label - 1, "class": i.category, **instance} for i in detections.instances],
             }
         )
     (folder / "truth.json").write_text(json.dumps(truth))
@@ -98,9 +98,9 @@ def test_player_publishes_the_folder_in_a_loop_with_fresh_stamps(played):
     for place, messages in played:
         assert {message.header.frame_id for message in messages.values()} == {"eye"}
         assert messages["instances"].label_image.header == messages["instances"].header
-        np.testing.assert_array_equal(depth_view(messages["depth"]), reference.depth)
-        np.testing.assert_array_equal(label_view(messages["instances"].label_image), reference.labels)
-        assert intrinsics_from(messages["camera_info"], reference.depth.shape) == reference.intrinsics
+        np.testing.assert_array_equal(depth_view(messages["depth"]), reference.frame.depth)
+        np.testing.assert_array_equal(label_view(messages["instances"].label_image), reference.detections.masks)
+        assert intrinsics_from(messages["camera_info"], reference.frame.depth.shape) == reference.frame.intrinsics
         index = colour_view(messages["colour"])[0, 0, 0] // 50
         assert index == place % FRAMES
         assert [pose_estimate_from(pose).translation.tolist() for pose in messages["truth"].poses] == [

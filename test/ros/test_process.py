@@ -37,7 +37,7 @@ def burst(client):
 
     def send():
         header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-        client.send(*frame_messages(spheres, header))
+        client.send(*frame_messages(*spheres, header))
 
     def burst(wait_until):
         client.received["poses_9dof"].clear()
@@ -81,7 +81,7 @@ def test_a_refused_parameter_ends_the_node_with_its_name(dds, start):
 )
 def test_signals_end_the_node_cleanly(dds, start, tiny_model, wait_until, numbers, apart_s):
     """Also when they come again and again while it ends."""
-    process, output = start("-p", f"model:={tiny_model}")
+    process, output = start("-p", f"models:={tiny_model}")
     wait_until(lambda: output.said("ready"))
     for number in numbers:
         process.send_signal(number)
@@ -137,7 +137,7 @@ def test_a_signal_while_python_imports_ends_every_node_cleanly(
 
 @pytest.mark.parametrize(("number", "after_s"), [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.2)])
 def test_signals_while_the_model_is_loaded_end_the_node_cleanly(dds, start, wait_until, number, after_s):
-    process, output = start("-p", "model:=clipose-base")
+    process, output = start("-p", "models:=clipose-base")
     wait_until(lambda: output.said("loading"))
     time.sleep(after_s)
     process.send_signal(number)
@@ -146,14 +146,14 @@ def test_signals_while_the_model_is_loaded_end_the_node_cleanly(dds, start, wait
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_in_a_burst_of_frames_end_the_node_cleanly(dds, start, wait_until, client, burst, number):
-    process, output = start("-p", "model:=clipose-lite")
+    process, output = start("-p", "models:=clipose-lite")
     burst(wait_until)
     process.send_signal(number)
     assert_clean_end(process, output)
 
 
 def test_silent_inputs_are_named_with_their_qos(dds, start, tiny_model, wait_until):
-    settings = ("-p", f"model:={tiny_model}", "-p", "silence_s:=0.2", "-p", "reliable_inputs:=true")
+    settings = ("-p", f"models:={tiny_model}", "-p", "silence_s:=0.2", "-p", "reliable_inputs:=true")
     process, output = start(*settings, "-r", "__ns:=/robot", "-r", "instances:=segmenter/instances")
     for topic in ("segmenter/instances", "depth_registered/image_rect"):
         text = f"/robot/{topic}: expected messages, got none for 0.2 s (subscribed reliable, depth 5; offered: nobody publishes)"

@@ -31,7 +31,7 @@ OUTPUT_ROWS = [row for row in ROWS if len(row) == 3]
 @pytest.fixture(scope="module")
 def nodes(start_process, output_of, tiny_model, client, wait_until):
     """What the two nodes say, by namespace. Both must end cleanly."""
-    settings = ("-p", f"model:={tiny_model}", "-p", "silence_s:=0.5")
+    settings = ("-p", f"models:={tiny_model}", "-p", "silence_s:=0.5")
     processes = {
         namespace: start_process("node", *settings, "-p", f"reliable_inputs:={reliable}", "-r", f"__ns:=/{namespace}")
         for namespace, reliable in RELIABLE_INPUTS.items()
@@ -56,7 +56,7 @@ def send(spheres):
 
     def send(publishers):
         header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-        for key, message in zip(("depth", "camera_info", "instances"), frame_messages(spheres, header)):
+        for key, message in zip(("depth", "camera_info", "instances"), frame_messages(*spheres, header)):
             publishers[key].publish(message)
 
     return send

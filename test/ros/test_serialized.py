@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from clipose_ros.msg import InstanceArray, ObjectInstance
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.conversions import instances_from
 from clipose_ros.ros.serialized import SerializedImage, read_image, read_instances
 

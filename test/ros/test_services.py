@@ -17,7 +17,7 @@ ROUNDS = 8
 
 
 def messages(frame, time_ns):
-    return frame_messages(frame, Header(stamp=stamp_message(time_ns), frame_id="optical"))
+    return frame_messages(*frame, Header(stamp=stamp_message(time_ns), frame_id="optical"))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_the_diagnostics_say_what_runs_and_how_well(client, spheres, tiny_model,
     said, card = client.counters(), read_card(tiny_model)
     assert (said["model"], said["model sha256"], said["provider"], said["precision"]) == (
         "tiny",
-        card.sha256[:12],
+        card.network("pose").sha256[:12],
         "cpu",
         "fp32",
     )

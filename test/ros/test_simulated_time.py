@@ -20,7 +20,7 @@ def node(start_process, tiny_model, client, wait_until):
     process = start_process(
         "node",
         "-p",
-        f"model:={tiny_model}",
+        f"models:={tiny_model}",
         "-p",
         "use_sim_time:=true",
         "-p",

@@ -2,20 +2,23 @@
 
 import itertools
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from clipose_ros.msg import ObjectPose
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from clipose_ros.bench.latency import IMAGE_SHAPE
+from clipose_ros.core.types import Detections
+from clipose_ros.msg import ObjectPose
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 
 STEP_NS = 100_000_000
 TEST_NS = 100_000_000_000  # every test begins so much later than the one before: nothing of it can be late
 
 pytestmark = pytest.mark.usefixtures("node")
+
+NOTHING = Detections((), np.zeros(IMAGE_SHAPE, np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def messages(starts_ns, spheres):
 
     def messages(step, empty=False):
         header = Header(stamp=stamp_message(start_ns + step * STEP_NS), frame_id="optical")
-        return frame_messages(replace(spheres, instances=()) if empty else spheres, header)
+        return frame_messages(spheres.frame, NOTHING if empty else spheres.detections, header)
 
     return messages
 

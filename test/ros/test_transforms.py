@@ -4,18 +4,18 @@ import itertools
 import signal
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from clipose_ros.msg import ObjectPose
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.bench.latency import IMAGE_SHAPE
+from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.msg import ObjectPose
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.settings import PoseNodeParameters
@@ -28,6 +28,8 @@ CAMERA, MOVING, UNKNOWN = "optical", "moving_optical", "unknown_optical"
 MAP = "map"
 QUARTER_TURN = Rotation.from_euler("z", 90, degrees=True)
 TRANSLATION = np.array([1.0, 2.0, 3.0])
+
+NOTHING = Detections((), np.zeros(IMAGE_SHAPE, np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def transform(time_ns, child, rotation, translation):
 @pytest.fixture(scope="module")
 def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
     """A node that gives poses in MAP, where CAMERA stands, and broadcasts the objects."""
-    arguments = (f"model:={tiny_model}", "tf:=true", "tf_prefix:=seen", f"target_frame:={MAP}")
+    arguments = (f"models:={tiny_model}", "tf:=true", "tf_prefix:=seen", f"target_frame:={MAP}")
     process = start_process("node", *(word for argument in arguments for word in ("-p", argument)))
     client.camera = tf2_ros.StaticTransformBroadcaster(client.node)  # its publisher lives as long as it is known here
     client.camera.sendTransform(transform(0, CAMERA, QUARTER_TURN, TRANSLATION))
@@ -65,7 +67,7 @@ def frame(mapping_node, spheres):
 
     def frame(frame_id=CAMERA, empty=False):
         header = Header(stamp=stamp_message(next(STAMPS_NS)), frame_id=frame_id)
-        return frame_messages(replace(spheres, instances=()) if empty else spheres, header)
+        return frame_messages(spheres.frame, NOTHING if empty else spheres.detections, header)
 
     return frame
 
@@ -169,7 +171,10 @@ def test_placed_poses_are_those_of_the_product_of_the_transforms():
     )
     one, two = Instance(1, "mug"), Instance(2, "can")
     result = placed(
-        FrameResult(5, CAMERA, ((one, pose), (two, rejection)), {}, ((one, tracked),), (3,)), rotation, translation, MAP
+        FrameResult(5, CAMERA, ((one, pose), (two, rejection)), {}, None, ((one, tracked),), (3,)),
+        rotation,
+        translation,
+        MAP,
     )
     assert (result.stamp_ns, result.frame_id, result.lost, result.results[1]) == (5, MAP, (3,), (two, rejection))
     for moved in (result.results[0][1], result.coasting[0][1]):

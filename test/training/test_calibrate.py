@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from training.calibrate import fitted, reliability
+from clipose_ros.estimators.clipose import CliposeSettings
+from clipose_ros.inference.card import read_card
+from training.calibrate import CalibrationConfig, calibrate, fitted, reliability
+from training.export import export
 
 
 def drawn(count, seed):
@@ -33,3 +36,14 @@ def test_a_curve_rises_even_where_the_data_falls():
     confidence = rng.random(2000)
     curve = fitted(confidence, rng.random(2000) < 1 - confidence)
     assert list(curve.probability) == sorted(curve.probability)
+
+
+def test_calibrating_writes_the_curves_and_their_reliability_to_the_card(checkpoint, views, tmp_path):
+    export(checkpoint, tmp_path / "tiny")
+    before = read_card(tmp_path / "tiny")
+    calibrate(CalibrationConfig(tmp_path / "tiny", views, draws=1, points=512))
+    after = read_card(tmp_path / "tiny")
+    curves = CliposeSettings.of(after).calibration
+    assert curves and set(curves) <= set(after.names)
+    assert after.accuracy["reliability_on_held_out_views"]
+    assert (after.networks, after.symmetry, after.training) == (before.networks, before.symmetry, before.training)

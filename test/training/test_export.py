@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
+from clipose_ros import estimators
 from clipose_ros.core.types import Observation, PoseEstimate
-from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.estimators.clipose import NETWORK
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
@@ -25,17 +26,16 @@ def models(checkpoint, tmp_path_factory):
     (folder / "tiny_half").mkdir()
     content = half_precision(onnx.load(folder / "tiny" / "model.onnx")).SerializeToString()
     (folder / "tiny_half" / "model.onnx").write_bytes(content)
-    write_card(
-        replace(read_card(folder / "tiny"), precision="fp16", sha256=hashlib.sha256(content).hexdigest()),
-        folder / "tiny_half",
-    )
+    card = read_card(folder / "tiny")
+    network = replace(card.network(NETWORK), precision="fp16", sha256=hashlib.sha256(content).hexdigest())
+    write_card(replace(card, networks={NETWORK: network}), folder / "tiny_half")
     return folder
 
 
 @pytest.mark.parametrize(("name", "precision"), [("tiny", "fp32"), ("tiny_half", "fp16")])
 def test_exported_network_equals_torch_for_each_batch_size(checkpoint, models, name, precision):
     network, _ = load_network(checkpoint)
-    session = Session(models / name, read_card(models / name))
+    session = Session(models / name, read_card(models / name).network(NETWORK))
     bound, share = PARITY[precision]
     for batch in (1, 3, 8):
         assert max(parity(network, session, batches=(batch,), share=share).values()) <= bound
@@ -43,7 +43,7 @@ def test_exported_network_equals_torch_for_each_batch_size(checkpoint, models, n
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_half"])
 def test_exported_network_runs_in_the_estimator(models, name):
-    estimator = Clipose.load(name, models)
+    estimator = estimators.load(name, models)
     cloud = np.random.default_rng(0).uniform(-0.04, 0.04, (400, 3)) + (0.1, 0.0, 0.9)
     (result,) = estimator.estimate([Observation(cloud.astype(np.float32), "mug")])
     assert isinstance(result, PoseEstimate)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.backprojection import backproject
-from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
+from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
 from clipose_ros.formats.nocs_results import read_results, result_files
@@ -79,7 +79,7 @@ def settings(root, **options) -> PredictionConfig:
 class Oracle:
     """Knows the scene: each cloud gets the true pose of the object it lies on, and must lie on it."""
 
-    categories = ("mug", "can", "laptop")
+    names = ("mug", "can", "laptop")
 
     def __init__(self, scene):
         self.items, self.calls = scene.items[:OBJECTS], []
@@ -89,12 +89,12 @@ class Oracle:
         return [self._pose(observation) for observation in observations]
 
     def _pose(self, observation):
-        item = next(item for item in self.items if item.shape.category == observation.category)
+        item = next(item for item in self.items if item.shape.category == observation.name)
         if not len(observation.points):
-            return Rejection(observation.category, "points: expected at least 32, got 0")
+            return Rejection(observation.name, "points: expected at least 32, got 0")
         local = (observation.points - item.translation) @ item.rotation
         assert (np.abs(local) <= item.shape.size / 2 + 0.005).all()
-        return PoseEstimate(observation.category, 0.5, item.rotation, item.translation, item.shape.size)
+        return PoseEstimate(observation.name, 0.5, item.rotation, item.translation, item.shape.size)
 
 
 def precision(folder, **protocol) -> dict:
@@ -139,8 +139,9 @@ def test_the_masks_of_the_data_set_give_the_same_poses_as_the_node(scene, root, 
     (image,) = read_results(result_files(root / "results")).images
     instances = tuple(Instance(i + 1, item.shape.category) for i, item in enumerate(scene.items[:OBJECTS]))
     depth = cv2.imread(str(root / SPLIT["real_test"] / "0000_depth.png"), cv2.IMREAD_UNCHANGED)
-    frame = Frame(0, "camera", depth, scene.labels, instances, SPLITS["real_test"].intrinsics)
-    for i, (_, pose) in enumerate(Pipeline(load_estimator(config)).process(frame).results):
+    frame = Frame(0, "camera", depth, SPLITS["real_test"].intrinsics)
+    result = Pipeline(load_estimator(config)).process(frame, Detections(instances, scene.labels))
+    for i, (_, pose) in enumerate(result.results):
         np.testing.assert_array_equal(image.predictions.poses[i, :3, 3], pose.translation)
         np.testing.assert_allclose(image.predictions.poses[i, :3, :3], np.linalg.norm(pose.size) * pose.rotation)
         np.testing.assert_allclose(image.predictions.sizes[i] * np.linalg.norm(pose.size), pose.size)
@@ -159,17 +160,9 @@ def test_masks_that_overlap_each_keep_their_pixels(scene, root):
 
     predict(settings(root), Counting(scene))
     depth = (scene.depth * 1000).round().astype(np.uint16)
-    (alone,) = backproject(
-        Frame(
-            0,
-            "camera",
-            depth,
-            (scene.labels == 1).astype(np.uint8),
-            (Instance(1, "mug"),),
-            SPLITS["real_test"].intrinsics,
-        )
-    )
-    assert seen == [len(alone)] * 3
+    frame = Frame(0, "camera", depth, SPLITS["real_test"].intrinsics)
+    (alone,) = backproject(frame, Detections((Instance(1, "mug"),), (scene.labels == 1).astype(np.uint8)))
+    assert seen == [len(alone.points)] * 3
 
 
 def test_rejections_are_missing_predictions_and_counted(scene, root):

@@ -31,11 +31,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from clipose_ros import estimators
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.types import Detections as Found
 from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.base import Estimator
-from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.formats.nocs_folder import FRAME_ID, read_depth, read_labels
 from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -143,13 +144,10 @@ def observations(depth: np.ndarray, detections: Detections, split: Split) -> lis
         raise Unusable(
             "detections: size is not the depth's", f"expected masks of {depth.shape}, got {detections.masks.shape[1:]}"
         )
-    seen = []
-    for mask, category in zip(detections.masks, detections.categories, strict=True):
-        cloud = backproject(
-            Frame(0, FRAME_ID, depth, mask.astype(np.uint8), (Instance(1, category),), split.intrinsics)
-        )[0]
-        seen.append(Observation(cloud, category))
-    return seen
+    instances = tuple(Instance(i, category) for i, category in enumerate(detections.categories, start=1))
+    masks = detections.masks.reshape(len(instances), *depth.shape).astype(bool)
+    clouds = backproject(Frame(0, FRAME_ID, depth, split.intrinsics), Found(instances, masks))
+    return [Observation(cloud.points, instance.category) for instance, cloud in zip(instances, clouds, strict=True)]
 
 
 def similarity(pose: PoseEstimate) -> np.ndarray:
@@ -271,9 +269,9 @@ def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
     return report
 
 
-def load_estimator(config: PredictionConfig) -> Clipose:
+def load_estimator(config: PredictionConfig) -> Estimator:
     """The estimator of the node around the model of the configuration."""
-    return Clipose.load(config.model, config=SessionConfig(config.provider, config.threads), seed=config.seed)
+    return estimators.load(config.model, config=SessionConfig(config.provider, config.threads), seed=config.seed)
 
 
 def report_table(config: PredictionConfig, report: PredictionReport) -> Table:

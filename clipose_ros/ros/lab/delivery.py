@@ -129,7 +129,7 @@ def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
     first_ns, start_s = None, time.monotonic()
     try:
         with TemporaryDirectory() as folder:
-            write_frame(Path(folder), spheres_on_table(config.instances, CATEGORIES))
+            write_frame(Path(folder), *spheres_on_table(config.instances, CATEGORIES))
             arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={config.rate_hz}", "--log-level", "warn")
             with started("clipose_ros.ros.lab.player", *arguments) as player:
                 while (

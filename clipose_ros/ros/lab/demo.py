@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import CameraInfo, Image
 
+from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import PoseError, pose_error
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
@@ -71,7 +72,8 @@ class Record:
             for true in self.truth[stamp].poses:
                 pose = poses.get(true.id)
                 errors[true.id, true.category].append(
-                    pose and pose_error(pose_estimate_from(pose), pose_estimate_from(true))
+                    pose
+                    and pose_error(pose_estimate_from(pose), pose_estimate_from(true), nocs_symmetry(true.category))
                 )
         return dict(sorted(errors.items()))
 
@@ -240,7 +242,7 @@ def demo(config: DemoConfig) -> None:
     isolate()
     rclpy.init()
     recorder = Recorder()
-    pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"model:={config.model}")
+    pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"models:={config.model}")
     player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
     with (
         started("clipose_ros.ros.node", *pose_arguments) as pose_node,

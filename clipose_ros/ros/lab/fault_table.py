@@ -37,10 +37,10 @@ comes back is heard again; with `use_sim_time` the node answers with and without
 
 def table() -> str:
     """docs/faults.md: what the catalogue expects, on a frame with five objects."""
-    frame = spheres_on_table(5, CATEGORIES)
+    scene = spheres_on_table(5, CATEGORIES)
     lines = [HEAD]
     for fault in FAULTS.values():
-        case = fault.damage(*(good_shot(frame, NS_PER_S * 1000 + i * PERIOD_NS) for i in range(fault.images)))
+        case = fault.damage(*(good_shot(scene, NS_PER_S * 1000 + i * PERIOD_NS) for i in range(fault.images)))
         lines.append(f"| {fault.name} | {fault.text} | {_answer_text(case)} | {_growth_text(case)} |\n")
     lines += [
         MIDDLE,

@@ -12,11 +12,11 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from clipose_ros.bench.latency import Scene
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Frame
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
@@ -89,10 +89,10 @@ def fault(images: int = 1, everywhere: bool = True) -> Callable:
     return register
 
 
-def good_shot(frame: Frame, time_ns: int) -> Shot:
+def good_shot(scene: Scene, time_ns: int) -> Shot:
     """The messages of a frame, with this stamp [ns]."""
-    header = Header(stamp=stamp_message(time_ns), frame_id=frame.frame_id)
-    depth, info, instances = frame_messages(frame, header)
+    header = Header(stamp=stamp_message(time_ns), frame_id=scene.frame.frame_id)
+    depth, info, instances = frame_messages(*scene, header)
     return Shot(info, depth, instances)
 
 
@@ -356,7 +356,7 @@ def calibration_is_NaN(shot: Shot) -> Case:
 def labels_have_another_size(shot: Shot) -> Case:
     """half as wide and high as the depth"""
     damaged = _with_label_pixels(shot, label_view(shot.instances.label_image)[::2, ::2])
-    return _failed(damaged, f"labels: expected integer {(shot.depth.height, shot.depth.width)} as depth")
+    return _failed(damaged, f"labels: expected {(shot.depth.height, shot.depth.width)} as depth")
 
 
 @fault()

@@ -181,7 +181,7 @@ def measure_nodes(
     try:
         with TemporaryDirectory() as folder:
             for count in instances:
-                write_frame(Path(folder) / str(count), spheres_on_table(count, CATEGORIES))
+                write_frame(Path(folder) / str(count), *spheres_on_table(count, CATEGORIES))
             turns = [model for _ in range(rounds) for model in models]
             for model in track(turns, "nodes", console=Console(stderr=True), transient=True):
                 recorder.start()
@@ -222,7 +222,7 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
 def node_arguments(model: str, session: SessionConfig) -> list[str]:
     """For a node that runs its network as `session` says."""
     settings = {
-        "model": model,
+        "models": model,
         "provider": session.provider,
         "threads": session.threads,
         "precision": session.precision,

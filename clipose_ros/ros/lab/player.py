@@ -16,7 +16,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Frame, Instance
+from clipose_ros.core.types import Detections, Instance
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import PosesByInstance, read_poses
@@ -123,20 +123,20 @@ class Player(Node):
             self._log.write(f"{stamp_ns(header.stamp)} {time_ns}\n")
 
     def _read(self, name: str) -> PlayedMessages:
-        frame, header = self._folder.read(name), Header()
-        depth, camera_info, instances = frame_messages(frame, header)
+        (frame, detections), header = self._folder.read(name), Header()
+        depth, camera_info, instances = frame_messages(frame, detections, header)
         return PlayedMessages(
             depth=depth,
             camera_info=camera_info,
             instances=instances,
             colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
-            truth=None if self._truth is None else truth_message(name, frame, self._truth, header),
+            truth=None if self._truth is None else truth_message(name, detections, self._truth, header),
         )
 
 
-def truth_message(name: str, frame: Frame, truth: PosesByInstance, header: Header) -> ObjectPoseArray:
+def truth_message(name: str, detections: Detections, truth: PosesByInstance, header: Header) -> ObjectPoseArray:
     """True poses of the instances of a frame; an instance without truth is left out."""
-    known: list[Instance] = [instance for instance in frame.instances if (name, int(instance.id)) in truth]
+    known: list[Instance] = [instance for instance in detections.instances if (name, int(instance.id)) in truth]
     return pose_array_message(tuple((instance, truth[name, int(instance.id)]) for instance in known), header)
 
 

@@ -30,11 +30,10 @@ from rich.table import Table
 from scipy.stats import theilslopes
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.bench.latency import Scene, spheres_on_table
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Frame
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_ns
@@ -202,7 +201,7 @@ class Rig(Node):
         self._counters = {key: int(value) for key, value in values.items() if key.startswith((*CHECKED, LOST))}
 
 
-def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
+def stream(scene: Scene, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
     """One shot after the other, endless; each stands for a period of the camera.
 
     No two faults without a good image between them.
@@ -212,14 +211,14 @@ def stream(frame: Frame, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
     period_ns, slot, after_fault = round(NS_PER_S / config.rate_hz), 0, True
     while True:
         fault = None if after_fault or rng.random() > config.faulty else faults[rng.integers(len(faults))]
-        shots = [good_shot(frame, begin_ns + (slot + i) * period_ns) for i in range(fault.images if fault else 1)]
+        shots = [good_shot(scene, begin_ns + (slot + i) * period_ns) for i in range(fault.images if fault else 1)]
         case = fault.damage(*shots) if fault else Case(tuple(shots), {stamp_of(shots[0]): good_answer(shots[0])})
         ledger.enter(fault.name if fault else GOOD, case)
         yield from case.sent
         slot, after_fault = slot + len(case.sent), fault is not None
 
 
-def pile_up(rig: Rig, executor: SingleThreadedExecutor, frame: Frame, pose_node: subprocess.Popen) -> None:
+def pile_up(rig: Rig, executor: SingleThreadedExecutor, scene: Scene, pose_node: subprocess.Popen) -> None:
     """Send good images of the largest format while the node stands still, and wait until it has caught up: the first
     part of the warm-up.
 
@@ -227,17 +226,17 @@ def pile_up(rig: Rig, executor: SingleThreadedExecutor, frame: Frame, pose_node:
     of images. Both are of a fixed size, but are touched to the end only when images pile up for the first time, which a
     busy machine may do in any minute of the run. Raises RuntimeError where the node does not catch up, or falls silent.
     """
-    frame = replace(frame, depth=metres(frame.depth))
-    images = math.ceil(PILE_BYTES / (frame.depth.nbytes + frame.labels.size))
+    scene = scene._replace(frame=replace(scene.frame, depth=metres(scene.frame.depth)))
+    images = math.ceil(PILE_BYTES / (scene.frame.depth.nbytes + scene.detections.masks.size))
     pose_node.send_signal(signal.SIGSTOP)
     try:
         for _ in range(images):
-            rig.send(good_shot(frame, time.time_ns()))
+            rig.send(good_shot(scene, time.time_ns()))
             time.sleep(STANDSTILL_S / images)
     finally:
         pose_node.send_signal(signal.SIGCONT)
     for _ in range(round(PATIENCE_S / LOST_S)):  # with so much on the way, the last one may get lost, too
-        rig.send(last := good_shot(frame, time.time_ns()))
+        rig.send(last := good_shot(scene, time.time_ns()))
         if wait(executor, lambda: rig.ledger.answered(stamp_of(last)), LOST_S):
             break
     else:
@@ -256,13 +255,13 @@ def play(
     rig: Rig,
     executor: SingleThreadedExecutor,
     config: SoakConfig,
-    frame: Frame,
+    scene: Scene,
     pose_node: subprocess.Popen,
     console: Console,
 ) -> list[Memory]:
     """Send, listen and measure for the configured time. Returns the node's memory, once a second."""
     ledger = rig.ledger
-    shots = stream(frame, config, ledger, time.time_ns())
+    shots = stream(scene, config, ledger, time.time_ns())
     memory: list[Memory] = []
     begin = sampled = reported = time.monotonic()
     for slot, shot in enumerate(shots):
@@ -307,15 +306,15 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
     rig = Rig(Ledger())
     executor = SingleThreadedExecutor()
     executor.add_node(rig)
-    arguments = ("-p", f"model:={config.model}", "-p", "reliable_inputs:=true", "--log-level", "fatal")
+    arguments = ("-p", f"models:={config.model}", "-p", "reliable_inputs:=true", "--log-level", "fatal")
     with started("clipose_ros.ros.node", *arguments) as pose_node:
         if not wait(executor, rig.connected, START_UP_S):
             check_running([pose_node])
             raise RuntimeError(f"node: expected it to start within {START_UP_S:g} s, got no sign of it")
-        memory, frame = [Memory.of(pose_node.pid)], spheres_on_table(config.objects, CATEGORIES)
-        pile_up(rig, executor, frame, pose_node)
+        memory, scene = [Memory.of(pose_node.pid)], spheres_on_table(config.objects, CATEGORIES)
+        pile_up(rig, executor, scene, pose_node)
         rig.begin(ledger := Ledger())
-        memory += play(rig, executor, config, frame, pose_node, console)
+        memory += play(rig, executor, config, scene, pose_node, console)
         # the last word comes a second later
         wait(executor, lambda: not ledger.close(rig.counters).unaccounted, PATIENCE_S / 3)
     account = ledger.close(rig.counters)

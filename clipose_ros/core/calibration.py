@@ -1,0 +1,51 @@
+"""From a network's confidence to the probability that its pose is right."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+from clipose_ros.core.validation import expect
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Straight lines between knots, level beyond them.
+
+    Parameters
+    ----------
+    confidence : tuple of float
+        Knots in 0..1, ascending.
+    probability : tuple of float
+        At each knot, the share of poses within 10° 5 cm, ascending.
+
+    Raises
+    ------
+    ValueError
+        For numbers that do not ascend or are not in 0..1, and for lists of different lengths.
+    """
+
+    confidence: tuple[float, ...]
+    probability: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for key, values in (("confidence", self.confidence), ("probability", self.probability)):
+            numbers = len(values) > 0 and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values)
+            expect(
+                f"calibration.{key}", numbers and list(values) == sorted(values), "ascending numbers in 0..1", values
+            )
+        expect(
+            "calibration",
+            len(self.confidence) == len(self.probability),
+            f"{len(self.confidence)} probabilities",
+            len(self.probability),
+        )
+
+    def __call__(self, confidence: float) -> float:
+        """Probability at a confidence."""
+        # numpy's interpolation would first make arrays of all knots
+        i = bisect.bisect_right(self.confidence, confidence)
+        if i in (0, len(self.confidence)):
+            return float(self.probability[max(i - 1, 0)])
+        (a, b), (low, high) = self.confidence[i - 1 : i + 1], self.probability[i - 1 : i + 1]
+        return low + (high - low) * (confidence - a) / (b - a)

@@ -1,0 +1,55 @@
+"""From clouds to what estimators see: the cloud, and what else is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clipose_ros.core.backprojection import Cloud
+from clipose_ros.core.types import ColourCrop
+
+CROP_MARGIN = 0.15  # of the longer side of the points' box: masks are often cut too narrow
+
+
+def pixel_coordinates(cloud: Cloud, shape: tuple[int, int]) -> np.ndarray:
+    """Give the pixels of a cloud as coordinates.
+
+    Parameters
+    ----------
+    cloud : Cloud
+        Of an image of this shape.
+    shape : (int, int)
+        Height and width of the image [px].
+
+    Returns
+    -------
+    (M, 2) int32
+        Column and row of each point [px].
+    """
+    v, u = np.divmod(cloud.pixels, np.int32(shape[1]))
+    return np.stack([u, v], axis=1)
+
+
+def colour_crop(cloud: Cloud, colour: np.ndarray) -> ColourCrop | None:
+    """Cut the part of the colour image out that shows an instance: square, as far as the image goes.
+
+    Parameters
+    ----------
+    cloud : Cloud
+        Of the instance.
+    colour : (H, W, 3) uint8
+        RGB image.
+
+    Returns
+    -------
+    ColourCrop or None
+        A view of the image around the points; None of an empty cloud.
+    """
+    if not len(cloud.pixels):
+        return None
+    shape = np.array(colour.shape[1::-1])
+    pixels = pixel_coordinates(cloud, colour.shape[:2])
+    low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
+    side = np.ceil((1 + 2 * CROP_MARGIN) * (high - low).max())
+    low = np.clip(np.floor((low + high - side) / 2), 0, shape).astype(int)
+    high = np.clip(low + int(side), 0, shape)
+    return ColourCrop(colour[low[1] : high[1], low[0] : high[0]], int(low[0]), int(low[1]))

@@ -1,0 +1,1 @@
+"""Segmenters: a frame in, detections out, where no masks come from elsewhere."""

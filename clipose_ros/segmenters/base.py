@@ -1,0 +1,27 @@
+"""What every segmenter is to the pipeline."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from clipose_ros.core.types import Detections, Frame
+
+
+class Segmenter(Protocol):
+    """Finds the objects of a frame."""
+
+    def segment(self, frame: Frame) -> Detections:
+        """Find the objects.
+
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw.
+
+        Returns
+        -------
+        Detections
+            Instances and masks of the size of the depth image; none where there is nothing. The same frame gives the
+            same detections, in bounded time. It never raises for bad pixels.
+        """
+        ...

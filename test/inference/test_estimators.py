@@ -1,0 +1,133 @@
+"""The door to the estimators: the card chooses, several share the objects, and each gets what it needs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipose_ros import estimators
+from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.core.symmetry import Symmetry
+from clipose_ros.core.types import Detections, Instance, Observation, PoseEstimate, Rejection
+from clipose_ros.estimators.base import Needs
+from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.estimators.router import Router
+from clipose_ros.pipeline import Pipeline
+from clipose_ros.tracking.tracker import Tracker
+
+
+class Witness:
+    """Answers some names with the middle of the points, and keeps what it saw."""
+
+    def __init__(self, name, names, needs=Needs()):
+        self.name, self.names, self.needs, self.seen, self.warm = name, names, needs, [], 0
+
+    def symmetry(self, name):
+        return Symmetry.Y if name == "cup" else Symmetry.NONE
+
+    def facts(self):
+        return {"model": self.name, "provider": "cpu"}
+
+    def warm_up(self):
+        self.warm += 1
+
+    def estimate(self, observations, stopwatch=None):
+        self.seen.append(list(observations))
+        return [
+            PoseEstimate(seen.name, 0.5, np.eye(3), seen.points.mean(axis=0), np.full(3, 0.1)) for seen in observations
+        ]
+
+
+def observation(name):
+    return Observation(np.ones((50, 3), np.float32), name)
+
+
+def test_the_card_chooses_the_estimator(write_model, tmp_path):
+    assert isinstance(estimators.load("tiny", write_model().parent), Clipose)
+    with pytest.raises(ValueError, match="estimator: expected one of clipose, got oracle"):
+        estimators.load(str(write_model(estimator="oracle")))
+    with pytest.raises(ValueError, match="models: expected at least one name or path, got none"):
+        estimators.load_all([])
+
+
+def test_one_model_is_its_own_estimator_and_several_are_routed(write_model):
+    folder = str(write_model())
+    assert isinstance(estimators.load_all([folder]), Clipose)
+    both = estimators.load_all([folder, folder])
+    assert isinstance(both, Router) and both.names == estimators.load(folder).names
+
+
+def test_each_object_goes_to_the_first_that_answers_its_name_and_keeps_its_place():
+    first, second = Witness("first", ("mug", "can")), Witness("second", ("can", "cup"))
+    router = Router([first, second])
+    results = router.estimate([observation(name) for name in ("cup", "mug", "spoon", "can", "mug")])
+    assert [result.category for result in results] == ["cup", "mug", "spoon", "can", "mug"]
+    assert [seen.name for seen in first.seen[0]] == ["mug", "can", "mug"]  # one call for all of them
+    assert [seen.name for seen in second.seen[0]] == ["cup"]
+    assert results[2] == Rejection("spoon", "category: expected one of mug, can, cup, got spoon")
+    assert router.estimate([]) == [] and len(first.seen) == 1
+
+
+def test_a_router_says_what_its_estimators_say():
+    first, second = Witness("first", ("mug",), Needs(pixels=True)), Witness("second", ("cup",), Needs(colour=True))
+    router = Router([first, second])
+    assert router.names == ("mug", "cup") and router.needs == Needs(pixels=True, colour=True)
+    assert router.facts() == {"model": "first, second", "provider": "cpu"}
+    assert [router.symmetry(name) for name in ("mug", "cup", "spoon")] == [Symmetry.NONE, Symmetry.Y, Symmetry.NONE]
+    router.warm_up()
+    assert (first.warm, second.warm) == (1, 1)
+    second.names = ("cup", "bunny")  # learned while it runs
+    assert router.names == ("mug", "cup", "bunny") and isinstance(
+        router.estimate([observation("bunny")])[0], PoseEstimate
+    )
+
+
+def test_an_estimator_gets_what_it_needs_and_nothing_else():
+    frame, detections = spheres_on_table(2, ["mug", "can"])
+    colour = np.random.default_rng(0).integers(0, 256, (*frame.depth.shape, 3), dtype=np.uint8)
+    frame = replace(frame, colour=colour)
+    plain, greedy = (Witness("w", ("mug", "can"), needs) for needs in (Needs(), Needs(True, True, True)))
+    for witness in (plain, greedy):
+        Pipeline(witness).process(frame, detections)
+    for seen in plain.seen[0]:
+        assert seen.pixels is None and seen.colour is None and seen.prior is None
+    for i, seen in enumerate(greedy.seen[0]):
+        u, v = seen.pixels.T
+        assert detections.mask(i)[v, u].all()
+        np.testing.assert_allclose(seen.points[:, 2], frame.depth[v, u] / 1000, rtol=1e-6)
+        crop = seen.colour
+        height, width = crop.pixels.shape[:2]
+        assert height == width and np.shares_memory(crop.pixels, colour)
+        assert (
+            crop.left <= u.min() and u.max() < crop.left + width and crop.top <= v.min() and v.max() < crop.top + height
+        )
+        np.testing.assert_array_equal(crop.pixels[v - crop.top, u - crop.left], colour[v, u])
+        assert seen.prior is None  # no tracker
+
+
+def test_a_crop_ends_with_the_image_and_a_frame_without_colour_or_points_has_none():
+    frame, _ = spheres_on_table(1, ["mug"])
+    masks = np.zeros((2, *frame.depth.shape), bool)
+    masks[0, 400:, :90] = True
+    found = Detections((Instance(1, "mug"), Instance(2, "mug")), masks)
+    witness = Witness("w", ("mug",), Needs(colour=True))
+    Pipeline(witness).process(frame, found)
+    assert [seen.colour for seen in witness.seen.pop()] == [None, None]
+    Pipeline(witness).process(replace(frame, colour=np.zeros((*frame.depth.shape, 3), np.uint8)), found)
+    corner, nothing = witness.seen.pop()
+    assert (corner.colour.left, corner.colour.top + len(corner.colour.pixels)) == (0, 480) and nothing.colour is None
+
+
+def test_with_a_tracker_an_estimator_that_asks_for_it_gets_the_predicted_pose():
+    frame, detections = spheres_on_table(2, ["mug", "can"])
+    witness = Witness("w", ("mug", "can"), Needs(prior=True))
+    pipeline = Pipeline(witness, tracker=Tracker())
+    first = pipeline.process(frame, detections)
+    swapped = Detections(detections.instances[::-1], detections.masks)
+    pipeline.process(replace(frame, stamp_ns=33_000_000), swapped)
+    before, after = witness.seen
+    assert [seen.prior for seen in before] == [None, None]
+    poses = {pose.category: pose for _, pose in first.results}
+    for seen in after:
+        assert (seen.prior.category, seen.prior.track) == (seen.name, poses[seen.name].track)
+        np.testing.assert_allclose(seen.prior.translation, poses[seen.name].translation, atol=1e-6)
