@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.bench.latency_plot import plot_latency
+from clipose_ros.bench.memory import MemoryConfig, measure_all
 from clipose_ros.bench.report import compare, latency_row, machine, ratios, read_report, rows, write_report
 
 MACHINE = {"cpu": "test", "cores": 2}
@@ -136,3 +137,14 @@ def test_the_plot_shows_both_paths(tmp_path):
         plot_latency(report(lite, entry("paper", row(5, 50.0)), baseline="paper", node=node), tmp_path / f"{name}.png")
     heights, widths = zip(*(cv2.imread(str(tmp_path / f"{name}.png")).shape[:2] for name in ("memory", "both")))
     assert heights[0] == heights[1] and widths[1] == 2 * widths[0]
+
+
+def test_a_second_model_in_the_process_takes_memory_of_its_own(tiny_model, write_model):
+    one, two = measure_all(MemoryConfig((str(tiny_model), str(write_model())), instances=1, frames=2, rounds=1))
+    assert 0 < one["imported_mb"] < one["loaded_mb"] and two["loaded_mb"] > 0
+    assert one["p50_ms"] > 0 and two["p50_ms"] > 0
+
+
+def test_a_model_that_does_not_load_ends_the_measurement_of_memory_with_its_reason():
+    with pytest.raises(RuntimeError, match="nowhere/: expected figures, got .*model: expected one of"):
+        measure_all(MemoryConfig(("nowhere/",), rounds=1))
