@@ -9,7 +9,13 @@ from std_msgs.msg import Header
 
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_message
-from clipose_ros.ros.examples.moveit_bridge import Boxes, Change, MoveItBridgeParameters, Operation, collision_object
+from clipose_ros.ros.examples.moveit_bridge import (
+    MoveItBridgeParameters,
+    Operation,
+    SceneBoxes,
+    SceneChange,
+    collision_object,
+)
 
 STEP_NS = 100_000_000
 
@@ -31,7 +37,7 @@ def frame(step, *poses, coasting=(), lost=()):
 
 @pytest.fixture
 def boxes():
-    return Boxes(MoveItBridgeParameters(period_s=0.2, padding_m=0.01))
+    return SceneBoxes(MoveItBridgeParameters(period_s=0.2, padding_m=0.01))
 
 
 def test_an_object_is_added_when_it_is_confirmed_and_not_before(boxes):
@@ -44,7 +50,7 @@ def test_an_object_is_added_when_it_is_confirmed_and_not_before(boxes):
 def test_it_is_moved_at_the_period_and_added_anew_when_its_size_has_changed(boxes):
     boxes.update(frame(0, mug()))
     assert boxes.update(frame(1, mug(x=0.2))) == []
-    assert boxes.update(frame(2, mug(x=0.2))) == [Change(Operation.MOVE, "mug_7", mug(x=0.2).pose)]
+    assert boxes.update(frame(2, mug(x=0.2))) == [SceneChange(Operation.MOVE, "mug_7", mug(x=0.2).pose)]
     (change,) = boxes.update(frame(4, mug(height=0.13)))
     assert (change.operation, change.id) == (Operation.ADD, "mug_7") and change.size[1] == pytest.approx(0.15)
 
@@ -57,7 +63,7 @@ def test_a_clock_that_goes_back_does_not_stop_the_moves(boxes):
 def test_it_stays_while_it_coasts_and_goes_when_it_is_lost(boxes):
     boxes.update(frame(0, mug()))
     assert boxes.update(frame(5, coasting=[mug(tracking=ObjectPose.COASTING)])) == []
-    assert boxes.update(frame(6, lost=[7])) == [Change(Operation.REMOVE, "mug_7")]
+    assert boxes.update(frame(6, lost=[7])) == [SceneChange(Operation.REMOVE, "mug_7")]
     assert boxes.update(frame(7)) == []
 
 
@@ -81,12 +87,12 @@ def test_without_moveit_msgs_the_bridge_ends_and_names_it(dds, start_process, ou
 def test_messages_are_boxes_of_moveit():
     moveit_msgs = pytest.importorskip("moveit_msgs.msg", reason="moveit_msgs is not on PyPI")
     kind, header = moveit_msgs.CollisionObject, frame(0).header
-    added = collision_object(Change(Operation.ADD, "mug_7", mug().pose, (0.1, 0.2, 0.3)), header, moveit_msgs)
+    added = collision_object(SceneChange(Operation.ADD, "mug_7", mug().pose, (0.1, 0.2, 0.3)), header, moveit_msgs)
     assert added.operation == kind.ADD and added.header == header and added.pose == mug().pose
     assert added.primitives == [
         SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[0.1, 0.2, 0.3])
     ] and added.primitive_poses == [Pose()]
-    moved = collision_object(Change(Operation.MOVE, "mug_7", mug().pose), header, moveit_msgs)
+    moved = collision_object(SceneChange(Operation.MOVE, "mug_7", mug().pose), header, moveit_msgs)
     assert moved.operation == kind.MOVE and moved.pose == mug().pose and not moved.primitives
-    removed = collision_object(Change(Operation.REMOVE, "mug_7"), header, moveit_msgs)
+    removed = collision_object(SceneChange(Operation.REMOVE, "mug_7"), header, moveit_msgs)
     assert removed.operation == kind.REMOVE and removed.id == "mug_7" and not removed.primitives

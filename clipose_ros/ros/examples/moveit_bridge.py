@@ -63,7 +63,7 @@ class Operation(Enum):
 
 
 @dataclass(frozen=True)
-class Change:
+class SceneChange:
     """One box of the scene. pose, size [m]: None where it is removed."""
 
     operation: Operation
@@ -72,7 +72,7 @@ class Change:
     size: tuple[float, float, float] | None = None
 
 
-class Boxes:
+class SceneBoxes:
     """The boxes that the scene has by now, by track."""
 
     def __init__(self, parameters: MoveItBridgeParameters = MoveItBridgeParameters()) -> None:
@@ -80,14 +80,14 @@ class Boxes:
         self._boxes: dict[int, tuple[str, np.ndarray]] = {}  # id, size
         self._moved_ns: int | None = None
 
-    def update(self, message: ObjectPoseArray) -> list[Change]:
+    def update(self, message: ObjectPoseArray) -> list[SceneChange]:
         """Changes that a frame makes.
 
         Objects that it knows nothing of are removed, be they lost or forgotten by ~/reset.
         """
         known = {pose.track for pose in (*message.poses, *message.coasting) if pose.track}
         changes = [
-            Change(Operation.REMOVE, self._boxes.pop(track)[0])
+            SceneChange(Operation.REMOVE, self._boxes.pop(track)[0])
             for track in [track for track in self._boxes if track not in known]
         ]
         stamp, confirmed = (
@@ -100,16 +100,16 @@ class Boxes:
             self._moved_ns = stamp
         return changes + list(self._placed(confirmed, due))
 
-    def _placed(self, poses: Iterable[ObjectPose], due: bool) -> Iterable[Change]:
+    def _placed(self, poses: Iterable[ObjectPose], due: bool) -> Iterable[SceneChange]:
         for pose in poses:
             size = np.array([pose.size.x, pose.size.y, pose.size.z]) + 2 * self._parameters.padding_m
             known = self._boxes.get(pose.track)
             if known is None or (due and np.abs(size - known[1]).max() > self._parameters.resize_m):
                 id = known[0] if known else f"{pose.category}_{pose.track}"
                 self._boxes[pose.track] = (id, size)
-                yield Change(Operation.ADD, id, pose.pose, tuple(size.tolist()))
+                yield SceneChange(Operation.ADD, id, pose.pose, tuple(size.tolist()))
             elif due:
-                yield Change(Operation.MOVE, known[0], pose.pose)
+                yield SceneChange(Operation.MOVE, known[0], pose.pose)
 
 
 class MoveItBridge(Node):
@@ -118,7 +118,7 @@ class MoveItBridge(Node):
     def __init__(self, **options) -> None:
         super().__init__("moveit_bridge", automatically_declare_parameters_from_overrides=True, **options)
         self._moveit_msgs = optional_messages("moveit_msgs", "CollisionObject", "the bridge to MoveIt")
-        self._boxes = Boxes(read_parameters(self, MoveItBridgeParameters))
+        self._boxes = SceneBoxes(read_parameters(self, MoveItBridgeParameters))
         self._publisher = self.create_publisher(self._moveit_msgs.CollisionObject, COLLISION_OBJECT, QOS)
         self.create_subscription(ObjectPoseArray, POSES, self._on_poses, 10)
         self.get_logger().info(
@@ -130,7 +130,7 @@ class MoveItBridge(Node):
             self._publisher.publish(collision_object(change, message.header, self._moveit_msgs))
 
 
-def collision_object(change: Change, header: Header, moveit_msgs: ModuleType) -> object:
+def collision_object(change: SceneChange, header: Header, moveit_msgs: ModuleType) -> object:
     """The moveit_msgs/CollisionObject of a change: the object's frame is that of its pose, and the box lies at its
     origin.
     """

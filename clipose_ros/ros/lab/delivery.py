@@ -94,7 +94,7 @@ class Arrivals:
         return rows
 
 
-class Listener(Node):
+class ArrivalListener(Node):
     """Subscribes as the pose node does, and to colour; to the small camera_info so that it misses none, which tells
     what was published.
     """
@@ -124,7 +124,7 @@ def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
     """
     isolate(shared_memory=not config.default_transport)
     rclpy.init()
-    listener, executor = Listener(config.reliable), SingleThreadedExecutor()
+    listener, executor = ArrivalListener(config.reliable), SingleThreadedExecutor()
     executor.add_node(listener)
     first_ns, start_s = None, time.monotonic()
     try:

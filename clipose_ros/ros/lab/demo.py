@@ -96,7 +96,7 @@ class Record:
         }
 
 
-class Recorder(Node):
+class DemoRecorder(Node):
     """Subscribes to what the pose node and the player publish."""
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Recorder(Node):
         self.record.diagnostics.append({value.key: value.value for value in message.status[0].values})
 
 
-def watch(recorder: Recorder, processes: list[subprocess.Popen], seconds: float, console: Console) -> None:
+def watch(recorder: DemoRecorder, processes: list[subprocess.Popen], seconds: float, console: Console) -> None:
     """Record until `seconds` after the first poses. Raises RuntimeError when they do not come or a process ends."""
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
@@ -241,7 +241,7 @@ def demo(config: DemoConfig) -> None:
     folder = config.folder or launch_folder() / "demo"
     isolate()
     rclpy.init()
-    recorder = Recorder()
+    recorder = DemoRecorder()
     pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"models:={config.model}")
     player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
     with (
