@@ -22,8 +22,8 @@ from clipose_ros.core.types import (
     TrackedPose,
 )
 from clipose_ros.core.validation import expect
-from clipose_ros.estimators.base import Estimator
-from clipose_ros.segmenters.base import Segmenter
+from clipose_ros.estimators.estimator import Estimator
+from clipose_ros.segmenters.segmenter import Segmenter
 from clipose_ros.tracking.association import priors_of
 from clipose_ros.tracking.tracker import Tracker
 

@@ -22,7 +22,7 @@ from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
-from clipose_ros.estimators.base import Needs
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import Session, SessionConfig
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from clipose_ros.core.validation import expect
-from clipose_ros.estimators.base import Estimator
+from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.estimators.router import Router
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import SessionConfig

@@ -10,7 +10,7 @@ from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
-from clipose_ros.estimators.base import Estimator, Needs
+from clipose_ros.estimators.estimator import Estimator, Needs
 
 
 class Router:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection
-from clipose_ros.pipeline import FrameResult
+
+if TYPE_CHECKING:  # whoever reads poses needs no pipeline
+    from clipose_ros.pipeline import FrameResult
 
 # (frame name, instance number) -> pose or rejection
 PosesByInstance = dict[tuple[str, int], PoseEstimate | Rejection]

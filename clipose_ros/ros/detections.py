@@ -17,7 +17,7 @@ TOPIC = "~/detections"
 CHOICES = ("auto", "always", "never")
 
 
-class Detections:
+class DetectionPublisher:
     """Publisher of detections, of every frame, also an empty one. vision_msgs: the module `vision_msgs.msg`."""
 
     def __init__(self, publisher: Publisher, vision_msgs: ModuleType) -> None:
@@ -47,7 +47,7 @@ class Detections:
         )
 
 
-def detections(node: Node, choice: str) -> Detections | None:
+def detections(node: Node, choice: str) -> DetectionPublisher | None:
     """What publishes `~/detections`; None when that is not wanted: choice never, or auto without the package.
 
     Raises RuntimeError when it is always wanted and vision_msgs is not there.
@@ -61,4 +61,4 @@ def detections(node: Node, choice: str) -> Detections | None:
             raise
         node.get_logger().debug(f"no {TOPIC}: {error}")
         return None
-    return Detections(advertise(node, vision_msgs.Detection3DArray, TOPIC), vision_msgs)
+    return DetectionPublisher(advertise(node, vision_msgs.Detection3DArray, TOPIC), vision_msgs)

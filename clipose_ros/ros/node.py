@@ -26,7 +26,7 @@ from std_srvs.srv import SetBool, Trigger
 from clipose_ros import estimators
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
-from clipose_ros.estimators.base import Estimator
+from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.conversions import check_camera_info, detections_from, frame_from, instances_from, stamp_ns

@@ -9,7 +9,7 @@ from clipose_ros import estimators
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Detections, Instance, Observation, PoseEstimate, Rejection
-from clipose_ros.estimators.base import Needs
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.estimators.router import Router
 from clipose_ros.pipeline import Pipeline

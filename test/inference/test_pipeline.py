@@ -7,7 +7,7 @@ from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.drawing import draw_pose
-from clipose_ros.estimators.base import Needs
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline, warm_up
 from clipose_ros.tracking.tracker import Tracker
