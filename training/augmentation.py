@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from clipose_ros.core.categories import AXIS_SYMMETRIC
+from training.categories import among
 
 
 class PosedClouds(NamedTuple):
@@ -90,11 +91,6 @@ def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
     flip = torch.cat([x, torch.ones_like(x), torch.ones_like(x)], dim=1)
     rotation = flip[:, :, None] * clouds.rotation * flip[:, None].flip(-1)
     return PosedClouds(clouds.points * flip[:, None], rotation, clouds.translation * flip, clouds.size)
-
-
-def among(category: Tensor, *names: str) -> Tensor:
-    """(B,) bool: the category is one of these."""
-    return torch.tensor([c in names for c in CATEGORIES], device=category.device)[category]
 
 
 def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedClouds:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
-from training.augmentation import AugmentationConfig, PosedClouds, among, augmented
-from training.networks.patch_transformer import category_scales
+from training.augmentation import AugmentationConfig, PosedClouds, augmented
+from training.categories import among, category_scales
+from training.row_format import DEPTH_UNIT_M, TARGET
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
-from training.views import DEPTH_UNIT_M, TARGET
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def make_batch(
 ) -> dict[str, Tensor]:
     """Augment and normalise views, on the device of their tensors.
 
-    rows: the arrays of `rows.ROW_TYPES`; the sensor model is applied to all but those that say `measured`.
+    rows: the arrays of `row_format.ROW_TYPES`; the sensor model is applied to all but those that say `measured`.
     Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses`
     names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; usable
     (B,) bool, False for views of which too few points were left.

@@ -13,9 +13,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from clipose_ros.core.types import Intrinsics
+from training.row_format import FAR_M
 from training.shapes import Shape
-
-FAR_M = 6.0
 
 
 class CastShape:

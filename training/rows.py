@@ -1,10 +1,7 @@
 """Where training rows come from: shards on disk, and data sets that read their rows one by one.
 
-A row is one view, `views.VIEW_ARRAYS`.
-
-Two arrays may come on top: `measured` () bool, depth and mask are those of a real sensor, so the sensor model leaves
-them alone; and `colour` (224, 224, 3) uint8 RGB, all zero where there is no picture. What cannot be read, or cannot be
-true, is left out and counted by reason.
+A row is one view, in the arrays of `training.row_format`. What cannot be read, or cannot be true, is left out and
+counted by reason. Neither a renderer nor a network is imported here: a machine that only reads shards needs none.
 """
 
 from __future__ import annotations
@@ -14,30 +11,15 @@ import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from clipose_ros.core.categories import CATEGORIES
-from training.views import GRID
+from training.row_format import OPTIONAL, ROW_TYPES
 
-# shape and type of each array's row; those of `views.VIEW_ARRAYS`, then the optional ones
-ROW_TYPES: dict[str, tuple[tuple[int, ...], Any]] = {
-    "depth": ((GRID, GRID), np.uint16),
-    "label": ((GRID, GRID), np.uint8),
-    "rays": ((4,), np.float32),
-    "pixels": ((), np.float32),
-    "rotation": ((3, 3), np.float32),
-    "translation": ((3,), np.float32),
-    "size": ((3,), np.float32),
-    "category": ((), np.int64),
-    "cue": ((), np.float32),
-    "measured": ((), np.bool_),
-    "colour": ((224, 224, 3), np.uint8),
-}
-OPTIONAL = ("measured", "colour")
 BROKEN = -1  # category of a row that must not be drawn
 LARGEST_M = 20.0  # of a size or a distance that can be true
 

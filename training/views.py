@@ -24,27 +24,13 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
 from training.meshes import MeshConfig, MeshShapes
-from training.renderer import FAR_M, CastShape, Placed, Plane, pixel_rays, render
+from training.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.row_format import BACKGROUND, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET, VIEW_ARRAYS
 from training.shapes import Shape, make_shape
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]
 
-GRID = 72  # crop side [crop pixels]
-DEPTH_UNIT_M = 1e-4  # of the stored uint16
 WIDTH, HEIGHT = 640, 480
-BACKGROUND, TARGET, OTHER = 0, 1, 2
-
-VIEW_ARRAYS = {
-    "depth": "(GRID, GRID) uint16 clean depth [DEPTH_UNIT_M]; 0 outside the image",
-    "label": "(GRID, GRID) uint8: BACKGROUND, TARGET, OTHER",
-    "rays": "(4,) float32: a crop pixel (column i, row j) looks along (r0 + i r1, r2 + j r3, 1)",
-    "pixels": "() float32: image pixels per crop pixel",
-    "rotation": "(3, 3) float32 R_camera_object",
-    "translation": "(3,) float32 [m]",
-    "size": "(3,) float32 [m]",
-    "category": "() int64 index into CATEGORIES",
-    "cue": "() float32: share of the visible pixels that show the part that tells the heading (handle, screen, lens)",
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class ViewConfig:
     lying: float = 0.12  # share of targets in a free orientation
     neighbours: float = 0.6  # mean number of other objects
     focal_px: tuple[float, float] = (560.0, 640.0)
-    margin: float = 0.12  # of the box side, around the projected object
+    margin: float = MARGIN  # of the box side, around the projected object
     cut: float = 0.2  # share of views that are near and anywhere in the image, so that its border cuts many objects
     cut_distance_m: tuple[float, float] = (0.35, 1.0)
     cut_visible: float = 0.25

@@ -11,9 +11,10 @@ from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.augmentation import AugmentationConfig
 from training.dataset import BatchConfig, facing_rotation, make_batch, observed_clouds, view_rotation
+from training.row_format import DEPTH_UNIT_M, TARGET
 from training.rows import ViewPool
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
-from training.views import DEPTH_UNIT_M, TARGET, draw_shard
+from training.views import draw_shard
 
 PERFECT = SensorConfig(
     shift_px=(0, 0),

@@ -24,12 +24,12 @@ from training.nocs.files import read_detections, read_meta
 from training.nocs.poses import tight_mug
 from training.nocs.shards import write_shards
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
 from training.rows import DatasetRows, ShardRows, ViewPool
 from training.shapes import Shape
 from training.shapes.mesh import Mesh
 from training.shapes.shape import BODY, assembled
 from training.similarity import residuals, robust_similarity, umeyama
-from training.views import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
 
 WIDTH, HEIGHT = 640, 480
 SYNSETS = {"mug": "03797390", "can": "02946921", "laptop": "03642806", "bowl": "02880940"}

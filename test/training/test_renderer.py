@@ -6,8 +6,9 @@ import pytest
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.row_format import DEPTH_UNIT_M, GRID, TARGET, VIEW_ARRAYS
 from training.shapes import make_shape
-from training.views import DEPTH_UNIT_M, GRID, TARGET, VIEW_ARRAYS, draw_shard
+from training.views import draw_shard
 
 
 def test_plane_has_the_depth_of_the_ray_equation():

@@ -4,7 +4,8 @@ import numpy as np
 import trimesh
 
 from training.meshes import MeshConfig
-from training.views import VIEW_ARRAYS, generate
+from training.row_format import VIEW_ARRAYS
+from training.views import generate
 
 
 def test_a_folder_of_meshes_gives_views_and_what_cannot_be_used_is_named(tmp_path, capsys):

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from training.views import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
+from training.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
+from training.row_format import COLOUR_PX as SIDE
 
-SIDE = 224
 LABELS = 1 + max(BACKGROUND, TARGET, OTHER)
 
 
@@ -51,7 +51,7 @@ def _tangent(points: Tensor, dim: int) -> Tensor:
 
 def surface_normals(depth: Tensor, rays: Tensor) -> Tensor:
     """Unit normals (B, H, W, 3), camera frame, towards the camera; 0 where depth (B, H, W) [m] is 0. rays (B, 4) as in
-    `training.views`.
+    `training.row_format`.
     """
     _, height, width = depth.shape
     columns, rows = (torch.arange(length, device=depth.device, dtype=depth.dtype) for length in (width, height))
@@ -67,7 +67,7 @@ def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.
     """Views without colour, painted: each label has its own random colour, lit by a random light from the camera's
     side.
 
-    Parameters: depth (B, H, W) [m], 0 where nothing was seen; labels (B, H, W) and rays (B, 4) as in `training.views`.
+    Parameters: depth (B, H, W) [m], 0 where nothing was seen; labels (B, H, W) and rays (B, 4) as in `training.row_format`.
     Returns: (B, 3, 224, 224) float32, normalised for CLIP.
     """
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from clipose_ros.core.categories import AXIS_SYMMETRIC
+from training.categories import among
 from training.losses.directions import absolute
 
 MIRRORED = frozenset({"laptop", "mug"})  # in the plane z = 0 of their frame
@@ -33,11 +34,6 @@ def point_matching_loss(points: Tensor, offset: Tensor, rotation: Tensor, canoni
     return absolute(object_points(points, offset, rotation), canonical).mean(1) * scale
 
 
-def among(category: Tensor, names: frozenset[str]) -> Tensor:
-    """Which of the categories (B,) are named: (B,) bool."""
-    return torch.tensor([name in names for name in CATEGORIES], device=category.device)[category]
-
-
 def counterpart(points: Tensor, y_axis: Tensor, z_axis: Tensor, offset: Tensor, category: Tensor) -> Tensor:
     """ε of CLIPose eq. 13: the points where the object's symmetry puts them, t + M (p - t).
 
@@ -50,19 +46,19 @@ def counterpart(points: Tensor, y_axis: Tensor, z_axis: Tensor, offset: Tensor, 
     identity = torch.eye(3, dtype=points.dtype, device=points.device)
     turn = 2 * y_axis[:, :, None] * y_axis[:, None] - identity
     mirror = identity - 2 * z_axis[:, :, None] * z_axis[:, None]
-    symmetry = torch.where(among(category, MIRRORED)[:, None, None], mirror, identity)
-    symmetry = torch.where(among(category, AXIS_SYMMETRIC)[:, None, None], turn, symmetry)
+    symmetry = torch.where(among(category, *MIRRORED)[:, None, None], mirror, identity)
+    symmetry = torch.where(among(category, *AXIS_SYMMETRIC)[:, None, None], turn, symmetry)
     return offset[:, None] + (points - offset[:, None]) @ symmetry  # symmetric matrices: M = Mᵀ
 
 
 def mirror_known(category: Tensor, x_weight: Tensor) -> Tensor:
     """False for mugs without a visible handle, x_weight (B,) < 1: nothing tells their mirror plane. (B,) bool."""
-    return ~among(category, MIRRORED) | (x_weight >= 1)
+    return ~among(category, *MIRRORED) | (x_weight >= 1)
 
 
 def has_counterpart(category: Tensor) -> Tensor:
     """False for cameras, whose reconstruction says nothing about the pose. (B,) bool."""
-    return among(category, AXIS_SYMMETRIC | MIRRORED)
+    return among(category, *AXIS_SYMMETRIC, *MIRRORED)
 
 
 def reconstruction_loss(reconstruction: Tensor, target: Tensor, scale: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
+from training.categories import category_scales
 from training.networks.hs_encoder import HSEncoder, HSEncoderConfig, PointNorm, Pyramid, rows
-from training.networks.patch_transformer import category_scales
 
 FACES = 6  # of the object's box: y+, x+, z+, x-, z-, y-
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
+from training.categories import category_scales
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class PatchTransformerConfig:
     def candidates(self) -> int:
         """Points that can be in patches."""
         return self.patches * -(-(self.points // self.patches) // max(self.stride, 1))
-
-
-def category_scales() -> Tensor:
-    """Metres per network unit (6,): the diagonal of the category's mean box."""
-    return torch.tensor([float((MEAN_SIZES[c] ** 2).sum() ** 0.5) for c in CATEGORIES])
 
 
 class PatchEncoder(nn.Module):

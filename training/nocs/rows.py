@@ -40,11 +40,9 @@ from training.nocs.poses import (
     matched_truth,
     tight_mug,
 )
-from training.renderer import FAR_M
+from training.row_format import BACKGROUND, COLOUR_PX, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET
 from training.similarity import SimilarityConfig
-from training.views import BACKGROUND, DEPTH_UNIT_M, GRID, OTHER, TARGET, ViewConfig
 
-COLOUR_PX = 224  # as CLIP sees it
 # height, width: masks beyond are rendering errors of CAMERA25 (object-deformnet leaves the frames out)
 SPOILT_PX = (440, 600)
 # a mug of CAMERA25 that object-deformnet leaves out as improper
@@ -58,7 +56,7 @@ class NocsConfig:
     # our alignment, the gts pickles, or object-deformnet's label files
     poses: Literal["coordinates", "published", "labels"] = "coordinates"
     colour: bool = False  # add `colour`: (224, 224, 3) uint8 RGB of the same crop
-    margin: float = ViewConfig.margin
+    margin: float = MARGIN
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
 
     def __post_init__(self) -> None:
