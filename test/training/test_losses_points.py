@@ -1,11 +1,10 @@
-"""Rotation, point, reconstruction and surface terms against hand-computed values, numpy twins and numerical gradients."""
+"""Rotation, point, reconstruction and coordinate terms: by hand, against numpy twins and numerical gradients."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 from torch.autograd import gradcheck
@@ -14,8 +13,8 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.decoding import rotation_from_normals
 from training.losses import points
 from training.losses.directions import absolute, cosine, skew
+from training.losses.points import coordinate_distance_loss
 from training.losses.rotation import calibrated_rotation, predicted_rotation, unit
-from training.losses.surface import chamfer, coordinate_distance_loss, nearest, one_sided_chamfer
 
 
 def tensor(array):
@@ -178,32 +177,7 @@ def test_gradients_of_the_point_terms_are_the_numerical_ones():
     assert gradcheck(terms, inputs)
 
 
-# Surfaces
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_chamfer_is_that_of_a_tree_search_in_any_chunks(chunk):
-    a, b = numbers(20, 2, 30, 3), numbers(21, 2, 50, 3)
-    for i in range(2):
-        there, index = KDTree(b[i].numpy()).query(a[i].numpy())
-        back, _ = KDTree(a[i].numpy()).query(b[i].numpy())
-        np.testing.assert_array_equal(nearest(a, b, chunk)[i], index)
-        assert one_sided_chamfer(a, b, chunk)[i].item() == pytest.approx(there.mean(), rel=1e-5)
-        assert chamfer(a, b, chunk)[i].item() == pytest.approx(there.mean() + back.mean(), rel=1e-5)
-
-
-def test_a_part_of_a_surface_is_right_on_one_side_only():
-    whole = numbers(22, 1, 40, 3)
-    assert one_sided_chamfer(whole[:, :5], whole).item() == pytest.approx(1e-4)  # the root's guard
-    assert one_sided_chamfer(whole, whole[:, :5]).item() > 0.3
-
-
-def test_gradients_of_chamfer_are_the_numerical_ones_and_finite_at_zero():
-    a, b = numbers(23, 2, 6, 3).requires_grad_(), numbers(24, 2, 8, 3).requires_grad_()
-    assert gradcheck(chamfer, (a, b))
-    same = numbers(25, 1, 6, 3).requires_grad_()
-    chamfer(same, same.detach()).sum().backward()
-    assert torch.isfinite(same.grad).all()
+# Distances within predicted coordinates
 
 
 def test_rigidly_moved_coordinates_cost_nothing():

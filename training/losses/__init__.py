@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.losses import faces, points, surface
+from training.losses import faces, points
 from training.losses.directions import absolute, chord, confidence_target, cosine, skew, weighted_mean
 from training.losses.rotation import predicted_rotation, unit
 
@@ -60,8 +60,7 @@ class LossWeights:
     point_matching: float = 0.0
     reconstruction: float = 0.0
     reconstruction_pose: float = 0.0
-    # Beyond the papers: completion decoder, rigidity of predicted coordinates.
-    completion: float = 0.0
+    # Beyond the papers: rigidity of predicted coordinates.
     coordinate_distances: float = 0.0
     # no weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5); 0 is L1
     smooth_beta: float = 0.0
@@ -270,13 +269,10 @@ TERMS = {
     ),
     "reconstruction": Term(("reconstruction",), ("rotation", "points", "category"), _reconstruction),
     "reconstruction_pose": Term(("reconstruction",), ("points", "category"), _reconstruction_pose),
-    "completion": Term(
-        ("completion",), ("surface",), lambda c: surface.chamfer(c.output["completion"], c.truth["surface"]).mean()
-    ),
     "coordinate_distances": Term(
         ("coordinates",),
         ("coordinates", "foreground"),
-        lambda c: surface.coordinate_distance_loss(
+        lambda c: points.coordinate_distance_loss(
             c.output["coordinates"], c.truth["coordinates"], c.truth["foreground"]
         ),
     ),
@@ -289,12 +285,11 @@ def pose_losses(
     """Every term that has a weight and that the network's output has a say in, already weighted, and their sum as
     "total".
 
-    output: as networks give it; for the term completion also completion (B, K, 3), surface points in the network frame
-    [scale].
+    output: as networks give it.
     truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible
     tells x; offset (B, 3); scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also
-    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,)
-    and surface (B, M, 3), the full surface in the network frame [scale].
+    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object and category
+    (B,).
 
     Raises ValueError where the truth of a term is missing, or where no term is left.
     """

@@ -68,3 +68,24 @@ def reconstruction_loss(reconstruction: Tensor, target: Tensor, scale: Tensor) -
     reconstruction.
     """
     return absolute(reconstruction, target).mean(1) * scale
+
+
+def coordinate_distance_loss(coordinates: Tensor, true: Tensor, weights: Tensor, partners: int = 32) -> Tensor:
+    """| ‖q̂_i - q̂_j‖ - ‖q_i - q_j‖ | over pairs of object coordinates (B, P, 3): a rigid motion keeps them, whatever
+    the pose.
+
+    Each point meets those `partners` places or fewer down the list, at even steps: all pairs up to P = 2 partners + 1,
+    linear in P beyond. weights (B, P): of a point, 0 for background; a pair weighs their product. Returns: weighted
+    mean over the batch's pairs, ().
+    """
+    count = coordinates.shape[1]
+    half = count // 2
+    steps = torch.arange(1, half + 1, device=coordinates.device)
+    steps = steps[:: -(-half // partners)] if half > partners else steps
+    other = (torch.arange(count, device=coordinates.device) + steps[:, None]) % count  # (S, P)
+
+    def distances(points: Tensor) -> Tensor:
+        return ((points[:, None] - points[:, other]).square().sum(-1) + 1e-8).sqrt()
+
+    pair = weights[:, None] * weights[:, other]
+    return ((distances(coordinates) - distances(true)).abs() * pair).sum() / pair.sum().clamp(min=1)
