@@ -1,8 +1,14 @@
-"""Checkpoints: everything that a run needs to go on, in one file of tensors and plain values."""
+"""Checkpoints: everything that a run needs to go on, in one file of tensors and plain values.
+
+A run keeps two, `checkpoint.pt` and the one before it, `checkpoint.previous.pt`. Where the newest cannot be read, the
+error names the other and how to go on from it.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +16,212 @@ import torch
 from torch import nn
 
 from training.networks import make_network, network_config
+from training.storage import archive_flaw, write_whole
+
+NEEDED = ("network", "average", "config", "step")
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one step: an interrupted run leaves a whole one."""
-    unfinished = path.with_suffix(".tmp")
-    torch.save(state, unfinished)
-    unfinished.rename(path)
+def previous_path(path: Path) -> Path:
+    """Say where the checkpoint before lies.
+
+    Parameters
+    ----------
+    path : Path
+        Of a checkpoint: `checkpoint.pt`.
+
+    Returns
+    -------
+    Path
+        Beside it: `checkpoint.previous.pt`.
+    """
+    return path.with_suffix(f".previous{path.suffix}")
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What `write_checkpoint` wrote; nothing in the file is executed. Raises ValueError when it is no checkpoint."""
-    saved = torch.load(path, weights_only=True, map_location=device)
-    missing = {"network", "average", "config", "step"} - set(saved if isinstance(saved, dict) else ())
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint and keep the one before. Whatever interrupts it, a whole one is left at `path`.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    state : mapping
+        Tensors and plain values.
+
+    Raises
+    ------
+    OSError
+        Where there is no room or no permission. The checkpoints that are there stay as they are.
+    """
+    # into memory first: torch hides what the disk says
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    try:
+        write_whole(path, lambda file: file.write(content.getbuffer()), previous=previous_path(path))
+    except OSError as error:
+        size = f"{content.getbuffer().nbytes / 1e6:.1f} MB"
+        left = "; the one there is untouched" if path.exists() else ""
+        raise OSError(f"{path}: expected room for a checkpoint of {size}, got {error.strerror}{left}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `write_checkpoint` wrote, into the memory of the host. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    dict
+        With `network`, `average`, `config` (JSON), `step` and whatever else the run needs.
+
+    Raises
+    ------
+    ValueError
+        Where it is missing, cut off, or no checkpoint. The message says which, and names the checkpoint before where
+        that one is whole.
+    """
+    try:
+        return _read(path)
+    except ValueError as error:
+        raise ValueError(f"{error}{_way_out(path)}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """`read_checkpoint` without a look at the one before."""
+    expected = f"{path}: expected a checkpoint of training.train"
+    if not path.is_file():
+        raise ValueError(f"{expected}, got {'a folder' if path.is_dir() else 'no file'}")
+    if flaw := archive_flaw(path):
+        raise ValueError(f"{expected}, got {flaw}")
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+    except MemoryError:
+        raise
+    except Exception as error:  # torch and its unpickler raise whatever a broken file makes them stumble over
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{expected}, got one that torch cannot read ({type(error).__name__}: {first})") from error
+    missing = [name for name in NEEDED if not isinstance(saved, dict) or name not in saved]
     if missing:
-        raise ValueError(
-            f"{path}: expected a checkpoint of training.train, got one without {', '.join(sorted(missing))}"
-        )
+        raise ValueError(f"{expected}, got one without {', '.join(missing)}")
+    try:
+        is_described = isinstance(json.loads(saved["config"])["network"], dict)
+    except (ValueError, TypeError, KeyError):
+        is_described = False
+    if not is_described:
+        raise ValueError(f"{expected}, got one whose configuration names no network")
     return saved
 
 
+def _way_out(path: Path) -> str:
+    """The checkpoint before, where it can be read."""
+    previous = previous_path(path)
+    try:
+        step = _read(previous)["step"]
+    except (ValueError, OSError):
+        return ""
+    return f"; the one before it is whole (step {step}): mv {previous} {path}"
+
+
 def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The averaged weights of a checkpoint, ready for inference, and the rest of what it says."""
+    """Load the averaged weights of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Of the file.
+
+    Returns
+    -------
+    network : nn.Module
+        Ready for inference.
+    saved : dict
+        The rest of what the checkpoint says, as `read_checkpoint` gives it.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no checkpoint, or its weights are not those of the network that it names.
+    """
     saved = read_checkpoint(checkpoint)
-    network = make_network(network_config(json.loads(saved["config"])["network"]))
-    weights = {
-        name.removeprefix("module."): value for name, value in saved["average"].items() if name.startswith("module.")
-    }
-    network.load_state_dict(weights)
+    try:
+        network = make_network(network_config(json.loads(saved["config"])["network"]))
+        prefix = "module."
+        averaged = {name: value for name, value in saved["average"].items() if name.startswith(prefix)}
+        network.load_state_dict({name.removeprefix(prefix): value for name, value in averaged.items()})
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise _mismatch(checkpoint, "network", error) from error
     return network.eval(), saved
+
+
+def restore(path: Path, saved: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Put the states of a checkpoint into the parts of a run.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint, for messages.
+    saved : mapping
+        What `read_checkpoint` gave.
+    parts : mapping
+        By name, whatever has `load_state_dict`.
+
+    Raises
+    ------
+    ValueError
+        Where a part is missing or of another shape.
+    """
+    missing = [name for name in parts if name not in saved]
+    if missing:
+        raise ValueError(f"{path}: expected the state of {', '.join(parts)}, got none of {', '.join(missing)}")
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(saved[name])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _mismatch(path, name, error) from error
+
+
+def _mismatch(path: Path, name: str, error: Exception) -> ValueError:
+    first = str(error).strip().splitlines()[-1].strip()
+    return ValueError(f"{path}: expected the state of the {name} that its configuration describes, got others: {first}")
+
+
+def changed_settings(
+    saved: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any], free: tuple[str, ...]
+) -> list[str]:
+    """Name the settings of a run that are not those of its checkpoint.
+
+    Parameters
+    ----------
+    saved, given : mapping
+        Settings, as JSON gives them back. Mappings may be nested.
+    defaults : mapping
+        What a setting was before it could be chosen: it counts where the checkpoint does not know the setting.
+    free : tuple of str
+        Settings that may change.
+
+    Returns
+    -------
+    list of str
+        One for each, with both values: `learning_rate 0.1 (begun with 0.0015)`.
+    """
+    kinds = [settings["network"].get("kind") or "compact" for settings in (given, saved)]
+    if kinds[0] != kinds[1]:
+        return [f"network {kinds[0]} (begun with {kinds[1]})"]
+    kept = {name: value for name, value in given.items() if name not in free}
+    return list(_changes({name: value for name, value in saved.items() if name not in free}, kept, defaults))
+
+
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    for name in dict.fromkeys([*now, *before]):
+        old, new = before.get(name, usual.get(name)), now.get(name)
+        nested = isinstance(old, Mapping), isinstance(new, Mapping)
+        if all(nested):
+            yield from _changes(old, new, usual.get(name) or {}, f"{prefix}{name}.")
+        elif any(nested):
+            yield f"{prefix}{name} {'given' if nested[1] else 'not given'} (begun {'with' if nested[0] else 'without'})"
+        elif old != new and (name in now or old):  # a setting that is gone matters where it was in use
+            yield f"{prefix}{name} {new} (begun with {old})"

@@ -15,6 +15,7 @@ import tyro
 from clipose_ros.core.categories import CATEGORIES
 from training.alignment.branch import AlignmentConfig
 from training.augmentation import AugmentationConfig
+from training.command import run
 from training.dataset import BatchConfig
 from training.losses import LossWeights
 from training.networks import CliposeConfig
@@ -53,4 +54,4 @@ def main(run: Settings = PAPER, alignment: AlignmentConfig = AlignmentConfig()) 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from rich.progress import track
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
+from training.command import run
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
 from training.sensor import SensorConfig, detected_mask, measured_depth
 from training.shapes import make_shape
@@ -196,4 +196,4 @@ def alone_pixels(item: Placed) -> int:
 
 
 if __name__ == "__main__":
-    tyro.cli(render_sequence)
+    run(render_sequence)

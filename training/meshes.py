@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
+from training.command import run
 from training.shapes import Shape, make_shape
 from training.shapes.mesh import Mesh
 from training.shapes.shape import BODY, ORIENTING, assembled, drawn_scale
@@ -264,4 +265,4 @@ def main(config: tyro.conf.OmitArgPrefixes[MeshConfig]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -35,11 +35,13 @@ from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
 from training.alignment.branch import AlignmentConfig
 from training.clipose import PAPER
+from training.command import run
 from training.export import export
 from training.nocs.predict import PredictionConfig, load_estimator, predict
 from training.nocs.rows import NocsConfig
 from training.nocs.shards import write_shards
-from training.train import TrainConfig, train
+from training.storage import write_whole
+from training.train import WHERE_ALONE, TrainConfig, train
 
 SOURCES = ("camera_train", "real_train")  # in the order of `TrainConfig.share`
 PRECISIONS: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")
@@ -52,8 +54,6 @@ PROTOCOLS = {
 REPORTED_IOU = ("50", "75")  # per cent
 # CLIPose on REAL275, gated
 PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}
-# of TrainConfig: change the run, not its result
-WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -225,12 +225,8 @@ def carry_out(stage: Stage, output: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(finished: bool, report: dict[str, Any]) -> None:
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(
-            json.dumps(_plain({"settings": stage.settings, "finished": finished, "report": report}), indent=1),
-            encoding="utf-8",
-        )
-        unfinished.rename(path)
+        content = json.dumps(_plain({"settings": stage.settings, "finished": finished, "report": report}), indent=1)
+        write_whole(path, lambda file: file.write(content.encode()))
 
     write(False, {})
     write(True, stage.run())
@@ -313,4 +309,4 @@ def main(settings: Annotated[Reproduction, tyro.conf.arg(name="")], dry_run: boo
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clipose_ros.core.categories import CATEGORIES
 from training.row_format import OPTIONAL, ROW_TYPES
+from training.storage import archive_flaw
 
 BROKEN = -1  # category of a row that must not be drawn
 LARGEST_M = 20.0  # of a size or a distance that can be true
@@ -41,6 +42,8 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises ValueError for anything that `numpy.savez` does not write, OSError when the file cannot be read.
     """
     size = path.stat().st_size
+    if flaw := archive_flaw(path):
+        raise ValueError(f"{path}: expected a whole .npz file, got {flaw}")
     arrays = {}
     try:
         # numpy's own mapping keeps a file descriptor for each array, and large data sets have thousands of shards.
@@ -48,9 +51,7 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(
-                        f"{member.filename}: expected an array that is not compressed, as numpy.savez writes it"
-                    )
+                    raise ValueError(f"{member.filename}: expected an array that is not compressed, got one that is")
                 file.seek(member.header_offset + 26)
                 file.seek(sum(struct.unpack("<HH", file.read(4))), 1)  # name and extra field of the local header
                 np.lib.format.read_magic(file)
@@ -58,8 +59,8 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
                 if dtype.hasobject or fortran:
                     raise ValueError(f"{member.filename}: expected plain numbers row by row, got {dtype}")
                 arrays[member.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, content.data, file.tell())
-    except (zipfile.BadZipFile, struct.error, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected a whole .npz file, got {error}") from error
+    except Exception as error:  # zipfile and numpy raise whatever a broken file makes them stumble over
+        raise ValueError(f"{path}: expected a whole .npz file of numpy.savez, got {error}") from error
     return arrays
 
 
@@ -70,7 +71,7 @@ def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name in OPTIONAL and name not in arrays:
             continue
         array = arrays.get(name)
-        views = len(arrays["category"]) if "category" in arrays else 0
+        views = (*np.shape(arrays.get("category")), 0)[0]
         if array is None or array.shape != (views, *shape) or array.dtype != dtype:
             got = "none" if array is None else f"{array.shape} {array.dtype}"
             raise ValueError(f"{name}: expected {(views, *shape)} {np.dtype(dtype)}, got {got}")
@@ -108,7 +109,10 @@ class ShardRows:
     """
 
     def __init__(self, path: Path, in_memory: bool = False) -> None:
-        arrays = checked_arrays(mapped_arrays(path))
+        try:
+            arrays = checked_arrays(mapped_arrays(path))
+        except ValueError as error:
+            raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
         self.arrays = {name: array.copy() if in_memory else array for name, array in arrays.items()}
         broken = flaws(arrays)
         self.skipped = Counter({reason: int(rows.sum()) for reason, rows in broken.items() if rows.any()})
@@ -163,9 +167,10 @@ class ViewPool:
                 self.parts.append(ShardRows(part, in_memory) if isinstance(part, Path) else part)
                 self.skipped.update(self.parts[-1].skipped)
             except (OSError, ValueError) as error:
-                self.skipped[f"shard {part}: {error}"] += 1
+                self.skipped[f"shard {error}"] += 1
         if not self.parts or all((part.category == BROKEN).all() for part in self.parts):
-            raise ValueError(f"shards: expected one that can be read, got {dict(self.skipped)}")
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in self.skipped.items())
+            raise ValueError(f"shards: expected one that can be read, got none: {reasons}")
         self.category = np.concatenate([part.category for part in self.parts])
         self.starts = np.cumsum([0] + [len(part.category) for part in self.parts])
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from training.command import run
 from training.dataset import BatchConfig, make_batch
 from training.networks import PatchTransformerConfig
 from training.rows import BROKEN, ViewPool
@@ -59,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

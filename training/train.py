@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.checkpoint import load_network, read_checkpoint, write_checkpoint
+from training.checkpoint import (
+    changed_settings,
+    load_network,
+    previous_path,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
+from training.command import run
 from training.dataset import BatchConfig, make_batch
 from training.distillation import DistillationWeights, distillation_losses, frozen
 from training.growth import grown
@@ -45,6 +53,11 @@ from training.run_log import RunLog
 if TYPE_CHECKING:
     from training.alignment.branch import Alignment, AlignmentConfig
 
+
+# Settings that a run may change when it goes on: where and how it runs, what it says, and how far it goes. With another
+# number of steps the learning rate follows the schedule of that number.
+WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
+FREE = (*WHERE_ALONE, "output", "data", "steps")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -324,54 +337,237 @@ def batch_maker(
     return make
 
 
-def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentConfig | None = None) -> Path:
-    """Train; returns the path of the last checkpoint.
+def row_reader(
+    config: TrainConfig, pool: ViewPool, drawer: RowDrawer, step: int, accelerator: Accelerator
+) -> Iterator[tuple[dict[str, Tensor], dict[str, int]]]:
+    """Read the rows of one step after the other, ahead of the training.
 
-    sources: of rows, beside the folders of the configuration. aligned: how to align the clouds with images and texts
-    through CLIP; what it trains beside the network is in the checkpoint, too, and no export takes it along.
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    pool, drawer : ViewPool, RowDrawer
+        Rows, and how they are drawn.
+    step : int
+        The first one.
+    accelerator : Accelerator
+        Says which part of the rows this process reads.
+
+    Returns
+    -------
+    iterator
+        Arrays of the rows that could be read, and how many could not be, by reason.
+    """
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    return iter(
+        torch.utils.data.DataLoader(
+            StepRows(pool, drawer, config.batch, config.seed, rank, processes),
+            batch_size=None,
+            sampler=range(step, config.steps),
+            num_workers=config.workers,
+            # a mapped shard is shared with a forked process, and copied to any other
+            multiprocessing_context="fork" if config.workers else None,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+    )
+
+
+class Trainer:
+    """A network and all that trains it, one step at a time.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    accelerator : Accelerator
+        Processes and device.
+    aligned : AlignmentConfig, optional
+        How to align the clouds with images and texts.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, aligned: AlignmentConfig | None = None) -> None:
+        self.config, self.accelerator = config, accelerator
+        device = accelerator.device
+        torch.manual_seed(config.seed)
+        network = make_network(config.network).to(device).train()
+        if config.start is not None:
+            grown(load_network(config.start)[0], network)
+        if accelerator.num_processes > 1 and device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.network = network
+        self.average = torch.optim.swa_utils.AveragedModel(
+            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
+        )
+        self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
+        self.teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
+        others = [] if self.alignment is None else list(self.alignment.trainable().values())
+        self.parameters = [*network.parameters(), *others]
+        self.optimiser = make_optimiser(network, others, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Whatever has a state that a checkpoint must hold."""
+        parts = {
+            "network": self.network,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+        }
+        return parts | ({} if self.alignment is None else {"alignment": self.alignment})
+
+    def step(self, truth: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], bool]:
+        """Learn from one batch.
+
+        Parameters
+        ----------
+        truth : dict of Tensor
+            As `batch_maker` gives it.
+        number : int
+            Of the step, from 0: what is drawn in it follows from that.
+
+        Returns
+        -------
+        losses : dict of Tensor
+            Every term and their sum, on the device.
+        sound : bool
+            False where the gradient was not finite and the step was left out.
+        """
+        config, rank = self.config, self.accelerator.process_index
+        torch.manual_seed(step_seed(config, STEPPING, number, rank))  # for dropout
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(number, config)
+        losses = batch_losses(self.network, truth, config, self.accelerator, self.teacher, self.alignment)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(losses["total"]).backward()
+        reduce_gradients(self.parameters, self.accelerator)
+        self.scaler.unscale_(self.optimiser)
+        sound = bool(nn.utils.clip_grad_norm_(self.parameters, config.clip).isfinite())
+        if sound:
+            self.scaler.step(self.optimiser)
+            self.average.update_parameters(self.network)
+        self.scaler.update()
+        return losses, sound
+
+
+def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: ViewPool) -> dict[str, Any] | None:
+    """Read the checkpoint that a run goes on from.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint.
+    settings, usual : dict
+        Of this run, and its defaults, as JSON gives them back.
+    pool : ViewPool
+        What it trains on.
+
+    Returns
+    -------
+    dict or None
+        What the checkpoint holds. None where the run begins.
+
+    Raises
+    ------
+    ValueError
+        Where the checkpoint cannot be read, or was made with other settings (but for `FREE`) or with other data.
+    """
+    if not path.exists():
+        if previous_path(path).exists():
+            raise ValueError(
+                f"{path}: expected a checkpoint beside {previous_path(path).name}, got none; go on from that one: "
+                f"mv {previous_path(path)} {path}, or begin anew in another --output"
+            )
+        return None
+    saved = read_checkpoint(path)
+    if changed := changed_settings(json.loads(saved["config"]), settings, usual, FREE):
+        raise ValueError(
+            f"{path}: expected the settings that the run was begun with, got others: {'; '.join(changed)}; "
+            "give those again, or take another --output"
+        )
+    if saved.get("views", len(pool)) != len(pool):
+        left_out = "".join(f"; left out {count}: {reason}" for reason, count in pool.skipped.items())
+        raise ValueError(
+            f"data: expected the {saved['views']} views that the run was begun with, got {len(pool)}{left_out}; "
+            "give those again, or take another --output"
+        )
+    return saved
+
+
+def plain_settings(config: TrainConfig, aligned: AlignmentConfig | None) -> dict[str, Any]:
+    """Give the settings of a run as a checkpoint holds them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    aligned : AlignmentConfig or None
+        Its alignment.
+
+    Returns
+    -------
+    dict
+        Plain values, as JSON gives them back.
+    """
+    alignment = None if aligned is None else dataclasses.asdict(aligned)
+    return json.loads(json.dumps(dataclasses.asdict(config) | {"alignment": alignment}, default=str))
+
+
+def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentConfig | None = None) -> Path:
+    """Train.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run. It goes on from `config.output / "checkpoint.pt"` where there is one.
+    sources : sequence of Rows
+        Rows beside the folders of the configuration.
+    aligned : AlignmentConfig, optional
+        How to align the clouds with images and texts through CLIP. What it trains beside the network is in the
+        checkpoint, too, and no export takes it along.
+
+    Returns
+    -------
+    Path
+        Of the last checkpoint. The one before lies beside it.
+
+    Raises
+    ------
+    ValueError
+        For settings, data or a checkpoint that cannot be used.
+    OSError
+        Where a checkpoint cannot be written. Those that are there stay as they are.
     """
     config.output.mkdir(parents=True, exist_ok=True)
+    path = config.output / "checkpoint.pt"
     pool, held_out, drawer = open_sources(config, sources)
     accelerator = make_accelerator(config)
-    device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
+    settings = plain_settings(config, aligned)
+    usual = TrainConfig(data=(), output=config.output, network=type(config.network)())
+    saved = begun(path, settings, plain_settings(usual, aligned and type(aligned)()), pool)
 
-    torch.manual_seed(config.seed)
-    network = make_network(config.network).to(device).train()
-    if config.start is not None:
-        grown(load_network(config.start)[0], network)
-    if processes > 1 and device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
-    )
-    alignment, images = (None, None) if aligned is None else make_alignment(network, aligned, device)
-    teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
-    others = [] if alignment is None else list(alignment.trainable().values())
-    parameters = [*network.parameters(), *others]
-    optimiser = make_optimiser(network, others, config)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    parts = {"network": network, "average": average, "optimiser": optimiser, "scaler": scaler}
-    parts |= {} if alignment is None else {"alignment": alignment}
-
-    settings = dataclasses.asdict(config) | {"alignment": None if aligned is None else dataclasses.asdict(aligned)}
-    path = config.output / "checkpoint.pt"
+    trainer = Trainer(config, accelerator, aligned)
     step, seconds = 0, 0.0
-    if path.exists():
-        saved = read_checkpoint(path, device)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
+    if saved is not None:
+        restore(path, saved, trainer.parts)
         step, seconds = saved["step"], saved["seconds"]
+        del saved
+        if step >= config.steps:
+            print(f"{path}: has {step} of {config.steps} steps, so there is nothing to do")
+            return path
 
-    reader = torch.utils.data.DataLoader(
-        StepRows(pool, drawer, config.batch, config.seed, rank, processes),
-        batch_size=None,
-        sampler=range(step, config.steps),
-        num_workers=config.workers,
-        # a mapped shard is shared with a forked process, and copied to any other
-        multiprocessing_context="fork" if config.workers else None,
-        pin_memory=device.type == "cuda",
-    )
-    next_batch = batch_maker(iter(reader), config, accelerator, images)
+    def save() -> None:
+        """Write what goes on from here, and say how good it is."""
+        state = {name: part.state_dict() for name, part in trainer.parts.items()}
+        facts = {"step": step, "seconds": seconds, "views": len(pool), "processes": accelerator.num_processes}
+        write_checkpoint(path, state | facts | {"config": json.dumps(settings)})
+        report = validate(trainer.average.module, held_out, config, accelerator.device)
+        log.write(step, {"validation": report})
+        mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
+        by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
+        progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
+
+    next_batch = batch_maker(row_reader(config, pool, drawer, step, accelerator), config, accelerator, trainer.images)
     skipped = Counter(pool.skipped)
     running: dict[str, Tensor] = {}
     log = RunLog(config.output, config.tensorboard, step, accelerator.is_main_process)
@@ -379,7 +575,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     progress = Progress(*columns, disable=not accelerator.is_main_process)
     with progress, ThreadPoolExecutor(1) as ahead, closing(log):
         for reason, count in skipped.items():
-            progress.console.print(f"left out {count}: {reason}")
+            progress.console.print(f"left out {count}: {reason}", soft_wrap=True)
         coming = ahead.submit(next_batch, step)
         task = progress.add_task("training", total=config.steps, completed=step)
         started = time.monotonic()
@@ -388,20 +584,9 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
             skipped += left_out
             if step + 1 < config.steps:
                 coming = ahead.submit(next_batch, step + 1)
-            torch.manual_seed(step_seed(config, STEPPING, step, rank))  # for dropout
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, config)
-            losses = batch_losses(network, truth, config, accelerator, teacher, alignment)
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(losses["total"]).backward()
-            reduce_gradients(parameters, accelerator)
-            scaler.unscale_(optimiser)
-            if nn.utils.clip_grad_norm_(parameters, config.clip).isfinite():
-                scaler.step(optimiser)
-                average.update_parameters(network)
-            else:
+            losses, sound = trainer.step(truth, step)
+            if not sound:
                 skipped["steps whose gradient was not finite"] += 1
-            scaler.update()
             step += 1
             for name, value in losses.items():
                 # on the device: reading each would wait for it each time
@@ -416,17 +601,21 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
                 log.write(step, speed | means | ({"skipped": dict(skipped)} if skipped else {}))
             if step % config.checkpoint_every == 0 or step == config.steps:
                 if accelerator.is_main_process:
-                    state = {name: part.state_dict() for name, part in parts.items()}
-                    facts = {"step": step, "seconds": seconds, "views": len(pool), "processes": processes}
-                    write_checkpoint(path, state | facts | {"config": json.dumps(settings, default=str)})
-                    report = validate(average.module, held_out, config, device)
-                    log.write(step, {"validation": report})
-                    mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
-                    by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
-                    progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
+                    save()
                 accelerator.wait_for_everyone()
     return path
 
 
+def main(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> None:
+    """Train the network of the configuration.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    """
+    train(config)
+
+
 if __name__ == "__main__":
-    train(tyro.cli(TrainConfig))
+    run(main)

@@ -11,22 +11,22 @@ bleeding masks) is drawn anew at each training step, from the clean crop, by `tr
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from rich.progress import Progress
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
+from training.command import run
 from training.meshes import MeshConfig, MeshShapes
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
 from training.row_format import BACKGROUND, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET, VIEW_ARRAYS
 from training.shapes import Shape, make_shape
+from training.storage import archive_flaw, write_whole
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]
 
@@ -171,17 +171,19 @@ def draw_shard(
     return {name: np.stack([drawn[i][name] for i in order]) for name in VIEW_ARRAYS}
 
 
+def _shard_path(output: Path, seed: int) -> Path:
+    return output / f"shard_{seed:06d}.npz"
+
+
 def _write_shard(job: tuple[Path, int, int, MeshConfig | None]) -> dict[Path, str]:
     """Write one shard if it is not there; the meshes that could not be used, with the reason."""
     output, seed, views, meshes = job
-    path = output / f"shard_{seed:06d}.npz"
+    path = _shard_path(output, seed)
     if path.exists():
         return {}
     source = MeshShapes(meshes) if meshes else None
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, **draw_shard(seed, views, source=source.make_shape if source else make_shape))
-    unfinished.rename(path)
+    arrays = draw_shard(seed, views, source=source.make_shape if source else make_shape)
+    write_whole(path, lambda file: np.savez(file, **arrays))
     return source.skipped if source else {}
 
 
@@ -196,6 +198,9 @@ def generate(
     """Write shards of views; those that are there already are kept, so an interrupted run goes on where it stopped."""
     output.mkdir(parents=True, exist_ok=True)
     jobs = [(output, seed * 100_000 + i, shard_views, meshes) for i in range(-(-views // shard_views))]
+    for path in [_shard_path(output, number) for _, number, *_ in jobs]:
+        if path.exists() and (flaw := archive_flaw(path)):
+            raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
     skipped: dict[Path, str] = {}
     with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
         task = progress.add_task("views", total=len(jobs) * shard_views)
@@ -207,4 +212,4 @@ def generate(
 
 
 if __name__ == "__main__":
-    tyro.cli(generate)
+    run(generate)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.row_format import OPTIONAL, ROW_TYPES, VIEW_ARRAYS
-from training.rows import BROKEN, DatasetRows, RowDrawer, StepRows, ViewPool, mapped_arrays
+from training.rows import BROKEN, DatasetRows, RowDrawer, ShardRows, StepRows, ViewPool, mapped_arrays
 
 
 def made_rows(views, seed=0):
@@ -57,6 +57,30 @@ def test_files_that_cannot_be_mapped_are_named(tmp_path):
     cut.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="expected a whole .npz file"):
         mapped_arrays(cut)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_wrong_with_a_shard_is_named_by_its_path(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    path = write(tmp_path, 1, 3)
+    content = bytearray(path.read_bytes())
+    if seed % 2:
+        content = content[: rng.integers(len(content))]
+    for place in rng.integers(len(content), size=30):
+        content[place] = rng.integers(256)
+    for place in rng.integers(max(0, len(content) - 1200), len(content), size=3):  # in the table of contents
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    try:
+        ShardRows(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ")
+
+
+def test_a_shard_of_single_numbers_is_refused(tmp_path):
+    path = write(tmp_path, 1, category=np.int64(3))
+    with pytest.raises(ValueError, match=r"shard_000001.npz: depth: expected \(0, 72, 72\) uint16, got"):
+        ShardRows(path)
 
 
 def test_a_file_that_claims_more_than_it_holds_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Meshes beside the generated shapes, from the command line down to the shard."""
 
 import numpy as np
+import pytest
 import trimesh
 
 from training.meshes import MeshConfig
@@ -19,3 +20,17 @@ def test_a_folder_of_meshes_gives_views_and_what_cannot_be_used_is_named(tmp_pat
     with np.load(tmp_path / "views" / "shard_100000.npz", allow_pickle=False) as shard:
         assert set(shard) == set(VIEW_ARRAYS) and len(shard["category"]) == 24
     assert "broken.obj: left out:" in capsys.readouterr().out
+
+
+def test_a_shard_that_was_cut_off_is_named_and_not_kept(tmp_path):
+    generate(tmp_path, views=4, shard_views=4, workers=1)
+    shard = tmp_path / "shard_100000.npz"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000])
+    with pytest.raises(
+        ValueError, match=r"shard_100000.npz: expected a shard, got one that is cut off after 3000 bytes"
+    ):
+        generate(tmp_path, views=4, shard_views=4, workers=1)
+    shard.unlink()  # as the message says
+    generate(tmp_path, views=4, shard_views=4, workers=1)
+    assert shard.read_bytes() == whole and list(tmp_path.iterdir()) == [shard]

@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-import tyro
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.command import run
 from training.networks import NetworkConfig, make_network
 from training.networks.patch_transformer import PatchTransformerConfig
 
@@ -71,4 +71,4 @@ def main(network: NetworkConfig = PatchTransformerConfig()) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from training.command import run
 from training.nocs.rows import NocsConfig
 from training.nocs.shards import write_shards
 
@@ -29,4 +30,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

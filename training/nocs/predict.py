@@ -42,6 +42,7 @@ from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
+from training.command import run
 from training.nocs.files import (
     SPLITS,
     Detections,
@@ -289,4 +290,4 @@ def main(config: tyro.conf.OmitArgPrefixes[PredictionConfig]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from rich.progress import Progress
 
 from training.nocs.files import Unusable
 from training.nocs.rows import NocsConfig, NocsViews
+from training.storage import write_whole
 
 EXAMPLES = 3  # of each reason in a report
 
@@ -63,18 +62,12 @@ def _write_shard(job: tuple[Path, range]) -> int:
             report.skip(error.reason, str(error))
     report.rows, report.missing_models = len(rows), _views.missing_models
     if rows:
-        _replace(path, lambda file: np.savez(file, **{name: np.stack([row[name] for row in rows]) for name in rows[0]}))
+        write_whole(
+            path, lambda file: np.savez(file, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        )
     content = json.dumps(vars(report), default=sorted, indent=1).encode()
-    _replace(path.with_suffix(".json"), lambda file: file.write(content))
+    write_whole(path.with_suffix(".json"), lambda file: file.write(content))
     return len(items)
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """A file that is whole or not there."""
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        write(file)
-    unfinished.rename(path)
 
 
 def _read_report(path: Path) -> Report:
