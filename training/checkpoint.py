@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def _way_out(path: Path) -> str:
         step = _read(previous)["step"]
     except (ValueError, OSError):
         return ""
-    return f"; the one before it is whole (step {step}): mv {previous} {path}"
+    return f"; the one before it is whole (step {step}): mv {shlex.quote(str(previous))} {shlex.quote(str(path))}"
 
 
 def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:

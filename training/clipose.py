@@ -38,8 +38,10 @@ PAPER = TrainConfig(
     network=CliposeConfig(),
     batches=BatchConfig(
         scale_jitter=0.0,
+        hidden_weight=0.0,
+        simulate=False,
         mask_noise=0.5,
-        augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3),
+        augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3, noise=0.2),
     ),
     weights=LossWeights.clipose(),
 )

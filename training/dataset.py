@@ -20,7 +20,9 @@ class BatchConfig:
     outlier_radius: float = 0.8  # of the category's scale: the cut about the median, as at run time
     scale_jitter: float = 0.12  # sizes are multiplied by up to 1 ± this
     hidden_cue: float = 0.01  # below this share of visible pixels the heading cue of a mug counts as hidden
-    hidden_weight: float = 0.15  # of the x axis then
+    hidden_weight: float = 0.15  # of the x axis then; the paper has 0, as GPV-Pose
+    # rendered views go through the sensor model, and are taken as they are without; the paper has no such model
+    simulate: bool = True
     mask_noise: float = 0.0  # share of the measured views whose mask gets a detector's errors on top; the paper has 0.5
     sensor: SensorConfig = field(default_factory=SensorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -100,6 +102,10 @@ def make_batch(
         "coordinates": coordinates,
         "foreground": foreground[:, ::step] * inside,
         "rotation": rotation,
+        "camera": -torch.einsum("bij,bj->bi", R_view_camera, centre) / scale[:, None],
+        # as the data have them: the texts of the alignment are made of these, and its images show them
+        "camera_rotation": rows["rotation"],
+        "camera_translation": rows["translation"],
     }
 
 
@@ -113,6 +119,8 @@ def observed_clouds(
     usable (B,) bool.
     """
     measured = rows.get("measured")
+    if not config.simulate:
+        return _measured_clouds(rows, radius, config, generator)
     if measured is None or not measured.any():
         return _simulated_clouds(rows, radius, config, generator)
     if measured.all():

@@ -161,7 +161,7 @@ def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([config.seed, use, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
-AUGMENTING, STEPPING = 1, 2  # uses of `step_seed`
+AUGMENTING, STEPPING, DESCRIBING = 1, 2, 3  # uses of `step_seed`
 
 
 def batch_losses(
@@ -187,9 +187,8 @@ def batch_losses(
         output = {name: value.float() for name, value in network(points, category).items()}
         terms = {}
         if alignment is not None:
-            # in the network's frame, as the rotation: the rest the cloud cannot tell
-            translation = truth["offset"] * truth["scale"][:, None]
-            terms = alignment(output["feature"], truth["image"], category, truth["rotation"], translation, generator)
+            posed = truth["camera_rotation"], truth["camera_translation"]
+            terms = alignment(output["feature"], truth["image"], category, *posed, generator)
     terms = {name: value.float() / accelerator.num_processes for name, value in terms.items()}
     whole_truth = gathered({name: value for name, value in truth.items() if name != "image"}, accelerator)
     whole_output = gathered(output, accelerator)
@@ -437,7 +436,8 @@ class Trainer:
         torch.manual_seed(step_seed(config, STEPPING, number, rank))  # for dropout
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, config)
-        losses = batch_losses(self.network, truth, config, self.accelerator, self.teacher, self.alignment)
+        describing = torch.Generator().manual_seed(step_seed(config, DESCRIBING, number, rank))
+        losses = batch_losses(self.network, truth, config, self.accelerator, self.teacher, self.alignment, describing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses["total"]).backward()
         reduce_gradients(self.parameters, self.accelerator)
@@ -475,8 +475,8 @@ def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: Vie
     if not path.exists():
         if previous_path(path).exists():
             raise ValueError(
-                f"{path}: expected a checkpoint beside {previous_path(path).name}, got none; go on from that one: "
-                f"mv {previous_path(path)} {path}, or begin anew in another --output"
+                f"{path}: expected a checkpoint beside {previous_path(path).name}, got none; rename that one to go on "
+                "from it, or begin anew in another --output"
             )
         return None
     saved = read_checkpoint(path)

@@ -85,6 +85,19 @@ def test_box_scale_and_rigid_motion_keep_boxes_tight_within_their_ranges():
     )
 
 
+def test_noise_moves_points_about_the_objects_centre_and_leaves_the_pose():
+    clouds, category = boxes()
+    after = augmented(clouds, category, AugmentationConfig(mirrored=0.0, noise=0.2), generator())
+    for name in ("rotation", "translation", "size"):
+        assert torch.equal(getattr(after, name), getattr(clouds, name))
+    factor = (after.points - clouds.points) / (clouds.points - clouds.translation[:, None])
+    changed = (factor != 0).any(-1).any(-1)
+    assert 0.1 < changed.float().mean() < 0.3
+    noise = factor[changed]
+    assert noise.abs().max() < 0.1001 and abs(noise.mean()) < 2e-3
+    assert noise.std().item() == pytest.approx(0.2 / 12**0.5, rel=0.03)  # uniform
+
+
 def test_each_changes_its_share_of_the_clouds():
     clouds, category = boxes()
     after = augmented(clouds, category, AugmentationConfig(mirrored=0.0, rigid=0.3), generator())

@@ -88,7 +88,9 @@ def test_a_missing_checkpoint_is_said(tmp_path):
 
 def test_a_run_does_not_begin_anew_beside_the_checkpoint_before(config, folder):
     (folder / "checkpoint.pt").unlink()
-    with pytest.raises(ValueError, match="expected a checkpoint beside checkpoint.previous.pt, got none; .* mv "):
+    with pytest.raises(
+        ValueError, match="expected a checkpoint beside checkpoint.previous.pt, got none; rename that one"
+    ):
         train(replace(config, output=folder))
 
 

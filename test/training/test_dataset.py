@@ -10,6 +10,7 @@ import torch
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.augmentation import AugmentationConfig
+from training.clipose import PAPER
 from training.dataset import BatchConfig, facing_rotation, make_batch, observed_clouds, view_rotation
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.rows import ViewPool
@@ -32,6 +33,9 @@ PERFECT = SensorConfig(
     outlier_share=0.0,
     intrinsics=0.0,
 )
+
+
+CONFIGS = {"paper": PAPER.batches, "compact": BatchConfig()}
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +172,35 @@ def test_rotation_is_the_frame_of_the_coordinates_under_every_augmentation(pool)
     centres = batch["coordinates"] @ batch["rotation"].transpose(1, 2) + batch["offset"][:, None]
     torch.testing.assert_close(centres, batch["points"][:, ::16], atol=1e-5, rtol=1e-5)
     assert batch["foreground"].mean() > 0.95  # inside the box of its own pose
+
+
+def test_the_camera_and_the_pose_in_its_frame_are_told(pool):
+    """Whatever is augmented: the texts speak of the pose that the data have."""
+    every = AugmentationConfig(box_scale=1.0, taper=1.0, rigid=1.0)
+    data = rows(pool)
+    batch = make_batch(data, 64, BatchConfig(augmentation=every), generator())
+    assert torch.equal(batch["camera_rotation"], data["rotation"])
+    assert torch.equal(batch["camera_translation"], data["translation"])
+    # it looks along z at the middle of the cloud, which is the origin
+    torch.testing.assert_close(batch["camera"][:, :2], torch.zeros(len(pool), 2), atol=1e-5, rtol=0)
+    plain = make_batch(data, 64, BatchConfig(scale_jitter=0.0, augmentation=AugmentationConfig(0.0)), generator())
+    metres = (plain["offset"] - plain["camera"]).norm(dim=-1) * plain["scale"]
+    torch.testing.assert_close(metres, data["translation"].norm(dim=-1))
+
+
+def test_without_the_sensor_model_rendered_views_are_taken_as_they_are(pool):
+    data = rows(pool)
+    config = BatchConfig(simulate=False)
+    points, foreground, usable = observed_clouds(data, torch.full((len(pool),), 9.0), config, generator())
+    assert (foreground[usable] == 1).all()
+    depth = data["depth"].float().flatten(1) * DEPTH_UNIT_M
+    for cloud, clean in zip(points[usable], depth[usable], strict=True):
+        assert torch.isin(cloud[:, 2], clean).all()
+
+
+def test_a_hidden_handle_is_masked_entirely_in_the_papers_training(pool):
+    data = rows(pool) | {"cue": torch.zeros(len(pool))}
+    mug = data["category"] == CATEGORIES.index("mug")
+    assert mug.any()
+    weights = {name: make_batch(data, 64, config, generator())["x_weight"][mug] for name, config in CONFIGS.items()}
+    assert (weights["paper"] == 0).all() and (weights["compact"] == 0.15).all()

@@ -14,10 +14,11 @@ from training.losses import faces
 NORMALS = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [-1, 0, 0], [0, 0, -1], [0, -1, 0]], float)
 ALL = torch.ones(1, 6, dtype=torch.float64)
 UNIT = torch.ones(1, dtype=torch.float64)
+CAMERA = torch.tensor([[0.5, 0.0, -4.0]], dtype=torch.float64)
 
 
 def tensor(array):
-    return torch.as_tensor(np.asarray(array, float))
+    return torch.from_numpy(np.array(array, float))  # a copy: some tests move planes
 
 
 def pose(seed=0, count=2):
@@ -200,7 +201,7 @@ def test_votes_without_a_plane_keep_values_and_gradients_finite(collapsed):
 
 def test_vote_terms_of_a_right_box_are_zero():
     planes, centre, size = upright_planes(), torch.zeros(1, 3, dtype=torch.float64), tensor([[2, 4, 6]])
-    assert faces.vote_plane_loss(planes, upright_planes(), UNIT, ALL).item() == 0
+    assert faces.vote_plane_loss(planes, upright_planes(), CAMERA, UNIT, ALL).item() == 0
     assert faces.vote_rotation_loss(planes, torch.eye(3, dtype=torch.float64)[None], ALL).item() == 0
     assert faces.vote_offset_loss(planes, centre, UNIT, ALL).item() == 0
     assert faces.vote_size_loss(planes, centre, size, UNIT, ALL).item() == 0
@@ -210,13 +211,25 @@ def test_vote_terms_of_a_right_box_are_zero():
 def test_vote_terms_of_one_moved_face_by_hand():
     """The x+ face stands 0.3 units of 0.5 m too far out."""
     planes, centre, scale = upright_planes(x_plus=0.3), torch.zeros(1, 3, dtype=torch.float64), 0.5 * UNIT
-    assert faces.vote_plane_loss(planes, upright_planes(), scale, ALL).item() == pytest.approx(0.15 / 3 / 6)
+    assert faces.vote_plane_loss(planes, upright_planes(), CAMERA, scale, ALL).item() == pytest.approx(0.15 / 3 / 6)
     assert faces.vote_offset_loss(planes, centre, scale, ALL).item() == pytest.approx(0.15 / 6)
     assert faces.vote_size_loss(planes, centre, tensor([[1, 2, 3]]), scale, ALL).item() == pytest.approx(0.15 / 6)
     hidden = faces.face_weights(torch.zeros(1, dtype=torch.float64))
-    assert faces.vote_plane_loss(planes, upright_planes(), scale, hidden).item() == 0
+    assert faces.vote_plane_loss(planes, upright_planes(), CAMERA, scale, hidden).item() == 0
     assert faces.vote_offset_loss(planes, centre, scale, hidden).item() == 0
     assert faces.vote_size_loss(planes, centre, tensor([[1, 2, 3]]), scale, hidden).item() == 0
+
+
+def test_the_feet_of_a_vote_are_those_of_the_camera():
+    """The z+ face at z = 3 turned by 30° about x, through (0, 0, 3): 7 from the camera straight on, cos 30° of it now."""
+    cosine, sine = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    planes = upright_planes()
+    planes.normal[0, 2], planes.distance[0, 2] = tensor([0, sine, cosine]), 3 * cosine
+    feet = 7 * cosine * np.array([0, sine, cosine]) - np.array([0, 0, 7])
+    loss = faces.vote_plane_loss(planes, upright_planes(), CAMERA, UNIT, ALL).item()
+    assert loss == pytest.approx(np.abs(feet).mean() / 6)
+    nearer = faces.vote_plane_loss(planes, upright_planes(), tensor([[0, 0, 2]]), UNIT, ALL).item()
+    assert nearer == pytest.approx(loss / 7)
 
 
 def test_vote_offset_sees_a_centre_off_the_middle():
@@ -257,7 +270,7 @@ def test_gradients_of_the_vote_terms_are_the_numerical_ones():
         return (
             faces.normal_loss(normals, true, weights),
             faces.distance_loss(distances, faces.face_distances(points, true), scale, weights),
-            faces.vote_plane_loss(fitted, true, scale, weights),
+            faces.vote_plane_loss(fitted, true, CAMERA.expand(2, 3), scale, weights),
             faces.vote_rotation_loss(fitted, other, weights),
             faces.vote_offset_loss(fitted, centre, scale, weights),
             faces.vote_size_loss(fitted, centre, size, scale, weights),

@@ -111,6 +111,17 @@ def test_surface_layer_equals_its_equation(aggregate):
         assert got[i, c] == pytest.approx(np.mean(responses) if aggregate == "mean" else np.sum(responses), abs=2e-6)
 
 
+def test_the_plain_encoder_brings_its_own_neighbourhood_and_aggregation():
+    """CLIPose's table VII takes GPV-Pose's 3D-GCN as it is: ten neighbours, responses added up."""
+    assert (HSEncoderConfig().nearest, HSEncoderConfig().averages) == (20, True)
+    plain = HSEncoderConfig(hybrid=False)
+    assert (plain.nearest, plain.averages) == (10, False)
+    encoder = HSEncoder(plain)
+    assert encoder.near(cloud(1, 256)).shape[-1] == 10 and not encoder.layers[0].convolution.mean
+    given = HSEncoderConfig(hybrid=False, neighbours=16, aggregate="mean")
+    assert (given.nearest, given.averages) == (16, True)
+
+
 def test_blocks_of_points_do_not_change_a_layer(monkeypatch):
     """More points than a block: in eval mode they are taken block by block, in training whole."""
     monkeypatch.setattr(hs_encoder, "BLOCK", 16)
@@ -166,7 +177,7 @@ def test_of_equal_features_the_nearer_points_count():
     points = cloud(1, 32)
     layer, features = HSLayer(TINY_ENCODER, 4, 3), torch.rand(1, 1, 4).expand(1, 32, 4)
     near = neighbours(points, 5)
-    flat = HSLayer(dataclasses.replace(TINY_ENCODER, hybrid=False), 4, 3)
+    flat = HSLayer(dataclasses.replace(TINY_ENCODER, hybrid=False, aggregate="mean"), 4, 3)
     flat.convolution.load_state_dict(layer.convolution.state_dict())
     layer.context.weight.data.zero_()
     layer.shortcut.weight.data.zero_()

@@ -305,6 +305,33 @@ def test_alignment_trains_beside_the_network_and_stays_out_of_it(config, tmp_pat
         train(replace(config, output=tmp_path / "compact"), aligned=AlignmentConfig(clip="random"))
 
 
+@pytest.mark.parametrize("text_pose", ["true", "random", "none"])
+def test_texts_speak_of_the_pose_in_the_cameras_frame(config, views, tmp_path, monkeypatch, text_pose):
+    """Through `train`: the poses that the data have, random ones that a resumed run draws again, or none."""
+    from training.alignment.branch import Alignment, AlignmentConfig
+    from training.alignment.descriptions import category_texts, pose_texts
+
+    told = []
+    whole = Alignment.texts
+
+    def texts(self, *arguments):
+        told.append(whole(self, *arguments))
+        return told[-1]
+
+    monkeypatch.setattr(Alignment, "texts", texts)
+    run = replace(config, network=TINY_CLIPOSE, optimiser="adamw", weights=LossWeights.clipose(), steps=4)
+    aligned = AlignmentConfig(clip="random", text_pose=text_pose)
+    train(replace(run, output=tmp_path / "whole"), aligned=aligned)
+    train(replace(run, output=tmp_path / "parts", steps=2), aligned=aligned)
+    train(replace(run, output=tmp_path / "parts"), aligned=aligned)
+    assert told[:4] == told[4:] and len({tuple(batch) for batch in told[:4]}) == 4
+    with np.load(views / "shard_000001.npz") as file:
+        true = set(pose_texts(file["category"], file["rotation"], file["translation"]))
+        bare = set(category_texts(file["category"]))
+    said = {text for batch in told for text in batch}
+    assert (said <= true, said <= bare) == (text_pose == "true", text_pose == "none")
+
+
 def test_dense_outputs_exist_only_in_training(config):
     network = make_network(config.network)
     points, category = torch.randn(2, 1024, 3), torch.tensor([0, 5])

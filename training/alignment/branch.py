@@ -93,9 +93,8 @@ class Alignment(nn.Module):
         """The terms of the batch, weighted; those of weight 0 are not there.
 
         Parameters: feature (B, F) of the cloud; images (B, 3, 224, 224) as `training.alignment.images` makes them;
-        category (B,) int64; rotation (B, 3, 3) and translation (B, 3) [m] of the object, in whatever frame the texts
-        shall speak of: what the cloud cannot tell (the way to the camera, once it is centred) its feature cannot be
-        aligned with; generator draws the poses of `text_pose` "random".
+        category (B,) int64; rotation (B, 3, 3) and translation (B, 3) [m] of the object in the camera's frame, of which
+        the texts speak; generator draws the poses of `text_pose` "random".
         """
         c = self.config
         points = self.point_projection(feature) if self.point_projection is not None else None

@@ -147,8 +147,8 @@ def _compact_confidence(c: Comparison) -> Tensor:
     half fail.
     """
     confidence = c.output["confidence"]
-    y = (confidence[:, 0] - confidence_target(c.y_error)).square().mean()
-    return y + weighted_mean((confidence[:, 1] - confidence_target(c.x_error)).square(), c.asymmetric)
+    y = (confidence[:, 0] - confidence_target(c.y_error.detach())).square().mean()
+    return y + weighted_mean((confidence[:, 1] - confidence_target(c.x_error.detach())).square(), c.asymmetric)
 
 
 def _published_offset(c: Comparison) -> Tensor:
@@ -158,9 +158,11 @@ def _published_offset(c: Comparison) -> Tensor:
 
 
 def _published_confidence(c: Comparison) -> Tensor:
-    """|c - exp(-13.7 ‖Δ‖²)| of both directions (GPV-Pose)."""
+    """|c - exp(-13.7 ‖Δ‖²)| of both directions, each a mean over all objects; the gradient goes into the directions, too
+    (GPV-Pose).
+    """
     error = (c.output["confidence"] - confidence_target(torch.stack([c.y_error, c.x_error], dim=-1))).abs()
-    return error[:, 0].mean() + weighted_mean(error[:, 1], c.asymmetric)
+    return error[:, 0].mean() + (error[:, 1] * c.asymmetric).mean()
 
 
 def _coordinates(c: Comparison) -> Tensor:
@@ -244,7 +246,11 @@ TERMS = {
     ),
     "face_confidences": Term(*VOTES, _face_confidences),
     "vote_plane": Term(
-        *VOTES, lambda c: faces.vote_plane_loss(c.fitted_planes, c.true_planes, c.scale, c.face_weights).mean()
+        VOTES[0],
+        (*VOTES[1], "camera"),
+        lambda c: faces.vote_plane_loss(
+            c.fitted_planes, c.true_planes, c.truth["camera"], c.scale, c.face_weights
+        ).mean(),
     ),
     "vote_rotation": Term(
         *VOTES, lambda c: faces.vote_rotation_loss(c.fitted_planes, c.rotation, c.face_weights).mean()
@@ -288,8 +294,8 @@ def pose_losses(
     output: as networks give it.
     truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible
     tells x; offset (B, 3); scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also
-    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object and category
-    (B,).
+    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,)
+    and camera (B, 3), the camera's place in the network frame.
 
     Raises ValueError where the truth of a term is missing, or where no term is left.
     """

@@ -71,9 +71,9 @@ def face_confidence_target(normals: Tensor, distances: Tensor, planes: Planes, t
     0.97 at 1 cm, 0.47 at 5.
 
     Parameters: normals (B, N, 6, 3), distances (B, N, 6) [scale] as voted; true (B, N, 6) [scale]; scale (B,). Returns:
-    (B, N, 6), no gradient.
+    (B, N, 6), whose gradient goes on to the votes.
     """
-    miss = (normals * distances[..., None] - planes.normal[:, None] * true[..., None]).detach()
+    miss = normals * distances[..., None] - planes.normal[:, None] * true[..., None]
     return torch.exp(-303.5 * miss.square().sum(-1) * scale[:, None, None].square())
 
 
@@ -120,12 +120,12 @@ def fitted_planes(
     return Planes(normal, distance + torch.einsum("bfi,bi->bf", normal, offset))
 
 
-def vote_plane_loss(fitted: Planes, true: Planes, scale: Tensor, weights: Tensor) -> Tensor:
-    """L1 [m] between the feet n d of the origin on the fitted and on the true planes (GPV-Pose: dn against its ground
-    truth).
+def vote_plane_loss(fitted: Planes, true: Planes, camera: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
+    """L1 [m] between the feet of the camera, camera (B, 3) [scale], on the fitted and on the true planes (GPV-Pose: dn
+    against its ground truth).
     """
-    error = absolute(fitted.normal * fitted.distance[..., None], true.normal * true.distance[..., None])
-    return (error * weights).mean(-1) * scale
+    feet, true_feet = (planes.normal * centre_distances(planes, camera)[..., None] for planes in (fitted, true))
+    return (absolute(feet, true_feet) * weights).mean(-1) * scale
 
 
 def vote_rotation_loss(fitted: Planes, rotation: Tensor, weights: Tensor) -> Tensor:
@@ -134,9 +134,9 @@ def vote_rotation_loss(fitted: Planes, rotation: Tensor, weights: Tensor) -> Ten
 
 
 def centre_distances(planes: Planes, offset: Tensor) -> Tensor:
-    """Distance (B, 6) [scale] of each plane from a predicted centre (B, 3).
+    """Distance (B, 6) [scale] of each plane from a point (B, 3), along the plane's normal.
 
-    Signed, unlike GPV-Pose's: a centre outside the box is not half right.
+    Signed, unlike GPV-Pose's: a predicted centre outside the box is not half right.
     """
     return planes.distance - torch.einsum("bfi,bi->bf", planes.normal, offset)
 

@@ -44,29 +44,39 @@ class HSEncoderConfig:
     """Widths and neighbourhoods; the defaults are those of HS-Pose and CLIPose.
 
     channels: of the five layers, the first two on all points, the next two on every 4th, the last on every 16th.
-    neighbours: at most an eighth of a level's points. supports: directions that a channel knows.
-    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII), which aggregates by
-    "sum".
+    neighbours: at most an eighth of a level's points; None: 20, of the plain 3D-GCN 10. supports: directions that a
+    channel knows. aggregate: of the responses to the supports; None: the mean, of the plain 3D-GCN the sum.
+    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII).
     """
 
     points: int = 1024
-    neighbours: int = 20
+    neighbours: int | None = None
     supports: int = 7
     channels: tuple[int, int, int, int, int] = (128, 128, 256, 256, 512)
-    aggregate: Literal["mean", "sum"] = "mean"  # of the responses to the supports
+    aggregate: Literal["mean", "sum"] | None = None
     hybrid: bool = True
 
     def __post_init__(self) -> None:
         if self.points < 128 or self.points % POOLING**2:
             raise ValueError(f"points: expected a multiple of {POOLING**2}, at least 128, got {self.points}")
-        if self.neighbours < POOLING:
+        if self.nearest < POOLING:
             raise ValueError(f"neighbours: expected at least {POOLING}, got {self.neighbours}")
         if self.supports < 1:
             raise ValueError(f"supports: expected at least 1, got {self.supports}")
         if len(self.channels) != 5 or min(self.channels) < 1:
             raise ValueError(f"channels: expected five positive widths, got {self.channels}")
-        if self.aggregate not in ("mean", "sum"):
+        if self.aggregate not in ("mean", "sum", None):
             raise ValueError(f"aggregate: expected mean or sum, got {self.aggregate}")
+
+    @property
+    def nearest(self) -> int:
+        """Points that a layer looks at, at most."""
+        return self.neighbours if self.neighbours is not None else 20 if self.hybrid else 10
+
+    @property
+    def averages(self) -> bool:
+        """Whether the responses to the supports are averaged; else they are summed."""
+        return self.hybrid if self.aggregate is None else self.aggregate == "mean"
 
 
 class Pyramid(NamedTuple):
@@ -140,7 +150,7 @@ class SurfaceConvolution(nn.Module):
 
     def __init__(self, config: HSEncoderConfig, width: int) -> None:
         super().__init__()
-        self.mean = config.aggregate == "mean"
+        self.mean = config.averages
         bound = 1 / math.sqrt(config.supports * width)
         self.supports = nn.Parameter(torch.empty(config.supports, 3, width).uniform_(-bound, bound))
 
@@ -164,7 +174,7 @@ class Convolution(nn.Module):
 
     def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
         super().__init__()
-        self.count, self.mean = config.supports, config.aggregate == "mean"
+        self.count, self.mean = config.supports, config.averages
         bound = 1 / math.sqrt((config.supports + 1) * width_out)
         self.project = nn.Linear(width_in, (config.supports + 1) * width_out)
         self.supports = nn.Parameter(torch.empty(config.supports, 3, width_out))
@@ -264,7 +274,7 @@ class HSEncoder(nn.Module):
         return c[0] + c[1], c[2] + c[3], c[4]
 
     def near(self, points: Tensor) -> Tensor:
-        return neighbours(points, min(self.config.neighbours, points.shape[1] // 8))
+        return neighbours(points, min(self.config.nearest, points.shape[1] // 8))
 
     def forward(self, points: Tensor) -> Pyramid:
         """points (B, N, 3) [scale], in raster order."""
