@@ -143,16 +143,24 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises
     ------
     ValueError
-        Where the file is no checkpoint, or its weights are not those of the network that it names.
+        Where the file is no checkpoint, its weights are not those of the network that it names, or the network needs
+        a feature of CLIP beside the cloud, which neither the runtime nor a student has.
     """
     saved = read_checkpoint(checkpoint)
     try:
-        network = make_network(network_config(json.loads(saved["config"])["network"]))
+        config = network_config(json.loads(saved["config"])["network"])
+        network = make_network(config)
         prefix = "module."
         averaged = {name: value for name, value in saved["average"].items() if name.startswith(prefix)}
         network.load_state_dict({name.removeprefix(prefix): value for name, value in averaged.items()})
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise _mismatch(checkpoint, "network", error) from error
+    fusion = getattr(config, "fusion", None)
+    if fusion is not None and fusion.manner != "none":
+        raise ValueError(
+            f"{checkpoint}: expected a network that needs the cloud alone, got one that fuses it with the "
+            f"{fusion.feature} feature of CLIP ({fusion.manner}, an ablation of table VI)"
+        )
     return network.eval(), saved
 
 

@@ -9,7 +9,6 @@ rows and as many processes. For that, everything random in a step follows from t
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
@@ -45,6 +44,7 @@ from training.growth import grown
 from training.losses import LossWeights, pose_losses
 from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
+from training.networks.fusion import FusionConfig
 from training.networks.patch_transformer import PatchTransformerConfig
 from training.processes import gathered, reduce_gradients
 from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
@@ -184,7 +184,8 @@ def batch_losses(
     """
     points, category = truth["points"], truth["category"]
     with torch.autocast(points.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
-        output = {name: value.float() for name, value in network(points, category).items()}
+        other = () if alignment is None or alignment.fused is None else (alignment.other(truth["image"], category),)
+        output = {name: value.float() for name, value in network(points, category, *other).items()}
         terms = {}
         if alignment is not None:
             posed = truth["camera_rotation"], truth["camera_translation"]
@@ -202,7 +203,12 @@ def batch_losses(
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, pool: ViewPool, config: TrainConfig, device: torch.device, views: int = 1200
+    network: nn.Module,
+    pool: ViewPool,
+    config: TrainConfig,
+    device: torch.device,
+    views: int = 1200,
+    other: Callable[[dict[str, Tensor], torch.Generator], tuple[Tensor, ...]] = lambda rows, generator: (),
 ) -> dict[str, dict[str, float]]:
     """Share of views within 5° 5 cm and 10° 5 cm by category, and the median errors, on augmented held-out views
     (always the same draws).
@@ -211,8 +217,9 @@ def validate(
     generator = torch.Generator(device=device).manual_seed(12345)
     errors: dict[str, list[Tensor]] = {c: [] for c in CATEGORIES}
     for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)[:views]).split(200):
-        truth = make_batch(pool.rows(index, device), centres(config), config.batches, generator)
-        output = network(truth["points"], truth["category"])
+        rows = pool.rows(index, device)
+        truth = make_batch(rows, centres(config), config.batches, generator)
+        output = network(truth["points"], truth["category"], *other(rows, generator))
         cm = 100 * (output["offset"] - truth["offset"]).norm(dim=-1) * truth["scale"]
         y = torch.acos((output["y_axis"] * truth["y_axis"]).sum(-1).clamp(-1, 1)).rad2deg()
         x = torch.acos((output["x_axis"] * truth["x_axis"]).sum(-1).clamp(-1, 1)).rad2deg()
@@ -292,15 +299,13 @@ def make_alignment(
     )
     from training.alignment.images import row_images
 
-    points, category = (
-        torch.zeros(2, network.config.points, 3, device=device),
-        torch.zeros(2, dtype=torch.long, device=device),
-    )
-    with torch.no_grad():
-        output = copy.deepcopy(network)(points, category)  # a copy: batch statistics must not learn from this cloud
-    if "feature" not in output:
+    if not hasattr(network, "feature_width"):
         raise ValueError(f"network: expected one that gives a feature to align, got {type(network).__name__}")
-    return Alignment(output["feature"].shape[1], config).to(device).train(), row_images
+    fusion = network.config.fusion
+    alignment = Alignment(network.feature_width, config, None if fusion.manner == "none" else fusion.feature)
+    if fusion.manner != "none" and fusion.width != alignment.width:
+        raise ValueError(f"fusion.width: expected that of {config.clip}, {alignment.width}, got {fusion.width}")
+    return alignment.to(device).train(), row_images
 
 
 def batch_maker(
@@ -397,6 +402,8 @@ class Trainer:
         self.average = torch.optim.swa_utils.AveragedModel(
             network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
         )
+        if aligned is None and getattr(config.network, "fusion", FusionConfig()).manner != "none":
+            raise ValueError("fusion: expected none without CLIP's branch (training.clipose has it), got one")
         self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
         self.teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
         others = [] if self.alignment is None else list(self.alignment.trainable().values())
@@ -414,6 +421,25 @@ class Trainer:
             "scaler": self.scaler,
         }
         return parts | ({} if self.alignment is None else {"alignment": self.alignment})
+
+    def other(self, rows: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Give what the network sees of rows beside their clouds.
+
+        Parameters
+        ----------
+        rows : dict of Tensor
+            Arrays of `row_format.ROW_TYPES`.
+        generator : torch.Generator
+            Paints views without a picture.
+
+        Returns
+        -------
+        tuple of (B, D) float32
+            The feature that it fuses; empty where it fuses none.
+        """
+        if self.alignment is None or self.alignment.fused is None:
+            return ()
+        return (self.alignment.other(self.images(rows, generator), rows["category"]),)
 
     def step(self, truth: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], bool]:
         """Learn from one batch.
@@ -561,7 +587,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         state = {name: part.state_dict() for name, part in trainer.parts.items()}
         facts = {"step": step, "seconds": seconds, "views": len(pool), "processes": accelerator.num_processes}
         write_checkpoint(path, state | facts | {"config": json.dumps(settings)})
-        report = validate(trainer.average.module, held_out, config, accelerator.device)
+        report = validate(trainer.average.module, held_out, config, accelerator.device, other=trainer.other)
         log.write(step, {"validation": report})
         mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
         by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())

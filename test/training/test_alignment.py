@@ -190,6 +190,17 @@ def test_prompts_lie_where_the_paper_puts_them(position, layers):
     torch.testing.assert_close(hidden[:, 1:8] if position == "prepend" else hidden[:, 50:], torch.stack(prompts, dim=1))
 
 
+@pytest.mark.parametrize("layers", [(1, 1), (1, 12), (6, 12)])
+def test_appended_prompts_give_the_features_of_prepended_ones(layers):
+    """Table IV: the tower's layers treat tokens as a set, and places are added before the prompts come."""
+    features = []
+    for position in ("prepend", "append"):
+        torch.manual_seed(0)
+        tower = ImageTower(random_clip().model, PromptConfig(position=position, layers=layers))
+        features.append(tower(sample()["images"]))
+    torch.testing.assert_close(*features)
+
+
 def test_text_prompts_follow_the_start_token_and_later_tokens_stay_unseen():
     clip = random_clip()
     torch.manual_seed(0)

@@ -49,18 +49,24 @@ class Alignment(nn.Module):
     Negatives are those of the process's own batch: where several train as one, each contrasts its share.
     """
 
-    def __init__(self, feature_width: int, config: AlignmentConfig = AlignmentConfig()) -> None:
+    def __init__(
+        self,
+        feature_width: int,
+        config: AlignmentConfig = AlignmentConfig(),
+        fused: Literal["image", "text"] | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.fused = config, fused
         clip = load_clip(config.clip)
-        uses_image = bool(config.point_image or config.image_text or config.image_category)
-        uses_text = bool(config.point_text or config.image_text or config.image_category)
+        self.width = clip.model.config.projection_dim
+        uses_image = bool(config.point_image or config.image_text or config.image_category) or fused == "image"
+        uses_text = bool(config.point_text or config.image_text or config.image_category) or fused == "text"
         self.image_tower = ImageTower(clip.model, config.prompts) if uses_image else None
         self.text_tower = (
             TextTower(clip.model, clip.tokenizer, config.prompts.length, config.joint_text) if uses_text else None
         )
         uses_points = bool(config.point_image or config.point_text)
-        self.point_projection = nn.Linear(feature_width, clip.model.config.projection_dim) if uses_points else None
+        self.point_projection = nn.Linear(feature_width, self.width) if uses_points else None
         self.register_state_dict_post_hook(_leave_frozen_out)
         self.register_load_state_dict_post_hook(_expect_no_frozen)
 
@@ -81,6 +87,14 @@ class Alignment(nn.Module):
             return pose_texts(indices, *random_poses(len(indices), generator))
         return pose_texts(indices, rotation.cpu().numpy(), translation.cpu().numpy())
 
+    def other(self, images: Tensor, category: Tensor) -> Tensor | None:
+        """What the network fuses with the cloud's features (B, D), the arguments being those of `forward`; None where
+        it fuses nothing.
+        """
+        if self.fused is None:
+            return None
+        return self.image_tower(images) if self.fused == "image" else self.text_tower(estimation_texts())[category]
+
     def forward(
         self,
         feature: Tensor,
@@ -98,11 +112,11 @@ class Alignment(nn.Module):
         """
         c = self.config
         points = self.point_projection(feature) if self.point_projection is not None else None
-        image = self.image_tower(images) if self.image_tower is not None else None
+        image = self.image_tower(images) if c.point_image or c.image_text or c.image_category else None
         texts = self.texts(category, rotation, translation, generator) if c.point_text or c.image_text else []
         categories = estimation_texts() if c.image_category else []
         # one pass for both kinds
-        text = self.text_tower([*texts, *categories]) if self.text_tower is not None else None
+        text = self.text_tower([*texts, *categories]) if texts or categories else None
         negatives = category if c.class_aware else None
         terms = {}
         if c.point_image:

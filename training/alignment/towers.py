@@ -18,7 +18,12 @@ RANDOM = "random"  # the name of a small CLIP with random weights
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """What of the image tower is trained (tables III to V)."""
+    """What of the image tower is trained (tables III to V).
+
+    Of table IV, "append" gives the same features as "prepend" here, up to rounding. CLIP adds the places of the patches
+    before the prompts come, and its layers treat tokens as a set: attention without a mask weighs all of them, wherever
+    they stand. The paper's 2.5 points between its rows 0 and 1 are therefore no effect of the place.
+    """
 
     length: int = 10  # prompt tokens; 0 for none
     position: Literal["prepend", "append"] = "prepend"  # right after [cls], or after the patches

@@ -14,6 +14,7 @@ import tyro
 from torch import Tensor
 
 from training.networks.clipose import Clipose, CliposeConfig
+from training.networks.fusion import FusionConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
 
@@ -64,6 +65,8 @@ def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | Clipo
     fields = known_fields(CliposeConfig, mapping)
     if "encoder" in fields:
         fields["encoder"] = HSEncoderConfig(**known_fields(HSEncoderConfig, fields["encoder"]))
+    if "fusion" in fields:
+        fields["fusion"] = FusionConfig(**known_fields(FusionConfig, fields["fusion"]))
     return CliposeConfig(**fields)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
+from training.networks.fusion import ATTENTION, AttentionFusion, FusionConfig
 from training.networks.hs_encoder import HSEncoder, HSEncoderConfig, PointNorm, Pyramid, rows
 
 FACES = 6  # of the object's box: y+, x+, z+, x-, z-, y-
@@ -35,6 +36,7 @@ class CliposeConfig:
 
     hidden: widths of the pose heads' layers. dense: width of the dense heads' first layers.
     one_hot: tell the heads the category (paper, Table III, D2: it hurts). The sizes depend on it in either case.
+    fusion: let a feature of CLIP join the cloud's (paper, Table VI: it hurts, too).
     """
 
     kind: Literal["clipose"] = "clipose"
@@ -43,6 +45,7 @@ class CliposeConfig:
     dense: int = 512
     dropout: float = 0.2
     one_hot: bool = False
+    fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
         if len(self.hidden) != 2 or min(self.hidden) < 1:
@@ -83,16 +86,24 @@ def pyramid_layer(width_in: int, width_out: int) -> nn.Sequential:
 
 
 class PoseHead(nn.Module):
-    """Per-point layers, maximum over the cloud, one more layer, dropout, and the output (B, out)."""
+    """Per-point layers, maximum over the cloud, one more layer, dropout, and the output (B, out).
+
+    A feature that is fused after the pooling is projected to the width of the pooled one and stands beside it.
+    """
 
     def __init__(self, config: CliposeConfig, width_in: int, out: int) -> None:
         super().__init__()
         wide, narrow = config.hidden
         self.per_point = nn.Sequential(*pyramid_layer(width_in, wide), *point_layer(wide, narrow))
-        self.whole = nn.Sequential(*point_layer(narrow, narrow), nn.Dropout(config.dropout), nn.Linear(narrow, out))
+        joined = config.fusion.manner == "concat_after"
+        self.other = nn.Linear(config.fusion.width, narrow) if joined else None
+        self.whole = nn.Sequential(
+            *point_layer(2 * narrow if joined else narrow, narrow), nn.Dropout(config.dropout), nn.Linear(narrow, out)
+        )
 
-    def forward(self, pyramid: Pyramid) -> Tensor:
-        return self.whole(self.per_point(pyramid).amax(1))
+    def forward(self, pyramid: Pyramid, other: Tensor | None = None) -> Tensor:
+        pooled = self.per_point(pyramid).amax(1)
+        return self.whole(pooled if self.other is None else torch.cat([pooled, self.other(other)], dim=-1))
 
 
 class DenseHeads(nn.Module):
@@ -114,9 +125,9 @@ class DenseHeads(nn.Module):
             nn.Linear(quarter, FACES * 5),
         )
 
-    def forward(self, pyramid: Pyramid, points: Tensor) -> dict[str, Tensor]:
+    def forward(self, pyramid: Pyramid, whole: Tensor, points: Tensor) -> dict[str, Tensor]:
         shared = self.shared(pyramid)
-        whole = pyramid.features[-1].amax(1, keepdim=True).expand(-1, points.shape[1], -1)
+        whole = whole[:, None].expand(-1, points.shape[1], -1)
         faces = self.faces(torch.cat([whole, shared, points], dim=-1)).unflatten(-1, (FACES, 5))
         return {
             "reconstruction": self.reconstruction(shared),
@@ -134,14 +145,22 @@ class Clipose(nn.Module):
         self.config = config
         self.encoder = HSEncoder(config.encoder)
         width = sum(self.encoder.widths) + (len(CATEGORIES) if config.one_hot else 0)
+        width += config.fusion.width if config.fusion.manner == "concat_before" else 0
+        self.fusion = AttentionFusion(config.fusion, width) if config.fusion.manner in ATTENTION else None
         self.y_head, self.x_head = PoseHead(config, width, 4), PoseHead(config, width, 4)
         self.box_head = PoseHead(config, width + 3, 6)
         self.dense_heads = DenseHeads(width, self.encoder.widths[-1], config.dense)
         self.register_buffer("mean_sizes", torch.tensor([MEAN_SIZES[c].tolist() for c in CATEGORIES]))
         self.register_buffer("scales", category_scales())
 
-    def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
-        """points (B, N, 3) float32 normalised, in raster order; category (B,) int64.
+    @property
+    def feature_width(self) -> int:
+        """Of the feature of the whole cloud, for the alignment."""
+        return self.encoder.widths[-1]
+
+    def forward(self, points: Tensor, category: Tensor, other: Tensor | None = None) -> dict[str, Tensor]:
+        """points (B, N, 3) float32 normalised, in raster order; category (B,) int64; other (B, D), the feature of CLIP
+        that the configuration fuses with the cloud's.
 
         Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
         in training also reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances
@@ -155,7 +174,9 @@ class Clipose(nn.Module):
         if self.config.one_hot:
             known = F.one_hot(category, len(CATEGORIES)).to(points.dtype)
             pyramid = beside(encoded, known[:, None].expand(-1, points.shape[1], -1))
-        y, x, box = self.y_head(pyramid), self.x_head(pyramid), self.box_head(beside(pyramid, points))
+        pyramid = self.fused(pyramid, other)
+        y, x = self.y_head(pyramid, other), self.x_head(pyramid, other)
+        box = self.box_head(beside(pyramid, points), other)
         result = {
             "y_axis": F.normalize(y[:, 1:], dim=-1),
             "x_axis": F.normalize(x[:, 1:], dim=-1),
@@ -164,8 +185,25 @@ class Clipose(nn.Module):
             "size": (self.mean_sizes[category] + self.scales[category][:, None] * box[:, 3:]).clamp(min=0.005),
         }
         if self.training:
-            result |= self.dense_heads(pyramid, points) | {"feature": encoded.features[-1].mean(1)}
+            result |= self.dense_heads(pyramid, encoded.features[-1].amax(1), points)
+            result |= {"feature": encoded.features[-1].mean(1)}
         return result
+
+    def fused(self, pyramid: Pyramid, other: Tensor | None) -> Pyramid:
+        """The features that the heads see: with those of `other` (B, D), where the configuration says so."""
+        config = self.config.fusion
+        if config.manner != "none" and (other is None or other.shape[-1] != config.width):
+            got = "none" if other is None else f"{other.shape[-1]} numbers"
+            raise ValueError(f"other: expected the {config.feature} feature of {config.width} numbers, got {got}")
+        if config.manner == "concat_before":
+            return beside(pyramid, other[:, None].expand(-1, pyramid.features[0].shape[1], -1))
+        return pyramid if self.fusion is None else Pyramid((self.fusion(at_every_point(pyramid), other),), ())
+
+
+def at_every_point(pyramid: Pyramid) -> Tensor:
+    """All levels at full resolution, concatenated: (B, N, C)."""
+    finest, *coarser = pyramid.features
+    return torch.cat([finest, *(rows(f, parent) for f, parent in zip(coarser, pyramid.parents, strict=True))], dim=-1)
 
 
 def beside(pyramid: Pyramid, values: Tensor) -> Pyramid:
