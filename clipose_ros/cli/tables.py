@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,6 +22,11 @@ NODE_FIGURES = {
     "memory_mb": "memory MB",
     **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")},
 }
+
+
+def print_json(data: dict) -> None:
+    """One line of JSON on stdout."""
+    print(json.dumps(data))
 
 
 def print_findings(findings: list[Finding]) -> None:

@@ -1,0 +1,68 @@
+"""`clipose doctor`: what keeps a pose node from working here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from clipose_ros.cli.options import JsonFlag
+from clipose_ros.cli.tables import print_findings, print_json
+from clipose_ros.core.validation import expect
+from clipose_ros.doctor import machine
+from clipose_ros.doctor.findings import Finding, Level, warn, worst
+from clipose_ros.inference.providers import Provider
+from clipose_ros.inference.session import SessionConfig
+
+
+def examine(
+    provider: Provider = SessionConfig.provider,
+    models_dir: Path | None = None,
+    depth: str | None = None,
+    camera_info: str | None = None,
+    instances: str | None = None,
+    reliable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    seconds: float = 3.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for what keeps a pose node from working here: packages, providers, models, ROS, live topics.
+
+    Exit status 1 when something fails.
+
+    Args:
+        provider: what the node is to run on.
+        models_dir: where to look for models, instead of the usual places.
+        depth: topic of the depth image, where it is not the node's own name.
+        camera_info: topic of the calibration, likewise.
+        instances: topic of the masks, likewise.
+        reliable: listen as a node with reliable_inputs does.
+        seconds: to listen for; 0 looks at no topic.
+        as_json: print JSON instead of lines.
+    """
+    expect("seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
+    findings = machine.examine(provider, models_dir)
+    findings += _examine_ros({"depth": depth, "camera_info": camera_info, "instances": instances}, reliable, seconds)
+    if as_json:
+        print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
+    else:
+        print_findings(findings)
+    if worst(findings) == Level.FAIL:
+        sys.exit(1)
+
+
+def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> list[Finding]:
+    """What concerns ROS, where there is ROS."""
+    try:
+        from clipose_ros.ros import doctor, installation  # all else here works without ROS
+    except ImportError as error:
+        return [
+            warn(
+                "ros",
+                f"not here, or not this package's messages: {error}",
+                "make env, or source the ROS installation and the workspace",
+            )
+        ]
+    topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
+    return [*installation.examine(), *(doctor.examine(topics, seconds) if seconds else ())]

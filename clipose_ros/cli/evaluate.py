@@ -1,0 +1,74 @@
+"""`clipose evaluate`: accuracy of poses or of NOCS result pickles."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from clipose_ros.cli.options import JsonFlag
+from clipose_ros.cli.tables import print_evaluation, print_json, print_precision
+from clipose_ros.evaluation.nocs_protocol import IouVariant, MugRotation, NocsProtocol
+from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
+from clipose_ros.evaluation.poses import evaluate as evaluate_poses
+from clipose_ros.evaluation.precision_plot import plot_precision
+from clipose_ros.formats.nocs_results import read_results, result_files
+from clipose_ros.formats.pose_files import read_poses
+
+
+def evaluate(
+    poses: Path | None = None,
+    truth: Path | None = None,
+    results: Path | None = None,
+    iou: IouVariant = NocsProtocol.iou,
+    mugs: MugRotation = NocsProtocol.mugs,
+    recentre_mugs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = NocsProtocol.recentre_mugs,
+    plot: Path | None = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score poses.json against truth.json, or a folder of NOCS result pickles by the protocol of REAL275 and CAMERA25.
+
+    Of poses.json: the share of the objects within n degrees and m centimetres; misses and rejections are wrong.
+    Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is
+    left out) and ungated.
+
+    Args:
+        poses: as `clipose estimate` writes it.
+        truth: the same fields, with a pose for every object.
+        results: folder of result pickles, instead of poses and truth. The options below are for it alone.
+        iou: original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the
+        camera's axes.
+        mugs: published scores a mug without visible handle by its axis; full always scores its whole rotation.
+        recentre_mugs: put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
+        plot: picture of average precision against the thresholds to write (needs matplotlib).
+        as_json: print JSON instead of a table.
+    """
+    if results and not (poses or truth):
+        _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
+    elif poses and truth and not (results or plot):
+        evaluation = evaluate_poses(read_poses(poses), read_poses(truth))
+        if as_json:
+            print_json(evaluation.as_json())
+        else:
+            print_evaluation(evaluation)
+    else:
+        given = {"--poses": poses, "--truth": truth, "--results": results, "--plot": plot}
+        names = " ".join(name for name, path in given.items() if path) or "none"
+        raise ValueError(f"evaluate: expected --poses with --truth, or --results with or without --plot, got {names}")
+
+
+def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
+    files = result_files(folder)
+    results = read_results(track(files, "results", console=Console(stderr=True), transient=True))
+    precision = evaluate_nocs(results.images, protocol)
+    if plot:
+        plot_precision(precision, protocol, plot)
+    if as_json:
+        counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
+        print_json({**precision.as_json(), **counts, "protocol": asdict(protocol)})
+    else:
+        print_precision(precision, results, protocol)
