@@ -1,44 +1,83 @@
-"""Reader of the NOCS folder format: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, optionally,
-intrinsics.json.
+"""Reader of the NOCS folder format: NNNN_color.png or .jpg, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and,
+optionally, intrinsics.json.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.images import read_colour, read_depth_or_code, read_labels, unit_doubt
+from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
+from clipose_ros.formats.text_files import read_text
 
 REAL275_INTRINSICS = Intrinsics(fx=591.0125, fy=590.16775, cx=322.525, cy=244.11084)
+CAMERA25_INTRINSICS = Intrinsics(fx=577.5, fy=577.5, cx=319.5, cy=239.5)
+NOCS_SIZE = (640, 480)
 FRAME_ID = "camera_color_optical_frame"
 # the format carries no time: frames are stamped by their place in a 30 Hz sequence
 FRAME_PERIOD_NS = NS_PER_S // 30
 DISTRACTOR = 0
+# A frame without depth is none of the folder's, unless another of its files names it by a number.
+DEPTH_NAME = re.compile(r"(.+)_depth\.png")
+OTHER_NAME = re.compile(r"(\d+)_(?:color\.(?:png|jpg)|mask\.png|meta\.txt)")
+CONVERSION = (
+    "rename or convert to NNNN_depth.png (16-bit mm), NNNN_mask.png (instance number, 255 background), NNNN_meta.txt "
+    f"(`instance class_id model`) and {JSON_FILE}"
+)
+
+log = logging.getLogger(__name__)
 
 
 class NocsFolder:
     """A sequence of frames on disk.
 
-    Iterating reads one `Frame` after the other; `names` are the NNNN of the files, sorted.
+    Iterating reads one frame after the other, each with what is in it. `Instance.id` is the instance number of the files and `Instance.label`
+    is that number + 1, because in the files the background is 255 and 0 is an instance. Distractors (class 0) are no
+    instances.
 
-    `Instance.id` is the instance number of the files and `Instance.label` is that number + 1, because in the files the
-    background is 255 and 0 is an instance. Distractors (class 0) are no instances. Raises ValueError, with the path,
-    for files that are missing, broken or inconsistent.
+    What may be wrong without being broken is logged as a warning, once for each folder: intrinsics that were not given,
+    lenses that distort, depth that is not in millimetres.
+
+    Parameters
+    ----------
+    path : Path
+        Of the folder.
+
+    Attributes
+    ----------
+    names : list of str
+        The NNNN of the files, sorted.
+    remarks : Counter of str
+        How many of the frames that were read deserve a remark, by remark.
+
+    Raises
+    ------
+    ValueError
+        With the path, where this is no such folder, or its intrinsics cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.names = sorted(file.name.removesuffix("_depth.png") for file in path.glob("*_depth.png"))
-        if not self.names:
-            raise ValueError(f"{path}: expected a folder with NNNN_depth.png, got none")
-        self.intrinsics = _read_intrinsics(path / "intrinsics.json")
+        self.names = _frame_names(path)
+        self.remarks: Counter[str] = Counter()
+        self._warned: set[str] = set()
+        self._intrinsics_file = read_intrinsics(path)
+        if self._intrinsics_file and self._intrinsics_file.distortion:
+            coefficients = ", ".join(f"{value:g}" for value in self._intrinsics_file.distortion)
+            self._warn(
+                f"{self._intrinsics_file.path}: the lens distorts ({coefficients}) and the images are taken as they "
+                "are: poses are off by millimetres to centimetres; undistort depth, masks and colour first"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,81 +86,169 @@ class NocsFolder:
         return map(self.read, self.names)
 
     def read(self, name: str) -> tuple[Frame, Detections]:
-        """The frame of one name, and what is in it; its colour is None where the folder has none."""
-        labels = read_labels(self._file(name, "mask.png"))
-        instances = read_instances(self._file(name, "meta.txt"))
-        depth = read_depth(self._file(name, "depth.png"))
-        colour_file = self._file(name, "color.png")
-        colour = read_colour(colour_file) if colour_file.exists() else None
-        try:
-            expect("mask", labels.shape == depth.shape, f"{depth.shape} as depth", labels.shape)
-            frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, self.intrinsics, colour)
-            return frame, Detections(instances, labels)
-        except ValueError as error:
-            raise ValueError(f"{self.path}/{name}: {error}") from error
+        """Read one frame and what is in it.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        Frame
+            Its colour is None where the folder has none.
+        Detections
+            The instances of the meta file, and their label image.
+
+        Raises
+        ------
+        ValueError
+            With the path, for files that are missing, broken or do not fit each other.
+        """
+        expect("frame", name in self.names, f"one of {self.path}", name)
+        depth_file, mask_file = self._file(name, "depth.png"), self._file(name, "mask.png")
+        depth, coded = read_depth_or_code(depth_file)
+        labels = read_labels(mask_file)
+        classes = read_classes(self._file(name, "meta.txt"))
+        intrinsics = self._intrinsics(depth, coded)
+        colour_file = self._colour_file(name)
+        colour = read_colour(colour_file) if colour_file else None
+        for file, image in ((mask_file, labels), (colour_file, colour)):
+            if image is not None:
+                expect(str(file), image.shape[:2] == depth.shape, f"{_size(depth)} as the depth image", _size(image))
+        self._remark_on(depth_file, unit_doubt(depth))
+        self._remark_on(mask_file, _unlisted(labels, classes))
+        frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+        return frame, Detections(_instances(classes), labels)
 
     def _file(self, name: str, kind: str) -> Path:
         return self.path / f"{name}_{kind}"
 
+    def _colour_file(self, name: str) -> Path | None:
+        files = (self._file(name, f"color.{suffix}") for suffix in ("png", "jpg"))
+        return next((file for file in files if file.exists()), None)
 
-def read_colour(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    return cv2.cvtColor(_read_png(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    def _intrinsics(self, depth: np.ndarray, coded: bool) -> Intrinsics:
+        """Of an image: those of the folder, else those of the data set that it must be from."""
+        height, width = depth.shape
+        file = self._intrinsics_file
+        if file is None:
+            return self._assumed_intrinsics((width, height), coded)
+        file.check_size(width, height)
+        if not file.is_central(width, height):
+            self._warn(
+                f"{file.path}: the principal point ({file.intrinsics.cx:g}, {file.intrinsics.cy:g}) is far from the "
+                f"middle of the images ({width}x{height}): are the intrinsics those of another resolution?"
+            )
+        return file.intrinsics
+
+    def _assumed_intrinsics(self, size: tuple[int, int], coded: bool) -> Intrinsics:
+        expect(
+            str(self.path),
+            size == NOCS_SIZE,
+            f"{JSON_FILE} or {TEXT_FILE} beside images of {size[0]}x{size[1]} (without it only 640x480, REAL275's and "
+            "CAMERA25's, is read)",
+            f'neither; write {JSON_FILE}: {{"fx": …, "fy": …, "cx": …, "cy": …}} [px], as camera_info says in K',
+        )
+        owner, assumed = ("CAMERA25", CAMERA25_INTRINSICS) if coded else ("REAL275", REAL275_INTRINSICS)
+        self._warn(
+            f"{self.path}: no {JSON_FILE}, so {owner}'s are taken (fx {assumed.fx:g}, fy {assumed.fy:g}, "
+            f"cx {assumed.cx:g}, cy {assumed.cy:g}): where another camera took the images, write its {JSON_FILE}"
+        )
+        return assumed
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s", text)
+
+    def _remark_on(self, file: Path, remark: str) -> None:
+        """Count a remark, and log it where it is the first of its kind."""
+        if remark:
+            self.remarks[remark] += 1
+            if self.remarks[remark] == 1:
+                log.warning("%s: %s", file, remark)
 
 
-def read_depth(path: Path) -> np.ndarray:
-    """(H, W) uint16 [mm] of a 16-bit image, or of the colour encoding of CAMERA25: mm = G * 256 + R."""
-    image = _read_png(path, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 2 and image.dtype == np.uint16:
-        return image
-    if image.ndim == 3 and image.dtype == np.uint8:
-        return image[:, :, 1].astype(np.uint16) * 256 + image[:, :, 2]  # OpenCV's order is B, G, R
-    raise ValueError(f"{path}: expected 16-bit depth or 8-bit with 3 or 4 channels, got {image.shape} {image.dtype}")
+def read_classes(path: Path) -> dict[int, int]:
+    """Read what the instances of a frame are: lines `instance class_id model`.
 
+    Parameters
+    ----------
+    path : Path
+        Of NNNN_meta.txt.
 
-def read_labels(path: Path) -> np.ndarray:
-    """(H, W) uint8: 0 background, otherwise instance number + 1."""
-    image = _read_png(path, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 3:
-        image = image[:, :, 2]  # some masks are stored as RGB(A): the number is in R
-    if image.dtype != np.uint8:
-        raise ValueError(f"{path}: expected an 8-bit mask, got {image.dtype}")
-    return image + np.uint8(1)  # wraps 255, the background, to 0
+    Returns
+    -------
+    dict of int to int
+        Class id by instance number, distractors among them.
 
-
-def read_instances(path: Path) -> tuple[Instance, ...]:
-    """Instances of the lines `number class_id model`, without the distractors."""
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a file, got none")
-    instances, numbers = [], set()
-    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
+    Raises
+    ------
+    ValueError
+        With the path, where the file is missing or a line is wrong.
+    """
+    expect(str(path), path.is_file(), "a file", "none")
+    classes: dict[int, int] = {}
+    for line in filter(str.strip, read_text(path).splitlines()):
         try:
             number, class_id = map(int, line.split()[:2])
         except ValueError:
             raise ValueError(f"{path}: expected `instance class_id model`, got {line!r}") from None
-        if not 0 <= number < 255 or number in numbers:
+        if not 0 <= number < 255 or number in classes:
             raise ValueError(f"{path}: expected different instance numbers in 0..254, got {line!r}")
         if not 0 <= class_id <= len(CATEGORIES):
             raise ValueError(f"{path}: expected a class id in 0..{len(CATEGORIES)}, got {line!r}")
-        numbers.add(number)
-        if class_id != DISTRACTOR:
-            instances.append(Instance(number + 1, CATEGORIES[class_id - 1], id=str(number)))
-    return tuple(instances)
+        classes[number] = class_id
+    return classes
 
 
-def _read_intrinsics(path: Path) -> Intrinsics:
-    if not path.is_file():
-        return REAL275_INTRINSICS
-    try:
-        return Intrinsics(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: expected {{fx, fy, cx, cy}}, got {error}") from error
+def _instances(classes: Mapping[int, int]) -> tuple[Instance, ...]:
+    """All but the distractors."""
+    return tuple(
+        Instance(number + 1, CATEGORIES[class_id - 1], id=str(number))
+        for number, class_id in classes.items()
+        if class_id != DISTRACTOR
+    )
 
 
-def _read_png(path: Path, flags: int) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a file, got none")
-    image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), flags)
-    if image is None:
-        raise ValueError(f"{path}: expected a PNG image, got something that does not decode")
-    return image
+def _unlisted(labels: np.ndarray, classes: Mapping[int, int]) -> str:
+    """A remark on what is in the mask and not in the meta file; empty where nothing is."""
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:])
+    unlisted = [str(number) for number in present.tolist() if number not in classes]
+    return (
+        f"instances of the mask without a line in the meta file are left out: {', '.join(unlisted)}" if unlisted else ""
+    )
+
+
+def _frame_names(path: Path) -> list[str]:
+    """The names of a folder's frames; raises ValueError, with what the path is instead, where there is none."""
+    what = "a folder with NNNN_depth.png, NNNN_mask.png and NNNN_meta.txt"
+    expect(str(path), path.exists(), what, "nothing there")
+    expect(str(path), path.is_dir(), what, f"a file; give the folder that it lies in: {path.parent}")
+    files = sorted(file.name for file in path.iterdir())
+    names = {match[1] for file in files if (match := DEPTH_NAME.fullmatch(file))}
+    if not names:
+        raise ValueError(f"{path}: expected {what}, got {_other_contents(path, files)}")
+    return sorted(names | {match[1] for file in files if (match := OTHER_NAME.fullmatch(file))})
+
+
+def _other_contents(path: Path, files: list[str]) -> str:
+    """What a folder is that holds no frames, and what to do about it."""
+    if "scene_camera.json" in files:
+        return f"a BOP scene, which is not read; {CONVERSION}"
+    if any(next(path.glob(f"{above}/scene_camera.json"), None) for above in ("*", "*/*")):
+        return f"a folder of BOP scenes, which are not read; {CONVERSION}"
+    for above in ("*", "*/*"):
+        scenes = sorted({file.parent for file in path.glob(f"{above}/*_depth.png")})
+        if scenes:
+            names = ", ".join(str(scene.relative_to(path)) for scene in scenes[:5])
+            return f"{len(scenes)} such folders in it ({names}{', …' * (len(scenes) > 5)}); give one: {scenes[0]}"
+    if not files:
+        return "an empty folder"
+    similar = [file for file in files if "depth" in file.lower()] or files
+    return f"{', '.join(similar[:3])}{', …' * (len(similar) > 3)}; {CONVERSION}"
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -23,7 +23,8 @@ import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
-from clipose_ros.formats.nocs_folder import REAL275_INTRINSICS, read_colour, read_depth, read_labels
+from clipose_ros.formats.images import read_colour, read_depth, read_labels
+from clipose_ros.formats.nocs_folder import REAL275_INTRINSICS
 from clipose_ros.formats.pickles import load_pickle
 
 T = TypeVar("T")

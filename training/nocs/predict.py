@@ -37,7 +37,8 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Detections as Found
 from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.estimator import Estimator
-from clipose_ros.formats.nocs_folder import FRAME_ID, read_depth, read_labels
+from clipose_ros.formats.images import read_depth, read_labels
+from clipose_ros.formats.nocs_folder import FRAME_ID
 from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Provider

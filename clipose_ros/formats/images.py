@@ -1,0 +1,204 @@
+"""Images of NOCS folders: colour, depth and instance masks, each checked for being what its name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clipose_ros.core.validation import expect
+
+DEPTH_FORMS = "16-bit millimetres in one channel, or the 8-bit code of CAMERA25 (mm = G * 256 + R)"
+DEPTH_CURE = "save the camera's own 16-bit image (z16, mono16), not its picture for people"
+NEAREST_CODED_MM, FARTHEST_CODED_MM = 256, 20_000
+LEAST_CODED_SHARE = 0.001  # of the coloured pixels; in CAMERA25, what lies behind the objects is 32 m away
+LARGEST_CARRY_MM = 64
+LARGEST_STEP = 8  # of G, between neighbours on one surface
+LEAST_DEPTHS = 8
+LEAST_CARRIED_SHARE = 0.25  # depth: 0.6 and more, colour maps: 0.01 and less
+NEAR_MM, FAR_MM = 100, 20_000  # outside of these, hardly a depth camera sees anything
+DOUBTFUL_SHARE = 0.95
+
+
+def read_colour(path: Path) -> np.ndarray:
+    """Read a colour image.
+
+    Parameters
+    ----------
+    path : Path
+        PNG or JPEG.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        RGB.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image.
+    """
+    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Read a depth image.
+
+    Parameters
+    ----------
+    path : Path
+        Of a 16-bit image, or of one in the code of CAMERA25.
+
+    Returns
+    -------
+    (H, W) uint16
+        Depth [mm], 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        As `read_depth_or_code`.
+    """
+    return read_depth_or_code(path)[0]
+
+
+def read_depth_or_code(path: Path) -> tuple[np.ndarray, bool]:
+    """Read a depth image, and tell how it is written.
+
+    Parameters
+    ----------
+    path : Path
+        Of a 16-bit image, or of one in the code of CAMERA25.
+
+    Returns
+    -------
+    (H, W) uint16
+        Depth [mm], 0 where there is none.
+    bool
+        Whether it was in the code of CAMERA25.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image, or one that holds no depth: colours or grey for people, 8 bits, floats.
+    """
+    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 2 and image.dtype == np.uint16:
+        return image, False
+    flaw = _flaw_of_code(image)
+    expect(str(path), not flaw, DEPTH_FORMS, f"{flaw}: not depth; {DEPTH_CURE}")
+    return _decoded(image), True
+
+
+def unit_doubt(depth_mm: np.ndarray) -> str:
+    """Say why a depth image is likely not in millimetres.
+
+    Parameters
+    ----------
+    depth_mm : (H, W) uint16
+        Depth [mm], 0 where there is none.
+
+    Returns
+    -------
+    str
+        The doubt, with the likely unit; empty where there is none.
+    """
+    valid = depth_mm[depth_mm > 0]
+    if valid.size == 0:
+        return ""
+    for doubtful, where in ((valid < NEAR_MM, f"nearer than {NEAR_MM} mm"), (valid > FAR_MM, f"beyond {FAR_MM} mm")):
+        if np.count_nonzero(doubtful) > DOUBTFUL_SHARE * valid.size:
+            median = np.median(valid)
+            unit = "0.1 mm" if median > FAR_MM else "metres" if median < 10 else "centimetres"
+            return f"nearly all of the depth lies {where}: it seems to be in {unit}; convert it to millimetres"
+    return ""
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read an instance mask: the instance number of each pixel, 255 for the background.
+
+    Parameters
+    ----------
+    path : Path
+        8-bit image with one channel, or with the number in red (CAMERA25) or in all three.
+
+    Returns
+    -------
+    (H, W) uint8
+        0 for the background, otherwise the instance number + 1.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image or one of another kind.
+    """
+    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    expect(
+        str(path),
+        image.dtype == np.uint8,
+        "an 8-bit mask (instance numbers 0 to 254, background 255)",
+        f"{image.dtype}; save the instance numbers as 8 bits",
+    )
+    if image.ndim == 3:
+        blue, green, red = (image[:, :, channel] for channel in range(3))
+        red_alone = (blue == green).all() and ((blue == 0) | (blue == red)).all()
+        expect(
+            str(path),
+            red_alone,
+            "a mask with the instance number in red alone or in all channels",
+            "a picture in colours; save the instance numbers, not their colours",
+        )
+        image = red
+    return image + np.uint8(1)  # wraps 255, the background, to 0
+
+
+def _flaw_of_code(image: np.ndarray) -> str:
+    """Why an image is not depth in the code of CAMERA25; empty where it is.
+
+    The code writes the high byte to G and the low one to R, so where depth passes a multiple of 256 mm, R wraps as G
+    steps: the depth of neighbours on a surface stays close. Channels of a colour map or a photograph do not carry:
+    each step of G is a leap of 256 mm. B tells nothing: zero in some files, in CAMERA25's own a preview for people.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        return f"{8 * image.itemsize}-bit {'floats' if image.dtype.kind == 'f' else 'values'} in {channels} channel(s)"
+    coloured = image[:, :, :3].any(axis=2)
+    if not coloured.any():
+        return ""  # an image without depth
+    blue, green, red = (image[:, :, channel] for channel in range(3))
+    if np.array_equal(blue, green) and np.array_equal(green, red):
+        return "8-bit grey in three channels"
+    depth = _decoded(image)
+    seen = np.count_nonzero((depth >= NEAREST_CODED_MM) & (depth <= FARTHEST_CODED_MM))
+    if seen < LEAST_CODED_SHARE * np.count_nonzero(coloured) or not _carries(green, depth):
+        return "colours (a colour map or a photograph)"
+    return ""
+
+
+def _carries(high: np.ndarray, depth_mm: np.ndarray) -> bool:
+    """Whether depth (H, W) stays close where its high byte (H, W) makes a small step between neighbours."""
+    steps = carried = 0
+    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        step = np.abs(high[one].astype(np.int16) - high[other])
+        on_surface = (step > 0) & (step <= LARGEST_STEP) & (depth_mm[one] > 0) & (depth_mm[other] > 0)
+        leap = np.abs(depth_mm[one][on_surface].astype(np.int32) - depth_mm[other][on_surface])
+        steps += leap.size
+        carried += np.count_nonzero(leap <= LARGEST_CARRY_MM)
+    if steps == 0:  # all within one step of 256 mm: a surface has many depths there, a colour map hardly two colours
+        return len(np.unique(depth_mm)) >= LEAST_DEPTHS
+    return carried >= LEAST_CARRIED_SHARE * steps
+
+
+def _decoded(image: np.ndarray) -> np.ndarray:
+    return image[:, :, 1].astype(np.uint16) * 256 + image[:, :, 2]  # OpenCV's order is B, G, R
+
+
+def _read_image(path: Path, flags: int) -> np.ndarray:
+    expect(str(path), path.is_file(), "a file", "none")
+    try:
+        image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), flags)
+    except cv2.error as error:  # an image that claims to be larger than OpenCV reads
+        raise ValueError(f"{path}: expected an image, got one that OpenCV refuses: {error.err}") from error
+    expect(str(path), image is not None, "an image", "something that does not decode; copy or download the file again")
+    return image

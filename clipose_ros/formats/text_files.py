@@ -1,0 +1,59 @@
+"""Text and JSON as people's editors leave them: with a byte order mark or without, with the line ends of any system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file; a byte order mark at its begin is dropped.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    ValueError
+        With the path, where the bytes are no UTF-8.
+    OSError
+        Where the file cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got {error}; save the file as UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a byte order mark at its begin is dropped.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    Any
+        What the file holds.
+
+    Raises
+    ------
+    ValueError
+        With the path, where it is no JSON.
+    OSError
+        Where the file cannot be read.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from error
