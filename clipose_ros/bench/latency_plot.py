@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from clipose_ros.bench.report import PATHS
+from clipose_ros.formats.plot_files import new_figure, write_figure
 
 
 def plot_latency(report: Mapping[str, Any], path: Path) -> None:
-    """Write a picture (PNG, PDF or SVG by its name): p50, and p95 dashed; the baseline is black.
+    """Write a picture: p50 by the number of instances, p95 dashed; the baseline is black.
 
-    Raises RuntimeError where matplotlib is not installed, and ValueError for a format that it cannot write.
+    Parameters
+    ----------
+    report : mapping
+        As `clipose bench` makes it.
+    path : Path
+        PNG, PDF or SVG by its name.
+
+    Raises
+    ------
+    RuntimeError
+        Where matplotlib is not installed.
+    ValueError
+        For a format that it cannot write.
     """
-    try:
-        from matplotlib.figure import Figure  # optional, and slow to import
-    except ImportError as error:
-        raise RuntimeError("plot: expected matplotlib to be installed, got none; pip install matplotlib") from error
     measured = {key: title for key, title in PATHS.items() if report.get(key)}
-    figure = Figure(figsize=(6 * len(measured), 4), layout="constrained")
+    figure = new_figure(path, 6 * len(measured), 4)
     first = report["memory"][0]
     figure.suptitle(f"{report['machine']['cpu']}, {first['provider']}, {first['threads']} threads", fontsize="small")
     for axes, (key, title) in zip(figure.subplots(1, len(measured), squeeze=False, sharey=True)[0], measured.items()):
@@ -33,4 +42,4 @@ def plot_latency(report: Mapping[str, Any], path: Path) -> None:
         axes.set(title=title, xlabel="instances", ylabel="ms (p50, dashed p95)", yscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path)

@@ -45,11 +45,16 @@ SPINS = 20  # rotations about y that a symmetric object may have had
 class NocsProtocol:
     """What differs between published evaluations.
 
-    iou: "original" takes, as NOCS did by mistake, the largest and smallest of x, y, z of each corner; "catre" the boxes
-    along the camera's axes.
-    mugs: "published" scores a mug whose handle is not visible like a bowl; "full" always scores its whole rotation.
-    recentre_mugs: move the origin of mugs from the centre of the tight box to the axis of the body, as object-deformnet
-    and its followers do.
+    Parameters
+    ----------
+    iou : "original" or "catre"
+        Original takes, as NOCS did by mistake, the largest and smallest of x, y, z of each corner; catre takes boxes
+        along the camera's axes. The gate of the pose precision uses the same.
+    mugs : "published" or "full"
+        Published scores a mug whose handle is not visible like a bowl; full always scores its whole rotation.
+    recentre_mugs : bool
+        Move the origin of mugs from the centre of the tight box to the axis of the body, as object-deformnet and its
+        followers do.
     """
 
     iou: IouVariant = "catre"
@@ -57,7 +62,13 @@ class NocsProtocol:
     recentre_mugs: bool = False
 
     def describe(self) -> str:
-        """For people, in one line."""
+        """Say in one line, for people, how it scores.
+
+        Returns
+        -------
+        str
+            IoU, gate and mugs.
+        """
         iou = {
             "original": "original (as published, bounds over x, y, z of each corner)",
             "catre": "catre (boxes along the camera's axes)",
@@ -65,18 +76,29 @@ class NocsProtocol:
         mugs = {"published": "without visible handle by their y axis", "full": "always by their whole rotation"}[
             self.mugs
         ]
-        return f"IoU: {iou}; mugs: {mugs}, {'re-centred on their body' if self.recentre_mugs else 'boxes as they are in the files'}"
+        origin = "re-centred on their body" if self.recentre_mugs else "boxes as they are in the files"
+        return f"IoU: {iou}; pose precision is gated by {self.gate}; mugs: {mugs}, {origin}"
+
+    @property
+    def gate(self) -> str:
+        """What a prediction must reach to count in the gated pose precision, for people."""
+        return f"IoU {GATE / 100:g} ({self.iou})"
 
 
 @dataclass(frozen=True)
 class Precision:
     """Average precision, 0 .. 1; nan for a category without ground truth.
 
-    Rows: CATEGORIES, then the mean of those that have ground truth.
+    Rows are CATEGORIES, then the mean of those that have ground truth.
 
-    iou: (7, 101) at IOU_THRESHOLDS. pose, pose_ungated: (7, T) at POSE_THRESHOLDS; of what matches at the gate's IoU,
-    and of everything.
-    truths, predictions: (6,) how many there are.
+    Parameters
+    ----------
+    iou : (7, 101) float
+        At IOU_THRESHOLDS.
+    pose, pose_ungated : (7, T) float
+        At POSE_THRESHOLDS, of what matches at the gate's IoU and of everything.
+    truths, predictions : (6,) int
+        How many there are.
     """
 
     iou: np.ndarray
@@ -86,8 +108,12 @@ class Precision:
     predictions: np.ndarray
 
     def as_json(self) -> dict:
-        """What `clipose evaluate --results --json` prints of it: the reported thresholds by category and "mean", None
-        for nan, and the counts.
+        """Give what `clipose evaluate --results --json` prints of it.
+
+        Returns
+        -------
+        dict
+            Precision at the reported thresholds by category and "mean", None for nan, and the counts.
         """
         pose_names = [f"{deg}deg_{cm}cm" for deg, cm in THRESHOLDS]
         return {
@@ -100,17 +126,57 @@ class Precision:
 
 
 def rotation_curve(pose: np.ndarray) -> np.ndarray:
-    """Of `Precision.pose` or `pose_ungated` the columns at ROTATION_CURVE_DEG and any translation."""
+    """Take the columns at ROTATION_CURVE_DEG and any translation.
+
+    Parameters
+    ----------
+    pose : (7, T) float
+        `Precision.pose` or `Precision.pose_ungated`.
+
+    Returns
+    -------
+    (7, N) float
+        Average precision, 0 .. 1.
+    """
     return pose[:, len(THRESHOLDS) : -len(TRANSLATION_CURVE_CM)]
 
 
 def translation_curve(pose: np.ndarray) -> np.ndarray:
-    """Of `Precision.pose` or `pose_ungated` the columns at TRANSLATION_CURVE_CM and any rotation."""
+    """Take the columns at TRANSLATION_CURVE_CM and any rotation.
+
+    Parameters
+    ----------
+    pose : (7, T) float
+        `Precision.pose` or `Precision.pose_ungated`.
+
+    Returns
+    -------
+    (7, N) float
+        Average precision, 0 .. 1.
+    """
     return pose[:, -len(TRANSLATION_CURVE_CM) :]
 
 
 def evaluate(images: Iterable[NocsImage], protocol: NocsProtocol = NocsProtocol()) -> Precision:
-    """Score the predictions of images. Raises ValueError where there is no ground truth of any category."""
+    """Score the predictions of images.
+
+    Parameters
+    ----------
+    images : iterable of NocsImage
+        Of a whole set.
+    protocol : NocsProtocol
+        How to score.
+
+    Returns
+    -------
+    Precision
+        Over all images.
+
+    Raises
+    ------
+    ValueError
+        Where there is no ground truth of any category.
+    """
     iou = [_Ranking(len(IOU_THRESHOLDS)) for _ in CATEGORIES]
     gated, ungated = ([_Ranking(len(POSE_THRESHOLDS)) for _ in CATEGORIES] for _ in range(2))
     for image in images:
@@ -132,8 +198,21 @@ def evaluate(images: Iterable[NocsImage], protocol: NocsProtocol = NocsProtocol(
 
 
 def rotation_errors_deg(predicted: np.ndarray, true: np.ndarray, y_only: np.ndarray) -> np.ndarray:
-    """Angles between all predicted (P, 4, 4) and all true (G, 4, 4) poses, for `y_only` (G,) between their y axes: (P,
-    G) [deg], 0 .. 180.
+    """Measure the angles between all predicted and all true poses.
+
+    Parameters
+    ----------
+    predicted : (P, 4, 4) float
+        T_camera_object, with or without scale.
+    true : (G, 4, 4) float
+        Likewise.
+    y_only : (G,) bool
+        Take the angle between the y axes.
+
+    Returns
+    -------
+    (P, G) float
+        0 .. 180 [deg].
     """
     rotations = [
         poses[:, :3, :3] / np.cbrt(np.linalg.det(poses[:, :3, :3]))[:, None, None] for poses in (predicted, true)
@@ -146,8 +225,21 @@ def rotation_errors_deg(predicted: np.ndarray, true: np.ndarray, y_only: np.ndar
 
 
 def box_ious(predicted: Boxes, true: Boxes, symmetric: np.ndarray, variant: IouVariant) -> np.ndarray:
-    """Intersection over union of all predicted and all true boxes: (P, G); for `symmetric` (G,) the best of 20 spins of
-    the prediction about y.
+    """Measure the intersection over union of all predicted and all true boxes.
+
+    Parameters
+    ----------
+    predicted, true : Boxes
+        P and G boxes.
+    symmetric : (G,) bool
+        Take the best of 20 spins of the prediction about y.
+    variant : "original" or "catre"
+        See `NocsProtocol`.
+
+    Returns
+    -------
+    (P, G) float
+        0 .. 1.
     """
     angles = 2 * np.pi * np.arange(SPINS if symmetric.any() else 1) / SPINS
     # (P, spins, 8, 3)
@@ -163,10 +255,19 @@ def box_ious(predicted: Boxes, true: Boxes, symmetric: np.ndarray, variant: IouV
 
 
 def greedy_matches(cost: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Each prediction in turn takes, of the ground truths that it may have and nobody has, the one of least cost.
+    """Match greedily: each prediction takes the cheapest of the ground truths that it may have and nobody has.
 
-    Parameters: cost (P, G), predictions by descending score; allowed (T, P, G) bool at T thresholds.
-    Returns: (T, P) index of the ground truth, -1 for none.
+    Parameters
+    ----------
+    cost : (P, G) float
+        Predictions by descending score.
+    allowed : (T, P, G) bool
+        Which pairs may match, at T thresholds.
+
+    Returns
+    -------
+    (T, P) int
+        Index of the ground truth, -1 for none.
     """
     thresholds, predictions, truths = allowed.shape
     matches = np.full((thresholds, predictions), -1)
@@ -182,9 +283,21 @@ def greedy_matches(cost: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def average_precision(scores: np.ndarray, hits: np.ndarray, truths: int) -> np.ndarray:
-    """Area under the envelope of precision over recall, all points: (T,), 0 .. 1, and 0 without ground truths.
+    """Measure the area under the envelope of precision over recall, all points.
 
-    Parameters: scores (P,); hits (T, P) bool; truths: how many there are. Equal scores rank in the order given.
+    Parameters
+    ----------
+    scores : (P,) float
+        Equal ones rank in the order given.
+    hits : (T, P) bool
+        Which predictions are right, at T thresholds.
+    truths : int
+        How many ground truths there are.
+
+    Returns
+    -------
+    (T,) float
+        0 .. 1; 0 without ground truths.
     """
     if truths == 0:
         return np.zeros(len(hits))
@@ -195,12 +308,22 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, truths: int) -> np.n
 
 
 def recentred(boxes: Boxes) -> Boxes:
-    """Boxes of mugs (class mug only, others stay) with their origin on the axis of the body, symmetric about it.
+    """Move the origin of mugs to the axis of the body, with a box that is symmetric about it; other classes stay.
 
     The body is round, so its width is the box's along z, and what the box is longer along x is the handle. The model
     moves along x by T0 = (size_x - size_z) / 2, hence T' = T - sR T0 and size_x' = 2 max |x + T0| = size_x + 2 T0. The
     scale s stays, because size is in its units. A box that is shorter along x than along z has no handle and stays.
     (The published meta files give T0 by model; results do not name models.)
+
+    Parameters
+    ----------
+    boxes : Boxes
+        Of any classes.
+
+    Returns
+    -------
+    Boxes
+        As many, in the same order.
     """
     shift = np.where(boxes.class_ids == MUG_ID, np.maximum(boxes.sizes[:, 0] - boxes.sizes[:, 2], 0) / 2, 0)  # (N,)
     poses, sizes = boxes.poses.copy(), boxes.sizes.copy()

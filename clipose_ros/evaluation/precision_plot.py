@@ -14,19 +14,29 @@ from clipose_ros.evaluation.nocs_protocol import (
     rotation_curve,
     translation_curve,
 )
+from clipose_ros.formats.plot_files import new_figure, write_figure
 
 
 def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> None:
-    """Write a picture (PNG, PDF or SVG by its name): a line per category and their mean, and the mean of the ungated
-    pose precision, dashed.
+    """Write a picture: a line per category and their mean, and the mean of the ungated pose precision, dashed.
 
-    Raises RuntimeError where matplotlib is not installed, and ValueError for a format that it cannot write.
+    Parameters
+    ----------
+    precision : Precision
+        What to draw.
+    protocol : NocsProtocol
+        How it was scored, for the title.
+    path : Path
+        PNG, PDF or SVG by its name.
+
+    Raises
+    ------
+    RuntimeError
+        Where matplotlib is not installed.
+    ValueError
+        For a format that it cannot write.
     """
-    try:
-        from matplotlib.figure import Figure  # optional, and slow to import
-    except ImportError as error:
-        raise RuntimeError("plot: expected matplotlib to be installed, got none; pip install matplotlib") from error
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = new_figure(path, 13, 4)
     figure.suptitle(protocol.describe(), fontsize="small")
     panels = (
         ("IoU", IOU_THRESHOLDS, precision.iou, None),
@@ -47,4 +57,4 @@ def plot_precision(precision: Precision, protocol: NocsProtocol, path: Path) -> 
         axes.set(xlabel=label, ylabel="average precision [%]", xlim=(thresholds[0], thresholds[-1]), ylim=(0, 100))
         axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path)

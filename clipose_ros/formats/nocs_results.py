@@ -1,5 +1,5 @@
-"""Results in the format of NOCS: one pickle per image with its ground truths and its predictions, as published
-evaluations read them.
+"""Results in the format of NOCS: pickles with the ground truths and predictions of an image, or of a list of images,
+as published evaluations read them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ from typing import Any
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.validation import expect
 from clipose_ros.formats.pickles import load_pickle
 
-MAXIMUM_RESULT_BYTES = 16 * 1024 * 1024  # an image has kilobytes; some authors add the masks
+MAXIMUM_RESULT_BYTES = 64 * 1024 * 1024  # an image has kilobytes, the whole test set of REAL275 some 15 megabytes
+MAXIMUM_IMAGES = 100_000  # in one file; CAMERA25 has 25 000
 MAXIMUM_BOXES = 1000  # per image: with n of them, matching takes memory for n² pairs
+VISIBILITY_KEYS = ("gt_handle_visibility", "handle_visibility")  # of results, and of the published truths
 
 
 @dataclass(frozen=True)
 class Boxes:
     """Oriented boxes of one image.
 
-    class_ids: (N,) index of CATEGORIES + 1. poses: (N, 4, 4) T_camera_object [m], which may carry a scale; sizes: (N,
-    3) extents in the units that this scale makes metres. usable: (N,) False where pose or size describe no box; such a
-    one never matches.
+    Parameters
+    ----------
+    class_ids : (N,) float
+        Index of CATEGORIES + 1.
+    poses : (N, 4, 4) float
+        T_camera_object [m], which may carry a scale.
+    sizes : (N, 3) float
+        Extents in the units that this scale makes metres.
+    usable : (N,) bool
+        False where pose or size describe no box; such a one never matches.
     """
 
     class_ids: np.ndarray
@@ -34,14 +44,37 @@ class Boxes:
     usable: np.ndarray
 
     def select(self, index: np.ndarray) -> Boxes:
-        """Some of the boxes, by integer or bool index."""
+        """Take some of the boxes.
+
+        Parameters
+        ----------
+        index : (M,) int or (N,) bool
+            Which.
+
+        Returns
+        -------
+        Boxes
+            Those.
+        """
         return Boxes(self.class_ids[index], self.poses[index], self.sizes[index], self.usable[index])
 
 
 @dataclass(frozen=True)
 class NocsImage:
-    """One result file. handle_visible: (G,) bool per ground truth, means something for mugs only. scores: (P,), -inf
-    where it was NaN.
+    """The result of one image.
+
+    Parameters
+    ----------
+    name : str
+        Of its file; of an image in a list, with its index.
+    truths : Boxes
+        G true objects.
+    handle_visible : (G,) bool
+        Means something for mugs only.
+    predictions : Boxes
+        P predicted objects.
+    scores : (P,) float
+        Of the predictions; -inf where it was NaN.
     """
 
     name: str
@@ -53,9 +86,16 @@ class NocsImage:
 
 @dataclass(frozen=True)
 class NocsResults:
-    """All images of a folder, in the order of their names.
+    """All images of a folder or file.
 
-    skipped: reason by file name. remarks: how often something was not as it should be in the files that were read.
+    Parameters
+    ----------
+    images : list of NocsImage
+        In the order of the files' names.
+    skipped : dict of str to str
+        Why an image or file was not read, by its name.
+    remarks : dict of str to int
+        How often something was not as it should be in what was read.
     """
 
     images: list[NocsImage]
@@ -63,43 +103,87 @@ class NocsResults:
     remarks: dict[str, int]
 
 
-def result_files(folder: Path) -> list[Path]:
-    """The pickles of a folder by name. Raises ValueError where there are none."""
-    files = sorted(folder.glob("*.pkl"))
-    if not files:
-        raise ValueError(f"results: expected a folder with *.pkl files, got {folder}")
+def result_files(path: Path) -> list[Path]:
+    """Find the pickles of results.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of them, or one file.
+
+    Returns
+    -------
+    list of Path
+        By name.
+
+    Raises
+    ------
+    ValueError
+        Where there are none.
+    """
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob("*.pkl"))
+    expect("results", files, "a folder with *.pkl files, or one such file", path)
     return files
 
 
 def read_results(files: Iterable[Path]) -> NocsResults:
-    """Read result files; what cannot be read is skipped by name.
+    """Read result files, one image in each or a list of images; what cannot be read is skipped by name.
 
-    Raises ValueError, with the first reason, where nothing can.
+    Parameters
+    ----------
+    files : iterable of Path
+        Pickles, as `result_files` finds them.
+
+    Returns
+    -------
+    NocsResults
+        Of all files.
+
+    Raises
+    ------
+    ValueError
+        With the first reason, where nothing can be read.
     """
     images, skipped, remarks = [], {}, Counter()
     for path in files:
         try:
-            images.append(_image(path.name, load_pickle(path, MAXIMUM_RESULT_BYTES), remarks))
+            named = _named(path.name, load_pickle(path, MAXIMUM_RESULT_BYTES))
         except (ValueError, OSError) as error:
             skipped[path.name] = str(error).removeprefix(f"{path}: ")
+            continue
+        for name, result in named:
+            try:
+                images.append(_image(name, result, remarks))
+            except ValueError as error:
+                skipped[name] = str(error)
     if not images:
         name, reason = next(iter(skipped.items()), ("no file", "nothing to read"))
         raise ValueError(
-            f"results: expected at least one readable file, got {len(skipped)} that are not; {name}: {reason}"
+            f"results: expected at least one readable image, got {len(skipped)} that are not; {name}: {reason}"
         )
     return NocsResults(images, skipped, dict(sorted(remarks.items())))
 
 
+def _named(name: str, content: Any) -> list[tuple[str, Any]]:
+    """The images of a file: it may be of one, or have a list of many."""
+    if isinstance(content, (list, tuple)):
+        expect("result", len(content) <= MAXIMUM_IMAGES, f"at most {MAXIMUM_IMAGES} images", len(content))
+        return [(f"{name}[{i}]", image) for i, image in enumerate(content)]
+    return [(name, content)]
+
+
 def _image(name: str, result: Any, remarks: Counter[str]) -> NocsImage:
-    if not isinstance(result, dict):
-        raise ValueError(f"result: expected a dictionary, got {type(result).__name__}")
+    expect("result", isinstance(result, dict), "a dictionary or a list of them", type(result).__name__)
     remarked: Counter[str] = Counter()  # kept only when the whole file is
     truths = _boxes(result, "gt", remarked)
     predictions = _boxes(result, "pred", remarked)
     scores = _array(result, "pred_scores", len(predictions.class_ids))
     remarked["prediction: score is NaN, ranked last"] += np.isnan(scores).sum()
-    if "gt_handle_visibility" in result:
-        handle_visible = _array(result, "gt_handle_visibility", len(truths.class_ids)) != 0
+    visibility_key = next((key for key in VISIBILITY_KEYS if key in result), None)
+    if visibility_key:
+        handle_visible = _array(result, visibility_key, len(truths.class_ids)) != 0
     else:
         handle_visible = np.ones(len(truths.class_ids), bool)  # as the published evaluation does
         remarked["image: no gt_handle_visibility, all handles taken as visible"] += 1
@@ -110,8 +194,7 @@ def _image(name: str, result: Any, remarks: Counter[str]) -> NocsImage:
 def _boxes(result: dict, prefix: str, remarks: Counter[str]) -> Boxes:
     who = {"gt": "ground truth", "pred": "prediction"}[prefix]
     class_ids = _array(result, f"{prefix}_class_ids")
-    if len(class_ids) > MAXIMUM_BOXES:
-        raise ValueError(f"{prefix}_class_ids: expected at most {MAXIMUM_BOXES}, got {len(class_ids)}")
+    expect(f"{prefix}_class_ids", len(class_ids) <= MAXIMUM_BOXES, f"at most {MAXIMUM_BOXES}", len(class_ids))
     poses = _array(result, f"{prefix}_RTs", len(class_ids), 4, 4)
     sizes = _array(result, f"{prefix}_scales", len(class_ids), 3)
     with np.errstate(all="ignore"):  # what overflows or is NaN is about to be found out
@@ -128,12 +211,8 @@ def _boxes(result: dict, prefix: str, remarks: Counter[str]) -> Boxes:
 
 
 def _array(result: dict, key: str, *shape: int) -> np.ndarray:
-    """Numbers of a result as float64, of this shape; of any length (N,) where none is given.
-
-    Lists count as arrays, empty ones have any shape.
-    """
-    if key not in result:
-        raise ValueError(f"{key}: expected in the result, got none")
+    """Numbers of a result as float64, of this shape; of any length (N,) where none is given. Lists count as arrays."""
+    expect(key, key in result, "in the result", "none")
     try:
         array = np.asarray(result[key], dtype=np.float64)
     except (ValueError, TypeError) as error:
@@ -141,6 +220,5 @@ def _array(result: dict, key: str, *shape: int) -> np.ndarray:
     shape = shape or (array.size,)
     if array.size == 0 and 0 in shape:
         return array.reshape(shape)
-    if array.shape != shape:
-        raise ValueError(f"{key}: expected {shape}, got {array.shape}")
+    expect(key, array.shape == shape, shape, array.shape)
     return array

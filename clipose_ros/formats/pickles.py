@@ -23,14 +23,30 @@ _NDARRAY = object()
 
 
 def load_pickle(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Any:
-    """What a pickle holds, made of None, bool, int, float, str, bytes, list, tuple, dict, set, numpy arrays and numpy
-    scalars.
+    """Read a pickle of None, bool, int, float, str, bytes, list, tuple, dict, set, numpy arrays and numpy scalars.
 
     Nothing that the file names is imported or called: what arrays need is rebuilt here, and every size is checked
     before memory is taken. Arrays of Python objects and structured arrays are refused. Text of Python 2 is read as
     Latin-1.
-    Raises ValueError, with the path, for a file larger than `maximum_bytes`, broken or naming anything else; OSError
-    when it cannot be read.
+
+    Parameters
+    ----------
+    path : Path
+        Of the pickle.
+    maximum_bytes : int
+        Size of the largest file that is read.
+
+    Returns
+    -------
+    Any
+        What the pickle holds.
+
+    Raises
+    ------
+    ValueError
+        With the path, for a file larger than `maximum_bytes`, broken or naming anything else.
+    OSError
+        Where the file cannot be read.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

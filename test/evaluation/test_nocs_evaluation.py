@@ -482,7 +482,7 @@ def test_broken_files_are_skipped_by_name_and_reason(folder):
     text["gt_scales"] = ["big"]
     missing = {key: value for key, value in good.items() if key != "pred_scores"}
     results = read_results(
-        result_files(folder(good, few, text, missing, [1, 2], b"\x80\x02", pickle.dumps(good)[:-20], result([], [])))
+        result_files(folder(good, few, text, missing, 7, b"\x80\x02", pickle.dumps(good)[:-20], result([], [])))
     )
     assert [image.name for image in results.images] == [
         "results_test_scene_1_0000.pkl",
@@ -494,7 +494,11 @@ def test_broken_files_are_skipped_by_name_and_reason(folder):
         "gt_scales: expected numbers",
         "pred_scores: expected in the result, got none",
     ]
-    starts += ["result: expected a dictionary, got list", "expected a whole pickle", "expected a whole pickle"]
+    starts += [
+        "result: expected a dictionary or a list of them, got int",
+        "expected a whole pickle",
+        "expected a whole pickle",
+    ]
     assert all(reason.startswith(start) for reason, start in zip(reasons, starts, strict=True)), reasons
     assert results.remarks == {}
 
@@ -538,6 +542,40 @@ def test_without_handle_visibility_all_handles_count_as_visible_and_that_is_said
     assert evaluate(results.images).as_json()["pose"]["mug"]["10deg_10cm"] == 0
 
 
+def test_the_published_name_of_handle_visibility_is_read_too(folder):
+    data = result([box(MUG, handle=0)], [box(MUG, turned("y", 90))])
+    data["handle_visibility"] = data.pop("gt_handle_visibility")
+    results = read_results(result_files(folder(data)))
+    assert results.remarks == {} and results.images[0].handle_visible.tolist() == [False]
+    assert evaluate(results.images).as_json()["pose"]["mug"]["10deg_10cm"] == 1
+
+
+def test_a_list_of_images_in_one_file_scores_as_a_file_for_each(clipose, folder, tmp_path):
+    images = [result(*image) for image in random_images(4, 12)]
+    together = tmp_path / "all.pkl"
+    together.write_bytes(pickle.dumps(images))
+    one, each = (json.loads(clipose("evaluate", "--results", path, "--json")) for path in (together, folder(*images)))
+    assert one == each and one["images"] == 12
+
+
+def test_a_broken_image_of_a_list_is_skipped_by_its_index(folder):
+    good = result([box(CAN)], [box(CAN)])
+    results = read_results(result_files(folder([good, 7, {**good, "pred_RTs": np.eye(3)}, good])))
+    assert [image.name for image in results.images] == [f"results_test_scene_1_0000.pkl[{i}]" for i in (0, 3)]
+    assert results.skipped == {
+        "results_test_scene_1_0000.pkl[1]": "result: expected a dictionary or a list of them, got int",
+        "results_test_scene_1_0000.pkl[2]": "pred_RTs: expected (1, 4, 4), got (3, 3)",
+    }
+
+
+def test_the_plot_is_refused_before_the_evaluation_where_it_cannot_be_written(clipose, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(SystemExit, match="plot .*: expected a name that ends in one of .*png"):
+        clipose("evaluate", "--results", tmp_path, "--plot", tmp_path / "plot.abc")
+    with pytest.raises(SystemExit, match="--plot: expected a file to write, got the folder"):
+        clipose("evaluate", "--results", tmp_path, "--plot", tmp_path)
+
+
 def test_evaluate_prints_what_the_architecture_promises(clipose, folder):
     path = folder(*(result(*image) for image in random_images(4, 40)), b"no pickle")
     first, second = (clipose("evaluate", "--results", path, "--iou", "original", "--json") for _ in range(2))
@@ -550,12 +588,14 @@ def test_evaluate_prints_what_the_architecture_promises(clipose, folder):
         )
     assert report["images"] == 40 and list(report["skipped"]) == ["results_test_scene_1_0040.pkl"]
     assert report["protocol"] == {"iou": "original", "mugs": "published", "recentre_mugs": False}
+    assert report["pose_gate"] == {"iou": "original", "above": 0.1}
     table = clipose("evaluate", "--results", path, "--mugs", "full", "--recentre-mugs")
     words = " ".join(table.split())
     assert (
         "40 images" in words
-        and "1 files skipped" in words
+        and "1 skipped" in words
         and "IoU: catre" in words
+        and "pose of what matches at IoU 0.1 (catre), misses left out" in words
         and "always by their whole rotation, re-centred" in words
     )
     assert (
@@ -571,7 +611,7 @@ POSE_NAMES = ["5deg_2cm", "5deg_5cm", "10deg_2cm", "10deg_5cm", "10deg_10cm"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--results", "{0}"), "results: expected a folder with *.pkl files, got"),
+        (("--results", "{0}"), "results: expected a folder with *.pkl files, or one such file, got"),
         (("--results", "{0}", "--poses", "p.json"), "evaluate: expected --poses with --truth, or --results"),
         (("--poses", "p.json"), "evaluate: expected --poses with --truth, or --results"),
         ((), "got none"),
