@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from clipose_ros.cli.options import JsonFlag
+from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_findings, print_json
 from clipose_ros.core.validation import expect
 from clipose_ros.doctor import machine
+from clipose_ros.doctor.checkout import checkout_finding
 from clipose_ros.doctor.findings import Finding, Level, warn, worst
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
@@ -23,7 +21,7 @@ def examine(
     depth: str | None = None,
     camera_info: str | None = None,
     instances: str | None = None,
-    reliable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    reliable: Flag = False,
     seconds: float = 3.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -31,18 +29,27 @@ def examine(
 
     Exit status 1 when something fails.
 
-    Args:
-        provider: what the node is to run on.
-        models_dir: where to look for models, instead of the usual places.
-        depth: topic of the depth image, where it is not the node's own name.
-        camera_info: topic of the calibration, likewise.
-        instances: topic of the masks, likewise.
-        reliable: listen as a node with reliable_inputs does.
-        seconds: to listen for; 0 looks at no topic.
-        as_json: print JSON instead of lines.
+    Parameters
+    ----------
+    provider
+        What the node is to run on.
+    models_dir
+        Where to look for models, instead of the usual places.
+    depth
+        Topic of the depth image, where it is not the node's own name.
+    camera_info
+        Topic of the calibration, likewise.
+    instances
+        Topic of the masks, likewise.
+    reliable
+        Listen as a node with reliable_inputs does.
+    seconds
+        To listen for; 0 looks at no topic.
+    as_json
+        Print JSON instead of lines.
     """
-    expect("seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
-    findings = machine.examine(provider, models_dir)
+    expect("--seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
+    findings = [checkout_finding(), *machine.examine(provider, models_dir)]
     findings += _examine_ros({"depth": depth, "camera_info": camera_info, "instances": instances}, reliable, seconds)
     if as_json:
         print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})

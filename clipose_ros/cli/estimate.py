@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,10 @@ from rich.console import Console
 from rich.progress import track
 
 from clipose_ros import estimators
-from clipose_ros.core.types import Frame, PoseEstimate
+from clipose_ros.cli.options import Flag, provider_advice
+from clipose_ros.cli.output_paths import check_output_file, check_output_folder
+from clipose_ros.core.types import Detections, Frame, PoseEstimate
+from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import write_poses
@@ -28,46 +34,104 @@ def estimate(
     model: str = DEFAULT_MODEL,
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
+    allow_cpu: Flag = SessionConfig.allow_cpu,
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,
     seed: int = 0,
+    min_score: float = 0.0,
+    strict: Flag = False,
     draw: Path | None = None,
 ) -> None:
     """Estimate the poses of every instance of a NOCS-format folder.
 
-    Args:
-        folder: NNNN_color.png, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and, unless the camera is REAL275's,
-        intrinsics.json.
-        output: poses.json to write.
-        model: name in the models folder, or path (with a slash) of a model folder.
-        models_dir: where to look for the model, instead of the usual places.
-        provider: what ONNX Runtime runs on; refused, not replaced, when it cannot be had.
-        threads: for the network; 0 takes every core.
-        precision: of TensorRT's engine; the other providers run the network as it is.
-        seed: of the point sampling. The same seed gives the same file, bit for bit.
-        draw: folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
+    A frame with a file that is missing or broken is skipped and counted; where no frame can be read, nothing is written
+    and the exit status is 1.
+
+    Parameters
+    ----------
+    folder
+        NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt, optionally NNNN_color.png or .jpg, and intrinsics.json or
+        cam_K.txt. Without intrinsics, images of 640 x 480 are taken for REAL275's, or CAMERA25's where depth is coded.
+    output
+        The poses.json to write. Folders that are not there are made.
+    model
+        Name in the models folder, or path (with a slash) of a model folder.
+    models_dir
+        Where to look for the model, instead of the usual places.
+    provider
+        What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
+    allow_cpu
+        Run on the CPU when the provider cannot be had.
+    threads
+        Cores for the network; 0 takes all.
+    precision
+        Of TensorRT's engine; the other providers run the network as it is.
+    seed
+        Of the point sampling. The same seed gives the same file, bit for bit.
+    min_score
+        Poses with a lower score are rejected, 0 to 1.
+    strict
+        End with an error at the first frame that cannot be read, instead of skipping it.
+    draw
+        Folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
     """
-    frames = NocsFolder(folder)
-    pipeline = Pipeline(estimators.load(model, models_dir, SessionConfig(provider, threads, precision=precision), seed))
-    if draw:
-        draw.mkdir(parents=True, exist_ok=True)
-    results = []
-    for name in track(frames.names, "poses", console=Console(stderr=True), transient=True):
-        frame, detections = frames.read(name)
+    expect("--seed", seed >= 0, "0 or more", seed)
+    expect("--min-score", 0 <= min_score <= 1, "0 to 1", min_score)
+    check_output_file("--output", output)
+    check_output_folder("--draw", draw)
+    frames, skipped = NocsFolder(folder), {}
+    readable = _readable(frames, strict, skipped)
+    first = next(readable, None)  # before the model is loaded, which may take minutes
+    if first is None:
+        name, reason = next(iter(skipped.items()))
+        raise ValueError(
+            f"{folder}: expected at least one frame that can be read, got {len(skipped)} that cannot; {name}: {reason}"
+        )
+    with provider_advice("add --allow-cpu to run on the CPU instead"):
+        config = SessionConfig(provider, threads, allow_cpu, precision)
+        pipeline = Pipeline(estimators.load(model, models_dir, config, seed), min_score=min_score)
+    results, without_colour = [], 0
+    for name, frame, detections in chain([first], readable):
         results.append((name, pipeline.process(frame, detections)))
-        if draw:
+        if draw and frame.colour is None:
+            without_colour += 1
+        elif draw:
             _write_picture(draw / f"{name}.png", frame, results[-1][1])
     write_poses(output, results)
+    _report_doubts(frames, skipped, without_colour)
     found = sum(isinstance(pose, PoseEstimate) for _, result in results for _, pose in result.results)
     total = sum(len(result.results) for _, result in results)
-    print(f"{output}: {len(results)} frames, {found} poses, {total - found} rejected")
+    print(f"{output}: {len(results)} frames, {found} poses, {total - found} rejected, {len(skipped)} skipped")
+
+
+def _readable(frames: NocsFolder, strict: bool, skipped: dict[str, str]) -> Iterator[tuple[str, Frame, Detections]]:
+    """The frames that can be read, with their names; why the others cannot goes into `skipped`."""
+    for name in track(frames.names, "poses", console=Console(stderr=True), transient=True):
+        try:
+            frame, detections = frames.read(name)
+        except (ValueError, OSError) as error:
+            if strict:
+                raise
+            skipped[name] = str(error)
+        else:
+            yield name, frame, detections
+
+
+def _report_doubts(frames: NocsFolder, skipped: dict[str, str], without_colour: int) -> None:
+    """On stderr: each frame that was skipped, and how many frames deserved a remark."""
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    for remark, count in frames.remarks.items():
+        print(f"{count} of {len(frames)} frames: {remark}", file=sys.stderr)
+    if without_colour:
+        print(f"{without_colour} of {len(frames)} frames: no colour image, so no picture", file=sys.stderr)
 
 
 def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
-    if frame.colour is None:
-        raise ValueError(f"draw: expected a colour image for {path.name}, got none")
     picture = frame.colour.copy()
     for i, (_, pose) in enumerate(result.results):
         if isinstance(pose, PoseEstimate):
             draw_pose(picture, pose, frame.intrinsics, colour=BOX_COLOURS[i % len(BOX_COLOURS)])
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{path}: expected a place to write a picture, got a refusal")

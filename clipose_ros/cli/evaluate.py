@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.progress import track
 
-from clipose_ros.cli.options import JsonFlag
+from clipose_ros.cli.options import Flag, JsonFlag
+from clipose_ros.cli.output_paths import check_output_file
 from clipose_ros.cli.tables import print_evaluation, print_json, print_precision
-from clipose_ros.evaluation.nocs_protocol import IouVariant, MugRotation, NocsProtocol
+from clipose_ros.evaluation.nocs_protocol import GATE, IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
 from clipose_ros.evaluation.precision_plot import plot_precision
 from clipose_ros.formats.nocs_results import read_results, result_files
-from clipose_ros.formats.pose_files import read_poses
+from clipose_ros.formats.plot_files import new_figure
+from clipose_ros.formats.pose_files import read_poses, read_truth
 
 
 def evaluate(
@@ -26,31 +26,41 @@ def evaluate(
     results: Path | None = None,
     iou: IouVariant = NocsProtocol.iou,
     mugs: MugRotation = NocsProtocol.mugs,
-    recentre_mugs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = NocsProtocol.recentre_mugs,
+    recentre_mugs: Flag = NocsProtocol.recentre_mugs,
     plot: Path | None = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Score poses.json against truth.json, or a folder of NOCS result pickles by the protocol of REAL275 and CAMERA25.
+    """Score poses.json against truth.json, or NOCS result pickles by the protocol of REAL275 and CAMERA25.
 
     Of poses.json: the share of the objects within n degrees and m centimetres; misses and rejections are wrong.
     Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is
     left out) and ungated.
 
-    Args:
-        poses: as `clipose estimate` writes it.
-        truth: the same fields, with a pose for every object.
-        results: folder of result pickles, instead of poses and truth. The options below are for it alone.
-        iou: original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the
-        camera's axes.
-        mugs: published scores a mug without visible handle by its axis; full always scores its whole rotation.
-        recentre_mugs: put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
-        plot: picture of average precision against the thresholds to write (needs matplotlib).
-        as_json: print JSON instead of a table.
+    Parameters
+    ----------
+    poses
+        As `clipose estimate` writes it.
+    truth
+        The same fields, with a pose for every object. A mug with handle_visibility 0 counts by its axis, and the mugs
+        get a second row by their whole rotation.
+    results
+        Folder of result pickles, or one file, instead of poses and truth. The options below are for it alone.
+    iou
+        Original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the camera's
+        axes. The gate of the pose precision uses the same.
+    mugs
+        Published scores a mug without visible handle by its axis; full always scores its whole rotation.
+    recentre_mugs
+        Put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
+    plot
+        Picture of average precision against the thresholds to write (needs matplotlib).
+    as_json
+        Print JSON instead of a table.
     """
     if results and not (poses or truth):
         _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
     elif poses and truth and not (results or plot):
-        evaluation = evaluate_poses(read_poses(poses), read_poses(truth))
+        evaluation = evaluate_poses(read_poses(poses), read_truth(truth))
         if as_json:
             print_json(evaluation.as_json())
         else:
@@ -61,14 +71,18 @@ def evaluate(
         raise ValueError(f"evaluate: expected --poses with --truth, or --results with or without --plot, got {names}")
 
 
-def _evaluate_results(folder: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
-    files = result_files(folder)
+def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
+    if plot:
+        check_output_file("--plot", plot)
+        new_figure(plot, 1, 1)  # what cannot be drawn is said before the evaluation
+    files = result_files(path)
     results = read_results(track(files, "results", console=Console(stderr=True), transient=True))
     precision = evaluate_nocs(results.images, protocol)
     if plot:
         plot_precision(precision, protocol, plot)
     if as_json:
         counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
-        print_json({**precision.as_json(), **counts, "protocol": asdict(protocol)})
+        gate = {"iou": protocol.iou, "above": GATE / 100}
+        print_json({**precision.as_json(), **counts, "protocol": asdict(protocol), "pose_gate": gate})
     else:
         print_precision(precision, results, protocol)

@@ -10,6 +10,8 @@ from clipose_ros.cli.diagnose import examine
 from clipose_ros.cli.estimate import estimate
 from clipose_ros.cli.evaluate import evaluate
 from clipose_ros.cli.measure import bench, build
+from clipose_ros.cli.options import REGISTRY
+from clipose_ros.doctor.checkout import CURE, moved_checkout
 
 COMMANDS = {"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine}
 
@@ -17,6 +19,9 @@ COMMANDS = {"estimate": estimate, "evaluate": evaluate, "bench": bench, "build":
 def main() -> None:
     """Entry point of the `clipose` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="clipose")
+        moved = moved_checkout()
+        if moved:
+            print(f"clipose: warning: {moved}; {CURE}", file=sys.stderr)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="clipose", registry=REGISTRY)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"clipose: {error}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -15,26 +14,33 @@ from clipose_ros import estimators
 from clipose_ros.bench import latency
 from clipose_ros.bench.latency_plot import plot_latency
 from clipose_ros.bench.report import TOLERANCE, PlayConfig, compare, read_report, write_report
-from clipose_ros.cli.options import JsonFlag
+from clipose_ros.cli.options import Flag, JsonFlag, provider_advice
+from clipose_ros.cli.output_paths import check_output_file
 from clipose_ros.cli.tables import print_comparison, print_json, print_latencies
+from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.plot_files import new_figure
+from clipose_ros.inference.builds import built_providers
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
+
+TENSORRT_ADVICE = "needs an NVIDIA GPU, its driver, and: pip uninstall onnxruntime, pip install clipose_ros[gpu]"
 
 
 def bench(
     model: tuple[str, ...] = (DEFAULT_MODEL,),
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
+    allow_cpu: Flag = SessionConfig.allow_cpu,
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
     frames: int = 100,
     rounds: int = 5,
     baseline: Path | None = None,
-    dds: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    dds: Flag = False,
     rate_hz: float = PlayConfig.rate_hz,
     seconds: float = PlayConfig.seconds,
     output: Path | None = None,
@@ -43,43 +49,73 @@ def bench(
     tolerance: float = TOLERANCE,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the node from its newest
-    message to the poses published.
+    """Measure the latency from a 640 x 480 frame in memory to its poses and, with --dds, of the node.
 
-    Rounds are interleaved over models and numbers of instances. With --against, what is slower than in a stored report
-    by more than its noise is named, and the exit status is 1.
+    The node's latency is from its newest message to the poses published. Rounds are interleaved over models and numbers
+    of instances. With --against, what is slower than in a stored report by more than its noise is named, and the exit
+    status is 1.
 
-    Args:
-        model: names in the models folder, or paths (with a slash) of model folders.
-        models_dir: where to look for models, instead of the usual places.
-        provider: what ONNX Runtime runs on; refused, not replaced, when it cannot be had.
-        threads: for the network; 0 takes every core.
-        precision: of TensorRT's engine; the other providers run the network as it is.
-        instances: numbers of objects in the frame.
-        frames: how often each is measured in memory, in all rounds together; what is slow is measured less often.
-        rounds: in which frames, or seconds, are measured; their spread is the noise.
-        baseline: model folder that the others are compared with, as `python -m training.plain_baseline` writes it.
-        dds: measure the node, too, with player, node and recorder in processes of their own (needs ROS).
-        rate_hz: of the player.
-        seconds: that each number of instances is played in a round.
-        output: JSON report to write.
-        plot: picture to write (needs matplotlib).
-        against: report that --output wrote before.
-        tolerance: share by which a figure may be slower than before in any case.
-        as_json: print JSON instead of tables; of a single model alone, its figures without the report around them.
+    Parameters
+    ----------
+    model
+        Names in the models folder, or paths (with a slash) of model folders.
+    models_dir
+        Where to look for models, instead of the usual places.
+    provider
+        What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
+    allow_cpu
+        Run on the CPU when the provider cannot be had.
+    threads
+        Cores for the network; 0 takes all.
+    precision
+        Of TensorRT's engine; the other providers run the network as it is.
+    instances
+        Numbers of objects in the frame.
+    frames
+        How often each is measured in memory, in all rounds together; what is slow is measured less often.
+    rounds
+        In which frames, or seconds, are measured; their spread is the noise.
+    baseline
+        Model folder that the others are compared with, as `python -m training.plain_baseline` writes it.
+    dds
+        Measure the node, too, with player, node and recorder in processes of their own (needs ROS).
+    rate_hz
+        Of the player.
+    seconds
+        That each number of instances is played in a round.
+    output
+        JSON report to write.
+    plot
+        Picture to write (needs matplotlib).
+    against
+        Report that --output wrote before.
+    tolerance
+        Share by which a figure may be slower than before in any case.
+    as_json
+        Print JSON instead of tables; of a single model alone, its figures without the report around them.
     """
-    expect("instances", instances and min(instances) >= 0, "numbers of 0 or more", instances)
+    expect("--model", model, "one or more", "none")
+    countable = instances and min(instances) >= 0 and max(instances) <= MAX_INSTANCES
+    expect("--instances", countable, f"numbers in 0..{MAX_INSTANCES}", " ".join(map(str, instances)) or "none")
     for name, value in (("frames", frames), ("rounds", rounds), ("rate-hz", rate_hz), ("seconds", seconds)):
-        expect(name, value > 0, "more than 0", value)
+        expect(f"--{name}", value > 0, "more than 0", value)
+    for option, path in (("--output", output), ("--plot", plot)):
+        check_output_file(option, path)
+    if plot:
+        new_figure(plot, 1, 1)  # what cannot be drawn is said before the measurement
     reference = read_report(against) if against else None
     folders = [find_model(name, models_dir) for name in model]
-    config = SessionConfig(provider, threads, precision=precision)
-    report = latency.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
+    measure_nodes = _node_bench() if dds else None
+    config = SessionConfig(provider, threads, allow_cpu, precision)
+    with provider_advice("add --allow-cpu to run on the CPU instead"):
+        report = latency.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
-    if dds:
-        report["node"] = _bench_nodes(
-            report["memory"], folders, instances, config, PlayConfig(rate_hz, seconds), rounds
-        )
+    if measure_nodes:
+        paths = [str(folder.resolve()) for folder in folders]
+        measured = measure_nodes(paths, instances, config, PlayConfig(rate_hz, seconds), rounds)
+        report["node"] = [
+            {**entry, "rate_hz": rate_hz, "results": results} for entry, results in zip(report["memory"], measured)
+        ]
     if output:
         write_report(report, output)
     if plot:
@@ -101,17 +137,31 @@ def build(
 ) -> None:
     """Build a model's TensorRT engine now, which takes minutes, so that the node starts at once.
 
-    Args:
-        model: name in the models folder, or path (with a slash) of a model folder.
-        models_dir: where to look for the model, instead of the usual places.
-        precision: of the engine; the node's parameter `precision` must say the same.
-        largest_batch: clouds in one call.
+    Parameters
+    ----------
+    model
+        Name in the models folder, or path (with a slash) of a model folder.
+    models_dir
+        Where to look for the model, instead of the usual places.
+    precision
+        Of the engine; the node's parameter `precision` must say the same.
+    largest_batch
+        Clouds in one call.
     """
     folder = find_model(model, models_dir)
-    card, config = read_card(folder), SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch)
+    card = read_card(folder)
+    config = SessionConfig("tensorrt", precision=precision, largest_batch=largest_batch)
+    built = built_providers()
+    if "tensorrt" not in built:
+        raise RuntimeError(
+            f"build: expected an onnxruntime with TensorRT, got one with {', '.join(built)}; {TENSORRT_ADVICE}"
+        )
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("building {task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with (
+        provider_advice(f"clipose build {TENSORRT_ADVICE}"),
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+    ):
         progress.add_task(f"{card.name}, {precision}, batches of 1 to {largest_batch}")
         estimators.load(f"{folder}/", config=config)
     for network in card.networks.values():
@@ -119,20 +169,12 @@ def build(
     print(f"built or found in {time.monotonic() - started:.0f} s")
 
 
-def _bench_nodes(
-    memory: list[dict],
-    folders: list[Path],
-    instances: tuple[int, ...],
-    config: SessionConfig,
-    play: PlayConfig,
-    rounds: int,
-) -> list[dict]:
-    """The entries of `memory` with what their nodes took."""
+def _node_bench() -> Callable[..., list]:
+    """What measures nodes; imported here, because all else works without ROS."""
     try:
-        from clipose_ros.ros.lab.node_latency import measure_nodes  # all else here works without ROS
+        from clipose_ros.ros.lab.node_latency import measure_nodes
     except ImportError as error:
         raise RuntimeError(
-            f"dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env"
+            f"--dds: expected ROS 2 and this package's messages to be installed, got {error}; try: make env"
         ) from error
-    measured = measure_nodes([str(folder.resolve()) for folder in folders], instances, config, play, rounds)
-    return [{**entry, "rate_hz": play.rate_hz, "results": results} for entry, results in zip(memory, measured)]
+    return measure_nodes

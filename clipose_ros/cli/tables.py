@@ -25,12 +25,24 @@ NODE_FIGURES = {
 
 
 def print_json(data: dict) -> None:
-    """One line of JSON on stdout."""
+    """Print one line of JSON.
+
+    Parameters
+    ----------
+    data : dict
+        Of numbers, text, lists and dicts.
+    """
     print(json.dumps(data))
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """A line each, with the cure below it, and how many of each level there are."""
+    """Print a line for each finding, with the cure below it, and how many of each level there are.
+
+    Parameters
+    ----------
+    findings : list of Finding
+        In the order of the lines.
+    """
     console = _console()
     for finding in findings:
         console.print(f"{finding.level.name:<4}", style=LEVEL_STYLES[finding.level], end="  ")
@@ -42,7 +54,13 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Shares within the limits and median errors, a row per category."""
+    """Print the shares within the limits and the median errors, a row per category, and what did not count.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of a file of poses.
+    """
     rates, medians = evaluation.rates, evaluation.medians
     title = "% of n objects within limits; median errors of those with a pose"
     thresholds = list(rates["mean"])
@@ -51,33 +69,55 @@ def print_evaluation(evaluation: Evaluation) -> None:
     )
     for category, errors in evaluation.errors.items():
         without = evaluation.rejected[category] + evaluation.missing[category]
-        median = medians[category].values()
-        shown = (
-            "–" if value is None else form.format(value) for value, form in zip(median, ("{:.1f}", "{:.1f}", "{:.0%}"))
-        )
-        table.add_row(category, str(len(errors)), str(without), *_percent(rates[category]), *shown)
+        row = (str(len(errors)), str(without), *_percent(rates[category]), *_medians(medians[category]))
+        table.add_row(category, *row)
+        if category == "mug" and evaluation.mugs_in_full:
+            full = evaluation.as_json()["mug_full_rotation"]
+            table.add_row("mug, full rotation", *row[:2], *_percent(full["pose"]), *_medians(full["median"]))
     table.add_section()
     counts = (
         sum(map(len, evaluation.errors.values())),
         sum(evaluation.rejected.values()) + sum(evaluation.missing.values()),
     )
     table.add_row("mean", *map(str, counts), *_percent(rates["mean"]))
-    _console().print(table)
+    console = _console()
+    console.print(table)
+    if evaluation.mugs_in_full:
+        console.print("mugs whose handle is hidden count by their axis, in the mean, too", markup=False)
+    for count, text in (
+        (evaluation.unmatched_truths, "objects of the truth have no entry in the poses: they count as without a pose"),
+        (evaluation.unmatched_poses, "entries of the poses have no object in the truth: they do not count"),
+        (evaluation.hidden_poses, "poses are of objects that are too hidden to count: neither right nor wrong"),
+        (evaluation.matched_by_value, "objects matched by value: the files write frames or instances differently"),
+    ):
+        if count:
+            console.print(f"{count} {text}", markup=False)
 
 
 def print_precision(precision: Precision, results: NocsResults, protocol: NocsProtocol) -> None:
-    """Average precision over IoU and over pose errors, gated and not, and what was wrong with the results."""
+    """Print average precision over IoU and over pose errors, gated and not, and what was wrong with the results.
+
+    Parameters
+    ----------
+    precision : Precision
+        Of the results.
+    results : NocsResults
+        What was read.
+    protocol : NocsProtocol
+        How it was scored.
+    """
     report = precision.as_json()
     instances, predictions = report["instances"], report["predictions"]
     console = _console()
     console.print(
-        f"{len(results.images)} images, {sum(instances.values())} ground truths, {sum(predictions.values())} predictions, "
-        f"{len(results.skipped)} files skipped\n{protocol.describe()}\naverage precision, %\n",
+        f"{len(results.images)} images, {sum(instances.values())} ground truths, "
+        f"{sum(predictions.values())} predictions, {len(results.skipped)} skipped\n"
+        f"{protocol.describe()}\naverage precision, %\n",
         markup=False,
     )
     pose_names = [name.replace("deg_", "°") for name in report["pose"]["mean"]]
     papers = _table(
-        "as in papers: pose of what matches at IoU 0.1, misses left out",
+        f"as in papers: pose of what matches at {protocol.gate}, misses left out",
         "category",
         "n",
         "IoU25",
@@ -105,7 +145,13 @@ def print_precision(precision: Precision, results: NocsResults, protocol: NocsPr
 
 
 def print_latencies(report: dict) -> None:
-    """A table of a report of `clipose bench`, under what it was measured on."""
+    """Print a report of `clipose bench` as a table, under what it was measured on.
+
+    Parameters
+    ----------
+    report : dict
+        As `bench.latency` makes it.
+    """
     console, first = _console(), report["memory"][0]
     console.print(
         f"{first['provider']}, {first['precision']}, {first['threads']} threads, {report['machine']['cpu']}; ms",
@@ -144,9 +190,19 @@ def _latency_table(report: dict) -> Table:
 
 
 def print_comparison(comparison: Comparison, stderr: bool) -> bool:
-    """Print what changed by more than its noise, on stderr where stdout has other readers.
+    """Print what changed by more than its noise.
 
-    Returns whether nothing became slower.
+    Parameters
+    ----------
+    comparison : Comparison
+        Of two reports.
+    stderr : bool
+        Print there, because stdout has other readers.
+
+    Returns
+    -------
+    bool
+        Whether nothing became slower.
     """
     console = _console(stderr)
     changed = [change for change in comparison.changes if change.regressed or change.improved]
@@ -190,3 +246,9 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def _percent(rates: dict[str, float | None]) -> list[str]:
     return ["–" if rate is None else f"{rate:.1%}".rstrip("%") for rate in rates.values()]
+
+
+def _medians(medians: dict[str, float | None]) -> list[str]:
+    """Of an evaluation: degrees, centimetres and share of the size."""
+    forms = ("{:.1f}", "{:.1f}", "{:.0%}")
+    return ["–" if value is None else form.format(value) for value, form in zip(medians.values(), forms)]

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import PoseError, pose_error, success_rates
-from clipose_ros.core.types import Rejection
-from clipose_ros.formats.pose_files import PosesByInstance
+from clipose_ros.core.symmetry import Symmetry
+from clipose_ros.core.types import PoseEstimate, Rejection
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.pose_files import HiddenObject, InstanceKey, PosesByInstance, Truth
+
+HIDDEN_RADIUS_M = 0.1  # from a hidden object: a pose of its class nearer than this is of it
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """errors: by category in the order of the truth, None for an object without a pose.
+    """What a file of poses is worth.
 
-    rejected, missing: how many of those None, by category.
+    Parameters
+    ----------
+    errors : dict of str to list of PoseError or None
+        By category in the order of the truth, None for an object without a pose. Mugs whose handle is hidden count by
+        their axis.
+    rejected, missing : dict of str to int
+        How many of those None, by category.
+    mugs_in_full : list of PoseError or None
+        Of the mugs, all by their whole rotation; empty where no handle is hidden.
+    unmatched_truths : int
+        Objects without an entry in the poses; they are among the missing.
+    unmatched_poses : int
+        Poses without a true object; they are not scored.
+    hidden_poses : int
+        Poses of objects that are too hidden to count; they are not among the unmatched.
+    matched_by_value : int
+        Objects whose frame or instance is written otherwise in the two files: 0 for "0000", "1" for 1.
     """
 
     errors: dict[str, list[PoseError | None]]
     rejected: dict[str, int]
     missing: dict[str, int]
+    mugs_in_full: list[PoseError | None]
+    unmatched_truths: int
+    unmatched_poses: int
+    hidden_poses: int
+    matched_by_value: int
 
     @property
     def rates(self) -> dict[str, dict[str, float]]:
@@ -31,52 +57,182 @@ class Evaluation:
     @property
     def medians(self) -> dict[str, dict[str, float | None]]:
         """Median errors of the objects that have a pose, by category; None where none has."""
-        return {
-            category: _medians([error for error in errors if error is not None])
-            for category, errors in self.errors.items()
-        }
+        return {category: medians_of(errors) for category, errors in self.errors.items()}
 
     def as_json(self) -> dict:
-        """What `clipose evaluate --json` prints."""
-        counts = {category: len(errors) for category, errors in self.errors.items()}
+        """Give what `clipose evaluate --json` prints.
+
+        Returns
+        -------
+        dict
+            Rates, medians and counts; `mug_full_rotation` is None where no handle is hidden.
+        """
+        full = self.mugs_in_full
         return {
             "pose": self.rates,
             "median": self.medians,
-            "instances": counts,
+            "instances": {category: len(errors) for category, errors in self.errors.items()},
             "rejected": self.rejected,
             "missing": self.missing,
+            "mug_full_rotation": {"pose": success_rates({"mug": full})["mug"], "median": medians_of(full)}
+            if full
+            else None,
+            "unmatched_truths": self.unmatched_truths,
+            "unmatched_poses": self.unmatched_poses,
+            "hidden_poses": self.hidden_poses,
+            "matched_by_value": self.matched_by_value,
         }
 
 
-def evaluate(poses: PosesByInstance, truth: PosesByInstance) -> Evaluation:
-    """Compare poses with the truth by frame and instance.
+def medians_of(errors: Collection[PoseError | None]) -> dict[str, float | None]:
+    """Take the median errors of the objects that have a pose.
 
-    A pose of another category is missing; poses without a truth are not scored.
+    Parameters
+    ----------
+    errors : collection of PoseError or None
+        None for an object without a pose.
+
+    Returns
+    -------
+    dict of str to float or None
+        `rotation_deg`, `translation_cm` and `size_relative` [1]; None where no object has a pose.
     """
-    categories = sorted({true.category for true in truth.values()})
-    errors: dict[str, list[PoseError | None]] = {category: [] for category in categories}
-    rejected, missing = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)
-    for key, true in truth.items():
-        if isinstance(true, Rejection):
-            raise ValueError(f"truth: expected a pose for {key}, got a rejection")
-        pose = poses.get(key)
-        if pose is None or pose.category != true.category:
-            missing[true.category] += 1
-            errors[true.category].append(None)
-        elif isinstance(pose, Rejection):
-            rejected[true.category] += 1
-            errors[true.category].append(None)
-        else:
-            errors[true.category].append(pose_error(pose, true, nocs_symmetry(true.category)))
-    return Evaluation(errors, rejected, missing)
+    found = [error for error in errors if error is not None]
 
-
-def _medians(errors: list[PoseError]) -> dict[str, float | None]:
     def median(values: list[float]) -> float | None:
         return float(np.median(values)) if values else None
 
     return {
-        "rotation_deg": median([error.rotation_deg for error in errors]),
-        "translation_cm": median([error.translation_m * 100 for error in errors]),
-        "size_relative": median([error.size_relative for error in errors]),
+        "rotation_deg": median([error.rotation_deg for error in found]),
+        "translation_cm": median([error.translation_m * 100 for error in found]),
+        "size_relative": median([error.size_relative for error in found]),
     }
+
+
+def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
+    """Compare poses with the truth by frame and instance.
+
+    A pose of another category is missing; poses without a truth are not scored. Mugs whose handle is hidden are scored
+    by their axis, as NOCS does.
+
+    Parameters
+    ----------
+    poses : dict of (frame, instance) to PoseEstimate or Rejection
+        What was estimated.
+    truth : Truth
+        What is right. Where frames and instances are the same numbers written otherwise (0 and "0000"), they match.
+
+    Returns
+    -------
+    Evaluation
+        Of every true object.
+
+    Raises
+    ------
+    ValueError
+        Where the truth has no object, or no frame and instance in common with the poses.
+    """
+    expect("truth", len(truth.poses) > 0, "at least one object", "none")
+    keys = match_keys(poses, truth.poses)
+    categories = sorted({true.category for true in truth.poses.values()})
+    errors: dict[str, list[PoseError | None]] = {category: [] for category in categories}
+    rejected, missing = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)
+    mugs_in_full: list[PoseError | None] = []
+    for key, true in truth.poses.items():
+        pose = poses.get(keys.get(key))
+        error = in_full = None
+        if pose is None or pose.category != true.category:
+            missing[true.category] += 1
+        elif isinstance(pose, Rejection):
+            rejected[true.category] += 1
+        else:
+            error = in_full = pose_error(pose, true, nocs_symmetry(true.category))
+            if key in truth.hidden_handles:
+                error = pose_error(pose, true, Symmetry.Y)
+        errors[true.category].append(error)
+        if true.category == "mug":
+            mugs_in_full.append(in_full)
+    with_truth = set(keys.values())
+    without_truth = {key: pose for key, pose in poses.items() if key not in with_truth}
+    hidden = _of_hidden_objects(without_truth, truth)
+    return Evaluation(
+        errors,
+        rejected,
+        missing,
+        mugs_in_full if truth.hidden_handles else [],
+        unmatched_truths=len(truth.poses) - len(keys),
+        unmatched_poses=len(without_truth) - hidden,
+        hidden_poses=hidden,
+        matched_by_value=sum(key != other for key, other in keys.items()),
+    )
+
+
+def match_keys(poses: Collection[InstanceKey], truth: Collection[InstanceKey]) -> dict[InstanceKey, InstanceKey]:
+    """Find the entry of the poses for each of the truth's.
+
+    Parameters
+    ----------
+    poses, truth : collection of (frame, instance)
+        As two files have them. Where both are numbers, written as text or not, they match by value, unless one file
+        has two entries of the same value.
+
+    Returns
+    -------
+    dict of (frame, instance) to (frame, instance)
+        The poses' key by the truth's, of those that both files have.
+
+    Raises
+    ------
+    ValueError
+        Where there is none: with an example of each and what it may be.
+    """
+    by_value = {_value(key): key for key in poses}
+    if len(by_value) == len(poses) and len({_value(key) for key in truth}) == len(truth):
+        found = {key: by_value[_value(key)] for key in truth if _value(key) in by_value}
+    else:
+        found = {key: key for key in truth if key in poses}
+    if not found:
+        expect("poses", len(poses) > 0, "at least one instance", "none")
+        raise ValueError(
+            f"poses and truth: expected a frame and instance that both have, got none: {_shown(next(iter(poses)))} for "
+            f"instance in the poses, {_shown(next(iter(truth)))} in the truth; {_likely_cause(poses, truth)}"
+        )
+    return found
+
+
+def _value(key: InstanceKey) -> InstanceKey:
+    """A key with numbers for what is a number in text."""
+    frame, instance = (int(part) if isinstance(part, str) and part.strip().isdecimal() else part for part in key)
+    return frame, instance
+
+
+def _shown(key: InstanceKey) -> str:
+    return f"frame {key[0]!r} instance {key[1]!r}"
+
+
+def _likely_cause(poses: Collection[InstanceKey], truth: Collection[InstanceKey]) -> str:
+    """Why two files have no key in common, and what to do about it."""
+    mine, true = ({_value(key) for key in keys} for keys in (poses, truth))
+    if not {frame for frame, _ in mine} & {frame for frame, _ in true}:
+        return "no frame has the same name in both: are they of the same folder?"
+    for shift, where in ((1, "1 in the poses and from 0 in the truth"), (-1, "0 in the poses and from 1 in the truth")):
+        if any(isinstance(number, int) and (frame, number + shift) in mine for frame, number in true):
+            return f"the frames agree, the instances seem to be numbered from {where}: number them as the masks do"
+    if len(mine) < len(poses) or len(true) < len(truth):
+        return "the same numbers are written in several ways within one file: write each frame and instance in one way"
+    return "the frames agree, the instances are numbered otherwise: number them as the masks do"
+
+
+def _of_hidden_objects(poses: Mapping[InstanceKey, PoseEstimate | Rejection], truth: Truth) -> int:
+    """How many poses are those of objects that are too hidden to count."""
+    hidden = {_value((frame, 0))[0]: objects for frame, objects in truth.hidden_objects.items()}
+    return sum(
+        any(_is_of(pose, of_frame) for of_frame in hidden.get(_value(key)[0], ()))
+        for key, pose in poses.items()
+        if isinstance(pose, PoseEstimate)
+    )
+
+
+def _is_of(pose: PoseEstimate, hidden: HiddenObject) -> bool:
+    near = np.linalg.norm(pose.translation - hidden.translation) < HIDDEN_RADIUS_M
+    return pose.category == hidden.category and bool(near)

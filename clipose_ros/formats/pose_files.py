@@ -1,50 +1,171 @@
-"""Poses on disk: `poses.json` as `clipose estimate` writes it and `truth.json`, which has the same fields."""
+"""Poses on disk: `poses.json` as `clipose estimate` writes it and `truth.json`, which has the same fields and more."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.text_files import read_json
 
 if TYPE_CHECKING:  # whoever reads poses needs no pipeline
     from clipose_ros.pipeline import FrameResult
 
-# (frame name, instance number) -> pose or rejection
-PosesByInstance = dict[tuple[str, int], PoseEstimate | Rejection]
+# (frame name, instance number), as the file has them: other programs write numbers as text, or text as numbers
+InstanceKey = tuple[str | int, str | int]
+PosesByInstance = dict[InstanceKey, PoseEstimate | Rejection]
+
+
+@dataclass(frozen=True)
+class HiddenObject:
+    """An object that is there and too hidden to count: who finds it is not wrong.
+
+    Parameters
+    ----------
+    category : str
+        Its class.
+    translation : (3,) float
+        Where it is, camera frame [m].
+    """
+
+    category: str
+    translation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true poses of a sequence.
+
+    Parameters
+    ----------
+    poses : mapping of (frame, instance) to PoseEstimate
+        Of the objects that count.
+    hidden_handles : frozenset of (frame, instance)
+        Mugs whose handle the camera does not see (`handle_visibility` 0).
+    hidden_objects : mapping of frame to tuple of HiddenObject
+        What is too hidden to count.
+    """
+
+    poses: Mapping[InstanceKey, PoseEstimate]
+    hidden_handles: frozenset[InstanceKey] = frozenset()
+    hidden_objects: Mapping[str | int, tuple[HiddenObject, ...]] = field(default_factory=dict)
 
 
 def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]]) -> None:
-    """Write the results of named frames. `Instance.id` must be a number, as `NocsFolder` gives it."""
+    """Write the results of named frames; folders that the path names and that are not there are made.
+
+    Parameters
+    ----------
+    path : Path
+        Of `poses.json`.
+    frames : iterable of (str, FrameResult)
+        Name and result; `Instance.id` must be a number, as `NocsFolder` gives it.
+    """
     data = [
         {"frame": name, "instances": [_entry(instance, pose) for instance, pose in result.results]}
         for name, result in frames
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def read_poses(path: Path) -> PosesByInstance:
-    """Poses and rejections by frame and instance; keys that a pose does not need are ignored.
+    """Read poses and rejections by frame and instance; keys that a pose does not need are ignored.
 
-    Raises ValueError, with the path, for a broken file.
+    Parameters
+    ----------
+    path : Path
+        Of `poses.json` or `truth.json`.
+
+    Returns
+    -------
+    dict of (frame, instance) to PoseEstimate or Rejection
+        In the order of the file.
+
+    Raises
+    ------
+    ValueError
+        With the path, for a broken file or one that is not there.
     """
-    poses: PosesByInstance = {}
+    return _reading(path, _poses)
+
+
+def read_truth(path: Path) -> Truth:
+    """Read true poses, with what the file says of hidden handles and hidden objects.
+
+    Parameters
+    ----------
+    path : Path
+        Of `truth.json`. Instances may carry `handle_visibility`, frames `hidden`: [{class, t}]; `lying`, `up` and
+        others are ignored.
+
+    Returns
+    -------
+    Truth
+        All poses.
+
+    Raises
+    ------
+    ValueError
+        With the path, for a broken file or one that holds rejections.
+    """
+    return _reading(path, _truth)
+
+
+def _reading(path: Path, parse: Callable[[Any], Any]) -> Any:
     try:
-        for frame in json.loads(path.read_text(encoding="utf-8")):
-            for entry in frame["instances"]:
-                key = (frame["frame"], entry["instance"])
-                if key in poses:
-                    raise ValueError(f"instance: expected each once per frame, got {key} again")
-                poses[key] = _pose(entry)
+        return parse(read_json(path))
     except KeyError as error:
         raise ValueError(f"{path}: expected the key {error} in every entry, got none") from error
-    except (ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: expected a file with poses, got {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def _poses(frames: Any) -> PosesByInstance:
+    expect("poses", isinstance(frames, list), "a list of frames", type(frames).__name__)
+    poses: PosesByInstance = {}
+    for frame in frames:
+        for entry in frame["instances"]:
+            key = (_name("frame", frame["frame"]), _name("instance", entry["instance"]))
+            expect("instance", key not in poses, "each once per frame", f"{key} again")
+            poses[key] = _pose(entry)
     return poses
+
+
+def _truth(frames: Any) -> Truth:
+    poses = _poses(frames)
+    rejected = next((key for key, pose in poses.items() if isinstance(pose, Rejection)), None)
+    expect(
+        "truth",
+        rejected is None,
+        "a pose for every instance",
+        f"a rejection for {rejected}; are --poses and --truth exchanged?",
+    )
+    hidden_handles = frozenset(
+        (frame["frame"], entry["instance"])
+        for frame in frames
+        for entry in frame["instances"]
+        if entry["class"] == "mug" and not entry.get("handle_visibility", 1)
+    )
+    hidden = {frame["frame"]: tuple(map(_hidden_object, frame["hidden"])) for frame in frames if frame.get("hidden")}
+    return Truth(poses, hidden_handles, hidden)
+
+
+def _hidden_object(entry: Mapping[str, Any]) -> HiddenObject:
+    return HiddenObject(entry["class"], _numbers("t", entry["t"], (3,)))
+
+
+def _name(key: str, value: Any) -> str | int:
+    expect(key, isinstance(value, (str, int)) and not isinstance(value, bool), "a name or a number", repr(value))
+    return value
 
 
 def _entry(instance: Instance, pose: PoseEstimate | Rejection) -> dict[str, Any]:
@@ -60,11 +181,16 @@ def _entry(instance: Instance, pose: PoseEstimate | Rejection) -> dict[str, Any]
     }
 
 
-def _pose(entry: dict[str, Any]) -> PoseEstimate | Rejection:
+def _pose(entry: Mapping[str, Any]) -> PoseEstimate | Rejection:
     if "rejected" in entry:
         return Rejection(entry["class"], entry["rejected"])
-    arrays = {key: np.asarray(entry[key], dtype=np.float64) for key in ("R", "t", "size")}
-    for key, shape in (("R", (3, 3)), ("t", (3,)), ("size", (3,))):
-        if arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
-            raise ValueError(f"{key}: expected finite {shape}, got {entry[key]}")
-    return PoseEstimate(entry["class"], entry.get("score", 1.0), arrays["R"], arrays["t"], arrays["size"])
+    rotation, translation, size = (
+        _numbers(key, entry[key], shape) for key, shape in (("R", (3, 3)), ("t", (3,)), ("size", (3,)))
+    )
+    return PoseEstimate(entry["class"], entry.get("score", 1.0), rotation, translation, size)
+
+
+def _numbers(key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value, dtype=np.float64)
+    expect(key, array.shape == shape and np.isfinite(array).all(), f"finite {shape}", value)
+    return array

@@ -49,6 +49,20 @@ class SessionConfig:
             raise ValueError(f"largest_batch: expected 1 or more, got {self.largest_batch}")
 
 
+class ProviderUnavailable(RuntimeError):
+    """A provider that cannot be had.
+
+    Parameters
+    ----------
+    reason : str
+        Why, as `name: expected …, got …`; the message adds what a caller of `Session` can do about it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; set allow_cpu to run on the CPU instead")
+        self.reason = reason
+
+
 class Session:
     """The network of a model folder, loaded, checked against its card and warmed up.
 
@@ -145,7 +159,7 @@ def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
 
 def _refuse_or_warn(message: str, config: SessionConfig) -> None:
     if not config.allow_cpu:
-        raise RuntimeError(f"{message}; set allow_cpu to run on the CPU instead")
+        raise ProviderUnavailable(message)
     log.warning("%s; running on the CPU, as allow_cpu permits", message)
 
 

@@ -224,6 +224,7 @@ def node_arguments(model: str, session: SessionConfig) -> list[str]:
     settings = {
         "models": model,
         "provider": session.provider,
+        "allow_cpu": str(session.allow_cpu).lower(),
         "threads": session.threads,
         "precision": session.precision,
     }

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from clipose_ros.core.types import Rejection
+from clipose_ros.formats.pose_files import read_poses, read_truth
+
+POSE = {"class": "mug", "R": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "t": [0, 0, 1], "size": [0.1, 0.1, 0.1]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of poses and gives its path."""
+
+    def write(content):
+        path = tmp_path / "poses.json"
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return path
+
+    return write
+
+
+def test_poses_and_rejections_are_read_by_frame_and_instance(write):
+    rejection = {"instance": 2, "class": "can", "rejected": "points: expected at least 32, got 0"}
+    content = json.dumps([{"frame": "0000", "instances": [{"instance": 1, **POSE}, rejection]}])
+    for data in (content.encode(), b"\xef\xbb\xbf" + content.replace("}, {", "},\r\n{").encode()):
+        poses = read_poses(write(data))
+        assert list(poses) == [("0000", 1), ("0000", 2)] and poses["0000", 1].score == 1.0
+        assert poses["0000", 2] == Rejection("can", "points: expected at least 32, got 0")
+
+
+def test_the_truth_knows_hidden_handles_and_hidden_objects(write):
+    mugs = [{"instance": number, **POSE, "handle_visibility": seen} for number, seen in ((1, 0), (2, 1))]
+    bowl = {"instance": 3, **POSE, "class": "bowl", "handle_visibility": 0, "lying": False}
+    hidden = [{"class": "can", "t": [0.1, 0.2, 1.0]}]
+    truth = read_truth(write([{"frame": "0000", "instances": [*mugs, bowl], "hidden": hidden, "up": [0, -1, 0]}]))
+    assert len(truth.poses) == 3 and truth.hidden_handles == {("0000", 1)}
+    (can,) = truth.hidden_objects["0000"]
+    assert can.category == "can" and can.translation.tolist() == [0.1, 0.2, 1.0]
+
+
+def test_a_truth_with_a_rejection_is_refused(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps([{"frame": "0", "instances": [{"instance": 1, "class": "mug", "rejected": "?"}]}]))
+    with pytest.raises(ValueError, match="truth: expected a pose for every instance, got a rejection .*exchanged"):
+        read_truth(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON"),
+        ("{}", "poses: expected a list of frames, got dict"),
+        ('[{"frame": ["0"], "instances": [{"instance": 1}]}]', "frame: expected a name or a number"),
+        ('[{"frame": "0", "instances": [{"instance": 1.5}]}]', "instance: expected a name or a number, got 1.5"),
+        ('["0"]', "string indices"),
+        ('[{"frame": "0"}]', "expected the key 'instances'"),
+        ('[{"frame": "0", "instances": [{"instance": 1, "class": "mug"}]}]', "expected the key 'R'"),
+        (
+            '[{"frame": "0", "instances": [{"instance": 1, "class": "mug", "R": [1], "t": [0], "size": [1, 1, 1]}]}]',
+            "R: expected finite",
+        ),
+    ],
+)
+def test_broken_pose_files_are_refused_with_their_path(tmp_path, text, message):
+    path = tmp_path / "poses.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"poses.json: {message}"):
+        read_poses(path)
