@@ -10,12 +10,11 @@ from typing import Annotated
 
 import cv2
 import tyro
-from rich.console import Console
-from rich.progress import track
 
 from clipose_ros import estimators
 from clipose_ros.cli.options import Flag, provider_advice
 from clipose_ros.cli.output_paths import check_output_file, check_output_folder
+from clipose_ros.cli.tables import tracked
 from clipose_ros.core.types import Detections, Frame, PoseEstimate
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
@@ -106,7 +105,7 @@ def estimate(
 
 def _readable(frames: NocsFolder, strict: bool, skipped: dict[str, str]) -> Iterator[tuple[str, Frame, Detections]]:
     """The frames that can be read, with their names; why the others cannot goes into `skipped`."""
-    for name in track(frames.names, "poses", console=Console(stderr=True), transient=True):
+    for name in tracked(frames.names, "poses"):
         try:
             frame, detections = frames.read(name)
         except (ValueError, OSError) as error:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.output_paths import check_output_file
-from clipose_ros.cli.tables import print_evaluation, print_json, print_precision
+from clipose_ros.cli.tables import print_evaluation, print_json, print_precision, tracked
 from clipose_ros.evaluation.nocs_protocol import GATE, IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
@@ -76,7 +73,7 @@ def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_
         check_output_file("--plot", plot)
         new_figure(plot, 1, 1)  # what cannot be drawn is said before the evaluation
     files = result_files(path)
-    results = read_results(track(files, "results", console=Console(stderr=True), transient=True))
+    results = read_results(tracked(files, "results"))
     precision = evaluate_nocs(results.images, protocol)
     if plot:
         plot_precision(precision, protocol, plot)

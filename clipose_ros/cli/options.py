@@ -16,6 +16,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 REGISTRY = ConstructorRegistry()
+NUMBERS = {int: ("INT", "a whole number"), float: ("FLOAT", "a number")}
 
 
 @REGISTRY.primitive_rule
@@ -40,6 +41,39 @@ def home_paths(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda texts: _home_path(texts[0]),
         is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda path: [str(path)],
+    )
+
+
+@REGISTRY.primitive_rule
+def plain_numbers(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Read every number of every command, and say in plain words what is none.
+
+    Parameters
+    ----------
+    kind : PrimitiveTypeInfo
+        Of an option.
+
+    Returns
+    -------
+    PrimitiveConstructorSpec or None
+        None for what is no number.
+    """
+    if kind.type not in NUMBERS:
+        return None
+    metavar, words = NUMBERS[kind.type]
+
+    def read(texts: list[str]) -> int | float:
+        try:
+            return kind.type(texts[0])
+        except ValueError:
+            raise ValueError(f"expected {words}, got {texts[0]!r}") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind.type) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from clipose_ros.bench.report import PATHS, PERCENTILES, Comparison, ratios, rows
@@ -15,6 +18,8 @@ from clipose_ros.evaluation.nocs_protocol import NocsProtocol, Precision
 from clipose_ros.evaluation.poses import Evaluation
 from clipose_ros.formats.nocs_results import NocsResults
 
+Item = TypeVar("Item")
+
 PIPE_WIDTH = 160  # columns, where there is no terminal to ask; what is longer is folded
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 NODE_FIGURES = {
@@ -22,6 +27,25 @@ NODE_FIGURES = {
     "memory_mb": "memory MB",
     **{key: f"frames {key}" for key in ("played", "answered", "replaced", "lost")},
 }
+
+
+def tracked(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Go through items, with a progress bar on stderr where that is a terminal.
+
+    Parameters
+    ----------
+    items : sequence
+        To go through.
+    what : str
+        Name of the bar.
+
+    Yields
+    ------
+    Item
+        One after the other.
+    """
+    console = Console(stderr=True)
+    yield from track(items, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_json(data: dict) -> None:

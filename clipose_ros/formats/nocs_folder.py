@@ -42,8 +42,8 @@ class NocsFolder:
     """A sequence of frames on disk.
 
     Iterating reads one frame after the other, each with what is in it. `Instance.id` is the instance number of the
-    files and `Instance.label` is that number + 1, because in the files the background is 255 and 0 is an instance. Distractors (class 0) are no
-    instances.
+    files and `Instance.label` is that number + 1, because in the files the background is 255 and 0 is an instance.
+    Distractors (class 0) are no instances.
 
     What may be wrong without being broken is logged as a warning, once for each folder: intrinsics that were not given,
     lenses that distort, depth that is not in millimetres.

@@ -12,7 +12,7 @@ from clipose_ros.core.categories import CATEGORIES
 
 @pytest.fixture
 def clipose(monkeypatch, capsys):
-    """Runs the command with arguments and gives what it prints; `clipose.stderr` is what the last run said there."""
+    """Runs the command with arguments and gives what it prints; the last run left `stdout` and `stderr`."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["clipose", *map(str, arguments)])
@@ -20,8 +20,8 @@ def clipose(monkeypatch, capsys):
             cli.main()
         finally:
             captured = capsys.readouterr()
-            run.stderr = captured.err
-        return captured.out
+            run.stdout, run.stderr = captured
+        return run.stdout
 
     return run
 

@@ -120,6 +120,7 @@ def test_the_home_folder_is_meant_by_a_tilde(estimate, folder, tmp_path, monkeyp
     ("arguments", "message"),
     [
         (("--provider", "cuda"), r"provider: .*got cuda; add --allow-cpu to run on the CPU instead"),
+        (("--min-score", "1.5"), "--min-score: expected 0 to 1, got 1.5"),
         (("--seed", "-1"), "--seed: expected 0 or more, got -1"),
         (("--threads", "-1"), "threads: expected 0"),
     ],
@@ -138,3 +139,10 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(clipose, writ
     models = write_model().parent
     with pytest.raises(SystemExit, match="model: expected one of tiny in .*, got tin"):
         clipose("estimate", folder, "--output", tmp_path / "p.json", "--model", "tin", "--models-dir", models)
+
+
+def test_poses_below_the_least_score_are_rejections_with_the_reason(estimate, tmp_path):
+    """The tiny network is sure of a mug by the mean of its two axes, 0.45, and of a can by one, 0.81."""
+    assert "2 frames, 2 poses, 4 rejected" in estimate("--min-score", "0.6")
+    mug, can, _ = json.loads((tmp_path / "poses.json").read_text())[0]["instances"]
+    assert mug["rejected"] == "score: expected at least 0.6, got 0.45" and can["score"] == pytest.approx(0.81)
