@@ -48,8 +48,19 @@ class Scene(NamedTuple):
 
 
 def spheres_on_table(count: int, categories: Sequence[str]) -> Scene:
-    """A 640 x 480 frame of `count` spheres (5 cm radius, about 0.9 m away), with the given categories in turn as
-    instances.
+    """Make a 640 x 480 frame of spheres on a table, 5 cm in radius and about 0.9 m away.
+
+    Parameters
+    ----------
+    count : int
+        Of the spheres, each an instance.
+    categories : sequence of str
+        That the instances have in turn.
+
+    Returns
+    -------
+    Scene
+        Without colour.
     """
     rays = _rays()
     away = np.cross([1.0, 0.0, 0.0], TABLE_NORMAL)  # on the table, from the camera
@@ -74,9 +85,23 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Scene:
 def bench(
     folders: Sequence[Path], instances: Sequence[int], config: SessionConfig, frames: int, rounds: int
 ) -> dict[str, Any]:
-    """Report (see `latency`) of the models in these folders, with frames in memory.
+    """Measure the models of some folders, with frames in memory.
 
-    Names that several cards have are replaced by the folders'.
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of the models. A name that several cards have is replaced by the folder's.
+    instances : sequence of int
+        Numbers of objects in a frame.
+    config : SessionConfig
+        How the networks run.
+    frames, rounds : int
+        As `measure`.
+
+    Returns
+    -------
+    dict
+        A report, see `bench.report`.
     """
     found = machine()
     loaded = [estimators.load(str(folder.resolve()), config=config) for folder in folders]
@@ -95,7 +120,18 @@ def bench(
 
 
 def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's entry of a report without what only comparisons need."""
+    """Leave out of a model's entry of a report what only comparisons need.
+
+    Parameters
+    ----------
+    entry : mapping
+        Of `report["memory"]`.
+
+    Returns
+    -------
+    dict
+        The rest.
+    """
     return {
         **entry,
         "results": [{key: value for key, value in row.items() if key != "rounds"} for row in entry["results"]],
@@ -103,12 +139,27 @@ def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measure(pipelines: Sequence[Pipeline], instances: Sequence[int], frames: int, rounds: int) -> list[list[dict]]:
-    """Rows (`latency.latency_row`) of each pipeline, one for each number of instances: a frame is processed again and
-    again.
+    """Measure pipelines: a frame is processed again and again, for each number of instances.
 
     A round measures every pipeline with every number of instances, so that what else the machine does falls on all
-    alike. `frames` are divided over the rounds; where they would take longer than `BLOCK_S` there are fewer, but at
-    least `LEAST_FRAMES` a round.
+    alike.
+
+    Parameters
+    ----------
+    pipelines : sequence of Pipeline
+        To compare.
+    instances : sequence of int
+        Numbers of objects in a frame.
+    frames : int
+        Divided over the rounds; where they would take longer than `BLOCK_S` there are fewer, but at least
+        `LEAST_FRAMES` a round.
+    rounds : int
+        How often all is measured.
+
+    Returns
+    -------
+    list of list of dict
+        For each pipeline a row (see `report.latency_row`) for each number of instances.
     """
     cells = [
         (pipeline, spheres_on_table(count, pipeline.estimator.names)) for count in instances for pipeline in pipelines

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.text_files import read_json
 from clipose_ros.inference.builds import imported_version
 
 PERCENTILES = (50, 95, 99)
@@ -30,8 +31,14 @@ MAXIMUM_REPORT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """How frames are played to a node. rate_hz: of the player; seconds: for which each number of instances is played in
-    each round.
+    """How frames are played to a node.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Of the player.
+    seconds : float
+        For which each number of instances is played in each round.
     """
 
     rate_hz: float = 30.0
@@ -39,17 +46,44 @@ class PlayConfig:
 
 
 def percentiles(samples_ms: Sequence[float]) -> dict[str, float]:
-    """p50_ms, p95_ms, p99_ms."""
+    """Take the percentiles of a report.
+
+    Parameters
+    ----------
+    samples_ms : sequence of float
+        Times [ms].
+
+    Returns
+    -------
+    dict of str to float
+        p50_ms, p95_ms, p99_ms.
+    """
     return {f"p{q}_ms": round(float(value), 3) for q, value in zip(PERCENTILES, np.percentile(samples_ms, PERCENTILES))}
 
 
 def latency_row(
     instances: int, rounds_ms: Sequence[Sequence[float]], stages_ms: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
-    """Row of a report: percentiles of the samples of all rounds [ms], the median of each stage, and the percentiles
-    round by round.
+    """Make a row of a report.
 
-    Raises ValueError for a round without samples.
+    Parameters
+    ----------
+    instances : int
+        How many the frame had.
+    rounds_ms : sequence of sequence of float
+        Samples of each round [ms].
+    stages_ms : sequence of mapping of str to float
+        Times of the stages of each sample [ms].
+
+    Returns
+    -------
+    dict
+        Percentiles of the samples of all rounds, the median of each stage, and the percentiles round by round.
+
+    Raises
+    ------
+    ValueError
+        For a round without samples.
     """
     expect(
         "rounds",
@@ -67,8 +101,12 @@ def latency_row(
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor and cores that this process may use, versions, and the load before the
-    measurement.
+    """Tell what the figures depend on.
+
+    Returns
+    -------
+    dict
+        Processor and cores that this process may use, versions, and the load before the measurement.
     """
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -86,8 +124,18 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of a run beside the reference's. before, now: of each round, in ms or, `relative`, in parts of the
-    baseline's.
+    """One figure of a run beside the reference's.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    before, now : tuple of float
+        Of each round, in ms or, `relative`, in parts of the baseline's.
+    relative : bool
+        Which of the two.
+    tolerance : float
+        Share by which the medians may differ in any case.
     """
 
     name: str
@@ -116,22 +164,45 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """changes: of the rows of both reports; missing: rows of the reference that were not measured now."""
+    """What of a report differs from a reference.
+
+    Parameters
+    ----------
+    changes : tuple of Change
+        Of the rows of both reports.
+    missing : tuple of str
+        Rows of the reference that were not measured now.
+    """
 
     changes: tuple[Change, ...]
     missing: tuple[str, ...]
 
     @property
     def regressed(self) -> tuple[Change, ...]:
+        """What became slower by more than the noise."""
         return tuple(change for change in self.changes if change.regressed)
 
 
 def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: float = TOLERANCE) -> Comparison:
-    """What of a report differs from a reference: in ms on the same processor with as many cores, else in parts of the
-    baseline measured beside it.
+    """Compare a report with a reference.
 
-    Raises ValueError where they cannot be compared: another machine and no baseline, other settings, or no row in
-    common.
+    Parameters
+    ----------
+    report, reference : mapping
+        Compared in ms where both come from the same processor with as many cores, else in parts of the baseline that
+        was measured beside each.
+    tolerance : float
+        Share by which a figure may differ in any case.
+
+    Returns
+    -------
+    Comparison
+        Of the rows that both have.
+
+    Raises
+    ------
+    ValueError
+        Where they cannot be compared: another machine and no baseline, other settings, or no row in common.
     """
     _check_settings(report, reference)
     relative = any(report["machine"][key] != reference["machine"][key] for key in ("cpu", "cores"))
@@ -150,16 +221,34 @@ def compare(report: Mapping[str, Any], reference: Mapping[str, Any], tolerance: 
 
 
 def ratios(report: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
-    """Median time of each row, by (path, model, instances), over the baseline's with as many instances; empty without
-    baseline.
+    """Compare each row with the baseline's of as many instances.
 
-    Where the baseline was not measured on a path, its time in memory stands for it.
+    Parameters
+    ----------
+    report : mapping
+        Where the baseline was not measured on a path, its time in memory stands for it.
+
+    Returns
+    -------
+    dict of (path, model, instances) to float
+        Median time over the baseline's; empty without a baseline.
     """
     return {key: float(np.median(values)) for key, values in _relative(report, "p50_ms").items()}
 
 
 def rows(report: Mapping[str, Any]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-    """Rows of a report by (path, model, instances)."""
+    """List the rows of a report.
+
+    Parameters
+    ----------
+    report : mapping
+        Of one or both paths.
+
+    Returns
+    -------
+    dict of (path, model, instances) to mapping
+        The rows.
+    """
     return {
         (path, model["model"], row["instances"]): row
         for path in PATHS
@@ -169,7 +258,23 @@ def rows(report: Mapping[str, Any]) -> dict[tuple[str, str, int], Mapping[str, A
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """What `write_report` wrote. Raises ValueError, with the path, for anything else."""
+    """Read what `write_report` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        Of the report.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    ValueError
+        With the path, for anything else.
+    """
     try:
         expect(
             "report",
@@ -177,7 +282,7 @@ def read_report(path: Path) -> dict[str, Any]:
             f"at most {MAXIMUM_REPORT_BYTES} bytes",
             path.stat().st_size,
         )
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
         for key in (("machine", "cpu"), ("machine", "cores")):
             expect(".".join(key), report[key[0]][key[1]], "a value", "none")
         for (_, name, _), row in rows(report).items():
@@ -190,14 +295,22 @@ def read_report(path: Path) -> dict[str, Any]:
                     values,
                 )
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path}: expected the key {error}, got none") from error
     return report
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """As JSON, for people to read and for `read_report`."""
+    """Write a report as JSON, for people and for `read_report`; folders that are not there are made.
+
+    Parameters
+    ----------
+    report : mapping
+        Of one or both paths.
+    path : Path
+        Of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

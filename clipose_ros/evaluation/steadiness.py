@@ -22,8 +22,9 @@ from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
+from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
-from clipose_ros.formats.pose_files import read_poses
+from clipose_ros.formats.pose_files import read_truth
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import Pipeline
@@ -35,8 +36,18 @@ TRUTH_FILE = "truth.json"
 
 @dataclass(frozen=True)
 class SteadinessConfig:
-    """folder: NOCS format with truth.json, the frames in the order of time; rate_hz: of the frames. threads: for the
-    network; 0 takes every core.
+    """What is run.
+
+    Parameters
+    ----------
+    folder : Path
+        NOCS format with truth.json, the frames in the order of time.
+    rate_hz : float
+        Of the frames.
+    model : str
+        Name in the models folder, or path (with a slash) of a model folder.
+    threads : int
+        Cores for the network; 0 takes all.
     """
 
     folder: Path = Path("launch/demo")
@@ -47,9 +58,16 @@ class SteadinessConfig:
 
 @dataclass
 class ErrorSeries:
-    """Errors of one object, frame by frame; of axis-symmetric ones those of the axis.
+    """Errors of one object, frame by frame; of an axis-symmetric one those of the axis.
 
-    turn: from the truth to the pose (F, 3) [deg], shift (F, 3) [m], camera frame; size: mean relative error (F,).
+    Parameters
+    ----------
+    turn : list of (3,) float
+        From the truth to the pose, about the camera frame's axes [deg].
+    shift : list of (3,) float
+        Likewise, camera frame [m].
+    size : list of float
+        Mean relative errors.
     """
 
     turn: list[np.ndarray] = field(default_factory=list)
@@ -57,6 +75,13 @@ class ErrorSeries:
     size: list[float] = field(default_factory=list)
 
     def add(self, pose: PoseEstimate, truth: PoseEstimate) -> None:
+        """Add a frame.
+
+        Parameters
+        ----------
+        pose, truth : PoseEstimate
+            Of the object; the symmetry is that of NOCS for the truth's category.
+        """
         symmetry = nocs_symmetry(truth.category)
         symmetric = np.array([symmetry is Symmetry.Y])
         self.turn.append(np.degrees(turn_between(truth.rotation[None], pose.rotation[None], symmetric)[0]))
@@ -64,8 +89,13 @@ class ErrorSeries:
         self.size.append(pose_error(pose, truth, symmetry).size_relative)
 
     def row(self) -> tuple[float, ...]:
-        """Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error
-        from frame to frame.
+        """Sum the errors up.
+
+        Returns
+        -------
+        tuple of float
+            Mean error [deg, cm, %], 95th percentile [deg, cm], jitter [deg, cm]: root mean square change of the error
+            from frame to frame.
         """
         degrees, centimetres = np.linalg.norm(self.turn, axis=1), 100 * np.linalg.norm(self.shift, axis=1)
         worst = (float(np.percentile(degrees, 95)), float(np.percentile(centimetres, 95)))
@@ -81,9 +111,19 @@ class ErrorSeries:
 
 @dataclass
 class Steadiness:
-    """alone, tracked: errors by (id, category); tracks: numbers that each object had; coasting: how many of its frames
-    were predicted;
-    times_ms: of the tracker, by frame."""
+    """What tracking is worth on a sequence, by (id, category) of the objects.
+
+    Parameters
+    ----------
+    alone, tracked : dict of (str, str) to ErrorSeries
+        Errors of each frame for itself, and tracked.
+    tracks : dict of (str, str) to set of int
+        Numbers that an object had.
+    coasting : dict of (str, str) to int
+        How many of its frames were predicted.
+    times_ms : list of float
+        Of the tracker, by frame [ms].
+    """
 
     alone: dict[tuple[str, str], ErrorSeries]
     tracked: dict[tuple[str, str], ErrorSeries]
@@ -95,9 +135,26 @@ class Steadiness:
 def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Steadiness:
     """Run a sequence through a stateless pipeline and its results through a tracker.
 
-    Frames without a pose of an object count in neither.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Without a tracker.
+    folder : Path
+        NOCS format with truth.json, whose frames are named as the folder's.
+    rate_hz : float
+        Of the frames.
+
+    Returns
+    -------
+    Steadiness
+        Frames without a pose of an object count in neither series.
+
+    Raises
+    ------
+    ValueError
+        Where the truth has none of the objects.
     """
-    frames, truth = NocsFolder(folder), read_poses(folder / TRUTH_FILE)
+    frames, truth = NocsFolder(folder), read_truth(folder / TRUTH_FILE).poses
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)
     found = Steadiness(defaultdict(ErrorSeries), defaultdict(ErrorSeries), defaultdict(set), defaultdict(int), [])
     for number, name in enumerate(frames.names):
@@ -107,17 +164,29 @@ def measure_steadiness(pipeline: Pipeline, folder: Path, rate_hz: float) -> Stea
         found.times_ms.append((time.perf_counter() - start) * 1e3)
         for (instance, alone), (_, pose) in zip(results, tracked):
             true = truth.get((name, int(instance.id)))
-            if isinstance(pose, TrackedPose) and isinstance(true, PoseEstimate):
+            if isinstance(pose, TrackedPose) and true is not None:
                 key = (instance.id, instance.category)
                 found.alone[key].add(alone, true)
                 found.tracked[key].add(pose, true)
                 found.tracks[key].add(pose.track)
                 found.coasting[key] += pose.state is TrackState.COASTING
+    expect(str(folder / TRUTH_FILE), found.alone, "poses of the frames' instances, by their names", "none")
     return found
 
 
 def steadiness_table(found: Steadiness) -> Table:
-    """One row per object and their mean: each value for single frames, then tracked."""
+    """Show a row per object and their mean: each value for single frames, then tracked.
+
+    Parameters
+    ----------
+    found : Steadiness
+        Of a sequence.
+
+    Returns
+    -------
+    Table
+        For a terminal.
+    """
     columns = ("mean °", "mean cm", "size %", "p95 °", "p95 cm", "jitter °", "jitter cm")
     table = Table(
         "id",

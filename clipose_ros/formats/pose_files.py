@@ -153,7 +153,7 @@ def _truth(frames: Any) -> Truth:
         (frame["frame"], entry["instance"])
         for frame in frames
         for entry in frame["instances"]
-        if entry["class"] == "mug" and not entry.get("handle_visibility", 1)
+        if entry["class"] == "mug" and entry.get("handle_visibility") == 0
     )
     hidden = {frame["frame"]: tuple(map(_hidden_object, frame["hidden"])) for frame in frames if frame.get("hidden")}
     return Truth(poses, hidden_handles, hidden)

@@ -30,11 +30,11 @@ def test_poses_and_rejections_are_read_by_frame_and_instance(write):
 
 
 def test_the_truth_knows_hidden_handles_and_hidden_objects(write):
-    mugs = [{"instance": number, **POSE, "handle_visibility": seen} for number, seen in ((1, 0), (2, 1))]
+    mugs = [{"instance": number, **POSE, "handle_visibility": seen} for number, seen in ((1, 0), (2, 1), (4, None))]
     bowl = {"instance": 3, **POSE, "class": "bowl", "handle_visibility": 0, "lying": False}
     hidden = [{"class": "can", "t": [0.1, 0.2, 1.0]}]
     truth = read_truth(write([{"frame": "0000", "instances": [*mugs, bowl], "hidden": hidden, "up": [0, -1, 0]}]))
-    assert len(truth.poses) == 3 and truth.hidden_handles == {("0000", 1)}
+    assert len(truth.poses) == 4 and truth.hidden_handles == {("0000", 1)}
     (can,) = truth.hidden_objects["0000"]
     assert can.category == "can" and can.translation.tolist() == [0.1, 0.2, 1.0]
 
