@@ -6,14 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clipose_ros.cli.options import Flag, JsonFlag
-from clipose_ros.cli.output_paths import check_output_file
+from clipose_ros.cli.output_paths import check_plot_file
 from clipose_ros.cli.tables import print_evaluation, print_json, print_precision, tracked
 from clipose_ros.evaluation.nocs_protocol import GATE, IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
 from clipose_ros.evaluation.precision_plot import plot_precision
 from clipose_ros.formats.nocs_results import read_results, result_files
-from clipose_ros.formats.plot_files import new_figure
 from clipose_ros.formats.pose_files import read_poses, read_truth
 
 
@@ -69,9 +68,7 @@ def evaluate(
 
 
 def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:
-    if plot:
-        check_output_file("--plot", plot)
-        new_figure(plot, 1, 1)  # what cannot be drawn is said before the evaluation
+    check_plot_file("--plot", plot)
     files = result_files(path)
     results = read_results(tracked(files, "results"))
     precision = evaluate_nocs(results.images, protocol)

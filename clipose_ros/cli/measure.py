@@ -15,11 +15,10 @@ from clipose_ros.bench import latency
 from clipose_ros.bench.latency_plot import plot_latency
 from clipose_ros.bench.report import TOLERANCE, PlayConfig, compare, read_report, write_report
 from clipose_ros.cli.options import Flag, JsonFlag, provider_advice
-from clipose_ros.cli.output_paths import check_output_file
+from clipose_ros.cli.output_paths import check_output_file, check_plot_file
 from clipose_ros.cli.tables import print_comparison, print_json, print_latencies
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.validation import expect
-from clipose_ros.formats.plot_files import new_figure
 from clipose_ros.inference.builds import built_providers
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
@@ -99,10 +98,8 @@ def bench(
     expect("--instances", countable, f"numbers in 0..{MAX_INSTANCES}", " ".join(map(str, instances)) or "none")
     for name, value in (("frames", frames), ("rounds", rounds), ("rate-hz", rate_hz), ("seconds", seconds)):
         expect(f"--{name}", value > 0, "more than 0", value)
-    for option, path in (("--output", output), ("--plot", plot)):
-        check_output_file(option, path)
-    if plot:
-        new_figure(plot, 1, 1)  # what cannot be drawn is said before the measurement
+    check_output_file("--output", output)
+    check_plot_file("--plot", plot)
     reference = read_report(against) if against else None
     folders = [find_model(name, models_dir) for name in model]
     measure_nodes = _node_bench() if dds else None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.plot_files import new_figure
 
 
 def check_output_file(option: str, path: Path | None) -> None:
@@ -49,6 +50,28 @@ def check_output_folder(option: str, path: Path | None) -> None:
     """
     if path is not None:
         _check_place(option, path, path.absolute())
+
+
+def check_plot_file(option: str, path: Path | None) -> None:
+    """Check that a plot can be drawn and written.
+
+    Parameters
+    ----------
+    option : str
+        That gave the path.
+    path : Path or None
+        Of the picture; None where it was not asked for.
+
+    Raises
+    ------
+    ValueError
+        As `check_output_file`, and for a format that matplotlib cannot write.
+    RuntimeError
+        Where matplotlib is not installed.
+    """
+    check_output_file(option, path)
+    if path is not None:
+        new_figure(path, 1, 1)
 
 
 def _check_place(option: str, path: Path, folder: Path) -> None:

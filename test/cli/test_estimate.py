@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import cv2
@@ -74,13 +75,28 @@ def test_a_folder_of_which_no_frame_can_be_read_is_an_error_before_the_model_is_
     [
         (".", "--output: expected a file to write, got the folder"),
         ("file/poses.json", "--output: expected a folder for .*poses.json, got the file"),
-        ("/proc/none/poses.json", "--output: expected a folder that may be written|"),
     ],
 )
 def test_the_output_is_checked_before_anything_else(clipose, tmp_path, output, message):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=message):
         clipose("estimate", tmp_path / "no frames", "--output", tmp_path / output, "--model", "none")
+
+
+def test_a_place_that_may_not_be_written_is_said_first(clipose, tmp_path, monkeypatch):
+    closed, file = tmp_path / "closed", tmp_path / "closed.json"
+    closed.mkdir()
+    file.touch()
+    allowed = os.access  # root may write everywhere, whatever the mode says
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in (closed, file) and allowed(path, mode))
+    with pytest.raises(
+        SystemExit, match="--output: expected a folder that may be written for .*, got .*closed, which may"
+    ):
+        clipose("estimate", tmp_path / "no frames", "--output", closed / "new" / "poses.json")
+    with pytest.raises(
+        SystemExit, match="--output: expected a file that may be written, got .*closed.json, which may not"
+    ):
+        clipose("estimate", tmp_path / "no frames", "--output", file)
 
 
 def test_the_folder_for_pictures_is_checked_too(clipose, tmp_path):
