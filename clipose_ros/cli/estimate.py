@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ def estimate(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
     output: Path,
-    model: str = DEFAULT_MODEL,
+    model: tuple[str, ...] = (DEFAULT_MODEL,),
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
@@ -54,9 +53,10 @@ def estimate(
     output
         The poses.json to write. Folders that are not there are made.
     model
-        Name in the models folder, or path (with a slash) of a model folder.
+        Names in the models folder, or paths (with a slash) of model folders; each instance goes to the first model that
+        answers its name.
     models_dir
-        Where to look for the model, instead of the usual places.
+        Where to look for models, instead of the usual places.
     provider
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
     allow_cpu
@@ -79,18 +79,18 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     frames, skipped = NocsFolder(folder), {}
-    readable = _readable(frames, strict, skipped)
-    first = next(readable, None)  # before the model is loaded, which may take minutes
-    if first is None:
+    # before the models are loaded, which may take minutes
+    if next(_readable(frames, strict, skipped), None) is None:
         name, reason = next(iter(skipped.items()))
         raise ValueError(
             f"{folder}: expected at least one frame that can be read, got {len(skipped)} that cannot; {name}: {reason}"
         )
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
-        pipeline = Pipeline(estimators.load(model, models_dir, config, seed), min_score=min_score)
+        pipeline = Pipeline(estimators.load_all(model, models_dir, config, seed), min_score=min_score)
+    frames.objects = pipeline.estimator.names
     results, without_colour = [], 0
-    for name, frame, detections in chain([first], readable):
+    for name, frame, detections in _readable(frames, strict, skipped):
         results.append((name, pipeline.process(frame, detections)))
         if draw and frame.colour is None:
             without_colour += 1

@@ -7,8 +7,9 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class NocsFolder:
 
     Iterating reads one frame after the other, each with what is in it. `Instance.id` is the instance number of the
     files and `Instance.label` is that number + 1, because in the files the background is 255 and 0 is an instance.
-    Distractors (class 0) are no instances.
+    Class 0 is a distractor, and no instance, unless its model is in `objects`.
 
     What may be wrong without being broken is logged as a warning, once for each folder: intrinsics that were not given,
     lenses that distort, depth that is not in millimetres.
@@ -52,6 +53,8 @@ class NocsFolder:
     ----------
     path : Path
         Of the folder.
+    objects : collection of str
+        Learned objects: an instance of class 0 whose model has such a name is one. May be changed at any time.
 
     Attributes
     ----------
@@ -66,10 +69,12 @@ class NocsFolder:
         With the path, where this is no such folder, or its intrinsics cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, objects: Collection[str] = ()) -> None:
         self.path = path
+        self.objects = objects
         self.names = _frame_names(path)
         self.remarks: Counter[str] = Counter()
+        self._remarked: set[tuple[Path, str]] = set()  # a frame that is read again is not counted again
         self._warned: set[str] = set()
         self._intrinsics_file = read_intrinsics(path)
         if self._intrinsics_file and self._intrinsics_file.distortion:
@@ -119,7 +124,18 @@ class NocsFolder:
         self._remark_on(depth_file, unit_doubt(depth))
         self._remark_on(mask_file, _unlisted(labels, classes))
         frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
-        return frame, Detections(_instances(classes), labels)
+        return frame, Detections(self._instances(classes), labels)
+
+    def _instances(self, classes: Mapping[int, MetaLine]) -> tuple[Instance, ...]:
+        """All but the distractors."""
+        named = {number: self._category(line) for number, line in classes.items()}
+        return tuple(Instance(number + 1, name, id=str(number)) for number, name in named.items() if name)
+
+    def _category(self, line: MetaLine) -> str:
+        """Of an instance; empty for a distractor."""
+        if line.class_id != DISTRACTOR:
+            return CATEGORIES[line.class_id - 1]
+        return line.model if line.model in self.objects else ""
 
     def _file(self, name: str, kind: str) -> Path:
         return self.path / f"{name}_{kind}"
@@ -164,13 +180,29 @@ class NocsFolder:
 
     def _remark_on(self, file: Path, remark: str) -> None:
         """Count a remark, and log it where it is the first of its kind."""
-        if remark:
+        if remark and (file, remark) not in self._remarked:
+            self._remarked.add((file, remark))
             self.remarks[remark] += 1
             if self.remarks[remark] == 1:
                 log.warning("%s: %s", file, remark)
 
 
-def read_classes(path: Path) -> dict[int, int]:
+class MetaLine(NamedTuple):
+    """What the meta file says of an instance.
+
+    Attributes
+    ----------
+    class_id : int
+        Index of the six categories + 1; 0 is none of them.
+    model : str
+        Name of its model; empty where none is given.
+    """
+
+    class_id: int
+    model: str
+
+
+def read_classes(path: Path) -> dict[int, MetaLine]:
     """Read what the instances of a frame are: lines `instance class_id model`.
 
     Parameters
@@ -180,8 +212,8 @@ def read_classes(path: Path) -> dict[int, int]:
 
     Returns
     -------
-    dict of int to int
-        Class id by instance number, distractors among them.
+    dict of int to MetaLine
+        By instance number, distractors among them.
 
     Raises
     ------
@@ -189,7 +221,7 @@ def read_classes(path: Path) -> dict[int, int]:
         With the path, where the file is missing or a line is wrong.
     """
     expect(str(path), path.is_file(), "a file", "none")
-    classes: dict[int, int] = {}
+    classes: dict[int, MetaLine] = {}
     for line in filter(str.strip, read_text(path).splitlines()):
         try:
             number, class_id = map(int, line.split()[:2])
@@ -199,20 +231,12 @@ def read_classes(path: Path) -> dict[int, int]:
             raise ValueError(f"{path}: expected different instance numbers in 0..254, got {line!r}")
         if not 0 <= class_id <= len(CATEGORIES):
             raise ValueError(f"{path}: expected a class id in 0..{len(CATEGORIES)}, got {line!r}")
-        classes[number] = class_id
+        words = line.split()
+        classes[number] = MetaLine(class_id, words[-1] if len(words) > 2 else "")  # some files name the shape before
     return classes
 
 
-def _instances(classes: Mapping[int, int]) -> tuple[Instance, ...]:
-    """All but the distractors."""
-    return tuple(
-        Instance(number + 1, CATEGORIES[class_id - 1], id=str(number))
-        for number, class_id in classes.items()
-        if class_id != DISTRACTOR
-    )
-
-
-def _unlisted(labels: np.ndarray, classes: Mapping[int, int]) -> str:
+def _unlisted(labels: np.ndarray, classes: Mapping[int, MetaLine]) -> str:
     """A remark on what is in the mask and not in the meta file; empty where nothing is."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:])
     unlisted = [str(number) for number in present.tolist() if number not in classes]

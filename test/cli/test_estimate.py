@@ -162,3 +162,12 @@ def test_poses_below_the_least_score_are_rejections_with_the_reason(estimate, tm
     assert "2 frames, 2 poses, 4 rejected" in estimate("--min-score", "0.6")
     mug, can, _ = json.loads((tmp_path / "poses.json").read_text())[0]["instances"]
     assert mug["rejected"] == "score: expected at least 0.6, got 0.45" and can["score"] == pytest.approx(0.81)
+
+
+def test_several_models_share_the_instances(clipose, write_model, folder, tmp_path):
+    model = write_model()
+    other = tmp_path / "other"
+    shutil.copytree(model, other / "tiny")
+    output = tmp_path / "poses.json"
+    clipose("estimate", folder, "--output", output, "--model", f"{model}/", f"{other / 'tiny'}/")
+    assert [entry["class"] for entry in json.loads(output.read_text())[0]["instances"]] == ["mug", "can", "bowl"]

@@ -131,6 +131,18 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_change_nothing(write):
     assert detections.instances == (Instance(1, "mug", id="0"), Instance(8, "bottle", id="7"))
 
 
+def test_an_object_that_somebody_knows_is_an_instance_and_else_a_distractor(write):
+    folder = NocsFolder(write(meta_txt="0 0 bunny\n7 1 02876657 bottle_b\n254 0 04460130 milk\n"))
+    assert [instance.category for instance in folder.read("0000")[1].instances] == ["bottle"]
+    folder.objects = ("milk", "bunny")
+    found = folder.read("0000")[1].instances
+    assert [(instance.category, instance.id) for instance in found] == [
+        ("bunny", "0"),
+        ("bottle", "7"),
+        ("milk", "254"),
+    ]
+
+
 def test_frames_come_sorted_with_increasing_stamps_and_colour_is_optional(write):
     folder = write(color_png=None)
     for kind in ("depth.png", "mask.png", "meta.txt"):
