@@ -1,4 +1,7 @@
-"""Which instances of a frame are estimated at all. What is wrong with one of them costs that one only."""
+"""Which instances of a frame are estimated.
+
+A fault of one instance costs that instance alone.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,26 @@ MAX_INSTANCES = 64
 
 
 def refusals(instances: Sequence[Instance], maximum: int = MAX_INSTANCES, overlap: bool = False) -> dict[int, str]:
-    """Say which instances are not estimated.
+    """Say which instances are not estimated, and why.
 
-    Masks cannot overlap in a label image: of instances with the same label the one with the highest score has the
-    mask. Of more than `maximum` instances those with the highest scores are kept; the first of equal ones.
+    Masks cannot overlap in a label image. Where several instances have the same label, the one with the highest score
+    keeps the mask. Of more than `maximum` instances, those with the highest scores are kept. Among equal scores, the
+    first instance wins.
 
     Parameters
     ----------
     instances : sequence of Instance
-        Of a frame.
+        The instances of a frame.
     maximum : int
-        So many instances are estimated.
+        The most instances that are estimated.
     overlap : bool
-        Every instance has a mask of its own; labels say nothing.
+        Whether every instance has a mask of its own. Labels mean nothing then.
 
     Returns
     -------
     dict of int to str
-        By index of the instance the reason, as `name: expected …, got …`. An instance that is estimated is not in it.
+        The reason, as `name: expected …, got …`, by the index of the instance. Instances that are estimated are not
+        in it.
     """
     refused = {i: reason for i, instance in enumerate(instances) if (reason := _flaw(instance, overlap))}
     taken: set[int] = set()
@@ -47,7 +52,7 @@ def refusals(instances: Sequence[Instance], maximum: int = MAX_INSTANCES, overla
 
 
 def _flaw(instance: Instance, overlap: bool) -> str:
-    """What is wrong with the instance itself; empty where nothing is."""
+    """Say what is wrong with the instance itself; an empty text if nothing is."""
     if not overlap and instance.label == 0:
         return "label: expected another one than that of the background, got 0"
     return "" if math.isfinite(instance.score) else f"score: expected a finite number, got {instance.score}"

@@ -1,4 +1,4 @@
-"""Masked depth to points in the camera frame, in one pass, whatever the number of instances."""
+"""Masked depth to points in the camera frame, in one pass for any number of instances."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MOST_POINTS = 2048  # of an object: twice what a network sees
 
 @dataclass(frozen=True)
 class DepthRange:
-    """Depths outside of it are invalid.
+    """The range of valid depths, limits included.
 
     Parameters
     ----------
     minimum : float
-        More than 0, because 0 is how a sensor says that it saw nothing [m].
+        More than 0, because a depth of 0 means that the sensor saw nothing [m].
     maximum : float
         More than `minimum`, finite [m].
 
     Raises
     ------
     ValueError
-        For limits that are none.
+        If the limits are not in this order, or not finite.
     """
 
     minimum: float = 0.1
@@ -50,7 +50,7 @@ class Cloud(NamedTuple):
     points : (M, 3) float32
         Camera frame [m]; each coordinate lies contiguous.
     pixels : (M,) int32
-        Where they were seen: indices into the flattened image.
+        Where the points were seen, as indices into the flattened image.
     """
 
     points: np.ndarray
@@ -74,7 +74,7 @@ def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics)
     (N, 3) float32
         Points, camera frame [m].
     """
-    points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along what is contiguous
+    points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along contiguous memory
     points[0], points[1], points[2] = u, v, z
     points[:2] -= np.float32([[intrinsics.cx], [intrinsics.cy]])
     points[:2] *= np.float32([[1 / intrinsics.fx], [1 / intrinsics.fy]])
@@ -102,12 +102,12 @@ def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
 
 
 def metres(depth: np.ndarray) -> np.ndarray:
-    """Give depths in metres.
+    """Convert depths to metres.
 
     Parameters
     ----------
     depth : (...) uint16 or float32
-        uint16 is millimetres, floats are metres already (the encodings 16UC1 and 32FC1 of ROS).
+        uint16 is millimetres, float32 is metres already (ROS's encodings 16UC1 and 32FC1).
 
     Returns
     -------
@@ -122,32 +122,32 @@ def backproject(
 ) -> list[Cloud]:
     """Back-project the masked depth of every instance.
 
-    Pixels of no instance are background, and so are those without a valid depth.
+    Pixels that belong to no instance are background. Pixels without a valid depth are left out, too.
 
     Parameters
     ----------
     frame : Frame
         Depth and intrinsics.
     detections : Detections
-        Instances and their masks, of the size of the depth image.
+        Instances and their masks, of the same size as the depth image.
     depth_range : DepthRange
         Valid depths.
     most : int
-        Points that an instance may have: of one with more valid pixels, every second, third or n-th is taken.
+        The most points that an instance gets. If it has more valid pixels, every second, third or n-th is taken.
 
     Returns
     -------
     list of Cloud
-        One for each instance, in order; empty where no pixel has a valid depth.
+        One for each instance, in order. It is empty if no pixel of the instance has a valid depth.
 
     Raises
     ------
     ValueError
-        When an instance has the label of the background.
+        If an instance has the label of the background.
     """
     pixels, bounds = _masked_pixels(detections)
     z = metres(frame.depth.reshape(-1).take(pixels))
-    # not NaN, inf, 0 and negative depths
+    # Leaves out NaN, inf, 0 and negative depths, too.
     valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))
     parts = [valid[a:b] for a, b in pairwise(valid.searchsorted(bounds).tolist())]
     parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
@@ -160,7 +160,7 @@ def backproject(
 
 
 def _masked_pixels(detections: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (P,) of the instances one after the other, as flat indices, and where each begins and ends (L + 1,)."""
+    """Give the flat pixel indices (P,) of one instance after the other, and where each begins and ends (L + 1,)."""
     if detections.overlap:
         found = [np.flatnonzero(mask).astype(np.int32) for mask in detections.masks]
         return np.concatenate([np.empty(0, np.int32), *found]), np.array([0, *accumulate(map(len, found))])
@@ -171,21 +171,23 @@ def _masked_pixels(detections: Detections) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Find labels in a label image. It is read as runs of one label each, which are few.
+    """Find the pixels of some labels in a label image.
+
+    The image is read as runs of equal labels, because there are far fewer runs than pixels.
 
     Parameters
     ----------
     labels : (H, W) integer
         Label image.
     wanted : sequence of int
-        L labels.
+        The L labels to find.
 
     Returns
     -------
     pixels : (P,) int32
         Indices into the flattened image, in raster order within a label.
     bounds : (L + 1,) int
-        pixels[bounds[i] : bounds[i + 1]] are those of wanted label i.
+        pixels[bounds[i] : bounds[i + 1]] have the label wanted[i].
     """
     flat = labels.reshape(-1)
     is_edge = np.empty(len(flat) + 1, dtype=bool)
@@ -193,7 +195,7 @@ def pixels_of(labels: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np
     np.not_equal(flat[1:], flat[:-1], out=is_edge[1:-1])
     edges = np.flatnonzero(is_edge)
     labels_of_runs = flat[edges[:-1]]
-    by_label = labels_of_runs.argsort(kind="stable")  # stable: raster order survives within one
+    by_label = labels_of_runs.argsort(kind="stable")  # stable: keeps raster order within a label
     sorted_labels, wanted = labels_of_runs[by_label], np.array(wanted, dtype=np.int64)
     first, last = sorted_labels.searchsorted(wanted, "left"), sorted_labels.searchsorted(wanted, "right")
     runs = np.concatenate([by_label[:0], *(by_label[a:b] for a, b in zip(first.tolist(), last.tolist()))])

@@ -10,19 +10,19 @@ from clipose_ros.core.validation import expect
 
 @dataclass(frozen=True)
 class Calibration:
-    """Straight lines between knots, level beyond them.
+    """A curve of straight lines between knots, constant beyond the first and the last.
 
     Parameters
     ----------
     confidence : tuple of float
         Knots in 0..1, ascending.
     probability : tuple of float
-        At each knot, the share of poses within 10° 5 cm, ascending.
+        Share of poses within 10° and 5 cm at each knot, ascending.
 
     Raises
     ------
     ValueError
-        For numbers that do not ascend or are not in 0..1, and for lists of different lengths.
+        If the numbers do not ascend or are not in 0..1, or if the lists differ in length.
     """
 
     confidence: tuple[float, ...]
@@ -42,8 +42,19 @@ class Calibration:
         )
 
     def __call__(self, confidence: float) -> float:
-        """Probability at a confidence."""
-        # numpy's interpolation would first make arrays of all knots
+        """Give the probability at a confidence.
+
+        Parameters
+        ----------
+        confidence : float
+            What the network says, 0..1.
+
+        Returns
+        -------
+        float
+            Probability that the pose is within 10° and 5 cm, 0..1.
+        """
+        # numpy's interpolation would first make arrays of all knots.
         i = bisect.bisect_right(self.confidence, confidence)
         if i in (0, len(self.confidence)):
             return float(self.probability[max(i - 1, 0)])

@@ -1,7 +1,7 @@
 """The six categories of NOCS: ids, symmetry and mean sizes.
 
-For what reads or scores NOCS's files and trains on its categories. What an estimator answers, and which symmetry that
-has, the estimator says itself.
+They serve the code that reads or scores NOCS's files, or trains on its categories. Every other caller asks the
+estimator which names it answers and which symmetry they have.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from clipose_ros.core.symmetry import Symmetry
 # Index = NOCS class id - 1. The one-hot order of every model.
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
 
-# Of these only the y axis is meaningful.
+# Only the y axis of these is meaningful.
 AXIS_SYMMETRIC = frozenset({"bottle", "bowl", "can"})
 
-# REAL275 mean extents x, y, z [m] (HS-Pose, GPV-Pose `get_mean_shape`).
+# Mean extents along x, y, z in REAL275 [m] (HS-Pose, GPV-Pose `get_mean_shape`).
 MEAN_SIZES = {
     "bottle": np.array([0.087, 0.220, 0.089]),
     "bowl": np.array([0.165, 0.080, 0.165]),
@@ -28,12 +28,12 @@ MEAN_SIZES = {
 
 
 def nocs_symmetry(category: str) -> Symmetry:
-    """Say which turns NOCS's evaluation does not count.
+    """Say which turns of a category NOCS's evaluation ignores.
 
     Parameters
     ----------
     category : str
-        One of the six; others have no symmetry.
+        One of the six. Any other name has no symmetry.
 
     Returns
     -------

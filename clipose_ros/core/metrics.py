@@ -10,7 +10,7 @@ import numpy as np
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 
-# (degrees, centimetres) as papers report them.
+# (degrees, centimetres), as papers report them.
 THRESHOLDS = ((5, 2), (5, 5), (10, 2), (10, 5), (10, 10))
 
 
@@ -46,11 +46,11 @@ def rotation_error_deg(rotation: np.ndarray, truth: np.ndarray, symmetry: Symmet
     Returns
     -------
     float
-        Angle, or that between the y axes where only these count, 0..180 [deg].
+        Angle between the rotations, or between the y axes if only these count, 0..180 [deg].
     """
     along_y = symmetry is Symmetry.Y
     cosine = rotation[:, 1] @ truth[:, 1] if along_y else (np.trace(rotation @ truth.T) - 1) / 2
-    # rounding leaves [-1, 1]; unclipped, NaN counts as a match
+    # Rounding can leave [-1, 1], where the arc cosine is NaN.
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
@@ -82,12 +82,13 @@ def success_rates(errors: Mapping[str, Sequence[PoseError | None]]) -> dict[str,
     Parameters
     ----------
     errors : mapping of str to sequence of (PoseError or None)
-        By category, one entry for each true object; None where no pose was given, which counts as wrong.
+        By category, one entry for each true object, and at least one. None means that no pose was given, which counts
+        as wrong.
 
     Returns
     -------
     dict of str to dict of str to float
-        {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}; the mean is over the categories.
+        {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}. The mean is over the categories.
     """
     rates = {
         category: {name: _share(of_category, deg, cm) for name, deg, cm in _named_thresholds()}
@@ -111,17 +112,19 @@ def box_corners(pose: PoseEstimate) -> np.ndarray:
     Returns
     -------
     (8, 3) float
-        Corners, camera frame [m]. Bit 0, 1, 2 of the index: the positive side along x, y, z.
+        Corners, camera frame [m]. Bits 0, 1 and 2 of the index are set on the positive side along x, y and z.
     """
     sides = (np.arange(8)[:, None] >> np.arange(3) & 1) - 0.5
     return (sides * pose.size) @ pose.rotation.T + pose.translation
 
 
 def _named_thresholds() -> list[tuple[str, float, float]]:
+    """List each threshold as its name, degrees and centimetres."""
     return [(f"{deg}deg_{cm}cm", deg, cm) for deg, cm in THRESHOLDS]
 
 
 def _share(errors: Sequence[PoseError | None], deg: float, cm: float) -> float:
+    """Give the share of errors within both limits."""
     return sum(
         error is not None and error.rotation_deg <= deg and error.translation_m <= cm / 100 for error in errors
     ) / len(errors)

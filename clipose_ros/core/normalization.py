@@ -1,7 +1,7 @@
-"""The frame that a network sees: the cloud turned so that the line of sight to its centre is +z, centred and scaled.
+"""The view frame of a network: the line of sight to the centre of the cloud is +z, the centre is 0, lengths are scaled.
 
-Two objects in the same pose relative to the line of sight look alike wherever they stand in the image; turning that
-freedom out of the data lets a small network spend its capacity on shape. All functions work on a batch of B clouds.
+Two objects in the same pose relative to the line of sight look alike, wherever they stand in the image. Without that
+freedom in its data, a small network can spend its capacity on shape. All functions work on a batch of B clouds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ EYE = np.eye(2)
 
 
 def view_rotation(centre: np.ndarray) -> np.ndarray:
-    """Smallest rotation that takes the line of sight to `centre` onto +z.
+    """Find the smallest rotation that takes the line of sight to `centre` onto +z.
 
-    Parameters: centre (B, 3) [m], camera frame, not at the origin. Returns: R_view_camera (B, 3, 3).
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the clouds, camera frame, in front of the camera [m].
+
+    Returns
+    -------
+    (B, 3, 3) float64
+        R_view_camera.
     """
     direction = centre / np.sqrt(dot(centre, centre))[:, None]
     across, along = direction[:, :2], direction[:, 2]  # objects are in front of the camera: along > 0
@@ -28,11 +36,23 @@ def view_rotation(centre: np.ndarray) -> np.ndarray:
 
 
 def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Network input of a batch of clouds.
+    """Make the network's input from a batch of clouds.
 
-    Parameters: points (B, N, 3) [m], camera frame; scale (B,) [m], one unit of the network.
-    Returns: normalised points (B, N, 3) float32 [1], centre (B, 3) [m] (median, so that background points do not move
-    it), R_view_camera (B, 3, 3).
+    Parameters
+    ----------
+    points : (B, N, 3) float
+        Camera frame [m].
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    normalised : (B, N, 3) float32
+        Points in the view frame, in units of the network [1].
+    centre : (B, 3) float64
+        Median of each cloud, because background points do not move it, camera frame [m].
+    R_view_camera : (B, 3, 3) float64
+        Rotation into the view frame.
     """
     centre = median_point(points)
     R_view_camera = view_rotation(centre)
@@ -44,11 +64,27 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def from_view(
     axes: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pose in the camera frame from the pose in the network's frame.
+    """Take a pose from the view frame of `to_view` to the camera frame.
 
-    Parameters: axes (B, 3, K) of the object as columns, R_view_object or some of its axes; offset (B, 3) [1] of the box
-    centre from `centre`; the rest as `to_view` gives them.
-    Returns: the axes (B, 3, K) and t_camera_object (B, 3) [m] in the camera frame.
+    Parameters
+    ----------
+    axes : (B, 3, K) float
+        Axes of the object as columns, view frame: R_view_object, or some of its columns.
+    offset : (B, 3) float
+        From `centre` to the centre of the box, view frame, in units of the network [1].
+    centre : (B, 3) float
+        As from `to_view`, camera frame [m].
+    R_view_camera : (B, 3, 3) float
+        As from `to_view`.
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    axes : (B, 3, K) float
+        The same axes, camera frame.
+    translation : (B, 3) float
+        t_camera_object, the centre of the box [m].
     """
     R_camera_view = R_view_camera.swapaxes(-1, -2)
     translation = centre + scale[:, None] * (R_camera_view @ offset[:, :, None])[:, :, 0]

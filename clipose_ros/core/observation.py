@@ -1,4 +1,4 @@
-"""From clouds to what estimators see: the cloud, and what else is asked for."""
+"""What an estimator may ask for beside the points of a cloud: their pixels and a crop of the colour image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from clipose_ros.core.backprojection import Cloud
 from clipose_ros.core.types import ColourCrop
 
-CROP_MARGIN = 0.15  # of the longer side of the points' box: masks are often cut too narrow
+CROP_MARGIN = 0.15  # on each side, of the longer side of the points' box: masks are often too narrow
 
 
 def pixel_coordinates(cloud: Cloud, shape: tuple[int, int]) -> np.ndarray:
-    """Give the pixels of a cloud as coordinates.
+    """Give the pixel coordinates of a cloud.
 
     Parameters
     ----------
     cloud : Cloud
-        Of an image of this shape.
+        From an image of this shape.
     shape : (int, int)
         Height and width of the image [px].
 
@@ -30,19 +30,21 @@ def pixel_coordinates(cloud: Cloud, shape: tuple[int, int]) -> np.ndarray:
 
 
 def colour_crop(cloud: Cloud, colour: np.ndarray) -> ColourCrop | None:
-    """Cut the part of the colour image out that shows an instance: square, as far as the image goes.
+    """Cut out the part of the colour image that shows an instance.
+
+    The crop is square, unless the image ends before the crop does.
 
     Parameters
     ----------
     cloud : Cloud
-        Of the instance.
+        The points of the instance.
     colour : (H, W, 3) uint8
-        RGB image.
+        RGB image, registered to the depth.
 
     Returns
     -------
     ColourCrop or None
-        A view of the image around the points; None of an empty cloud.
+        A view of the image around the points. None if the cloud is empty.
     """
     if not len(cloud.pixels):
         return None

@@ -1,5 +1,6 @@
-"""Other forms of rotation matrices, at a tenth of scipy's cost: its rotations check and convert what here is known to
-be one.
+"""Rotation matrices: turned by rotation vectors, and as quaternions.
+
+This costs a tenth of scipy's rotations, which check and convert every matrix. Here it is known to be a rotation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 from clipose_ros.core.vectors import dot
 
-# A vector times these is the matrix of its cross product: [v] w = v x w.
+# The product of a vector v and these is the matrix [v] of its cross product: [v] w = v x w.
 CROSS = np.array(
     [[[0, 0, 0], [0, 0, -1], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [-1, 0, 0]], [[0, -1, 0], [1, 0, 0], [0, 0, 0]]],
     dtype=float,
@@ -18,17 +19,41 @@ CROSS = np.array(
 
 
 def turned(rotations: np.ndarray, rotation_vectors: np.ndarray) -> np.ndarray:
-    """Rotations (B, 3, 3), turned about vectors (B, 3) by their lengths [rad], by Rodrigues' formula in half angles."""
-    # no angle: the quotient below becomes its limit
+    """Turn rotations about axes of their target frame, by Rodrigues' formula in half angles.
+
+    Parameters
+    ----------
+    rotations : (B, 3, 3) float
+        For example R_camera_object.
+    rotation_vectors : (B, 3) float
+        Axes of the turns, in the camera frame for R_camera_object. Their lengths are the angles [rad].
+
+    Returns
+    -------
+    (B, 3, 3) float
+        exp(rotation_vectors) @ rotations.
+    """
+    # Without an angle, the quotient below becomes its limit.
     half = np.maximum(np.sqrt(dot(rotation_vectors, rotation_vectors)) / 2, 1e-30)[:, None]
     turn = ((np.sin(half) / half * rotation_vectors) @ CROSS.reshape(3, 9)).reshape(-1, 3, 3)
     return rotations + turn @ (np.cos(half)[..., None] * rotations + turn @ rotations / 2)
 
 
 def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """Unit quaternion x, y, z, w of a rotation (3, 3), its largest component positive."""
+    """Give the unit quaternion of a rotation.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float
+        Rotation matrix.
+
+    Returns
+    -------
+    x, y, z, w : float
+        Quaternion of length 1. Its largest component is positive.
+    """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    # Four times each product of two components (Shepperd). Each row is the quaternion, scaled; the one with the largest
+    # Four times each product of two components (Shepperd). Each row is the quaternion, scaled. The row with the largest
     # square keeps all digits.
     products = (
         (1 + xx - yy - zz, xy + yx, xz + zx, zy - yz),

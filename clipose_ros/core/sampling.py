@@ -9,27 +9,52 @@ import numpy as np
 
 from clipose_ros.core.vectors import median_point
 
-MEDIAN_POINTS = 1024  # a median of more is the same to a millimetre, and costs more than everything else here
+MEDIAN_POINTS = 1024  # with more, the median is the same to a millimetre and costs more than all else here
 
 
 def random_strata(shape: int | tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A random place in each of N equal parts of 0..1, ascending. Drawn once, they serve clouds of any size.
+    """Draw a random place in each of N equal parts of 0..1.
 
-    Parameters: shape, (..., N). Returns: float64 of that shape. The same state of `rng` gives the same places.
+    Drawn once, the places serve clouds of any size.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        N, or (..., N).
+    rng : numpy.random.Generator
+        The same state gives the same places.
+
+    Returns
+    -------
+    (..., N) float64
+        Places, ascending, 0..1.
     """
     places = rng.random(shape)
     return (np.arange(places.shape[-1]) + places) / places.shape[-1]
 
 
 def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """One index out of each of N equal strata of 0 .. count-1, at the places that `random_strata` drew.
+    """Take one index out of each of N equal strata of 0 .. count - 1.
 
-    A raster-ordered cloud is covered evenly from top to bottom, with less variance than independent draws. When `count`
-    <= N / 2 every point appears, some more than once.
+    They cover a cloud in raster order evenly from top to bottom, with less variance than independent draws. If
+    `count` <= N / 2, every point appears, some more than once.
 
-    Parameters: count, of one cloud, or of several (B, 1, ..., 1) at once.
-    Returns: integers of the shape of `strata` (..., N), or (B, ..., N), ascending. Raises ValueError when a `count` <
-    1.
+    Parameters
+    ----------
+    count : int or (B, 1, ..., 1) integer
+        Number of points of a cloud, or of B clouds at once.
+    strata : (..., N) float
+        Places from `random_strata`.
+
+    Returns
+    -------
+    (..., N) or (B, ..., N) integer
+        Indices, ascending.
+
+    Raises
+    ------
+    ValueError
+        If a `count` is less than 1.
     """
     count = np.asarray(count)
     if count.min() < 1:
@@ -39,13 +64,24 @@ def stratified_indices(count: int | np.ndarray, strata: np.ndarray) -> np.ndarra
 
 
 def within_radius(points: np.ndarray, bounds: Sequence[int], radii: Sequence[float]) -> np.ndarray:
-    """Which points lie within a radius [m] of the coordinate-wise median of their cloud: cuts the background that leaks
-    through a mask.
+    """Say which points lie within a radius of the coordinate-wise median of their cloud.
 
-    The median stays on the object as long as fewer than half of the points are background, wherever that lies.
+    This cuts the background that leaks through a mask. The median stays on the object as long as fewer than half of
+    the points are background, wherever the background lies.
 
-    Parameters: points (3, N) [m] of L clouds side by side, each in raster order; bounds, L + 1: cloud i has the points
-    bounds[i] .. bounds[i + 1] - 1; radii, L. Returns: (N,) bool, false for points that are not finite.
+    Parameters
+    ----------
+    points : (3, N) float
+        L clouds side by side, each in raster order [m].
+    bounds : sequence of L + 1 int
+        Cloud i has the points bounds[i] .. bounds[i + 1] - 1. Together the clouds have all points.
+    radii : sequence of L float
+        Radius of each cloud [m].
+
+    Returns
+    -------
+    (N,) bool
+        False, too, for points that are not finite.
     """
     distance = np.empty_like(points)
     limit = np.empty_like(points, shape=points.shape[1])

@@ -10,14 +10,31 @@ NS_PER_S = 1_000_000_000
 
 
 class Stopwatch:
-    """Wall-clock milliseconds by stage, in the order in which the stages began."""
+    """Takes the time of the stages of a frame.
+
+    Attributes
+    ----------
+    stages_ms : dict of str to float
+        Wall-clock time by stage, in the order in which the stages first ended [ms].
+    """
 
     def __init__(self) -> None:
         self.stages_ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block; a stage that runs again adds up."""
+        """Take the time of a `with` block.
+
+        Parameters
+        ----------
+        name : str
+            Of the stage. The times of a stage that runs again add up.
+
+        Yields
+        ------
+        None
+            The block runs.
+        """
         start = time.perf_counter()
         try:
             yield

@@ -25,7 +25,7 @@ class Intrinsics:
     Raises
     ------
     ValueError
-        For what is no pinhole camera's.
+        If a value is not finite, or a focal length is not positive.
     """
 
     fx: float
@@ -57,12 +57,12 @@ class Frame:
     intrinsics : Intrinsics
         Of the image.
     colour : (H, W, 3) uint8, optional
-        RGB.
+        RGB, registered to the depth.
 
     Raises
     ------
     ValueError
-        For arrays of another kind or of sizes that differ.
+        If the depth has another shape or type, or the colour another size than the depth.
     """
 
     stamp_ns: int
@@ -93,7 +93,7 @@ class Instance:
     score : float
         How sure the detector is.
     id : str
-        The detector's own name for the object, where it has one.
+        The detector's own name for the object, if it has one.
     """
 
     label: int
@@ -111,13 +111,13 @@ class Detections:
     instances : tuple of Instance
         The objects.
     masks : (H, W) integer, or (K, H, W) bool
-        A label image, where the pixels of an instance have its label; or a mask for each of K instances, in their
-        order. Such masks may overlap.
+        Either a label image, where the pixels of an instance have its label; or one mask for each of the K instances,
+        in their order. Such masks may overlap.
 
     Raises
     ------
     ValueError
-        For arrays of another kind, and for another number of masks than of instances.
+        If the array has another shape or type, or if there are not as many masks as instances.
     """
 
     instances: tuple[Instance, ...]
@@ -157,12 +157,15 @@ class Detections:
         return self.masks[index] if self.overlap else self.masks == self.instances[index].label
 
     def flat(self) -> Detections:
-        """Make masks that do not overlap: where they do, the instance with the higher score is on top.
+        """Make a label image of masks that may overlap.
+
+        Where masks overlap, the pixel goes to the instance with the highest score.
 
         Returns
         -------
         Detections
-            With a label image, in which the instances are numbered from 1 in their order; itself where it has one.
+            With a label image, in which the instances are numbered from 1 in their order. The same object if it has a
+            label image already.
         """
         if not self.overlap:
             return self
@@ -180,9 +183,9 @@ class ColourCrop:
     Parameters
     ----------
     pixels : (h, w, 3) uint8
-        RGB; a view of the image.
+        RGB, a view of the image.
     left, top : int
-        Column and row of its first pixel in the image [px].
+        Column and row of the crop's first pixel in the image [px].
     """
 
     pixels: np.ndarray
@@ -192,7 +195,9 @@ class ColourCrop:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """A 9DoF pose, which is an oriented box, too: p_camera = rotation @ p_object + translation.
+    """A 9DoF pose, which is the same as an oriented box.
+
+    p_camera = rotation @ p_object + translation.
 
     Parameters
     ----------
@@ -218,8 +223,8 @@ class PoseEstimate:
 class TrackState(IntEnum):
     """How well a tracked pose is founded.
 
-    TENTATIVE: measured in this frame, by a track too young to rely on. CONFIRMED: measured in this frame.
-    COASTING: predicted; this frame had no estimate of the object, or one that contradicts what was seen before.
+    TENTATIVE: measured in this frame, but the track is too young to rely on. CONFIRMED: measured in this frame.
+    COASTING: predicted. This frame had no estimate of the object, or one that contradicts what was seen before.
     """
 
     TENTATIVE = 1
@@ -236,13 +241,13 @@ class TrackedPose(PoseEstimate):
     category, score, rotation, translation, size
         As of `PoseEstimate`.
     track : int
-        Number of the object, which no other object of this run gets.
+        Number of the object. No other object of this run gets it.
     state : TrackState
         How well the pose is founded.
     age_ns : int
-        Time since the pose was last measured; 0 unless it is coasting [ns].
+        Time since the pose was last measured [ns]. It is 0 unless the track is coasting.
     covariance : (6, 6) float
-        Of the position [m] and of small turns about the camera frame's fixed axes [rad].
+        Covariance of the position [m] and of small turns about the camera frame's fixed axes [rad].
     """
 
     track: int
@@ -253,25 +258,27 @@ class TrackedPose(PoseEstimate):
 
 @dataclass(frozen=True)
 class Observation:
-    """What an estimator sees of one object. What it does not ask for is None.
+    """What an estimator sees of one object.
+
+    A part that it does not ask for is None.
 
     Parameters
     ----------
     points : (N, 3) float32
         Camera frame [m].
     name : str
-        Category, or learned object.
+        Name of the category, or of the learned object.
     pixels : (N, 2) integer, optional
         Column and row of each point [px].
     colour : ColourCrop, optional
-        The part of the colour image around the mask; None, too, where the frame has no colour.
+        The part of the colour image around the mask. Also None if the frame has no colour, or if there are no points.
     prior : PoseEstimate, optional
-        Where a track expects the object; None, too, where there is no track.
+        Where a track expects the object. Also None if there is no track.
 
     Raises
     ------
     ValueError
-        For points of another shape.
+        If the points have another shape.
     """
 
     points: np.ndarray
@@ -287,14 +294,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why no pose can be given for an object.
+    """Why an object gets no pose.
 
     Parameters
     ----------
     category : str
-        As of the instance.
+        Category of the instance.
     reason : str
-        In words, `name: expected …, got …`.
+        In words, as `name: expected …, got …`.
     """
 
     category: str
