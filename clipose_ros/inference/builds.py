@@ -1,4 +1,7 @@
-"""Which ONNX Runtime is installed: its builds are separate packages that overwrite each other's files."""
+"""Which build of ONNX Runtime is installed.
+
+The builds are separate packages that overwrite each other's files.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxrunti
 
 
 def installed_builds() -> dict[str, str]:
-    """Versions of the installed packages of ONNX Runtime, by name.
+    """List the installed packages of ONNX Runtime.
 
-    A build that came without a Python package is not among them.
+    Returns
+    -------
+    dict of str to str
+        Version by name of the package. A build that was installed without a Python package is not among them.
     """
     builds = {}
     for package in PACKAGES:
@@ -25,11 +31,35 @@ def installed_builds() -> dict[str, str]:
 
 
 def imported_version() -> str:
-    """Of the build that is really imported."""
+    """Give the version of the build that is really imported.
+
+    Returns
+    -------
+    str
+        Version.
+
+    Raises
+    ------
+    RuntimeError
+        As `load_runtime`.
+    """
     return load_runtime().__version__
 
 
 def built_providers() -> list[str]:
-    """Those of our providers that the imported build has; whether they start is another question."""
+    """List those of our providers that the imported build has.
+
+    This does not say whether they start on this machine.
+
+    Returns
+    -------
+    list of str
+        Our names, keys of `PROVIDERS`.
+
+    Raises
+    ------
+    RuntimeError
+        As `load_runtime`.
+    """
     available = load_runtime().get_available_providers()
     return [name for name, providers in PROVIDERS.items() if providers[0] in available]

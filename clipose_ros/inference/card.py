@@ -37,16 +37,16 @@ class NetworkFile:
     file : str
         ONNX file beside the card.
     sha256 : str
-        Of that file, hexadecimal.
+        Digest of that file, hexadecimal.
     inputs, outputs : mapping of str to tuple of (int or str)
-        Shapes by name; a string stands for a free dimension.
+        Shapes by name. A string stands for a free dimension.
     precision : str
-        Of the weights.
+        Number format of the weights, such as fp32.
 
     Raises
     ------
     ValueError
-        For a value that no such file has.
+        If a value is malformed.
     """
 
     file: str
@@ -69,31 +69,31 @@ class NetworkFile:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What `card.yaml` holds; its keys are these fields.
+    """What `card.yaml` holds. Its keys are these fields.
 
     Parameters
     ----------
     name : str
-        Of the model.
+        Name of the model.
     estimator : str
-        Kind of estimator that runs it, as `clipose_ros.estimators` knows it.
+        Kind of estimator that runs the model, as `clipose_ros.estimators` knows it.
     names : tuple of str
         Categories or objects that the model answers. A network with a category index counts in this order.
     networks : mapping of str to NetworkFile
-        The model's networks, by what they are for.
+        The model's networks, by their purpose.
     symmetry : mapping of str to Symmetry
-        Of each name; one that is left out has none.
+        Symmetry of each name. A name that is left out has none.
     settings : mapping
-        What the estimator needs beside the networks; it knows the keys.
+        What the estimator needs beside the networks. Only the estimator knows the keys.
     training, accuracy : mapping
-        Free, for people to read.
+        Anything, for people to read.
     licence : str
-        Of the weights.
+        Licence of the weights.
 
     Raises
     ------
     ValueError
-        For a value that no model has.
+        If a value is malformed.
     """
 
     name: str
@@ -122,12 +122,12 @@ class ModelCard:
         object.__setattr__(self, "symmetry", {name: Symmetry(value) for name, value in self.symmetry.items()})
 
     def network(self, key: str) -> NetworkFile:
-        """Look a network up.
+        """Look up a network.
 
         Parameters
         ----------
         key : str
-            What the network is for.
+            Purpose of the network, as the card calls it.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class ModelCard:
         Raises
         ------
         ValueError
-            When the model has none of that name.
+            If the model has no such network.
         """
         expect("networks", key in self.networks, f"{key} for estimator {self.estimator}", ", ".join(self.networks))
         return self.networks[key]
@@ -149,7 +149,7 @@ def read_card(folder: Path) -> ModelCard:
     Parameters
     ----------
     folder : Path
-        With `card.yaml`.
+        Folder of the model, with `card.yaml` in it.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def read_card(folder: Path) -> ModelCard:
     Raises
     ------
     ValueError
-        With the path of the card, for anything that is missing, unknown or malformed.
+        If anything is missing, unknown or malformed. The message begins with the path of the card.
     """
     path = folder / CARD_FILE
     try:
@@ -177,9 +177,9 @@ def write_card(card: ModelCard, folder: Path) -> None:
     Parameters
     ----------
     card : ModelCard
-        The card; its settings, training and accuracy hold plain numbers, texts, lists and mappings.
+        The card. Its settings, training and accuracy hold plain numbers, texts, lists and mappings.
     folder : Path
-        Of the model.
+        Folder of the model.
     """
     data = dataclasses.asdict(card)
     data["names"] = list(card.names)
@@ -191,24 +191,24 @@ def write_card(card: ModelCard, folder: Path) -> None:
 
 
 def read_network(folder: Path, network: NetworkFile) -> bytes:
-    """Read a network file of a card.
+    """Read a network file of a model.
 
     Parameters
     ----------
     folder : Path
-        Of the model.
+        Folder of the model.
     network : NetworkFile
-        What the card says of it.
+        What the card says of the file.
 
     Returns
     -------
     bytes
-        The ONNX file.
+        Content of the ONNX file.
 
     Raises
     ------
     ValueError
-        When there is no such file, or its SHA-256 is not the card's: weights and card must belong together.
+        If there is no such file, or its SHA-256 is not the card's: weights and card must belong together.
     """
     path = folder / network.file
     expect(str(path), path.is_file(), f"the network file that {CARD_FILE} names", "none")
@@ -224,7 +224,7 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     Parameters
     ----------
     model : str
-        Name in the models folders, or path: anything with a slash.
+        Name in the models folders, or a path. Anything with a slash is a path.
     models_dir : Path, optional
         The only folder to look in. Without it: the checkout's, then those of the sourced ROS workspaces, then the
         Python environment's.
@@ -232,12 +232,12 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     Returns
     -------
     Path
-        The folder.
+        The folder, which has a card.
 
     Raises
     ------
     ValueError
-        With the names that there are, when the model is not found.
+        If the model is not found. The message lists the names that there are.
     """
     if "/" in model:
         candidates = [Path(model).expanduser()]
@@ -252,12 +252,12 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
 
 
 def models_folders() -> list[Path]:
-    """List where models may lie.
+    """List the folders in which models may lie.
 
     Returns
     -------
     list of Path
-        Folders, existing or not, in the order of search.
+        Folders in the order of the search. Some may not exist.
     """
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
     return [
@@ -267,26 +267,26 @@ def models_folders() -> list[Path]:
 
 
 def record_from(kind: type[Kind], data: Any, **values: Any) -> Kind:
-    """Make a dataclass of a mapping that a person may have written.
+    """Make a dataclass instance from a mapping that a person may have written.
 
     Parameters
     ----------
     kind : type
         The dataclass.
     data : object
-        What YAML gave for it.
+        What YAML gave.
     **values : object
-        Fields whose values are not those of `data` as they are.
+        Values of fields that replace those in `data`.
 
     Returns
     -------
     kind
-        The record.
+        The instance.
 
     Raises
     ------
     ValueError
-        When `data` is no mapping, has a key that `kind` lacks, or lacks one without a default.
+        If `data` is no mapping, has a key that is no field, or lacks a field without a default.
     """
     expect("card", isinstance(data, Mapping), "a mapping", type(data).__name__)
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -300,6 +300,7 @@ def record_from(kind: type[Kind], data: Any, **values: Any) -> Kind:
 
 
 def _card_from(data: Any) -> ModelCard:
+    """Make a card of what YAML gave."""
     expect("card", isinstance(data, Mapping), "a mapping", type(data).__name__)
     if "networks" not in data and "file" in data:
         raise ValueError(
@@ -311,6 +312,7 @@ def _card_from(data: Any) -> ModelCard:
 
 
 def _network_from(key: str, data: Any) -> NetworkFile:
+    """Make a network's entry of what YAML gave, with its key in the errors."""
     try:
         return record_from(NetworkFile, data)
     except ValueError as error:

@@ -1,13 +1,16 @@
-"""What a network may run on, by our names and by ONNX Runtime's. Needs no ONNX Runtime."""
+"""What a network may run on, by our names and by ONNX Runtime's.
+
+This needs no ONNX Runtime.
+"""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
-Precision = Literal["fp32", "fp16"]  # of TensorRT's engine; the others run the network as it is
+Precision = Literal["fp32", "fp16"]  # of TensorRT's engine; other providers run the network as it is
 
-# ONNX Runtime's names, best first: what the first cannot run goes to the next.
+# ONNX Runtime's names, best first: an operator that the first cannot run goes to the next.
 PROVIDERS: dict[Provider, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),

@@ -1,4 +1,7 @@
-"""The door to ONNX Runtime: its builds are packages that install one module, so none is a dependency of this one."""
+"""The door to ONNX Runtime.
+
+Its builds are packages that install the same module, so none of them is a dependency of this package.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ CURE = "pip install clipose_ros[cpu], or clipose_ros[gpu] for an NVIDIA GPU"
 
 
 def load_runtime() -> ModuleType:
-    """Import ONNX Runtime, when a network is about to be loaded and not before.
+    """Import ONNX Runtime.
+
+    Call it when a network is about to be loaded, not before.
 
     Returns
     -------
@@ -19,20 +24,20 @@ def load_runtime() -> ModuleType:
     Raises
     ------
     RuntimeError
-        None of its builds is installed, or what is left of one does not load. The message names the cure.
+        If no build is installed, or only the remains of one, which do not load. The message says what to install.
     """
     try:
         runtime = import_module("onnxruntime")
     except ImportError as error:
         raise RuntimeError(f"onnxruntime: expected one of its builds, got none ({error}); {CURE}") from error
-    if not hasattr(runtime, "InferenceSession"):  # two builds shared one folder, and one of them was removed
+    if not hasattr(runtime, "InferenceSession"):  # two builds shared its folder, and one was removed
         where = ", ".join(getattr(runtime, "__path__", ()))
         raise RuntimeError(f"onnxruntime: expected one of its builds, got an empty folder ({where}); remove it; {CURE}")
     return runtime
 
 
 def unreadable(runtime: ModuleType) -> tuple[type[Exception], ...]:
-    """Tell what ONNX Runtime raises for a file that is no network, or none that it can run.
+    """List the exceptions that ONNX Runtime raises for a file that it cannot run as a network.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ def unreadable(runtime: ModuleType) -> tuple[type[Exception], ...]:
     Returns
     -------
     tuple of type
-        They have no common type of their own.
+        Types of exceptions. They have no base class of their own.
     """
     state = runtime.capi.onnxruntime_pybind11_state
     return state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented

@@ -25,11 +25,24 @@ log = logging.getLogger(__name__)
 class SessionConfig:
     """Where and how a network runs.
 
-    threads: cores that share the clouds of a frame on the CPU, each cloud being one core's work; 0 takes every core
-    that the process may use.
-    allow_cpu: accept the CPU when the provider cannot be had.
-    precision: of TensorRT's engine; the others run the network as it is.
-    largest_batch: of clouds in one call to TensorRT, whose engine is built for it; more are given to it in parts.
+    Parameters
+    ----------
+    provider : str
+        What it runs on, a key of `PROVIDERS`.
+    threads : int
+        Cores that share the clouds of a frame on the CPU; one core works on one cloud. 0 takes every core that the
+        process may use.
+    allow_cpu : bool
+        Whether to fall back to the CPU if the provider cannot be had. Otherwise that is an error.
+    precision : str
+        Number format of TensorRT's engine, one of `PRECISIONS`. Other providers run the network as it is.
+    largest_batch : int
+        Most clouds in one call to TensorRT, whose engine is built for it. More clouds take several calls.
+
+    Raises
+    ------
+    ValueError
+        If a value is not possible.
     """
 
     provider: Provider = "cpu"
@@ -66,8 +79,32 @@ class ProviderUnavailable(RuntimeError):
 class Session:
     """The network of a model folder, loaded, checked against its card and warmed up.
 
-    Raises ValueError when file and card disagree, RuntimeError without ONNX Runtime and when the provider cannot be
-    had: ONNX Runtime alone would silently run on the CPU.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the model.
+    network : NetworkFile
+        What the card says of the network.
+    config : SessionConfig
+        Where and how the network runs.
+
+    Attributes
+    ----------
+    network : NetworkFile
+        As above.
+    threads : int
+        Cores that it uses on the CPU.
+    provider : str
+        What it really runs on, a key of `PROVIDERS`.
+    precision : str
+        Number format in which it really runs.
+
+    Raises
+    ------
+    ValueError
+        If file and card disagree, or the file is no ONNX network.
+    RuntimeError
+        If there is no ONNX Runtime, or the provider cannot be had. ONNX Runtime alone would silently run on the CPU.
     """
 
     def __init__(self, folder: Path, network: NetworkFile, config: SessionConfig = SessionConfig()) -> None:
@@ -76,7 +113,7 @@ class Session:
         onnxruntime = load_runtime()
         options = onnxruntime.SessionOptions()
         # Every core runs the whole network on its share of the clouds: an operator of a small network is over before
-        # another core is awake to help.
+        # another core has woken up to help.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), network, config)
@@ -94,8 +131,19 @@ class Session:
         _check_signature("outputs", network.outputs, self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for inputs by name; the clouds are shared out among the cores, or in parts of what a TensorRT
-        engine takes at once.
+        """Run the network on a batch of B clouds.
+
+        The CPU's cores share the clouds. TensorRT gets as many at once as its engine takes.
+
+        Parameters
+        ----------
+        inputs : mapping of str to (B, ...) array
+            The network's inputs by name.
+
+        Returns
+        -------
+        dict of str to (B, ...) array
+            The network's outputs by name.
         """
         names, batch = list(self.network.outputs), len(next(iter(inputs.values())))
         parts = self._parts(batch)
@@ -107,9 +155,7 @@ class Session:
         return dict(zip(names, outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs))))
 
     def _parts(self, batch: int) -> int:
-        """In how many calls a batch is run: at once on the CPU, one after the other where a TensorRT engine takes no
-        more.
-        """
+        """Give the number of calls for a batch: side by side on the CPU, one after the other with TensorRT."""
         parts = {"cpu": min(self.threads, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
         return max(parts, 1)
 
@@ -117,7 +163,7 @@ class Session:
 def _with_options(
     providers: tuple[str, ...], network: NetworkFile, config: SessionConfig
 ) -> list[tuple[str, dict[str, str]]]:
-    """Providers with what each is told; the CPU alone where TensorRT finds no GPU and that is allowed."""
+    """Give the providers with their options; the CPU alone if TensorRT finds no GPU and that is allowed."""
     try:
         return [(name, _options(name, network, config)) for name in providers]
     except RuntimeError as error:
@@ -126,7 +172,7 @@ def _with_options(
 
 
 def _options(provider: str, network: NetworkFile, config: SessionConfig) -> dict[str, str]:
-    """What a provider is told. Makes the folder in which TensorRT keeps its engine."""
+    """Give the options of a provider. Make the folder in which TensorRT keeps its engine."""
     if provider != PROVIDERS["tensorrt"][0]:
         return {}
     key, cache = engine_key(network, config.precision, config.largest_batch), cache_folder()
@@ -135,8 +181,9 @@ def _options(provider: str, network: NetworkFile, config: SessionConfig) -> dict
 
 
 def _available(config: SessionConfig) -> tuple[str, ...]:
-    """Providers to ask for, best first; refuses before the model is loaded when this build of ONNX Runtime lacks the
-    wanted one.
+    """List the providers to ask for, best first.
+
+    A provider that this build of ONNX Runtime lacks is refused before the model is loaded.
     """
     built = load_runtime().get_available_providers()
     wanted = PROVIDERS[config.provider]
@@ -149,7 +196,7 @@ def _available(config: SessionConfig) -> tuple[str, ...]:
 
 
 def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
-    """Short name of the provider that really runs."""
+    """Give our name of the provider that really runs; refuse another one than the wanted one."""
     if got != wanted:
         _refuse_or_warn(
             f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing", config
@@ -164,7 +211,7 @@ def _refuse_or_warn(message: str, config: SessionConfig) -> None:
 
 
 def _check_signature(key: str, expected: Mapping[str, tuple[int | str, ...]], got: list) -> None:
-    """The names and fixed dimensions of the network are those of the card."""
+    """Refuse a network whose names or fixed dimensions are not those of the card."""
     shapes = {value.name: value.shape for value in got}
     if set(shapes) != set(expected):
         raise ValueError(f"{key}: expected {', '.join(expected)} as the card says, got {', '.join(shapes)}")

@@ -1,5 +1,6 @@
-"""What ONNX Runtime's TensorRT provider needs to know: engines take minutes to build, so they are kept, each for
-exactly what it was built for.
+"""Options of ONNX Runtime's TensorRT provider, and where its engines are kept.
+
+An engine takes minutes to build. So it is kept, and used again only for exactly what it was built for.
 """
 
 from __future__ import annotations
@@ -14,44 +15,101 @@ from pathlib import Path
 from clipose_ros.inference.card import NetworkFile
 from clipose_ros.inference.runtime import load_runtime
 
-LIKELY_BATCH = 5  # objects for which TensorRT tunes its kernels; others work, too
-PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # under which names TensorRT is installed
+LIKELY_BATCH = 5  # number of objects for which TensorRT tunes its kernels; other numbers work, too
+PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # names under which TensorRT is installed
 
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything that an engine depends on: where one of these differs, another engine is built, and no stale one is
-    ever loaded.
+    """Everything that an engine depends on.
+
+    If one of these differs, another engine is built. So a stale engine is never loaded.
+
+    Parameters
+    ----------
+    model : str
+        SHA-256 of the network file.
+    onnxruntime, tensorrt : str
+        Versions.
+    gpu : str
+        Name, compute capability and driver.
+    precision : str
+        Number format of the engine.
+    largest_batch : int
+        Most clouds in one call.
     """
 
-    model: str  # sha256 of the network file
+    model: str
     onnxruntime: str
     tensorrt: str
-    gpu: str  # name, compute capability and driver
+    gpu: str
     precision: str
     largest_batch: int
 
     def folder(self, cache: Path) -> Path:
-        """Where the engine lies, or will: named by the model, the precision and a digest of the whole key."""
+        """Give the folder of the engine, which may not exist yet.
+
+        Parameters
+        ----------
+        cache : Path
+            Folder of all engines.
+
+        Returns
+        -------
+        Path
+            Folder, named by the model, the precision and a digest of the whole key.
+        """
         digest = hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()
         return cache / f"{self.model[:12]}-{self.precision}-{digest[:16]}"
 
 
 def cache_folder() -> Path:
-    """Of this user's engines."""
+    """Give the folder of this user's engines.
+
+    Returns
+    -------
+    Path
+        Folder, which may not exist yet.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipose_ros" / "tensorrt"
 
 
 def engine_key(network: NetworkFile, precision: str, largest_batch: int) -> EngineKey:
-    """The key on this machine. Raises RuntimeError where no NVIDIA GPU can be asked for its name."""
+    """Make the key of an engine on this machine.
+
+    Parameters
+    ----------
+    network : NetworkFile
+        The network that it runs.
+    precision : str
+        Number format of the engine.
+    largest_batch : int
+        Most clouds in one call.
+
+    Returns
+    -------
+    EngineKey
+        The key.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no ONNX Runtime, or no NVIDIA GPU that says its name.
+    """
     return EngineKey(
         network.sha256, load_runtime().__version__, installed_version(), gpu_name(), precision, largest_batch
     )
 
 
 def installed_version() -> str:
-    """Of TensorRT's Python package; TensorRT as system libraries is told apart by ONNX Runtime's own engine names
-    alone.
+    """Give the version of TensorRT's Python package.
+
+    TensorRT as system libraries has no such version. Only ONNX Runtime's own names of engines tell its versions apart.
+
+    Returns
+    -------
+    str
+        Version, or "unknown" if there is no such package.
     """
     for package in PACKAGES:
         try:
@@ -62,7 +120,18 @@ def installed_version() -> str:
 
 
 def gpu_name() -> str:
-    """Name, compute capability and driver of the first GPU, as nvidia-smi says."""
+    """Ask nvidia-smi about the first GPU.
+
+    Returns
+    -------
+    str
+        Its name, compute capability and driver.
+
+    Raises
+    ------
+    RuntimeError
+        If nvidia-smi is not there, or knows no GPU.
+    """
     query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader", "--id=0"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
@@ -71,8 +140,23 @@ def gpu_name() -> str:
 
 
 def provider_options(network: NetworkFile, key: EngineKey, cache: Path) -> dict[str, str]:
-    """Options of TensorrtExecutionProvider: one engine for batches of 1 to `key.largest_batch`, kept in the folder of
-    its key.
+    """Give the options of TensorrtExecutionProvider.
+
+    They ask for one engine for batches of 1 to `key.largest_batch`, kept in the folder of its key.
+
+    Parameters
+    ----------
+    network : NetworkFile
+        The network. Its free dimensions are those of the batch.
+    key : EngineKey
+        What the engine is for.
+    cache : Path
+        Folder of all engines.
+
+    Returns
+    -------
+    dict of str to str
+        Options by ONNX Runtime's names.
     """
     folder = key.folder(cache)
     options = {
