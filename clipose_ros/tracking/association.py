@@ -17,16 +17,16 @@ def associate(cost: np.ndarray, unmatched: float) -> tuple[np.ndarray, np.ndarra
     Parameters
     ----------
     cost : (T, D) float
-        Of giving estimate d to track t, infinite where that is not allowed.
+        Cost of giving estimate d to track t, infinite where that is not allowed.
     unmatched : float
-        Cost of a pair that is not made.
+        Cost of a pair that is not made. A pair that costs as much or more is not made.
 
     Returns
     -------
     tracks : (P,) int
-        Of each pair, ascending.
+        Index of the track of each pair, ascending.
     estimates : (P,) int
-        Of each pair, each at most once.
+        Index of the estimate of each pair. Each occurs at most once.
     """
     tracks, estimates = linear_sum_assignment(np.minimum(cost, unmatched))
     made = cost[tracks, estimates] < unmatched
@@ -41,17 +41,17 @@ def priors_of(
     Parameters
     ----------
     tracked : sequence of (Instance, TrackedPose)
-        Tracks, moved on to the time of the frame, with the instance that each was last.
+        Tracks at the time of the frame, each with the instance that it was last.
     instances : sequence of Instance
-        Of the frame.
+        Instances of the frame.
     clouds : sequence of (N, 3) float
         Points of each instance, camera frame [m].
 
     Returns
     -------
     list of (TrackedPose or None)
-        For each instance the track of its name that lies nearest, if the middle of the points lies within the box's
-        diagonal of its centre. A track is nobody else's prior then; the detector's own id decides between two.
+        For each instance the nearest track of its category. Its centre is less than its box's diagonal away from the
+        middle of the points. Each track serves one instance at most; the detector's own id decides between two.
     """
     cost = np.full((len(tracked), len(instances)), np.inf)
     for column, (instance, points) in enumerate(zip(instances, clouds)):

@@ -1,11 +1,15 @@
 """Error-state Kalman filters of many poses at once: position, rotation and size of T objects, in arrays.
 
-Each object moves on with constant velocity and angular velocity in the camera frame, disturbed by white accelerations;
-its size hardly changes. Nothing is known of the camera's own motion: without odometry an object on a table and the hand
-that turns the camera are the same to it. The rotation lives on SO(3): R = exp(error) R_mean, with the error a small
-turn about the camera's axes, which is how ROS states the covariance of a pose. Of axis-symmetric objects only the y
-axis is measured; the spin about it is carried along. Errors are alike in all directions (measurement.py), and so each
-of the three quantities needs one 2 x 2 covariance, of value and rate, for all its components.
+Each object moves with constant velocity and angular velocity in the camera frame, disturbed by white accelerations.
+Its size hardly changes. The camera's own motion is unknown: without odometry, the filter cannot tell a moving object
+from a moving camera.
+
+The rotation lives on SO(3): R = exp(error) R_mean, where the error is a small turn about the camera's axes. ROS states
+the covariance of a pose in the same way. Of axis-symmetric objects only the y axis is measured; the spin about it is
+carried along.
+
+Errors are alike in all directions (measurement.py). So each of the three quantities needs only one 2 x 2 covariance,
+of value and rate, for all its components.
 """
 
 from __future__ import annotations
@@ -19,25 +23,41 @@ from clipose_ros.core.validation import expect
 from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.measurement import ROTATION, SIZE, Measurements
 
-# What is kept of the noise: variances of a value, of a value with its rate, of a rate; and what rate and value gain in
-# a second.
+# What is kept of the noise: the variance of the value, the covariance of value and rate, the variance of the rate; and
+# the variances that rate and value gain in a second.
 VARIANCE, COVARIANCE, RATE_VARIANCE, ACCELERATION, WALK = range(5)
 
-# From a matrix (9,): the axis of its antisymmetric part, and its trace.
+# The product of a flattened matrix (9,) and this is the axis of its antisymmetric part, and its trace.
 AXIS_AND_TRACE = np.column_stack([CROSS.reshape(3, 9).T, np.eye(3).ravel()])
 Y_AXIS = np.array([False, True, False])
 HALF_TURN = np.array([np.pi, 0.0, 0.0])
 
-FASTEST = 1000.0  # of anything that moves, in m and s or rad and s: beyond it variances lose all their digits
+FASTEST = 1000.0  # limit of all motion, in units of m, rad and s: beyond it variances lose all their digits
 
 
 @dataclass(frozen=True)
 class MotionModel:
-    """How objects move in the camera frame. Accelerations are white: within a second a velocity changes by about these.
+    """How objects move in the camera frame.
 
-    acceleration [m/s per sqrt(s)], angular_acceleration [rad/s per sqrt(s)]; size_change: relative change of the
-    extents [1 per sqrt(s)]. velocity [m/s], angular_velocity [rad/s]: standard deviations before anything was seen to
-    move.
+    Accelerations are white noise: within a second, a velocity changes by about these.
+
+    Parameters
+    ----------
+    acceleration : float
+        Change of the velocity [m/s per sqrt(s)].
+    angular_acceleration : float
+        Change of the angular velocity [rad/s per sqrt(s)].
+    size_change : float
+        Relative change of the extents [1 per sqrt(s)].
+    velocity : float
+        Standard deviation of the velocity before any motion was seen [m/s].
+    angular_velocity : float
+        Standard deviation of the angular velocity before any motion was seen [rad/s].
+
+    Raises
+    ------
+    ValueError
+        If a value is not more than 0, or more than `FASTEST`.
     """
 
     acceleration: float = 0.2
@@ -57,18 +77,36 @@ class MotionModel:
 
 
 class PoseFilters:
-    """The filters of T objects; a row is one object.
+    """The filters of T objects. A row is one object.
 
-    value (T, 3, 3) of the three quantities: position [m]; zero, since the rotation takes up its error; logarithm of the
-    size in [m]. rate (T, 3, 3): velocity [m/s], angular velocity [rad/s], zero. rotation (T, 3, 3) R_camera_object.
-    noise (T, 3, 5): of a component of the three quantities, see VARIANCE. common (T, 3): variance of the values that
-    averaging does not remove; axis_symmetric (T,) bool.
+    The second axis of most arrays is the quantity: position, rotation, size.
+
+    Parameters
+    ----------
+    motion : MotionModel
+        How the objects move.
+    independent : float
+        Share of a measurement's variance that averaging removes, 0..1.
+
+    Attributes
+    ----------
+    value : (T, 3, 3) float
+        Position [m]; zero, because the rotation takes up its error; logarithm of the size in [m].
+    rate : (T, 3, 3) float
+        Velocity [m/s]; angular velocity [rad/s]; zero. Camera frame.
+    rotation : (T, 3, 3) float
+        R_camera_object.
+    noise : (T, 3, 5) float
+        Variances and their growth for one component of each quantity. The columns are VARIANCE to WALK.
+    common : (T, 3) float
+        The part of the values' variances that averaging does not remove.
+    axis_symmetric : (T,) bool
+        Whether only the y axis of the rotation is meaningful.
     """
 
     ARRAYS = ("value", "rate", "rotation", "noise", "common", "axis_symmetric")
 
     def __init__(self, motion: MotionModel = MotionModel(), independent: float = 1.0) -> None:
-        """independent: share of a measurement's variance that averaging removes."""
         moving = (0.0, 0.0, motion.velocity, motion.acceleration, 0.0)
         turning = (0.0, 0.0, motion.angular_velocity, motion.angular_acceleration, 0.0)
         self._initial_noise = np.array([moving, turning, (0.0, 0.0, 0.0, 0.0, motion.size_change)]) ** 2
@@ -82,11 +120,19 @@ class PoseFilters:
 
     @property
     def variance(self) -> np.ndarray:
-        """(T, 3) of the values' components, as far as averaging removes it."""
+        """The part of the values' variances that averaging removes, (T, 3), for one component of each quantity."""
         return self.noise[..., VARIANCE]
 
     def append(self, measured: Measurements, axis_symmetric: np.ndarray) -> None:
-        """New rows at the end that know one measurement each, and no motion."""
+        """Add rows at the end. Each knows one measurement and no motion.
+
+        Parameters
+        ----------
+        measured : Measurements
+            D measurements of new objects.
+        axis_symmetric : (D,) bool
+            Whether only the y axis of the object's rotation is meaningful.
+        """
         D, independent = len(measured), self._independent
         noise = np.tile(self._initial_noise, (D, 1, 1))
         noise[..., VARIANCE] = independent * measured.variance
@@ -102,14 +148,26 @@ class PoseFilters:
             setattr(self, name, np.concatenate([getattr(self, name), values]))
 
     def keep(self, rows: np.ndarray) -> None:
-        """Forget all rows but these."""
+        """Forget all rows but some.
+
+        Parameters
+        ----------
+        rows : (K,) int
+            Indices of the rows to keep, in their new order.
+        """
         for name in self.ARRAYS:
             setattr(self, name, getattr(self, name)[rows])
 
     def predict(self, dt_s: float) -> None:
-        """Move everything on by a time [s]."""
-        # A constant rate, and the double integral of white noise: F P F^T + Q for [value, rate], which is linear in all
-        # that is kept of the noise.
+        """Move all objects on in time.
+
+        Parameters
+        ----------
+        dt_s : float
+            Time by which they move on [s].
+        """
+        # The rate is constant, and white noise is integrated twice: F P F^T + Q for [value, rate]. That is linear in
+        # everything that is kept of the noise.
         parts = [
             [1, 0, 0, 0, 0],
             [2 * dt_s, 1, 0, 0, 0],
@@ -122,23 +180,45 @@ class PoseFilters:
         self._take_up_error()
 
     def innovation(self, rows: np.ndarray | slice, measured: Measurements) -> tuple[np.ndarray, np.ndarray]:
-        """What measurements (M) say beyond the predictions of rows (M,).
+        """Compare measurements with the predictions.
 
-        Returns: difference (M, 3, 3) of the three quantities, for axis-symmetric rows the turn between the y axes
-        alone; its squared Mahalanobis distance (M, 3), each chi-square with 3 degrees of freedom (2 for a y axis) when
-        the measurement is of the object.
+        Parameters
+        ----------
+        rows : (M,) int or slice
+            Rows of the objects.
+        measured : Measurements
+            One measurement for each row.
+
+        Returns
+        -------
+        difference : (M, 3, 3) float
+            Measurement less prediction of the three quantities: [m], [rad], logarithm. For axis-symmetric objects, the
+            second is the turn between the y axes alone.
+        distance : (M, 3) float
+            Squared Mahalanobis distance of each difference. If the measurement is of the object, it is chi-square with
+            3 degrees of freedom (2 for a y axis).
         """
         difference = measured.value - self.value[rows]
         difference[:, ROTATION] = turn_between(self.rotation[rows], measured.rotation, self.axis_symmetric[rows])
-        # The whole error counts here, also the part that is the same in every frame: an object may look different as
-        # the view changes.
+        # The whole error counts here, also the part that is the same in every frame: when the view changes, an object
+        # may look different.
         return difference, dot(difference, difference) / (self.variance[rows] + measured.variance)
 
     def update(
         self, rows: np.ndarray | slice, measured: Measurements, difference: np.ndarray, accepted: np.ndarray
     ) -> None:
-        """Kalman update of different rows (M,) by the difference that `innovation` gave, for the quantities that are
-        accepted (M, 3) bool.
+        """Correct objects by measurements, as a Kalman filter.
+
+        Parameters
+        ----------
+        rows : (M,) int or slice
+            Rows of the objects, each at most once.
+        measured : Measurements
+            One measurement for each row.
+        difference : (M, 3, 3) float
+            From `innovation`.
+        accepted : (M, 3) bool
+            Quantities to correct. The others stay as predicted.
         """
         noise = self.noise[rows]
         gains = (accepted / (noise[..., VARIANCE] + self._independent * measured.variance))[..., None] * noise[
@@ -155,9 +235,18 @@ class PoseFilters:
         self._stop_spin()
 
     def restart_rotation(self, row: int, rotation: np.ndarray, variance: float) -> None:
-        """Believe another rotation (3, 3) with this variance [rad^2] from now on.
+        """Replace the rotation of an object.
 
-        The angular velocity, the camera's mostly, stays.
+        The angular velocity stays, because it is mostly the camera's.
+
+        Parameters
+        ----------
+        row : int
+            Row of the object.
+        rotation : (3, 3) float
+            R_camera_object to believe from now on.
+        variance : float
+            Its variance [rad^2].
         """
         self.rotation[row] = rotation
         self.noise[row, ROTATION, :RATE_VARIANCE] = self._independent * variance, 0.0
@@ -165,10 +254,17 @@ class PoseFilters:
         self._stop_spin()
 
     def pose_covariance(self, free_spin: float) -> np.ndarray:
-        """(T, 6, 6) of position [m] and of small turns about the camera's axes [rad]: what averaging removes and what
-        it does not, together.
+        """Give the covariances of all poses: what averaging removes and what it does not, together.
 
-        Parameters: free_spin, variance to state for the spin of axis-symmetric objects [rad^2].
+        Parameters
+        ----------
+        free_spin : float
+            Variance to state for the spin of axis-symmetric objects [rad^2].
+
+        Returns
+        -------
+        (T, 6, 6) float
+            Covariance of the position [m] and of small turns about the camera's axes [rad].
         """
         y, variance = self.rotation[..., 1], self.variance + self.common
         free = (free_spin - variance[:, ROTATION]) * self.axis_symmetric
@@ -178,27 +274,38 @@ class PoseFilters:
         return covariance
 
     def _take_up_error(self) -> None:
-        """What the state says of the rotation goes into the rotation."""
+        """Move the rotation's error from the state into the rotation."""
         error = self.value[:, ROTATION]
         self.rotation = turned(self.rotation, error)
         error[:] = 0.0
 
     def _stop_spin(self) -> None:
-        """Nothing measures the spin of an axis-symmetric object: it must not go on by itself."""
+        """Stop the spin of axis-symmetric objects: nothing measures it, so it must not go on by itself."""
         y, angular_velocity = self.rotation[..., 1], self.rate[:, ROTATION]
         angular_velocity -= (dot(y, angular_velocity) * self.axis_symmetric)[:, None] * y
 
 
 def turn_between(rotation: np.ndarray, other: np.ndarray, axis_symmetric: np.ndarray) -> np.ndarray:
-    """Rotation vectors (M, 3) [rad], camera frame, that take rotations (M, 3, 3) to others; where axis_symmetric (M,),
-    the y axis to the other's.
+    """Find the turns from rotations to others.
 
-    Half a turn has two vectors, and rounding decides; of exactly half a turn the axis is not looked for: the vector is
-    pi along x.
+    Half a turn has two vectors, and rounding decides between them. For exactly half a turn the axis is not looked for:
+    the vector is pi along x.
+
+    Parameters
+    ----------
+    rotation, other : (M, 3, 3) float
+        Rotations R_camera_object, before and after the turn.
+    axis_symmetric : (M,) bool
+        Where true, the turn is the smallest one that takes the y axis to the other's.
+
+    Returns
+    -------
+    (M, 3) float
+        Rotation vectors, camera frame [rad].
     """
     counts = ~axis_symmetric[:, None, None] | Y_AXIS
-    # R' R^T is the sum of the outer products b a^T of the axes. Its antisymmetric part is sin(angle) axis, its trace 1
-    # + 2 cos(angle); of the y axes alone they are a x b and a . b.
+    # R' R^T is the sum of the outer products b a^T of the axes. Its antisymmetric part is sin(angle) axis, its trace is
+    # 1 + 2 cos(angle). For the y axes alone, they are a x b and a . b.
     found = ((counts * other) @ rotation.swapaxes(-1, -2)).reshape(-1, 9) @ AXIS_AND_TRACE
     axis = found[:, :3]
     length = np.sqrt(dot(axis, axis))

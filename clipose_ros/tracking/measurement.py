@@ -1,4 +1,4 @@
-"""What a frame's estimates say to the filter: positions, rotations and sizes, and how far to believe each."""
+"""Estimates as measurements for the filter: positions, rotations and sizes, and how far to believe each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import gammaincinv
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.core.vectors import dot
 
-# The three quantities of a pose: the index of everything that each of them has. Units: m, rad, logarithm of m.
+# Index of the three quantities of a pose in all arrays. Units: m, rad, logarithm of m.
 POSITION, ROTATION, SIZE = range(3)
 
 
@@ -21,11 +21,25 @@ class NoiseModel:
 
     The score is the probability of being within 10° and 5 cm.
 
-    rotation_rad: the 10° of the score [rad]. position: what counts for the position as the 10° do for the rotation, in
-    diagonals of the box: mostly the hidden side of the object is guessed, and the guess goes with its size; so the
-    error is about the same along the ray and across. depth: error by squared distance [1/m], as stereo cameras have it.
-    size: standard deviation of an extent, in extents. independent: share of the variance that is drawn anew in each
-    frame; the rest is the same wrong answer again, because the view is the same, and averaging does not remove it.
+    Parameters
+    ----------
+    rotation_rad : float
+        The 10° of the score [rad].
+    position : float
+        What the 10° of the rotation are for the position, in diagonals of the box. The hidden side of the object is
+        mostly a guess, and the guess scales with the size. So the error is about the same along the ray and across it.
+    depth : float
+        Error divided by the squared distance, as stereo cameras have it [1/m].
+    size : float
+        Standard deviation of an extent, divided by the extent.
+    independent : float
+        Share of the variance that is drawn anew in each frame. The rest is the same wrong answer again, because the
+        view is the same, and averaging does not remove it.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
     """
 
     rotation_rad: float = float(np.deg2rad(10))
@@ -46,11 +60,19 @@ class NoiseModel:
 
 @dataclass(frozen=True)
 class Measurements:
-    """D estimates as arrays. value (D, 3, 3) of the three quantities: position [m], zero, logarithm of the size in [m];
-    rotation (D, 3, 3) R_camera_object; score (D,).
+    """D estimates as arrays.
 
-    variance (D, 3): of each component of the three quantities [m^2, rad^2, 1]; that of the rotation is of small turns
-    about the camera's axes.
+    Parameters
+    ----------
+    value : (D, 3, 3) float
+        Position [m]; zero; logarithm of the size in [m].
+    rotation : (D, 3, 3) float
+        R_camera_object.
+    score : (D,) float
+        Scores of the estimates.
+    variance : (D, 3) float
+        Variance of each component of the three quantities [m^2, rad^2, 1]. The rotation's is that of small turns about
+        the camera's axes.
     """
 
     value: np.ndarray
@@ -68,7 +90,20 @@ class Measurements:
 
 
 def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel()) -> Measurements:
-    """Estimates with their variances."""
+    """Make measurements of estimates.
+
+    Parameters
+    ----------
+    estimates : sequence of PoseEstimate
+        D estimates.
+    model : NoiseModel
+        How wrong they are.
+
+    Returns
+    -------
+    Measurements
+        The estimates as arrays, with their variances, in the same order.
+    """
     D = len(estimates)
     value, rotation = (
         np.zeros((D, 3, 3)),
@@ -88,7 +123,16 @@ def measure(estimates: Sequence[PoseEstimate], model: NoiseModel = NoiseModel())
 
 
 def normal_limit(probability: np.ndarray) -> np.ndarray:
-    """Radius, in standard deviations, within which a normal error in three dimensions stays with a probability, clipped
-    to 0.02..0.98.
+    """Give the radius within which a normal error in three dimensions stays with a probability.
+
+    Parameters
+    ----------
+    probability : (...) float
+        Probability, clipped to 0.02..0.98.
+
+    Returns
+    -------
+    (...) float
+        Radius, in standard deviations.
     """
     return np.sqrt(2 * gammaincinv(1.5, np.minimum(np.maximum(probability, 0.02), 0.98)))

@@ -1,9 +1,9 @@
-"""Objects over time: identities that last, filtered poses, and a plain word on which of them were measured.
+"""Objects over time: identities that last, filtered poses, and which of them were measured.
 
     tentative --measured often enough--> confirmed <--measured | not--> coasting --not measured for long--> lost
         `--not measured once--> dropped
 
-A pose that was not measured in a frame is never given as if it had been: it is predicted, and marked as coasting.
+A pose that was not measured in a frame is never given as if it had been. It is predicted, and marked as coasting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clipose_ros.tracking.association import associate
 from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
 
-LONGEST_COAST_S = 60.0  # a constant velocity foretells nothing for longer
+LONGEST_COAST_S = 60.0  # a constant velocity predicts nothing for longer
 FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
 
 
@@ -33,16 +33,38 @@ FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^
 class TrackerSettings:
     """How tracks begin, go on and end.
 
-    gate: largest squared Mahalanobis distance of an estimate that may move a track; chi-square with 3 degrees of
-    freedom exceeds 16.3 once in a thousand. same_object: largest one, of the positions, of an estimate that is of the
-    track's object at all. reach: nor is it, further away than this, in diagonals of the track's box, however unsure the
-    track is. same_id: how much the detector's own id counts in the assignment, in squared
-    Mahalanobis distance: it decides between near ones and never joins far ones.
-    confirm_after: frames until a track counts as confirmed. coast_s: a track unseen for longer is lost [s], at most a
-    minute. gap_s: after a longer time without any frame everything is forgotten [s]. memory_s: time constant of a
-    track's memory for which rotation the estimates supported [s].
-    switch_ratio: a contradicting rotation is believed when it has this many times the support of the one believed so
-    far.
+    Parameters
+    ----------
+    motion : MotionModel
+        How objects move.
+    noise : NoiseModel
+        How wrong estimates are.
+    gate : float
+        Largest squared Mahalanobis distance of an estimate that may move a track. Chi-square with 3 degrees of freedom
+        exceeds 16.3 once in a thousand.
+    same_object : float
+        Largest squared Mahalanobis distance of the positions. An estimate beyond it is of another object.
+    reach : float
+        Largest distance of the positions, in diagonals of the track's box. An estimate beyond it is of another object,
+        however unsure the track is.
+    same_id : float
+        How much the detector's own id counts in the assignment, in squared Mahalanobis distance. It decides between
+        near objects and never joins far ones.
+    confirm_after : int
+        Frames until a track is confirmed.
+    coast_s : float
+        A track that is not measured for longer is lost [s]. At most a minute.
+    gap_s : float
+        After a longer time without any frame, everything is forgotten [s].
+    memory_s : float
+        Time constant of a track's memory of which rotations the estimates supported [s].
+    switch_ratio : float
+        A contradicting rotation is believed when it has this many times the support of the one believed so far.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
     """
 
     motion: MotionModel = MotionModel()
@@ -72,9 +94,14 @@ class TrackerSettings:
 class TrackedFrame:
     """A frame's results, tracked.
 
-    results: per instance, in order, a tracked pose or the estimator's rejection. coasting: confirmed tracks that none
-    of the estimates belongs to, each with the instance that it was last. lost: numbers of the confirmed tracks that
-    ended since the frame before.
+    Parameters
+    ----------
+    results : tuple of (Instance, TrackedPose or Rejection)
+        For each instance, in order, a tracked pose or the estimator's rejection.
+    coasting : tuple of (Instance, TrackedPose)
+        Confirmed tracks without an estimate, each with the instance that it was last.
+    lost : tuple of int
+        Numbers of the confirmed tracks that ended since the frame before.
     """
 
     results: tuple[tuple[Instance, TrackedPose | Rejection], ...]
@@ -86,10 +113,29 @@ class TrackedFrame:
 class Track:
     """What is known of an object beside its filter.
 
-    measured_ns: stamp of the last frame that measured its whole pose; frames: how many did. estimates: how many
-    estimates it had of late; support: the sum of the scores of those that agreed with its rotation; turn_support: of
-    those that agreed with another one, which is main @ turn. All three fade. `turn` is in the object's frame: a
-    confusion of front and back stays the same however camera and object move.
+    `estimates`, `support` and `turn_support` fade with time.
+
+    Parameters
+    ----------
+    number : int
+        Number of the object.
+    category : str
+        Category of the object.
+    instance : Instance
+        The instance that it was last.
+    measured_ns : int
+        Stamp of the last frame that measured its position and its rotation [ns].
+    frames : int
+        How many frames measured both.
+    estimates : float
+        How many estimates it had of late.
+    support : float
+        Sum of the scores of those that agreed with its rotation.
+    turn : (3, 3) float, optional
+        Turn to another rotation, which is rotation @ turn. It is in the object's frame, where a confusion of front and
+        back stays the same however camera and object move.
+    turn_support : float
+        Sum of the scores of the estimates that agreed with that other rotation.
     """
 
     number: int
@@ -103,12 +149,12 @@ class Track:
     turn_support: float = 0.0
 
     def fade(self, factor: float) -> None:
-        """Forget a part of the support.
+        """Forget a part of the estimates and of their support.
 
         Parameters
         ----------
         factor : float
-            What is left of it.
+            The part that is left, 0..1.
         """
         self.estimates *= factor
         self.support *= factor
@@ -116,31 +162,31 @@ class Track:
 
     @property
     def score(self) -> float:
-        """How probable it is that the pose is right: the mean of the late scores, 0 for estimates that disagreed."""
+        """How probable it is that the pose is right: the mean of the late scores; those that disagreed count as 0."""
         return self.support / self.estimates
 
 
 def no_symmetry(name: str) -> Symmetry:
-    """Say that no turn leaves an object looking the same, whatever it is.
+    """Say of any object that no turn leaves it looking the same.
 
     Parameters
     ----------
     name : str
-        Of the object.
+        Name of the object.
 
     Returns
     -------
     Symmetry
-        None.
+        Always `Symmetry.NONE`.
     """
     return Symmetry.NONE
 
 
 class Tracker:
-    """Turns the results of successive frames into tracks. Not for several threads at once.
+    """Turns the results of successive frames into tracks.
 
-    The camera frame is all there is: without odometry the objects are taken to move with constant velocity in it,
-    whoever moves.
+    It knows only the camera frame. Without odometry, objects are taken to move with constant velocity in it, whether
+    they move or the camera does. It is not for several threads at once.
 
     Parameters
     ----------
@@ -151,9 +197,11 @@ class Tracker:
 
     Attributes
     ----------
+    settings : TrackerSettings
+        The present ones; `configure` changes them.
     events : Counter
-        By name, how often happened what a user may want to know: why everything was forgotten, estimates that
-        contradicted their track, and so on.
+        How often something happened that a user may want to know, by its name: why everything was forgotten, estimates
+        that contradicted their track, and so on.
     """
 
     def __init__(
@@ -170,28 +218,39 @@ class Tracker:
         return len(self._tracks)
 
     def reset(self, reason: str = "asked") -> None:
-        """Forget all tracks; the next frame reports the confirmed ones as lost.
+        """Forget all tracks.
 
-        Numbers go on: no object gets the number of another one.
+        The next frame reports the confirmed ones as lost. No new object gets the number of an old one.
+
+        Parameters
+        ----------
+        reason : str
+            Why, for `events`.
         """
         self.events[f"reset: {reason}"] += 1
         self._lost += [track.number for track in self._tracks if self._confirmed(track)]
         self._forget()
 
     def configure(self, settings: TrackerSettings) -> None:
-        """Go on with other settings, from nothing."""
+        """Change the settings. All tracks are forgotten.
+
+        Parameters
+        ----------
+        settings : TrackerSettings
+            The new ones.
+        """
         self.settings = settings
         self.reset("other settings")
 
     def predict(self, stamp_ns: int) -> None:
-        """Move everything on to the time of a frame, before it is estimated.
+        """Move all tracks on to the time of a frame, before it is estimated.
 
-        A stamp that goes back, or comes after a long gap, begins anew.
+        They are forgotten if the stamp goes back, or comes after a gap of more than `gap_s`.
 
         Parameters
         ----------
         stamp_ns : int
-            Of the frame [ns].
+            Stamp of the frame [ns].
         """
         if self._stamp_ns is not None and stamp_ns < self._stamp_ns:
             self.reset("clock went back")
@@ -206,27 +265,29 @@ class Tracker:
         self._stamp_ns = stamp_ns
 
     def tracked(self) -> tuple[tuple[Instance, TrackedPose], ...]:
-        """Give all tracks as they are now: after `predict` the priors of the frame.
+        """Give all tracks as they are now.
+
+        After `predict`, they are the priors of the frame.
 
         Returns
         -------
         tuple of (Instance, TrackedPose)
-            Each track with the instance that it was last.
+            Each track, with the instance that it was last.
         """
         poses = self._poses() if self._tracks else {}
         return tuple((track.instance, poses[track.number]) for track in self._tracks)
 
     def update(self, stamp_ns: int, results: Sequence[tuple[Instance, PoseEstimate | Rejection]]) -> TrackedFrame:
-        """Take in what a frame was estimated to show.
+        """Correct the tracks by the estimates of a frame.
 
-        A stamp that comes again is answered with the tracks as they are: the same image says nothing new.
+        A stamp that comes again does not correct them, because the same image says nothing new.
 
         Parameters
         ----------
         stamp_ns : int
-            Of the frame [ns]; `predict` is called for it where that was not done.
+            Stamp of the frame [ns]. `predict` is called for it if that was not done.
         results : sequence of (Instance, PoseEstimate or Rejection)
-            The estimates.
+            What the estimator gave for each instance.
 
         Returns
         -------
@@ -265,18 +326,20 @@ class Tracker:
         )
 
     def _forget(self) -> None:
+        """Begin without tracks."""
         self._tracks: list[Track] = []
         self._filters = PoseFilters(self.settings.motion, self.settings.noise.independent)
         self._stamp_ns: int | None = None
         self._updated_ns: int | None = None
 
     def _confirmed(self, track: Track) -> bool:
+        """Say whether enough frames measured a track."""
         return track.frames >= self.settings.confirm_after
 
     def _associate(
         self, estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (P,) of the tracks and columns (P,) of the estimates that belong together."""
+        """Give the rows (P,) of the tracks and the columns (P,) of the estimates that belong together."""
         settings, filters = self.settings, self._filters
         away, size = measured.value - filters.value[:, None], np.exp(filters.value[:, SIZE])
         squared = dot(away, away)
@@ -295,7 +358,7 @@ class Tracker:
         return associate(cost, unmatched=settings.same_object + settings.gate)
 
     def _correct(self, rows: np.ndarray, measured: Measurements) -> None:
-        """Take in what agrees; what contradicts a track does not move it, but counts."""
+        """Correct tracks by measurements that agree; count those that contradict, which do not move a track."""
         of_filters = slice(None) if len(rows) == len(self._filters) else rows  # all, in order: views instead of copies
         difference, distance = self._filters.innovation(of_filters, measured)
         accepted = distance < self.settings.gate
@@ -314,9 +377,9 @@ class Tracker:
                 track.frames, track.measured_ns = track.frames + 1, self._stamp_ns
 
     def _doubt(self, row: int, rotation: np.ndarray, variance: float, score: float) -> bool:
-        """Support the alternative that an outlier agrees with.
+        """Support the other rotation with which an outlier agrees.
 
-        When it has more support than the track's rotation they change places: True.
+        When that has enough more support than the track's rotation, they change places. True if they do.
         """
         track, believed = self._tracks[row], self._filters.rotation[row].copy()
         symmetric = self._filters.axis_symmetric[row : row + 1]
@@ -341,7 +404,7 @@ class Tracker:
     def _begin(
         self, columns: list[int], estimates: Sequence[tuple[Instance, PoseEstimate]], measured: Measurements
     ) -> dict[int, Track]:
-        """A tentative track for each estimate that belongs to none."""
+        """Begin a tentative track for each estimate that belongs to none."""
         begun = {}
         for column in columns:
             instance, estimate = estimates[column]
@@ -354,7 +417,7 @@ class Tracker:
         return begun
 
     def _end(self, answered: set[int]) -> None:
-        """Let go of tentative tracks without an estimate, and of confirmed ones that have had none for too long."""
+        """End tentative tracks without an estimate, and confirmed ones that were not measured for too long."""
         kept = []
         for row, track in enumerate(self._tracks):
             if track.number in answered:
@@ -371,7 +434,7 @@ class Tracker:
             self._tracks = [self._tracks[row] for row in kept]
 
     def _poses(self) -> dict[int, TrackedPose]:
-        """All tracks as they are now, by number."""
+        """Give the poses of all tracks as they are now, by number."""
         filters, covariance = self._filters, self._filters.pose_covariance(FREE_SPIN)
         arrays = zip(
             filters.rotation.copy(), filters.value[:, POSITION].copy(), np.exp(filters.value[:, SIZE]), covariance
@@ -393,7 +456,7 @@ class Tracker:
 
 
 def _without_spin(rotation: np.ndarray, previous: np.ndarray) -> np.ndarray:
-    """The rotation with the same y axis and the x axis nearest to the previous one's; as it is where that says nothing."""
+    """Turn a rotation about y until its x axis is nearest to the previous one's, unless that is parallel to y."""
     try:
         return closest_to(rotation[:, 1], previous[:, 0])
     except ValueError:
