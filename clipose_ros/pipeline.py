@@ -1,4 +1,7 @@
-"""The whole online flow: a frame in, poses out. Knows nothing of ROS, files or arguments."""
+"""The whole online flow: a frame in, poses out.
+
+It knows nothing of ROS, files or arguments.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +35,22 @@ WARM_UP_INSTANCES = 10
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What a frame gave.
+    """The results of a frame.
 
     Parameters
     ----------
-    stamp_ns, frame_id
-        As of the frame.
+    stamp_ns : int
+        Stamp of the frame [ns].
+    frame_id : str
+        Name of the camera's optical frame.
     results : tuple of (Instance, PoseEstimate or Rejection)
-        One for each instance, in the order of the detections. With a tracker the poses are tracked ones.
+        One for each instance, in the order of the detections. With a tracker, the poses are tracked ones.
     stages_ms : dict of str to float
-        Wall clock by stage [ms].
+        Wall-clock time by stage [ms].
     detections : Detections, optional
-        What was found in the frame, by whomever.
+        The detections that were given, or that the segmenter found.
     coasting : tuple of (Instance, TrackedPose)
-        Where objects should be that this frame shows no pose of.
+        Tracked objects that have no estimate in this frame: where they should be, and the instance that each was last.
     lost : tuple of int
         Numbers of the tracks that ended.
     """
@@ -60,22 +65,29 @@ class FrameResult:
 
 
 class Pipeline:
-    """frame (-> segmenter) -> detections -> observations -> estimator -> poses (-> tracker), all objects together.
+    """Turns frames into poses, all objects of a frame together.
+
+    frame (-> segmenter) -> detections -> observations -> estimator -> poses (-> tracker)
 
     Parameters
     ----------
     estimator : Estimator
-        Of the poses.
+        Estimates the poses.
     segmenter : Segmenter, optional
-        Of frames that come without detections.
+        Finds the objects in frames that come without detections.
     tracker : Tracker, optional
         Follows the objects over frames. Without one there is no state: equal frames give equal results.
     depth_range : DepthRange
         Valid depths.
     max_instances : int
-        So many are estimated.
+        The most instances of a frame that are estimated.
     min_score : float
-        Poses below are rejected, 0..1.
+        Poses with a lower score are rejected, 0..1.
+
+    Raises
+    ------
+    ValueError
+        If `min_score` is out of its range.
     """
 
     def __init__(
@@ -101,19 +113,19 @@ class Pipeline:
         Parameters
         ----------
         frame : Frame
-            What the camera saw. With a tracker, frames are those of one camera, in the order of time.
+            What the camera saw. With a tracker, all frames are from one camera, in the order of time.
         detections : Detections, optional
-            What is in it; without them the segmenter looks.
+            What is in the frame. Without them, the segmenter looks.
 
         Returns
         -------
         FrameResult
-            Poses in the camera frame; a hopeless object is a `Rejection`.
+            Poses in the camera frame. A hopeless object gets a `Rejection`.
 
         Raises
         ------
         ValueError
-            When there are neither detections nor a segmenter, and for masks of another size than the image.
+            If there are neither detections nor a segmenter, or if the masks have another size than the image.
         """
         stopwatch = Stopwatch()
         if detections is None:
@@ -147,7 +159,7 @@ class Pipeline:
         )
 
     def _observations(self, frame: Frame, detections: Detections) -> list[Observation]:
-        """What the estimator sees of each instance: the points, and what else it needs."""
+        """Make what the estimator sees of each instance: the points, and what else it needs."""
         clouds, needs = backproject(frame, detections, self.depth_range), self.estimator.needs
         nothing = [None] * len(clouds)
         pixels = [pixel_coordinates(cloud, frame.depth.shape) for cloud in clouds] if needs.pixels else nothing
@@ -161,19 +173,19 @@ class Pipeline:
         ]
 
     def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
-        """The result, unless its score is too low."""
+        """Reject a pose whose score is too low."""
         if isinstance(result, Rejection) or result.score >= self.min_score:
             return result
         return Rejection(result.category, f"score: expected at least {self.min_score:g}, got {result.score:.2f}")
 
 
 def warm_up(estimator: Estimator) -> None:
-    """Run everything once: the first frame of many objects takes the memory that later ones find.
+    """Run the pipeline once on many objects, so that the first frame finds its memory taken already.
 
     Parameters
     ----------
     estimator : Estimator
-        Sees upright stripes for objects, of every name that it answers.
+        It sees `WARM_UP_INSTANCES` upright stripes as objects, with the names that it answers in turn.
     """
     labels = np.tile(np.repeat(np.arange(1, 1 + WARM_UP_INSTANCES, dtype=np.uint8), 64), (480, 1))
     names = islice(cycle(estimator.names), WARM_UP_INSTANCES)
@@ -185,7 +197,7 @@ def warm_up(estimator: Estimator) -> None:
 
 
 def _without(detections: Detections, refused: dict[int, str]) -> Detections:
-    """The detections that are estimated."""
+    """Leave out the instances that are not estimated."""
     if not refused:
         return detections
     kept = [i for i in range(len(detections.instances)) if i not in refused]

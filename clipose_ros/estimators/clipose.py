@@ -1,6 +1,6 @@
 """CLIPose: category-level poses from points alone.
 
-Cut, sample, normalise, one network call for all objects, fuse their draws, decode.
+The steps: cut the background, sample, normalise, call the network once for all objects, join their draws, decode.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 MINIMUM_POINTS = 32
-BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a first pass's box: what lies outside is background to the second
-LEAST_INSIDE = 0.3  # of the points: a box that keeps fewer is not trusted to cut
-MOST_CLOUD_POINTS = 65536  # of a card: memory is taken for them
+BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pass's box: to the next pass, all points outside are background
+LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
+MOST_CLOUD_POINTS = 65536  # that a card may ask for, because memory is taken for them
 NETWORK = "pose"  # its key in the card
 INPUTS = ("points", "category")
 OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
@@ -44,20 +44,21 @@ class CliposeSettings:
     scale : mapping of str to float
         One unit of the network, by category [m].
     outlier_radius : float
-        Points further than this from the median of the cloud are cut, in units of `scale`.
+        Points further than this from the median of their cloud are cut, in units of `scale`.
     points : int
-        Of a cloud.
+        Number of points of a cloud that the network sees.
     draws : int
-        Clouds drawn from each object's points; the pose is what the network's answers to them agree on.
+        Number of clouds that are drawn from an object's points. The pose is what the network's answers agree on.
     passes : int
-        How often an object is estimated, each time from the points in the box of the time before.
+        How often an object is estimated. Each pass sees the points in the box of the pass before.
     calibration : mapping of str to Calibration
-        From the network's confidence to the score, by category; one that is left out was not measured.
+        From the network's confidence to the score, by category. A category that is left out was not measured: its
+        score is the confidence.
 
     Raises
     ------
     ValueError
-        For values that cannot be.
+        If a value is malformed or out of its range.
     """
 
     scale: Mapping[str, float]
@@ -86,7 +87,7 @@ class CliposeSettings:
         Parameters
         ----------
         card : ModelCard
-            Of a CLIPose model.
+            Card of a CLIPose model.
 
         Returns
         -------
@@ -96,7 +97,7 @@ class CliposeSettings:
         Raises
         ------
         ValueError
-            When they are malformed or do not fit the card's names.
+            If they are malformed, or do not fit the card's names.
         """
         try:
             settings = record_from(cls, card.settings)
@@ -109,12 +110,12 @@ class CliposeSettings:
         return settings
 
     def as_mapping(self) -> dict[str, Any]:
-        """Give what a card holds.
+        """Give the settings as a card holds them.
 
         Returns
         -------
         dict of str to object
-            Of plain numbers, lists and mappings.
+            Plain numbers, lists and mappings.
         """
         calibration = {
             name: {"confidence": list(knots.confidence), "probability": list(knots.probability)}
@@ -125,27 +126,27 @@ class CliposeSettings:
 
 
 class Clipose:
-    """Estimator around a network of models/. See `Estimator`.
+    """The estimator of a CLIPose model. See `Estimator`.
 
-    The same observations and seed give the same results, bit for bit, on the same machine and settings.
+    On the same machine, with the same settings, the same observations and seed give the same results, bit for bit.
 
     Parameters
     ----------
     folder : Path
-        Of the model.
+        Folder of the model.
     card : ModelCard
-        Of the model.
+        Card of the model.
     config : SessionConfig
         Where and how the network runs.
     seed : int
-        Of the point sampling.
+        Seed of the point sampling.
 
     Raises
     ------
     ValueError
-        When card, settings and network do not fit each other.
+        If card, settings and network do not fit each other.
     RuntimeError
-        When the provider cannot be had.
+        If there is no ONNX Runtime, or the provider cannot be had.
     """
 
     needs = Needs()
@@ -158,7 +159,7 @@ class Clipose:
         self.settings = CliposeSettings.of(card)
         self._card = card
         self._session = Session(folder, network, config)
-        # Drawn once, for all objects alike: the draw must not depend on what else is in the frame.
+        # Drawn once and the same for all objects, because it must not depend on what else is in the frame.
         self._strata = random_strata((self.settings.draws, self.settings.points), np.random.default_rng(seed))
 
     def symmetry(self, name: str) -> Symmetry:
@@ -185,7 +186,8 @@ class Clipose:
     ) -> list[PoseEstimate | Rejection]:
         """See `Estimator.estimate`.
 
-        Stages: sampling, network, decoding. Each further pass of the card sees what lies in the box of the one before.
+        The stages are sampling, network and decoding. If the card asks for several passes, each sees the points in the
+        box of the one before.
         """
         stopwatch = stopwatch or Stopwatch()
         results = self._pass(observations, stopwatch)
@@ -197,6 +199,7 @@ class Clipose:
         return results
 
     def _pass(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
+        """Estimate all objects once."""
         with stopwatch.stage("sampling"):
             if not observations:
                 return []
@@ -219,21 +222,23 @@ class Clipose:
     def _cut(
         self, observations: Sequence[Observation], points: np.ndarray, bounds: list[int]
     ) -> tuple[np.ndarray, list[Rejection | None]]:
-        """Which points (N,) bool are of their object, and for each object why it is hopeless, None where it is not.
+        """Say which points belong to their object, (N,) bool, and why an object is hopeless, None if it is not.
 
-        points, (3, N) [m] are those of all objects side by side, those of object i from bounds[i] to bounds[i + 1].
+        `points` (3, N) [m] are those of all objects side by side. Object i has those from bounds[i] to bounds[i + 1].
         """
         radius, scale = self.settings.outlier_radius, self.settings.scale
         kept = within_radius(points, bounds, [radius * scale.get(one.name, 0.0) for one in observations])
-        # Of all objects at once, because hardly ever one is not. A NaN fails every comparison.
+        # One check for all objects, because nearly always all of them pass. A NaN fails every comparison.
         sound = points[2].min(initial=1) > 0 and points.min(initial=1) > -np.inf and points.max(initial=1) < np.inf
         return kept, [
             self._refusal(observation, kept[a:b], sound) for observation, (a, b) in zip(observations, pairwise(bounds))
         ]
 
     def _refusal(self, observation: Observation, kept: np.ndarray, sound: bool) -> Rejection | None:
-        """Why an object is hopeless whose points (N, 3) are kept or not; `sound` ones are known to be finite and in
-        front of the camera.
+        """Say why an object is hopeless, None if it is not.
+
+        `kept` (N,) bool tells which of its points belong to it. `sound` points are known to be finite and in front of
+        the camera.
         """
         name, points = observation.name, observation.points
         if name not in self.names:
@@ -247,9 +252,9 @@ class Clipose:
         return None
 
     def _draw(self, points: np.ndarray, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
-        """Clouds (B * draws, N, 3) [m] of the network's number of points, drawn from what `_cut` kept of B objects.
+        """Draw clouds (B * draws, N, 3) [m] for the network from the points of B objects that `_cut` kept.
 
-        Each coordinate lies contiguous.
+        Each cloud has the network's number of points. Each coordinate lies contiguous.
         """
         kept = np.flatnonzero(kept)
         edges = kept.searchsorted(bounds)
@@ -259,7 +264,7 @@ class Clipose:
         return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
 
     def _network(self, points: np.ndarray, category: np.ndarray) -> np.ndarray:
-        """What the network says of B clouds: (B, 14) float64, the columns of OUTPUTS."""
+        """Give the network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS."""
         outputs = self._session.run({"points": points, "category": category})
         return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
@@ -271,13 +276,14 @@ class Clipose:
         R_view_camera: np.ndarray,
         scale: np.ndarray,
     ) -> list[PoseEstimate | Rejection]:
-        """A pose or a rejection for each of B objects, from B * draws outputs; centre, R_view_camera and scale as
-        `to_view` has them.
+        """Give a pose or a rejection for each of B objects, from B * draws outputs.
+
+        The last three parameters are as `to_view` has them.
         """
         axes, translation = from_view(
             outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_view_camera, scale
         )
-        # the same columns, in the camera frame
+        # The same columns, now in the camera frame.
         answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)
         answers = answers.reshape(len(names), -1, answers.shape[1])
         mean = answers[:, :, 6:12].sum(axis=1) / answers.shape[1]
@@ -286,7 +292,7 @@ class Clipose:
     def _result(
         self, name: str, draws: list[list[float]], translation: np.ndarray, size: np.ndarray
     ) -> PoseEstimate | Rejection:
-        """What the draws of one object agree on; each has the columns of OUTPUTS, in the camera frame."""
+        """Give what the draws of one object agree on. Each has the columns of OUTPUTS, in the camera frame."""
         if not all(math.isfinite(sum(draw)) for draw in draws):
             return Rejection(name, "network output: expected finite values, got NaN or infinity")
         y_axis, confidence_y = dominant_direction([draw[:3] for draw in draws], [draw[12] for draw in draws])
@@ -307,7 +313,7 @@ class Clipose:
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:
-    """Keep the points in the pose's box and a little around it; all where there is no pose, or few lie in its box."""
+    """Keep the points in the pose's box and a little around it; all if there is no pose, or few lie in its box."""
     if isinstance(pose, Rejection):
         return observation
     points = observation.points.T
@@ -319,11 +325,12 @@ def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observa
 
 
 def _positive(value: object) -> bool:
+    """Say whether a value from a card is a positive, finite number."""
     return isinstance(value, (int, float)) and 0 < value < math.inf
 
 
 def _calibration(name: str, knots: object) -> Calibration:
-    """The calibration of a name, from what a card holds for it."""
+    """Make the calibration of a name from what a card holds for it."""
     if isinstance(knots, Calibration):
         return knots
     pair = isinstance(knots, Mapping) and set(knots) == {"confidence", "probability"}

@@ -13,16 +13,18 @@ from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 
 @dataclass(frozen=True)
 class Needs:
-    """What an estimator asks for beside the points. What nobody asks for is not computed.
+    """What an estimator asks for beside the points.
+
+    What nobody asks for is not computed.
 
     Parameters
     ----------
     pixels : bool
         Where in the image the points were seen.
     colour : bool
-        The colour image around the mask. An estimator that asks for it must bear frames without colour.
+        The colour image around the mask. An estimator that asks for it must also accept frames without colour.
     prior : bool
-        Where a track expects the object. An estimator that asks for it must bear objects without a track.
+        Where a track expects the object. An estimator that asks for it must also accept objects without a track.
     """
 
     pixels: bool = False
@@ -30,7 +32,7 @@ class Needs:
     prior: bool = False
 
     def __or__(self, other: Needs) -> Needs:
-        """What at least one of two estimators asks for."""
+        """Join the needs of two estimators."""
         return Needs(self.pixels or other.pixels, self.colour or other.colour, self.prior or other.prior)
 
 
@@ -59,7 +61,7 @@ class Estimator(Protocol):
         Returns
         -------
         Symmetry
-            Of the objects of this name.
+            Symmetry of the objects of this name.
         """
         ...
 
@@ -69,12 +71,12 @@ class Estimator(Protocol):
         Returns
         -------
         mapping of str to object
-            `model`, `provider`, `precision`, `threads`, and what else there is to say.
+            `model`, `provider`, `precision`, `threads`, and whatever else there is to say.
         """
         ...
 
     def warm_up(self) -> None:
-        """Do once what a first frame would have to wait for, such as building an engine."""
+        """Do once what the first frame would otherwise have to wait for, such as building an engine."""
         ...
 
     def estimate(
@@ -93,6 +95,6 @@ class Estimator(Protocol):
         -------
         list of PoseEstimate or Rejection
             One for each observation, in the same order. A hopeless object (unknown name, too few points, no finite
-            answer) gives a rejection with the reason. It never raises, and nothing vanishes.
+            answer) gives a rejection with the reason. The estimator never raises, and no object vanishes.
         """
         ...

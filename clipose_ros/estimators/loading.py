@@ -1,4 +1,7 @@
-"""The door to the estimators: a model's card says which one it is for, and nobody else names one."""
+"""The door to the estimators.
+
+A model's card says which estimator it is for. No other module names one.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from clipose_ros.estimators.router import Router
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import SessionConfig
 
-# Module and class by the word in the card. A class is made of the model's folder, its card, how networks are to run,
-# and a seed; it raises ValueError for a card that does not fit and RuntimeError for a provider that cannot be had.
+# Module and class, by the word in the card. A class takes the model's folder, its card, how networks run, and a seed.
+# It raises ValueError for a card that does not fit, and RuntimeError for a provider that cannot be had.
 ESTIMATORS = {"clipose": ("clipose_ros.estimators.clipose", "Clipose")}
 
 
@@ -29,15 +32,15 @@ def load(
     Parameters
     ----------
     model : str
-        Name in the models folders, or path: anything with a slash.
+        Name in the models folders, or a path. Anything with a slash is a path.
     models_dir : Path, optional
         The only folder to look in.
     config : SessionConfig
         Where and how networks run.
     seed : int
-        Of everything that is drawn.
+        Seed of everything that is drawn at random.
     warm : bool
-        Run it once, so that the first frame is as fast as the others.
+        Whether to run it once, so that the first frame is as fast as the others.
 
     Returns
     -------
@@ -47,9 +50,9 @@ def load(
     Raises
     ------
     ValueError
-        When the model is not found, its card is malformed or of an unknown estimator, or a network is not the card's.
+        If the model is not found, its card is malformed or for an unknown estimator, or a network is not the card's.
     RuntimeError
-        When the provider cannot be had.
+        If there is no ONNX Runtime, or the provider cannot be had.
     """
     folder = find_model(model, models_dir)
     card = read_card(folder)
@@ -64,24 +67,26 @@ def load(
 def load_all(
     models: Sequence[str], models_dir: Path | None = None, config: SessionConfig = SessionConfig(), seed: int = 0
 ) -> Estimator:
-    """Load several models: each object goes to the first that answers its name.
+    """Load several models as one estimator.
+
+    Each object goes to the first model that answers its name.
 
     Parameters
     ----------
     models : sequence of str
-        At least one, each as of `load`.
+        At least one, each as `load` takes it.
     models_dir, config, seed
-        As of `load`.
+        As `load` takes them, for all models.
 
     Returns
     -------
     Estimator
-        Of a single model its own, else a `Router`.
+        The estimator of a single model, or a `Router` over several.
 
     Raises
     ------
     ValueError, RuntimeError
-        As `load`.
+        As `load`. Also ValueError if there is no model.
     """
     expect("models", models, "at least one name or path", "none")
     estimators = [load(model, models_dir, config, seed) for model in models]

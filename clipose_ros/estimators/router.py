@@ -24,7 +24,7 @@ class Router:
     Raises
     ------
     ValueError
-        When there is none.
+        If there is none.
     """
 
     def __init__(self, estimators: Sequence[Estimator]) -> None:
@@ -33,12 +33,12 @@ class Router:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What at least one of them answers, each name once. Learned objects may come and go."""
+        """Names that at least one of them answers, each once. They may change, as learned objects come and go."""
         return tuple(dict.fromkeys(name for estimator in self._estimators for name in estimator.names))
 
     @property
     def needs(self) -> Needs:
-        """What at least one of them asks for."""
+        """What at least one of them needs."""
         return reduce(or_, (estimator.needs for estimator in self._estimators))
 
     def symmetry(self, name: str) -> Symmetry:
@@ -47,7 +47,7 @@ class Router:
         return estimator.symmetry(name) if estimator else Symmetry.NONE
 
     def facts(self) -> dict[str, object]:
-        """See `Estimator.facts`: one value where all say the same, else all of them in order."""
+        """See `Estimator.facts`. A fact is one value if all say the same, else all values in order, as text."""
         facts = [estimator.facts() for estimator in self._estimators]
         keys = dict.fromkeys(key for of_one in facts for key in of_one)
         values = {key: dict.fromkeys(of_one[key] for of_one in facts if key in of_one) for key in keys}
@@ -63,7 +63,7 @@ class Router:
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
     ) -> list[PoseEstimate | Rejection]:
-        """See `Estimator.estimate`. One call for all objects of each estimator."""
+        """See `Estimator.estimate`. Each estimator gets all its objects in one call."""
         answering = [self._answering(observation.name) for observation in observations]
         results = [None if answers else self._unknown(one.name) for answers, one in zip(answering, observations)]
         for estimator in self._estimators:
@@ -75,7 +75,9 @@ class Router:
         return results
 
     def _unknown(self, name: str) -> Rejection:
+        """Reject an object whose name nobody answers."""
         return Rejection(name, f"category: expected one of {', '.join(self.names)}, got {name}")
 
     def _answering(self, name: str) -> Estimator | None:
+        """Find the first estimator that answers a name."""
         return next((estimator for estimator in self._estimators if name in estimator.names), None)

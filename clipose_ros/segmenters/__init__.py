@@ -1,1 +1,1 @@
-"""Segmenters: a frame in, detections out, where no masks come from elsewhere."""
+"""Segmenters: a frame in, detections out, for frames that come without masks."""

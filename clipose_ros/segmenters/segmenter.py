@@ -21,7 +21,7 @@ class Segmenter(Protocol):
         Returns
         -------
         Detections
-            Instances and masks of the size of the depth image; none where there is nothing. The same frame gives the
-            same detections, in bounded time. It never raises for bad pixels.
+            Instances, and masks of the same size as the depth image. There may be no instance. The same frame gives
+            the same detections, in bounded time. Bad pixels never raise.
         """
         ...
