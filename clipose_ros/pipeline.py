@@ -99,6 +99,7 @@ class Pipeline:
         max_instances: int = MAX_INSTANCES,
         min_score: float = 0.0,
     ) -> None:
+        expect("max_instances", max_instances >= 1, "1 or more", max_instances)
         expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
         self.estimator = estimator
         self.segmenter = segmenter

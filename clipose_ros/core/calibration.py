@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass
 
 from clipose_ros.core.validation import expect
@@ -30,7 +31,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         for key, values in (("confidence", self.confidence), ("probability", self.probability)):
-            numbers = len(values) > 0 and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values)
+            numbers = len(values) > 0 and all(type(v) in (int, float) and 0 <= v <= 1 for v in values)
             expect(
                 f"calibration.{key}", numbers and list(values) == sorted(values), "ascending numbers in 0..1", values
             )
@@ -54,6 +55,8 @@ class Calibration:
         float
             Probability that the pose is within 10° and 5 cm, 0..1.
         """
+        if math.isnan(confidence):  # no confidence at all; NaN would sort above all knots
+            return float(self.probability[0])
         # numpy's interpolation would first make arrays of all knots.
         i = bisect.bisect_right(self.confidence, confidence)
         if i in (0, len(self.confidence)):

@@ -52,6 +52,7 @@ def colour_crop(cloud: Cloud, colour: np.ndarray) -> ColourCrop | None:
     pixels = pixel_coordinates(cloud, colour.shape[:2])
     low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
     side = np.ceil((1 + 2 * CROP_MARGIN) * (high - low).max())
-    low = np.clip(np.floor((low + high - side) / 2), 0, shape).astype(int)
-    high = np.clip(low + int(side), 0, shape)
+    # At the image's border the square is moved inwards.
+    low = np.clip(np.floor((low + high - side) / 2), 0, np.maximum(shape - side, 0)).astype(int)
+    high = np.minimum(low + int(side), shape)
     return ColourCrop(colour[low[1] : high[1], low[0] : high[0]], int(low[0]), int(low[1]))

@@ -76,8 +76,9 @@ class Frame:
             raise ValueError(
                 f"depth: expected (H, W) uint16 [mm] or float32 [m], got {self.depth.shape} {self.depth.dtype}"
             )
-        if self.colour is not None and self.colour.shape != (*self.depth.shape, 3):
-            raise ValueError(f"colour: expected {(*self.depth.shape, 3)} as depth, got {self.colour.shape}")
+        colour, shape = self.colour, (*self.depth.shape, 3)
+        if colour is not None and (colour.shape != shape or colour.dtype != np.uint8):
+            raise ValueError(f"colour: expected uint8 {shape} as depth, got {colour.dtype} {colour.shape}")
 
 
 @dataclass(frozen=True)

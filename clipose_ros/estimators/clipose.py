@@ -326,7 +326,7 @@ def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observa
 
 def _positive(value: object) -> bool:
     """Say whether a value from a card is a positive, finite number."""
-    return isinstance(value, (int, float)) and 0 < value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _calibration(name: str, knots: object) -> Calibration:

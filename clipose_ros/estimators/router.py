@@ -50,9 +50,10 @@ class Router:
         """See `Estimator.facts`. A fact is one value if all say the same, else all values in order, as text."""
         facts = [estimator.facts() for estimator in self._estimators]
         keys = dict.fromkeys(key for of_one in facts for key in of_one)
-        values = {key: dict.fromkeys(of_one[key] for of_one in facts if key in of_one) for key in keys}
+        values = {key: [of_one[key] for of_one in facts if key in of_one] for key in keys}
         return {
-            key: next(iter(found)) if len(found) == 1 else ", ".join(map(str, found)) for key, found in values.items()
+            key: found[0] if all(value == found[0] for value in found) else ", ".join(map(str, found))
+            for key, found in values.items()
         }
 
     def warm_up(self) -> None:

@@ -5,16 +5,22 @@ The builds are separate packages that overwrite each other's files.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.runtime import load_runtime
 
-PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 
 
-def installed_builds() -> dict[str, str]:
-    """List the installed packages of ONNX Runtime.
+def installed_builds(packages: Iterable[str] = RUNTIME_PACKAGES) -> dict[str, str]:
+    """List which of several packages that bring the same library are installed.
+
+    Parameters
+    ----------
+    packages : iterable of str
+        Names of packages; by default those of ONNX Runtime.
 
     Returns
     -------
@@ -22,7 +28,7 @@ def installed_builds() -> dict[str, str]:
         Version by name of the package. A build that was installed without a Python package is not among them.
     """
     builds = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             builds[package] = version(package)
         except PackageNotFoundError:

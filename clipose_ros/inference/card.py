@@ -167,7 +167,9 @@ def read_card(folder: Path) -> ModelCard:
         size = path.stat().st_size
         expect(CARD_FILE, size <= MAXIMUM_CARD_BYTES, f"at most {MAXIMUM_CARD_BYTES} bytes", size)
         return _card_from(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{path}: expected a card, got what is nested too deeply") from error
+    except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import NetworkFile, read_network
 from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
@@ -54,12 +55,11 @@ class SessionConfig:
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"provider: expected one of {', '.join(PROVIDERS)}, got {self.provider}")
-        if self.threads < 0:
-            raise ValueError(f"threads: expected 0 (all cores) or more, got {self.threads}")
+        expect("threads", type(self.threads) is int and self.threads >= 0, "0 (all cores) or more, whole", self.threads)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected {' or '.join(PRECISIONS)}, got {self.precision}")
-        if self.largest_batch < 1:
-            raise ValueError(f"largest_batch: expected 1 or more, got {self.largest_batch}")
+        whole = type(self.largest_batch) is int and self.largest_batch >= 1
+        expect("largest_batch", whole, "1 or more, whole", self.largest_batch)
 
 
 class ProviderUnavailable(RuntimeError):
@@ -176,7 +176,12 @@ def _options(provider: str, network: NetworkFile, config: SessionConfig) -> dict
     if provider != PROVIDERS["tensorrt"][0]:
         return {}
     key, cache = engine_key(network, config.precision, config.largest_batch), cache_folder()
-    key.folder(cache).mkdir(parents=True, exist_ok=True)
+    try:
+        key.folder(cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RuntimeError(
+            f"{cache}: expected a folder for TensorRT's engines, got {error}; set XDG_CACHE_HOME to one"
+        ) from error
     return provider_options(network, key, cache)
 
 
@@ -197,17 +202,18 @@ def _available(config: SessionConfig) -> tuple[str, ...]:
 
 def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
     """Give our name of the provider that really runs; refuse another one than the wanted one."""
+    name = next(name for name, providers in PROVIDERS.items() if providers[0] == got)
     if got != wanted:
-        _refuse_or_warn(
-            f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing", config
-        )
-    return next(name for name, providers in PROVIDERS.items() if providers[0] == got)
+        missing = f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing"
+        _refuse_or_warn(missing, config, name)
+    return name
 
 
-def _refuse_or_warn(message: str, config: SessionConfig) -> None:
+def _refuse_or_warn(message: str, config: SessionConfig, instead: Provider = "cpu") -> None:
+    """Refuse to run on another provider than the wanted one, unless that is permitted."""
     if not config.allow_cpu:
         raise ProviderUnavailable(message)
-    log.warning("%s; running on the CPU, as allow_cpu permits", message)
+    log.warning("%s; running on %s, as allow_cpu permits", message, instead)
 
 
 def _check_signature(key: str, expected: Mapping[str, tuple[int | str, ...]], got: list) -> None:

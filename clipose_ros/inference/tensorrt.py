@@ -9,14 +9,16 @@ import hashlib
 import os
 import subprocess
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from clipose_ros.core.validation import expect
+from clipose_ros.inference.builds import installed_builds
 from clipose_ros.inference.card import NetworkFile
 from clipose_ros.inference.runtime import load_runtime
 
 LIKELY_BATCH = 5  # number of objects for which TensorRT tunes its kernels; other numbers work, too
-PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # names under which TensorRT is installed
+BATCH = "batch"  # name of the free dimension in a card
+TENSORRT_PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")  # names under which TensorRT is installed
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,7 @@ def installed_version() -> str:
     str
         Version, or "unknown" if there is no such package.
     """
-    for package in PACKAGES:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return "unknown"
+    return next(iter(installed_builds(TENSORRT_PACKAGES).values()), "unknown")
 
 
 def gpu_name() -> str:
@@ -157,7 +154,14 @@ def provider_options(network: NetworkFile, key: EngineKey, cache: Path) -> dict[
     -------
     dict of str to str
         Options by ONNX Runtime's names.
+
+    Raises
+    ------
+    ValueError
+        If an input has a free dimension beside the batch.
     """
+    free = {n for shape in network.inputs.values() for n in shape if not isinstance(n, int)}
+    expect("inputs", free <= {BATCH}, f"fixed dimensions but {BATCH!r}, for TensorRT", ", ".join(sorted(free)))
     folder = key.folder(cache)
     options = {
         "trt_engine_cache_enable": "1",
@@ -168,7 +172,7 @@ def provider_options(network: NetworkFile, key: EngineKey, cache: Path) -> dict[
     }
     for bound, batch in (("min", 1), ("opt", min(LIKELY_BATCH, key.largest_batch)), ("max", key.largest_batch)):
         shapes = (
-            f"{name}:" + "x".join(str(n) if isinstance(n, int) else str(batch) for n in shape)
+            f"{name}:" + "x".join(str(batch if n == BATCH else n) for n in shape)
             for name, shape in network.inputs.items()
         )
         options[f"trt_profile_{bound}_shapes"] = ",".join(shapes)

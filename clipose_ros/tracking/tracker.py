@@ -163,7 +163,7 @@ class Track:
     @property
     def score(self) -> float:
         """How probable it is that the pose is right: the mean of the late scores; those that disagreed count as 0."""
-        return self.support / self.estimates
+        return self.support / self.estimates if self.estimates else 0.0  # all has faded
 
 
 def no_symmetry(name: str) -> Symmetry:
@@ -239,8 +239,9 @@ class Tracker:
         settings : TrackerSettings
             The new ones.
         """
+        self.reset("other settings")  # by the settings that the tracks lived under
         self.settings = settings
-        self.reset("other settings")
+        self._forget()
 
     def predict(self, stamp_ns: int) -> None:
         """Move all tracks on to the time of a frame, before it is estimated.

@@ -148,7 +148,7 @@ def test_wrong_options_end_in_one_line_that_names_options_of_the_command(estimat
 
 def test_allow_cpu_runs_on_the_cpu_and_says_so(estimate, caplog):
     assert "4 poses" in estimate("--provider", "cuda", "--allow-cpu")
-    assert "running on the CPU" in caplog.text
+    assert "running on cpu" in caplog.text
 
 
 def test_a_model_that_is_not_there_is_answered_with_those_that_are(clipose, write_model, folder, tmp_path):

@@ -24,3 +24,7 @@ def test_a_calibration_is_straight_lines_between_its_knots_and_level_beyond(knot
 def test_impossible_knots_are_refused(knots, message):
     with pytest.raises(ValueError, match=message):
         Calibration(*knots)
+
+
+def test_what_is_no_confidence_gets_the_least_probability():
+    assert Calibration((0.2, 0.8), (0.1, 0.9))(float("nan")) == 0.1

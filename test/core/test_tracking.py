@@ -332,3 +332,20 @@ def test_a_frame_that_failed_after_its_prediction_may_come_again():
     assert tracker.events["stamp twice"] == 0
     tracker.update(33_000_000, seen(pose("mug")))
     assert tracker.events["stamp twice"] == 1
+
+
+@pytest.mark.parametrize(("before", "after", "lost"), [(3, 10, (1,)), (10, 3, ())])
+def test_new_settings_lose_what_the_old_ones_had_confirmed(before, after, lost):
+    tracker = Tracker(TrackerSettings(confirm_after=before))
+    for i in range(5):
+        tracker.update(i * 33_000_000, seen(pose("mug")))
+    tracker.configure(TrackerSettings(confirm_after=after))
+    assert tracker.update(200_000_000, []).lost == lost
+
+
+def test_a_track_that_coasts_until_all_its_support_has_faded_has_no_score():
+    tracker = Tracker(TrackerSettings(memory_s=0.001, coast_s=10, confirm_after=1, gap_s=100))
+    for i in range(3):
+        tracker.update(i * 33_000_000, seen(pose("mug")))
+    ((_, coasting),) = tracker.update(5_000_000_000, []).coasting
+    assert coasting.score == 0.0

@@ -117,8 +117,11 @@ def test_intrinsics_that_may_be_wrong_are_warned_of_once(write, caplog, intrinsi
 
 
 def test_doubts_about_frames_are_counted_and_said_once(write, caplog):
-    folder = NocsFolder(write(depth_png=DEPTH_MM // 1000, meta_txt="0 6 mug_a\n"))
-    folder.read("0000"), folder.read("0000")
+    path = write(depth_png=DEPTH_MM // 1000, meta_txt="0 6 mug_a\n")
+    for kind in ("depth.png", "mask.png", "meta.txt"):
+        (path / f"0001_{kind}").write_bytes((path / f"0000_{kind}").read_bytes())
+    folder = NocsFolder(path)
+    folder.read("0000"), folder.read("0001"), folder.read("0001")  # the same frame again is the same frame
     assert sorted(folder.remarks.values()) == [2, 2]
     unit, unlisted = sorted(caplog.messages)
     assert "0000_depth.png: nearly all of the depth lies nearer than 100 mm: it seems to be in metres" in unit

@@ -82,7 +82,7 @@ def test_a_malformed_card_is_refused_with_its_path_and_key(write_model, changes,
         read_card(folder)
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b", "", "!!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b", "", "!!python/object/apply:os.getcwd []", "[" * 5000])
 def test_what_is_no_card_is_refused(write_model, text):
     folder = write_model()
     (folder / "card.yaml").write_text(text)

@@ -8,8 +8,8 @@ from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
-from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.clipose import CliposeSettings
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.inference.card import read_card
 from clipose_ros.inference.session import SessionConfig
 

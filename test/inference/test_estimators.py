@@ -9,8 +9,8 @@ from clipose_ros import estimators
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Detections, Instance, Observation, PoseEstimate, Rejection
-from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.router import Router
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.tracking.tracker import Tracker
@@ -34,7 +34,8 @@ class Witness:
     def estimate(self, observations, stopwatch=None):
         self.seen.append(list(observations))
         return [
-            PoseEstimate(seen.name, 0.5, np.eye(3), seen.points.mean(axis=0), np.full(3, 0.1)) for seen in observations
+            PoseEstimate(seen.name, 0.5, np.eye(3), seen.points.sum(axis=0) / max(len(seen.points), 1), np.full(3, 0.1))
+            for seen in observations
         ]
 
 
@@ -116,6 +117,20 @@ def test_a_crop_ends_with_the_image_and_a_frame_without_colour_or_points_has_non
     Pipeline(witness).process(replace(frame, colour=np.zeros((*frame.depth.shape, 3), np.uint8)), found)
     corner, nothing = witness.seen.pop()
     assert (corner.colour.left, corner.colour.top + len(corner.colour.pixels)) == (0, 480) and nothing.colour is None
+
+
+@pytest.mark.parametrize("rows", [slice(0, 60), slice(420, 480)])
+@pytest.mark.parametrize("columns", [slice(0, 40), slice(600, 640)])
+def test_a_crop_in_a_corner_of_the_image_is_square_too(rows, columns):
+    frame, _ = spheres_on_table(1, ["mug"])
+    masks = np.zeros((1, *frame.depth.shape), bool)
+    masks[0, rows, columns] = True
+    witness = Witness("w", ("mug",), Needs(colour=True))
+    plain = replace(frame, depth=np.full_like(frame.depth, 900), colour=np.zeros((*frame.depth.shape, 3), np.uint8))
+    Pipeline(witness).process(plain, Detections((Instance(1, "mug"),), masks))
+    ((seen,),) = witness.seen
+    assert seen.colour.pixels.shape == (78, 78, 3)
+    assert (seen.colour.top == 0) == (rows.start == 0) and (seen.colour.left == 0) == (columns.start == 0)
 
 
 def test_with_a_tracker_an_estimator_that_asks_for_it_gets_the_predicted_pose():

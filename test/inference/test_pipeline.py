@@ -181,3 +181,5 @@ def test_poses_with_too_low_a_score_are_rejected_with_it(write_model):
     assert mug == Rejection("mug", "score: expected at least 0.5, got 0.45") and isinstance(can, PoseEstimate)
     with pytest.raises(ValueError, match="min_score: expected 0 to 1, got 2"):
         Pipeline(estimator, min_score=2)
+    with pytest.raises(ValueError, match="max_instances: expected 1 or more, got 0"):
+        Pipeline(estimator, max_instances=0)

@@ -2,6 +2,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from clipose_ros.inference import tensorrt
 from clipose_ros.inference.card import read_card
 from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.session import Session, SessionConfig
@@ -31,8 +32,9 @@ def test_a_provider_that_cannot_be_had_is_refused_unless_the_cpu_is_allowed(writ
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="provider: expected one of cpu, cuda, tensorrt, got gpu"):
         SessionConfig("gpu")
-    with pytest.raises(ValueError, match="threads: expected 0"):
-        SessionConfig(threads=-1)
+    for threads in (-1, 1.5, True, "2"):
+        with pytest.raises(ValueError, match="threads: expected 0"):
+            SessionConfig(threads=threads)
 
 
 def test_tensorrt_without_a_gpu_is_refused_unless_the_cpu_is_allowed(write_model, monkeypatch):
@@ -67,3 +69,13 @@ def test_no_cloud_gives_empty_outputs(tiny_model):
     assert {name: value.shape for name, value in outputs.items()} == {
         name: (0, *shape[1:]) for name, shape in session.network.outputs.items()
     }
+
+
+def test_a_cache_that_cannot_be_made_is_named_with_the_cure(write_model, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS["tensorrt"]))
+    monkeypatch.setattr(tensorrt, "gpu_name", lambda: "GPU")
+    folder = write_model()
+    with pytest.raises(RuntimeError, match="expected a folder for TensorRT's engines, got .*; set XDG_CACHE_HOME"):
+        Session(folder, read_card(folder).network("pose"), SessionConfig("tensorrt"))

@@ -76,3 +76,12 @@ def test_a_batch_beyond_the_largest_goes_in_parts(tiny_model):
 def test_impossible_engines_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         SessionConfig("tensorrt", **setting)
+
+
+def test_a_network_with_another_free_dimension_is_refused(tiny_model, tmp_path):
+    network = read_card(tiny_model).network("pose")
+    free = replace(network, inputs={"colour": ("batch", 3, "height", "width")})
+    with pytest.raises(
+        ValueError, match="inputs: expected fixed dimensions but 'batch', for TensorRT, got batch, height"
+    ):
+        provider_options(free, KEY, tmp_path)
