@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_findings, print_json
 from clipose_ros.core.validation import expect
-from clipose_ros.doctor import machine
-from clipose_ros.doctor.checkout import checkout_finding
-from clipose_ros.doctor.findings import Finding, Level, warn, worst
+from clipose_ros.doctor import environment, machine
+from clipose_ros.doctor.findings import Finding, Level, fail, warn, worst
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
 
@@ -49,8 +49,15 @@ def examine(
         Print JSON instead of lines.
     """
     expect("--seconds", 0 <= seconds <= 3600, "0 to 3600", seconds)
-    findings = [checkout_finding(), *machine.examine(provider, models_dir)]
-    findings += _examine_ros({"depth": depth, "camera_info": camera_info, "instances": instances}, reliable, seconds)
+    findings: list[Finding] = []
+    topics = {"depth": depth, "camera_info": camera_info, "instances": instances}
+    try:
+        findings.extend(environment.examine())  # one by one: what is found before an interruption is said
+        findings.extend(machine.examine(provider, models_dir))
+        if environment.has_started(findings):
+            findings.extend(_examine_ros(topics, reliable, seconds))
+    except KeyboardInterrupt:
+        findings.append(warn("doctor", "interrupted: not everything was looked at", "let it come to its end"))
     if as_json:
         print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
     else:
@@ -59,17 +66,13 @@ def examine(
         sys.exit(1)
 
 
-def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> list[Finding]:
-    """What concerns ROS, where there is ROS."""
+def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> Iterator[Finding]:
+    """What concerns ROS once it has started: with some of what else is wrong, it would end the process."""
     try:
         from clipose_ros.ros import doctor, installation  # all else here works without ROS
-    except ImportError as error:
-        return [
-            warn(
-                "ros",
-                f"not here, or not this package's messages: {error}",
-                "make env, or source the ROS installation and the workspace",
-            )
-        ]
-    topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
-    return [*installation.examine(), *(doctor.examine(topics, seconds) if seconds else ())]
+
+        yield from installation.examine()
+        topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
+        yield from doctor.examine(topics, seconds) if seconds else ()
+    except Exception as error:  # ROS's own errors, for what nobody has looked for: a finding, too
+        yield fail("ros", f"{type(error).__name__}: {error}", "mend what it says, or install ROS again")

@@ -1,8 +1,13 @@
-"""Whether the environment still belongs to the checkout: `make env` writes absolute paths into `.venv`."""
+"""Where the package's files lie, in a checkout or installed, and whether the environment still belongs to the checkout.
+
+`make env` writes absolute paths into `.venv`. No ROS is imported.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from clipose_ros.doctor.findings import Finding, fail, ok
@@ -11,6 +16,29 @@ POINTER = "lib/python3*/site-packages/clipose_ros_messages.pth"  # `make env` wr
 INSTALL_DEPTH = 4  # of CHECKOUT/install/clipose_ros/lib/python3.x/site-packages, below the checkout
 CURE = "run make env again, in a new shell"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+def share_folder(name: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Find a folder of the package's files: launch, msg or models.
+
+    Parameters
+    ----------
+    name : str
+        Of the folder.
+    environment : mapping of str to str
+        AMENT_PREFIX_PATH of it names the ROS workspaces that are sourced.
+
+    Returns
+    -------
+    Path
+        That of the checkout, else of the first workspace or Python environment that has it. Where none has, the
+        last of these.
+    """
+    if (PACKAGE_ROOT / "package.xml").is_file():
+        return PACKAGE_ROOT / name
+    prefixes = [*filter(None, environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    folders = [Path(prefix) / "share" / "clipose_ros" / name for prefix in prefixes]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
 
 
 def moved_checkout(prefix: Path = Path(sys.prefix), root: Path = PACKAGE_ROOT, here: Path | None = None) -> str:

@@ -18,8 +18,18 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """subject: what was looked at, as `section: thing`; text: what was found; cure: what to do about it, empty where
-    all is well.
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    level : Level
+        How bad it is.
+    subject : str
+        What was looked at, as `section: thing`.
+    text : str
+        What was found.
+    cure : str
+        What to do about it. Empty where all is well.
     """
 
     level: Level
@@ -28,25 +38,85 @@ class Finding:
     cure: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, with the level as its name."""
+        """Give the fields for a JSON file.
+
+        Returns
+        -------
+        dict
+            The fields by name. The level is its name, too.
+        """
         return asdict(self) | {"level": self.level.name}
+
+    def sentence(self) -> str:
+        """Say it in one line, as the last words of a node that cannot start.
+
+        Returns
+        -------
+        str
+            Subject, text and cure.
+        """
+        return f"{self.subject}: {self.text}" + (f". Try: {self.cure}" if self.cure else "")
 
 
 def ok(subject: str, text: str) -> Finding:
-    """All is well."""
+    """Find that all is well.
+
+    Parameters
+    ----------
+    subject, text : str
+        See `Finding`.
+
+    Returns
+    -------
+    Finding
+        Of level OK.
+    """
     return Finding(Level.OK, subject, text)
 
 
 def warn(subject: str, text: str, cure: str) -> Finding:
-    """It may work."""
+    """Find that it may work, or that something is lost.
+
+    Parameters
+    ----------
+    subject, text, cure : str
+        See `Finding`.
+
+    Returns
+    -------
+    Finding
+        Of level WARN.
+    """
     return Finding(Level.WARN, subject, text, cure)
 
 
 def fail(subject: str, text: str, cure: str) -> Finding:
-    """It will not work."""
+    """Find that it will not work.
+
+    Parameters
+    ----------
+    subject, text, cure : str
+        See `Finding`.
+
+    Returns
+    -------
+    Finding
+        Of level FAIL.
+    """
     return Finding(Level.FAIL, subject, text, cure)
 
 
 def worst(findings: Sequence[Finding]) -> Level:
-    """The highest level, OK of none."""
+    """Find the highest level.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        May be empty.
+
+    Returns
+    -------
+    Level
+        OK where there is none.
+    """
     return max((finding.level for finding in findings), default=Level.OK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -32,16 +32,17 @@ GPU_CURES = {
 }
 
 
-def examine(provider: str = SessionConfig.provider, models_dir: Path | None = None) -> list[Finding]:
+def examine(provider: str = SessionConfig.provider, models_dir: Path | None = None) -> Iterator[Finding]:
     """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no
     failure.
     """
-    found = [python_finding(), packages_finding(), runtime_finding()]
-    runs, model = found[-1].level < Level.FAIL, _default_model(models_dir)
+    yield from (python_finding(), packages_finding(), runtime := runtime_finding())
+    runs, model = runtime.level < Level.FAIL, _default_model(models_dir)
     if runs and model is not None:
         built = built_providers()
-        found += [provider_finding(name, name == provider, name in built, model) for name in PROVIDERS]
-    return found + models_findings([models_dir] if models_dir else models_folders(), runs)
+        for name in PROVIDERS:
+            yield provider_finding(name, name == provider, name in built, model)
+    yield from models_findings([models_dir] if models_dir else models_folders(), runs)
 
 
 def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
@@ -106,7 +107,7 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
     return ok(subject, f"starts; one object in {milliseconds:.1f} ms")
 
 
-def models_findings(folders: Sequence[Path], runs: bool = True) -> list[Finding]:
+def models_findings(folders: Sequence[Path], runs: bool = True) -> Iterator[Finding]:
     """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU.
 
     A name that comes twice is taken from the first. runs: there is an ONNX Runtime; without it only the cards are read.
@@ -116,14 +117,10 @@ def models_findings(folders: Sequence[Path], runs: bool = True) -> list[Finding]
         for card in sorted(folder.glob(f"*/{CARD_FILE}")):
             models.setdefault(card.parent.name, card.parent)
     if not models:
-        return [
-            fail(
-                "models",
-                f"none in {', '.join(map(str, folders))}",
-                "build the package with colcon, or give --models-dir",
-            )
-        ]
-    return [model_finding(folder, runs) for folder in models.values()]
+        names = ", ".join(map(str, folders))
+        yield fail("models", f"none in {names}", "build the package with colcon, or give --models-dir")
+    for folder in models.values():
+        yield model_finding(folder, runs)
 
 
 def model_finding(folder: Path, runs: bool = True) -> Finding:

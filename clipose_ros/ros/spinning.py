@@ -12,6 +12,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
+from clipose_ros.ros.console_scripts import HELP
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long one thread may keep another from running Python. With Python's 5 ms, a worker that a callback wakes waits
 # until the executor has prepared its next wait, about 1 ms; with this, 0.3 ms.
@@ -25,8 +27,25 @@ M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Spin one node until SIGINT, SIGTERM or a shutdown; exit status 1 when the node refuses its configuration, else 0."""
-    executor = _let_rclpy_answer_signals(args)
+    """Spin one node until SIGINT, SIGTERM or a shutdown.
+
+    Parameters
+    ----------
+    make_node : callable
+        Makes the node, once ROS has started.
+    args : list of str, optional
+        Of the command line. By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 1 where ROS does not start or the node refuses its configuration, which is said, else 0.
+    """
+    try:
+        executor = _let_rclpy_answer_signals(args)
+    except Exception as error:  # ROS's own errors, of its arguments and of what surrounds it
+        print(f"ROS cannot start: {_one_line(error)}. Try: {HELP}", file=sys.stderr)
+        return 1
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     give_back_large_memory()
     node = None
@@ -40,7 +59,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         if rclpy.ok():  # otherwise a signal came while the node was being made, and rclpy complains about that
             if not isinstance(error, (ValueError, RuntimeError)):
                 raise
-            get_logger(make_node.__name__).fatal(str(error))
+            get_logger(make_node.__name__).fatal(_one_line(error))
             return 1
     finally:
         if node is not None:
@@ -55,6 +74,10 @@ def give_back_large_memory() -> None:
     """From now on, where the C library is glibc: see LARGE_BYTES."""
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _let_rclpy_answer_signals(args: list[str] | None) -> SingleThreadedExecutor:

@@ -1,7 +1,10 @@
 """clipose doctor without ROS: Python, builds of ONNX Runtime, providers, models; its lines and exit status."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from clipose_ros.cli import main as cli
 from clipose_ros.doctor.findings import Level, fail, ok, warn, worst
 from clipose_ros.doctor.machine import builds_finding, model_finding, models_findings, provider_finding, python_finding
 from clipose_ros.inference.builds import built_providers
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -90,3 +95,37 @@ def test_the_command_prints_lines_for_people_and_json_for_programs(doctor, write
 def test_the_command_fails_with_the_cure_when_something_fails(doctor, tmp_path):
     status, lines = doctor("--models-dir", str(tmp_path))
     assert status == 1 and "FAIL  models: none in" in lines and "→ build the package" in lines
+
+
+def test_an_interruption_keeps_what_was_found(doctor, monkeypatch):
+    """As by `timeout --signal=INT 4 clipose doctor`."""
+
+    def interrupted(*_):
+        yield ok("python", "new enough")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.machine, "examine", interrupted)
+    _, lines = doctor()
+    assert "OK    python: new enough" in lines and "WARN  doctor: interrupted" in lines
+    assert "ros: ROS_DOMAIN_ID" in lines  # what surrounds ROS was first
+
+
+@pytest.mark.parametrize("package", ["numpy", "cv2"])
+def test_a_package_that_cannot_be_imported_is_a_finding(tmp_path, package):
+    """Another Python's numpy on PYTHONPATH; OpenCV without libGL.so.1."""
+    reason = "libGL.so.1: cannot open shared object file"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(f"raise ImportError({reason!r})")
+
+    def run(*arguments):
+        code = "from clipose_ros.cli.command import main; main()"
+        variables = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    said = run("doctor")
+    assert said.returncode == 1 and "Traceback" not in said.stderr
+    assert f"FAIL  packages: {reason}" in said.stdout and "ros: ROS_DOMAIN_ID" in said.stdout
+    assert json.loads(run("doctor", "--json").stdout)["worst"] == "FAIL"
+    said = run("estimate", "launch/demo", "--output", str(tmp_path / "poses.json"))
+    assert said.returncode == 1 and said.stderr.endswith(f"clipose: {reason}. Try: clipose doctor\n")

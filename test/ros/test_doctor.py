@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from clipose_ros.bench.latency import INTRINSICS, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.doctor.checkout import share_folder
 from clipose_ros.doctor.findings import Level, worst
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
@@ -26,15 +27,7 @@ from clipose_ros.ros.input_findings import (
     rate_finding,
     stamp_finding,
 )
-from clipose_ros.ros.installation import (
-    declared_fields,
-    discovery_findings,
-    messages_finding,
-    optional_finding,
-    shared_memory_segments,
-    transport_finding,
-)
-from clipose_ros.ros.lab.processes import launch_folder
+from clipose_ros.ros.installation import declared_fields, definitions_finding, optional_finding
 
 MS = 1_000_000
 NOW_NS = 1_700_000_000_000_000_000
@@ -55,53 +48,18 @@ def expect_finding(finding, level, text=""):
 
 
 def test_built_messages_are_compared_with_their_definitions(tmp_path):
-    expect_finding(messages_finding(), Level.OK)
+    expect_finding(definitions_finding(), Level.OK)
     (tmp_path / "ObjectRejection.msg").write_text(
         "string id\nstring category\nuint8 CODE=3 # no field\nfloat32[<=4] news # of a later version\n"
     )
-    expect_finding(messages_finding(tmp_path), Level.FAIL, "ObjectRejection: expected the fields id, category, news")
+    expect_finding(definitions_finding(tmp_path), Level.FAIL, "ObjectRejection: expected the fields id, category, news")
     (tmp_path / "ObjectRejection.msg").rename(tmp_path / "Unheard.msg")
-    expect_finding(messages_finding(tmp_path), Level.FAIL, "no such message")
+    expect_finding(definitions_finding(tmp_path), Level.FAIL, "no such message")
 
 
 def test_fields_are_told_from_constants_and_comments():
     definition = "# string a\nuint8 A=1\nuint8 B = 1\nstd_msgs/Header header  # h\nfloat64[36] c\nObjectPose[] d\nstring<=8 e\nint32 f 5\n"
     assert declared_fields(definition) == ["header", *"cdef"]
-
-
-@pytest.mark.parametrize(
-    ("environment", "levels"),
-    [
-        ({}, (Level.OK, Level.OK)),
-        ({"ROS_DOMAIN_ID": "101", "ROS_AUTOMATIC_DISCOVERY_RANGE": "localhost"}, (Level.OK, Level.OK)),
-        ({"ROS_DOMAIN_ID": "102"}, (Level.WARN, Level.OK)),
-        ({"ROS_DOMAIN_ID": "233"}, (Level.FAIL, Level.OK)),
-        ({"ROS_DOMAIN_ID": "-1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, (Level.FAIL, Level.FAIL)),
-        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "WORLD"}, (Level.OK, Level.FAIL)),
-    ],
-)
-def test_discovery_is_read_from_the_environment(environment, levels):
-    assert tuple(finding.level for finding in discovery_findings(environment)) == levels
-
-
-def test_fast_dds_needs_a_profile_with_room_for_images(tmp_path):
-    shipped = launch_folder() / "fastdds_shm.xml"
-    assert shared_memory_segments(shipped) == [16777216]
-    expect_finding(transport_finding({"FASTRTPS_DEFAULT_PROFILES_FILE": str(shipped)}), Level.OK, "16.8 MB")
-    expect_finding(transport_finding({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}), Level.OK)
-    expect_finding(transport_finding({}), Level.WARN, "no profile")
-    own = tmp_path / "own.xml"
-    for content, level, text in (
-        ("<profiles><segment_size>524288</segment_size></profiles>", Level.WARN, "0.5 MB"),
-        ("<profiles/>", Level.WARN, "no shared memory"),
-        ("<profiles>", Level.FAIL, ""),
-        ("<p><segment_size>much</segment_size></p>", Level.FAIL, "much"),
-    ):
-        own.write_text(content)
-        expect_finding(transport_finding({"FASTRTPS_DEFAULT_PROFILES_FILE": str(own)}), level, text)
-    expect_finding(
-        transport_finding({"FASTDDS_DEFAULT_PROFILES_FILE": str(tmp_path / "nowhere.xml")}), Level.FAIL, "No such file"
-    )
 
 
 def test_optional_packages_say_what_is_lost_without():
@@ -241,7 +199,7 @@ def by_subject(findings):
 
 
 def test_a_sound_camera_and_a_node_are_found_sound(dds, start_process, tiny_model, client, wait_until):
-    start_process("lab.player", "-p", f"folder:={launch_folder() / 'demo'}", "-p", "rate_hz:=5.0")
+    start_process("lab.player", "-p", f"folder:={share_folder('launch') / 'demo'}", "-p", "rate_hz:=5.0")
     start_process("node", "-p", f"models:={tiny_model}", "-p", "diagnostics_s:=0.2", "-p", "silence_s:=30.0")
     wait_until(lambda: client.received["poses_9dof"] and client.received["diagnostics"])
     client.destroy(*client.publishers.values())  # the client of this module would be a second camera

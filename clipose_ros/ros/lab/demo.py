@@ -25,11 +25,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import PoseError, pose_error
 from clipose_ros.core.timing import NS_PER_S
+from clipose_ros.doctor.checkout import share_folder
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
-from clipose_ros.ros.lab.processes import check_running, isolate, launch_folder, started
+from clipose_ros.ros.lab.processes import check_running, isolate, started
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR
 
 START_UP_S = 60.0
@@ -238,11 +239,11 @@ def check(errors: dict[tuple[str, str], list[PoseError | None]]) -> None:
 def demo(config: DemoConfig) -> None:
     """Run, record, print, draw. Raises RuntimeError when the result is not to be trusted."""
     console = Console()
-    folder = config.folder or launch_folder() / "demo"
+    folder = config.folder or share_folder("launch") / "demo"
     isolate()
     rclpy.init()
     recorder = DemoRecorder()
-    pose_arguments = ("--params-file", str(launch_folder() / "params.yaml"), "-p", f"models:={config.model}")
+    pose_arguments = ("--params-file", str(share_folder("launch") / "params.yaml"), "-p", f"models:={config.model}")
     player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
     with (
         started("clipose_ros.ros.node", *pose_arguments) as pose_node,

@@ -20,7 +20,7 @@ from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
-from clipose_ros.ros.node import DEPTH
+from clipose_ros.ros.topics import DEPTH
 
 PERIOD_NS = NS_PER_S // 30  # of the camera
 LATE_IMAGES = 15  # by which masks come late: half a second

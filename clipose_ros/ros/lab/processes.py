@@ -8,19 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from clipose_ros.doctor.checkout import share_folder
+from clipose_ros.doctor.middleware import PROFILE_VARIABLES
 
 GRACE_S = 10.0
-
-
-def launch_folder() -> Path:
-    """launch/ of the checkout, else of the installed package."""
-    checkout = Path(__file__).resolve().parents[3]
-    return (
-        checkout if (checkout / "package.xml").is_file() else Path(get_package_share_directory("clipose_ros"))
-    ) / "launch"
 
 
 def isolate(shared_memory: bool = True) -> None:
@@ -32,10 +24,10 @@ def isolate(shared_memory: bool = True) -> None:
     if os.environ.get("ROS_DOMAIN_ID") == str(domain):
         domain = 1 + domain % 100
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+    for name in PROFILE_VARIABLES:
         os.environ.pop(name, None)
         if shared_memory:
-            os.environ[name] = str(launch_folder() / "fastdds_shm.xml")
+            os.environ[name] = str(share_folder("launch") / "fastdds_shm.xml")
 
 
 @contextmanager
