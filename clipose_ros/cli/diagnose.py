@@ -61,7 +61,7 @@ def examine(
     if as_json:
         print_json({"worst": worst(findings).name, "findings": [finding.as_json() for finding in findings]})
     else:
-        print_findings(findings)
+        print_findings(sorted(findings, key=lambda finding: finding.level))  # what is wrong, where the eye is: last
     if worst(findings) == Level.FAIL:
         sys.exit(1)
 

@@ -95,6 +95,8 @@ def test_the_command_prints_lines_for_people_and_json_for_programs(doctor, write
 def test_the_command_fails_with_the_cure_when_something_fails(doctor, tmp_path):
     status, lines = doctor("--models-dir", str(tmp_path))
     assert status == 1 and "FAIL  models: none in" in lines and "→ build the package" in lines
+    levels = [line.split()[0] for line in lines.splitlines()[:-1] if not line.startswith(" ")]
+    assert levels == sorted(levels, key=["OK", "WARN", "FAIL"].index)  # what is wrong is read last
 
 
 def test_an_interruption_keeps_what_was_found(doctor, monkeypatch):
