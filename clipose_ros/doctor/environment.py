@@ -126,7 +126,7 @@ def remarks(environment: Mapping[str, str] = os.environ) -> list[Finding]:
     found.append(middleware.transport_finding(environment))
     if size := middleware.segment_bytes(environment):
         found.append(shared_memory.room_finding(size))
-        found.append(shared_memory.owners_finding(middleware.domain_id(environment) or 0))
+        found.append(shared_memory.owners_finding(middleware.domain_id(environment)))
     return found
 
 

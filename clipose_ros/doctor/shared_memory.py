@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipose_ros.doctor.findings import Finding, ok, warn
+from clipose_ros.doctor.middleware import domain_id
 
 FOLDER = Path("/dev/shm")
 SUBJECT = "ros: shared memory"
@@ -43,13 +44,13 @@ class ForeignOwner:
     processes: int
 
 
-def foreign_owners(domain: int = 0, folder: Path = FOLDER) -> list[ForeignOwner]:
+def foreign_owners(domain: int | None = None, folder: Path = FOLDER) -> list[ForeignOwner]:
     """Find other users' processes of a domain that offer shared memory on this machine.
 
     Parameters
     ----------
-    domain : int
-        ROS_DOMAIN_ID.
+    domain : int, optional
+        By default ROS_DOMAIN_ID of this process.
     folder : Path
         Where Fast DDS makes its files. What a process that has ended left behind does not count.
 
@@ -58,7 +59,8 @@ def foreign_owners(domain: int = 0, folder: Path = FOLDER) -> list[ForeignOwner]
     list of ForeignOwner
         By name. Empty where all belongs to the user of this process.
     """
-    first = FIRST_PORT + PORTS_PER_DOMAIN * domain
+    number = (domain_id() or 0) if domain is None else domain
+    first = FIRST_PORT + PORTS_PER_DOMAIN * number
     ports = range(first, first + PORTS_PER_DOMAIN)
     found: Counter[int] = Counter()
     for path in sorted(folder.glob("fast*_port*")):
@@ -68,7 +70,7 @@ def foreign_owners(domain: int = 0, folder: Path = FOLDER) -> list[ForeignOwner]
     return sorted((ForeignOwner(_user(uid), count) for uid, count in found.items()), key=lambda owner: owner.user)
 
 
-def foreign_owners_text(domain: int = 0, folder: Path = FOLDER) -> str:
+def foreign_owners_text(domain: int | None = None, folder: Path = FOLDER) -> str:
     """Say whose shared memory is not ours: why a topic can be seen and is silent.
 
     Parameters
@@ -88,7 +90,7 @@ def foreign_owners_text(domain: int = 0, folder: Path = FOLDER) -> str:
     return f"processes of other users are on this domain: {names}, and this one is {_user(os.geteuid())}'s"
 
 
-def owners_finding(domain: int, folder: Path = FOLDER) -> Finding:
+def owners_finding(domain: int | None = None, folder: Path = FOLDER) -> Finding:
     """Judge whether all processes of the domain belong to one user.
 
     Parameters

@@ -340,6 +340,8 @@ def test_processes_of_other_users_on_the_domain_are_told(tmp_path, port, monkeyp
     expect_finding(finding, Level.WARN, f"processes of other users are on this domain: {owner.user} (2)")
     assert "this one is 54321's" in finding.text and "as one user" in finding.cure and "UDPv4" in finding.cure
     assert shared_memory.foreign_owners(4, tmp_path) == []
+    monkeypatch.setenv("ROS_DOMAIN_ID", "5")
+    assert shared_memory.foreign_owners_text(folder=tmp_path) in finding.text
 
 
 def test_no_shared_memory_has_no_owners(tmp_path):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import rclpy
 import tyro
 from diagnostic_msgs.msg import DiagnosticArray
@@ -81,26 +80,90 @@ class SoakConfig:
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process [MB] at a time [s].
+    """Memory of a process, by what it holds and not by what of it lies in RAM: other processes move that.
 
-    own: what is its alone. shared: libraries, and what it has touched of the segments through which DDS hands it
-    images.
+    Parameters
+    ----------
+    time_s : float
+        When it was looked at, of a steady clock [s].
+    own : float
+        What is its alone, in RAM or swapped out [MB].
+    shared : float
+        Size of the segments that it has mapped: through them, DDS hands it images [MB]. Which of their pages it has
+        touched by now is a matter of which images were lost.
+    files : float
+        Size of the files that it has mapped: libraries, for the most part [MB].
     """
 
     time_s: float
     own: float
     shared: float
+    files: float = 0.0
 
     @classmethod
     def of(cls, pid: int) -> Memory:
-        """Of a process that runs, now."""
-        info = psutil.Process(pid).memory_info()
-        return cls(time.monotonic(), (info.rss - info.shared) / 1e6, info.shared / 1e6)
+        """Look at a process that runs, now.
+
+        Parameters
+        ----------
+        pid : int
+            Its number.
+
+        Returns
+        -------
+        Memory
+            Of Linux's /proc.
+        """
+        folder, time_s = Path("/proc") / str(pid), time.monotonic()
+        own = anonymous_bytes((folder / "status").read_text(encoding="utf-8"))
+        shared, files = mapped_bytes((folder / "maps").read_text(encoding="utf-8", errors="replace"))
+        return cls(time_s, own / 1e6, shared / 1e6, files / 1e6)
 
     @property
-    def resident(self) -> float:
+    def held(self) -> float:
         """All of it [MB]."""
-        return self.own + self.shared
+        return self.own + self.shared + self.files
+
+
+def anonymous_bytes(status: str) -> int:
+    """Add up the memory that is a process's alone.
+
+    Parameters
+    ----------
+    status : str
+        Content of /proc/PID/status.
+
+    Returns
+    -------
+    int
+        In RAM and swapped out [bytes].
+    """
+    values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return sum(int(values[key].split()[0]) * 1024 for key in ("RssAnon", "VmSwap"))
+
+
+def mapped_bytes(maps: str) -> tuple[int, int]:
+    """Add up what a process has mapped.
+
+    Parameters
+    ----------
+    maps : str
+        Content of /proc/PID/maps.
+
+    Returns
+    -------
+    shared, files : int
+        Segments that others may write to, too, and private mappings of files [bytes].
+    """
+    shared = files = 0
+    for line in maps.splitlines():
+        span, permissions, _, _, inode, *_ = line.split(maxsplit=5)
+        begin, end = (int(address, 16) for address in span.split("-"))
+        if permissions.endswith("s"):
+            shared += end - begin
+        elif inode != "0":
+            files += end - begin
+    return shared, files
 
 
 def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
@@ -327,7 +390,7 @@ def report(
     config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]
 ) -> dict[str, Any]:
     """All figures, and a verdict on each that has a limit; None is one that the run was too short for."""
-    minutes, growth = by_minute(ledger.latencies_ms), growth_mb([(sample.time_s, sample.resident) for sample in memory])
+    minutes, growth = by_minute(ledger.latencies_ms), growth_mb([(sample.time_s, sample.held) for sample in memory])
     ratio = p99_ratio(minutes)
     verdicts = {
         "every image accounted for": account.closed,
@@ -354,7 +417,7 @@ def report(
         | {"own growth after warm-up MB": round(growth_mb([(sample.time_s, sample.own) for sample in memory]), 2)}
         | {
             f"{kind} {when} MB": round(getattr(sample, kind), 1)
-            for kind in ("own", "shared")
+            for kind in ("own", "shared", "files")
             for when, sample in (("begin", memory[0]), ("end", memory[-1]))
         },
         "memory by minute": memory_by_minute(memory),
