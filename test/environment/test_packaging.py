@@ -112,7 +112,8 @@ def imported(folder):
     ("folder", "brought"),
     [
         ("clipose_ros/core", {"numpy"}),
-        *((f"clipose_ros/{room}", BASE) for room in ("cli", "doctor", "formats", "inference", "tracking")),
+        *((f"clipose_ros/{room}", BASE) for room in ("cli", "doctor", "inference", "tracking")),
+        ("clipose_ros/formats", BASE | {"matplotlib"}),  # a plot asks for it, and says so
         ("training", BASE | EXTRAS["training"] | EXTRAS["cpu"] | {"tokenizers"}),  # which transformers brings
     ],
 )

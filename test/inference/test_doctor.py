@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipose_ros.cli import main as cli
+from clipose_ros.doctor import machine
 from clipose_ros.doctor.findings import Level, fail, ok, warn, worst
 from clipose_ros.doctor.machine import builds_finding, model_finding, models_findings, provider_finding, python_finding
 from clipose_ros.inference.builds import built_providers
@@ -106,7 +107,7 @@ def test_an_interruption_keeps_what_was_found(doctor, monkeypatch):
         yield ok("python", "new enough")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.machine, "examine", interrupted)
+    monkeypatch.setattr(machine, "examine", interrupted)
     _, lines = doctor()
     assert "OK    python: new enough" in lines and "WARN  doctor: interrupted" in lines
     assert "ros: ROS_DOMAIN_ID" in lines  # what surrounds ROS was first
