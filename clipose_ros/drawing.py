@@ -26,6 +26,7 @@ EDGES = tuple((a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit
 AXIS_LENGTH = 0.6  # of the mean extent
 NEAREST_M = 0.01  # what lies nearer or behind the camera is not drawn
 SUBPIXEL_BITS = 4
+PIECES_OF_A_BENT_LINE = 12
 LINE_HEIGHT = 20  # of text [px]
 
 
@@ -36,9 +37,20 @@ def draw_pose(
     label: str = "",
     colour: tuple[int, int, int] = BOX_COLOURS[0],
 ) -> None:
-    """Draw one pose into `image` (H, W, 3) uint8 RGB, in place.
+    """Draw one pose into an image, in place.
 
-    `label` goes above the box; without one it is the category and the score.
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+        RGB.
+    pose : PoseEstimate
+        In the frame of the camera that took the image.
+    intrinsics : Intrinsics
+        Of the image. With a distortion, straight edges bend as the image does.
+    label : str
+        Goes above the box; without one it is the category and the score.
+    colour : (int, int, int)
+        Of the box.
     """
     corners = box_corners(pose)
     # The edges at the far corner are hidden by the object itself: thinner, so that the box reads as a solid.
@@ -51,8 +63,8 @@ def draw_pose(
         _line(image, shaft, intrinsics, OUTLINE_COLOUR, 5)
         _line(image, shaft, intrinsics, axis_colour, 3)
     drawn = np.concatenate([corners, tips])
-    if (drawn[:, 2] > NEAREST_M).all():
-        _label(image, project(drawn, intrinsics), label or f"{pose.category} {pose.score:.2f}", colour)
+    if (drawn[:, 2] > NEAREST_M).all() and np.isfinite(pixels := project(drawn, intrinsics)).all():
+        _label(image, pixels, label or f"{pose.category} {pose.score:.2f}", colour)
 
 
 def draw_results(
@@ -62,10 +74,23 @@ def draw_results(
     results: Sequence[tuple[Instance, PoseEstimate | Rejection]],
     coasting: Sequence[tuple[Instance, TrackedPose]] = (),
 ) -> None:
-    """Draw what a frame gave into `image` (H, W, 3) uint8 RGB, in place, as `FrameResult` has it.
+    """Draw what a frame gave into an image, in place.
 
     Outlined masks with the poses that they led to, red ones that led to none, with the reasons listed below, and in
     grey what is predicted.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+        RGB.
+    intrinsics : Intrinsics
+        As of `draw_pose`.
+    detections : Detections
+        Of the frame.
+    results : sequence of (Instance, PoseEstimate or Rejection)
+        As `FrameResult` has them.
+    coasting : sequence of (Instance, TrackedPose)
+        Likewise.
     """
     reasons = []
     for i, (instance, result) in enumerate(results):
@@ -92,7 +117,18 @@ def draw_results(
 
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of a depth image (H, W), uint16 or float32: near is light, far is dark, invalid is black."""
+    """Show depth as grey.
+
+    Parameters
+    ----------
+    depth : (H, W) uint16 or float32
+        In any unit.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        Near is light, far is dark, invalid is black.
+    """
     valid = np.isfinite(depth) & (depth > 0)
     sample = depth[::4, ::4][valid[::4, ::4]]
     near, far = np.percentile(sample, [2, 98]) if len(sample) else (0, 1)
@@ -125,13 +161,16 @@ def _is_coasting(pose: PoseEstimate) -> bool:
 def _line(
     image: np.ndarray, ends: np.ndarray, intrinsics: Intrinsics, colour: tuple[int, int, int], thickness: int
 ) -> None:
+    """A straight line in space, as far as the camera can show it. ends: (2, 3) [m]."""
     if (ends[:, 2] <= NEAREST_M).any():
         return
-    pixels = project(ends, intrinsics)
-    if np.abs(pixels).max() > 1e5:  # beyond what OpenCV's fixed point holds
-        return
-    (a, b) = np.rint(pixels * (1 << SUBPIXEL_BITS)).astype(int).tolist()
-    cv2.line(image, a, b, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+    pieces = 1 if intrinsics.distortion is None else PIECES_OF_A_BENT_LINE
+    pixels = project(np.linspace(*ends, pieces + 1), intrinsics)
+    for piece in zip(pixels, pixels[1:]):
+        if not np.abs(piece).max() <= 1e5:  # beyond what OpenCV's fixed point holds, or not to be seen at all
+            continue
+        (a, b) = np.rint(np.multiply(piece, 1 << SUBPIXEL_BITS)).astype(int).tolist()
+        cv2.line(image, a, b, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _label(image: np.ndarray, pixels: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipose_ros.core.pixel_rays import PixelRays, pixel_rays
 from clipose_ros.core.types import Detections, Frame, Intrinsics
 
-MILLIMETRES_PER_METRE = np.float32(1000)
+MILLIMETRE_M = 0.001
 MOST_POINTS = 2048  # of an object: twice what a network sees
 
 
@@ -72,12 +73,14 @@ def pinhole(u: np.ndarray, v: np.ndarray, z: np.ndarray, intrinsics: Intrinsics)
     Returns
     -------
     (N, 3) float32
-        Points, camera frame [m].
+        Points, camera frame [m]; NaN where the lens shows no ray.
     """
     points = np.empty((3, len(z)), dtype=np.float32)  # by coordinate: numpy is fast along contiguous memory
     points[0], points[1], points[2] = u, v, z
     points[:2] -= np.float32([[intrinsics.cx], [intrinsics.cy]])
     points[:2] *= np.float32([[1 / intrinsics.fx], [1 / intrinsics.fy]])
+    if intrinsics.distortion is not None:
+        points[:2] = intrinsics.distortion.undistort(points[:2].T).T
     points[:2] *= points[2]
     return points.T
 
@@ -95,26 +98,33 @@ def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     Returns
     -------
     (..., 2) float
-        Column and row [px].
+        Column and row [px]; NaN for what the lens does not show.
     """
     focal = np.array([intrinsics.fx, intrinsics.fy])
-    return points[..., :2] / points[..., 2:] * focal + np.array([intrinsics.cx, intrinsics.cy])
+    rays = points[..., :2] / points[..., 2:]
+    if intrinsics.distortion is not None:
+        rays = intrinsics.distortion.distort(rays)
+    return rays * focal + np.array([intrinsics.cx, intrinsics.cy])
 
 
-def metres(depth: np.ndarray) -> np.ndarray:
+def metres(depth: np.ndarray, unit_m: float | None = None) -> np.ndarray:
     """Convert depths to metres.
 
     Parameters
     ----------
     depth : (...) uint16 or float32
-        uint16 is millimetres, float32 is metres already (ROS's encodings 16UC1 and 32FC1).
+        Depths.
+    unit_m : float, optional
+        Unit of the depths [m]. None: uint16 is millimetres, float32 is metres (ROS's encodings 16UC1 and 32FC1).
 
     Returns
     -------
     (...) float32
-        Depths [m].
+        Depths [m]; the array itself where it has them already.
     """
-    return depth / MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else depth
+    if unit_m is None:
+        unit_m = MILLIMETRE_M if depth.dtype == np.uint16 else 1.0
+    return depth if unit_m == 1 and depth.dtype == np.float32 else depth / np.float32(1 / unit_m)
 
 
 def backproject(
@@ -122,7 +132,8 @@ def backproject(
 ) -> list[Cloud]:
     """Back-project the masked depth of every instance.
 
-    Pixels that belong to no instance are background. Pixels without a valid depth are left out, too.
+    Pixels that belong to no instance are background. Pixels without a valid depth are left out, too, and so are pixels
+    of a raw image where the lens shows no ray.
 
     Parameters
     ----------
@@ -146,17 +157,35 @@ def backproject(
         If an instance has the label of the background.
     """
     pixels, bounds = _masked_pixels(detections)
-    z = metres(frame.depth.reshape(-1).take(pixels))
+    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
+    rays = pixel_rays(frame.intrinsics, frame.depth.shape) if frame.intrinsics.distortion is not None else None
     # Leaves out NaN, inf, 0 and negative depths, too.
-    valid = np.flatnonzero((z >= depth_range.minimum) & (z <= depth_range.maximum))
+    valid = (z >= depth_range.minimum) & (z <= depth_range.maximum)
+    if rays is not None:
+        valid &= rays.known.take(pixels)
+    valid = np.flatnonzero(valid)
     parts = [valid[a:b] for a, b in pairwise(valid.searchsorted(bounds).tolist())]
     parts = [part[:: max(1, -(-len(part) // most))] for part in parts]
     chosen = np.concatenate([valid[:0], *parts])
     pixels, z = pixels.take(chosen), z.take(chosen)
-    v = pixels // frame.depth.shape[1]
-    points = pinhole(pixels - v * frame.depth.shape[1], v, z, frame.intrinsics)
+    points = _at_pixels(pixels, z, frame) if rays is None else _along(rays, pixels, z)
     spans = ((end - len(part), end) for end, part in zip(accumulate(map(len, parts)), parts))
     return [Cloud(points[a:b], pixels[a:b]) for a, b in spans]
+
+
+def _at_pixels(pixels: np.ndarray, z: np.ndarray, frame: Frame) -> np.ndarray:
+    """Points (N, 3) of a rectified image, at flat indices (N,)."""
+    v = pixels // frame.depth.shape[1]
+    return pinhole(pixels - v * frame.depth.shape[1], v, z, frame.intrinsics)
+
+
+def _along(rays: PixelRays, pixels: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Points (N, 3) of a raw image, at flat indices (N,)."""
+    points = np.empty((3, len(z)), dtype=np.float32)
+    for ray, row in zip((rays.x, rays.y), points):
+        np.multiply(ray.take(pixels), z, out=row)
+    points[2] = z
+    return points.T
 
 
 def _masked_pixels(detections: Detections) -> tuple[np.ndarray, np.ndarray]:

@@ -10,10 +10,12 @@ from enum import IntEnum
 
 import numpy as np
 
+from clipose_ros.core.distortion import Distortion
+
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole parameters of a rectified image.
+    """Pinhole parameters of an image, and what its lens does to it.
 
     Parameters
     ----------
@@ -21,6 +23,8 @@ class Intrinsics:
         Focal lengths [px].
     cx, cy : float
         Principal point [px].
+    distortion : PolynomialDistortion or FisheyeDistortion, optional
+        Of the lens, in a raw image; None in a rectified one.
 
     Raises
     ------
@@ -32,6 +36,7 @@ class Intrinsics:
     fy: float
     cx: float
     cy: float
+    distortion: Distortion | None = None
 
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy)
@@ -53,16 +58,18 @@ class Frame:
     frame_id : str
         Name of the camera's optical frame.
     depth : (H, W) uint16 or float32
-        uint16 is millimetres (0 is invalid), float32 is metres (NaN, inf and <= 0 are invalid).
+        In `depth_unit_m`. 0 is invalid, of float32 also NaN, inf and what is negative.
     intrinsics : Intrinsics
         Of the image.
     colour : (H, W, 3) uint8, optional
         RGB, registered to the depth.
+    depth_unit_m : float, optional
+        Unit of the depth image [m]. None: millimetres for uint16, metres for float32.
 
     Raises
     ------
     ValueError
-        If the depth has another shape or type, or the colour another size than the depth.
+        If the depth has another shape or type, the colour another size than the depth, or the unit is not positive.
     """
 
     stamp_ns: int
@@ -70,6 +77,7 @@ class Frame:
     depth: np.ndarray
     intrinsics: Intrinsics
     colour: np.ndarray | None = None
+    depth_unit_m: float | None = None
 
     def __post_init__(self) -> None:
         if self.depth.ndim != 2 or self.depth.dtype not in (np.uint16, np.float32):
@@ -79,6 +87,8 @@ class Frame:
         colour, shape = self.colour, (*self.depth.shape, 3)
         if colour is not None and (colour.shape != shape or colour.dtype != np.uint8):
             raise ValueError(f"colour: expected uint8 {shape} as depth, got {colour.dtype} {colour.shape}")
+        if self.depth_unit_m is not None and not 0 < self.depth_unit_m < np.inf:
+            raise ValueError(f"depth_unit_m: expected more than 0 m, finite, got {self.depth_unit_m}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""ROS messages to and from the types of the core. The only place that knows about encodings, steps and byte order.
+"""ROS messages to and from the types of the core. The only place that knows about steps and byte order.
 
-Images become views of the message's bytes: nothing is copied, except to turn big-endian pixels into native ones.
+Images become views of the message's bytes: nothing is copied, except to turn big-endian pixels into native ones, and
+colour into RGB.
 """
 
 from __future__ import annotations
@@ -18,73 +19,162 @@ from std_msgs.msg import Header
 
 from clipose_ros.core.rotation import quaternion
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.validation import expect
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
+from clipose_ros.ros.camera_info import camera_info_message, intrinsics_from
+from clipose_ros.ros.colour_encodings import COLOUR_ENCODINGS
+from clipose_ros.ros.optional_packages import optional_package
 
 # encoding: (type of a channel, channels)
 DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
 LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
-COLOUR_ENCODINGS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3)}
 
 NO_COVARIANCE = np.zeros(36)  # unknown
 
 
 def stamp_ns(stamp: Time) -> int:
-    """Time of a header [ns]."""
+    """Read the time of a header.
+
+    Parameters
+    ----------
+    stamp : Time
+        Of the header.
+
+    Returns
+    -------
+    int
+        Time [ns].
+    """
     return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def stamp_message(time_ns: int) -> Time:
-    """Inverse of `stamp_ns`."""
+    """Make the stamp of a header, the inverse of `stamp_ns`.
+
+    Parameters
+    ----------
+    time_ns : int
+        Time [ns].
+
+    Returns
+    -------
+    Time
+        Stamp.
+    """
     return Time(sec=time_ns // NS_PER_S, nanosec=time_ns % NS_PER_S)
 
 
 def image_view(name: str, image: Image, encodings: dict[str, tuple[type, int]]) -> np.ndarray:
-    """Pixels of an image message, (H, W) or (H, W, C), sharing its memory.
+    """Look at the pixels of an image message, in its memory.
 
-    Raises ValueError, which names the image as `name`, for another encoding than those given, and for sizes that
-    contradict each other.
+    Parameters
+    ----------
+    name : str
+        What errors call the image.
+    image : Image
+        The message, or what has its fields.
+    encodings : dict of str to (type, int)
+        Type of a channel and number of channels, of each encoding that is allowed.
+
+    Returns
+    -------
+    (H, W) or (H, W, C) array
+        Pixels.
+
+    Raises
+    ------
+    ValueError
+        For another encoding, and for sizes that contradict each other.
     """
-    if image.encoding not in encodings:
-        raise ValueError(f"{name} encoding: expected {' or '.join(encodings)}, got {image.encoding!r}")
-    scalar, channels = encodings[image.encoding]
-    dtype = np.dtype(scalar)
-    row_bytes = image.width * channels * dtype.itemsize
-    if image.height == 0 or image.width == 0:
-        raise ValueError(f"{name}: expected pixels, got {image.width}x{image.height}")
-    if image.step < row_bytes:
-        raise ValueError(
-            f"{name} step: expected at least {row_bytes} bytes for {image.width} px of {image.encoding}, got {image.step}"
-        )
-    if len(image.data) < image.step * (image.height - 1) + row_bytes:
-        raise ValueError(
-            f"{name} data: expected {image.step * image.height} bytes for {image.height} rows, got {len(image.data)}"
-        )
-
-    wire = dtype.newbyteorder(">" if image.is_bigendian else "<")
-    shape, strides = (image.height, image.width, channels), (image.step, channels * dtype.itemsize, dtype.itemsize)
-    pixels = np.ndarray(shape, wire, buffer=image.data, strides=strides).astype(dtype, copy=False)
-    return pixels[:, :, 0] if channels == 1 else pixels
+    expect(f"{name} encoding", image.encoding in encodings, " or ".join(encodings), repr(image.encoding))
+    return _pixels(name, image, *encodings[image.encoding])
 
 
 def depth_view(image: Image) -> np.ndarray:
-    """(H, W) uint16 [mm] or float32 [m]: the encoding decides the unit (REP 118)."""
+    """Look at the pixels of a depth image.
+
+    Parameters
+    ----------
+    image : Image
+        With an encoding of REP 118, 16UC1 or 32FC1.
+
+    Returns
+    -------
+    (H, W) uint16 or float32
+        Depths, in millimetres or metres unless the camera has another unit.
+
+    Raises
+    ------
+    ValueError
+        As `image_view`.
+    """
     return image_view("depth", image, DEPTH_ENCODINGS)
 
 
 def label_view(image: Image) -> np.ndarray:
-    """(H, W) uint8 or uint16, 0 is background."""
+    """Look at the pixels of a label image.
+
+    Parameters
+    ----------
+    image : Image
+        Of 8 or 16 bits.
+
+    Returns
+    -------
+    (H, W) uint8 or uint16
+        Labels, 0 is background.
+
+    Raises
+    ------
+    ValueError
+        As `image_view`.
+    """
     return image_view("label_image", image, LABEL_ENCODINGS)
 
 
 def colour_view(image: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    pixels = image_view("colour", image, COLOUR_ENCODINGS)
-    return pixels[:, :, ::-1] if image.encoding == "bgr8" else pixels
+    """Read a colour image.
+
+    Parameters
+    ----------
+    image : Image
+        In an encoding of `COLOUR_ENCODINGS`, or any that cv_bridge knows where it is installed.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        RGB; of rgb8 and bgr8 a view of the message.
+
+    Raises
+    ------
+    ValueError
+        For another encoding, and as `image_view`.
+    """
+    encoding = COLOUR_ENCODINGS.get(image.encoding)
+    if encoding is None:
+        return _by_cv_bridge(image)
+    encoding.check((image.height, image.width))
+    return encoding.to_rgb(_pixels("colour", image, encoding.scalar, encoding.channels, encoding.planes))
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """Image of (H, W) or (H, W, C) native-endian pixels."""
+    """Make an image message.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, C) array
+        In this machine's order of bytes.
+    encoding : str
+        By its name in sensor_msgs.
+    header : Header
+        Of the image.
+
+    Returns
+    -------
+    Image
+        With a copy of the pixels.
+    """
     pixels = np.ascontiguousarray(pixels)
     image = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     image.step = pixels.strides[0]
@@ -93,52 +183,6 @@ def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     data.frombytes(memoryview(pixels).cast("B"))  # hundreds of times faster than assigning the numpy array
     image.data = data
     return image
-
-
-def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
-    """(H, W) of the images of a calibration: of its region of interest, binned."""
-    return (info.roi.height or info.height) // max(info.binning_y, 1), (info.roi.width or info.width) // max(
-        info.binning_x, 1
-    )
-
-
-def check_camera_info(info: CameraInfo) -> None:
-    """Raises ValueError for a calibration that fits no image at all: without a size or, as uncalibrated cameras send
-    it, without a focal length.
-    """
-    height, width = camera_info_shape(info)
-    if height == 0 or width == 0:
-        raise ValueError(f"camera_info: expected the size of an image, got {width}x{height}")
-    intrinsics_from(info, (height, width))
-
-
-def intrinsics_from(info: CameraInfo, shape: tuple[int, int]) -> Intrinsics:
-    """Intrinsics of the rectified image of `shape` (H, W): P, or K where P is not filled in, in the pixels of the
-    region of interest and binning.
-
-    Raises ValueError when the image has another size than `info` says, and for intrinsics that are no pinhole's.
-    """
-    bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    roi = info.roi
-    height, width = camera_info_shape(info)
-    if (height, width) != tuple(shape):
-        raise ValueError(
-            f"camera_info: expected the size of the depth image, {shape[1]}x{shape[0]}, got {width}x{height}"
-        )
-    fx, cx, fy, cy = (
-        (info.p[0], info.p[2], info.p[5], info.p[6]) if info.p[0] else (info.k[0], info.k[2], info.k[4], info.k[5])
-    )
-    return Intrinsics(fx / bin_x, fy / bin_y, (cx - roi.x_offset) / bin_x, (cy - roi.y_offset) / bin_y)
-
-
-def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
-    """CameraInfo of a rectified image of `shape` (H, W)."""
-    fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
-    info = CameraInfo(header=header, height=shape[0], width=shape[1], distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return info
 
 
 def instance_array_message(detections: Detections, header: Header) -> InstanceArray:
@@ -180,7 +224,7 @@ def frame_messages(frame: Frame, detections: Detections, header: Header) -> tupl
     Returns
     -------
     Image, CameraInfo, InstanceArray
-        Depth, calibration and instances.
+        Depth, calibration and instances. A unit of depth other than the encoding's is not in the messages.
     """
     encoding = "16UC1" if frame.depth.dtype == np.uint16 else "32FC1"
     info = camera_info_message(frame.intrinsics, frame.depth.shape, header)
@@ -230,7 +274,13 @@ def detections_from(message: InstanceArray, shape: tuple[int, int]) -> Detection
     return Detections(instances, labels)
 
 
-def frame_from(depth: Image, info: CameraInfo, colour: Image | None = None) -> Frame:
+def frame_from(
+    depth: Image,
+    info: CameraInfo,
+    colour: Image | None = None,
+    rectified: bool = True,
+    depth_unit_m: float | None = None,
+) -> Frame:
     """Read what the camera saw, with the stamp and frame of the depth image.
 
     Parameters
@@ -241,11 +291,15 @@ def frame_from(depth: Image, info: CameraInfo, colour: Image | None = None) -> F
         Calibration of the image that depth is registered to.
     colour : Image, optional
         Colour, where somebody needs it.
+    rectified : bool
+        As of `intrinsics_from`.
+    depth_unit_m : float, optional
+        As of `Frame`.
 
     Returns
     -------
     Frame
-        Views of the messages' pixels.
+        Views of the messages' pixels; colour is converted where it is not RGB.
 
     Raises
     ------
@@ -257,20 +311,42 @@ def frame_from(depth: Image, info: CameraInfo, colour: Image | None = None) -> F
         stamp_ns=stamp_ns(depth.header.stamp),
         frame_id=depth.header.frame_id,
         depth=pixels,
-        intrinsics=intrinsics_from(info, pixels.shape),
+        intrinsics=intrinsics_from(info, pixels.shape, rectified),
         colour=None if colour is None else colour_view(colour),
+        depth_unit_m=depth_unit_m,
     )
 
 
 def pose_message(rotation: np.ndarray, translation: np.ndarray) -> Pose:
-    """Pose of a rotation (3, 3) and translation (3,) [m]."""
+    """Make the message of a pose.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float
+        Rotation.
+    translation : (3,) float
+        Translation [m].
+
+    Returns
+    -------
+    Pose
+        With the rotation as a quaternion.
+    """
     message = Pose()
     fill_pose(message, rotation, translation)
     return message
 
 
 def fill_pose(message: Pose, rotation: np.ndarray, translation: np.ndarray) -> None:
-    """Set a pose in place: assigning to the fields of a message takes half the time of making their messages anew."""
+    """Set a pose in place: assigning to the fields of a message takes half the time of making their messages anew.
+
+    Parameters
+    ----------
+    message : Pose
+        To set.
+    rotation, translation
+        As of `pose_message`.
+    """
     position, orientation = message.position, message.orientation
     position.x, position.y, position.z = translation.tolist()
     orientation.x, orientation.y, orientation.z, orientation.w = quaternion(rotation)
@@ -279,7 +355,22 @@ def fill_pose(message: Pose, rotation: np.ndarray, translation: np.ndarray) -> N
 def object_pose_message(
     instance: Instance, estimate: PoseEstimate, make: Callable[[], ObjectPose] = ObjectPose
 ) -> ObjectPose:
-    """9DoF pose of one instance, with what a tracker knows of it. make: gives the message, whose fields are all set."""
+    """Make the message of the 9DoF pose of one instance, with what a tracker knows of it.
+
+    Parameters
+    ----------
+    instance : Instance
+        The object.
+    estimate : PoseEstimate
+        Its pose, tracked or not.
+    make : callable
+        Gives the message, new or used: all of its fields are set.
+
+    Returns
+    -------
+    ObjectPose
+        The message.
+    """
     message = make()
     message.id, message.category, message.score = instance.id, estimate.category, float(estimate.score)
     fill_pose(message.pose, estimate.rotation, estimate.translation)
@@ -292,7 +383,18 @@ def object_pose_message(
 
 
 def pose_estimate_from(message: ObjectPose) -> PoseEstimate:
-    """Inverse of `object_pose_message`."""
+    """Read a 9DoF pose, the inverse of `object_pose_message` but for what a tracker knows.
+
+    Parameters
+    ----------
+    message : ObjectPose
+        The message.
+
+    Returns
+    -------
+    PoseEstimate
+        The pose, in the frame of the message that it was in.
+    """
     position, q, size = message.pose.position, message.pose.orientation, message.size
     rotation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
     translation = np.array([position.x, position.y, position.z])
@@ -304,7 +406,22 @@ def pose_array_message(
     header: Header,
     make: Callable[[], ObjectPose] = ObjectPose,
 ) -> ObjectPoseArray:
-    """Every instance, in order, as a pose or as a rejection. make: as of `object_pose_message`."""
+    """Make the message of a frame: every instance, in order, as a pose or as a rejection.
+
+    Parameters
+    ----------
+    results : tuple of (Instance, PoseEstimate or Rejection)
+        Of a frame.
+    header : Header
+        Of the depth image.
+    make : callable
+        As of `object_pose_message`.
+
+    Returns
+    -------
+    ObjectPoseArray
+        The message.
+    """
     message = ObjectPoseArray(header=header)
     for instance, result in results:
         if isinstance(result, Rejection):
@@ -312,3 +429,35 @@ def pose_array_message(
         else:
             message.poses.append(object_pose_message(instance, result, make))
     return message
+
+
+def _pixels(name: str, image: Image, scalar: type, channels: int, planes: float = 1.0) -> np.ndarray:
+    """Pixels (planes * H, W[, C]) in the memory of the message; only those in the other order of bytes are copied."""
+    dtype, rows = np.dtype(scalar), int(image.height * planes)
+    row_bytes = image.width * channels * dtype.itemsize
+    expect(name, image.height > 0 and image.width > 0, "pixels", f"{image.width}x{image.height}")
+    if image.step < row_bytes:
+        expected = f"at least {row_bytes} bytes for {image.width} px of {image.encoding}"
+        raise ValueError(f"{name} step: expected {expected}, got {image.step}")
+    if len(image.data) < image.step * (rows - 1) + row_bytes:
+        expected = f"{image.step * rows} bytes for {rows} rows"
+        raise ValueError(f"{name} data: expected {expected}, got {len(image.data)}")
+    wire = dtype.newbyteorder(">" if image.is_bigendian else "<")
+    shape, strides = (rows, image.width, channels), (image.step, channels * dtype.itemsize, dtype.itemsize)
+    pixels = np.ndarray(shape, wire, buffer=image.data, strides=strides).astype(dtype, copy=False)
+    return pixels[:, :, 0] if channels == 1 else pixels
+
+
+def _by_cv_bridge(image: Image) -> np.ndarray:
+    """RGB of an image in an encoding that only cv_bridge may know."""
+    own = f"one of {', '.join(COLOUR_ENCODINGS)}"
+    try:
+        cv_bridge = optional_package("cv_bridge", f"colour of the encoding {image.encoding!r}")
+    except RuntimeError as error:
+        raise ValueError(f"colour encoding: expected {own}, got {image.encoding!r}; {error}") from error
+    whole = 0 < image.height * image.step <= len(image.data)
+    expect("colour data", whole, f"{image.step * image.height} bytes for {image.height} rows", len(image.data))
+    try:
+        return cv_bridge.CvBridge().imgmsg_to_cv2(image, "rgb8")
+    except Exception as error:  # cv_bridge has kinds of its own, beside those of numpy and OpenCV
+        raise ValueError(f"colour encoding: expected {own}, got {image.encoding!r}, cv_bridge: {error}") from error

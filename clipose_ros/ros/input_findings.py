@@ -15,7 +15,8 @@ from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import camera_info_shape, depth_view, intrinsics_from, label_view
+from clipose_ros.ros.camera_info import camera_info_shape, intrinsics_from
+from clipose_ros.ros.conversions import depth_view, label_view
 
 # more lost messages than this are worth a warning; of fewer stamps no period can be told
 LOST_SHARE, LEAST_STAMPS = 0.1, 5

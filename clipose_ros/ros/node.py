@@ -29,7 +29,8 @@ from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
-from clipose_ros.ros.conversions import check_camera_info, detections_from, frame_from, instances_from, stamp_ns
+from clipose_ros.ros.camera_info import check_camera_info
+from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.input_thread import InputThread

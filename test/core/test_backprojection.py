@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from clipose_ros.core.backprojection import DepthRange, backproject, pinhole, project
+from clipose_ros.core.backprojection import DepthRange, backproject, metres, pinhole, project
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 
 INTRINSICS = Intrinsics(fx=600.0, fy=500.0, cx=3.5, cy=2.5)
@@ -109,3 +111,30 @@ def test_every_point_knows_its_pixel():
     (cloud,) = backproject(*scene(depth, labels))
     u, v = cloud.pixels % 9, cloud.pixels // 9
     np.testing.assert_array_equal(cloud.points, pinhole(u, v, depth[v, u] / np.float32(1000), INTRINSICS))
+
+
+def test_the_unit_of_depth_is_the_cameras():
+    """16UC1 of a D405 is tenth millimetres; and a driver may write millimetres into floats."""
+    rng = np.random.default_rng(5)
+    depth_mm = rng.integers(0, 6000, (6, 8)).astype(np.uint16)
+    frame, found = scene(depth_mm, np.ones((6, 8), np.uint8))
+    (expected,) = backproject(frame, found)
+    for depth, unit_m in (
+        (depth_mm * np.uint16(10), 0.0001),
+        (depth_mm.astype(np.float32), 0.001),
+        (depth_mm // np.uint16(1), 0.001),
+    ):
+        (cloud,) = backproject(replace(frame, depth=depth, depth_unit_m=unit_m), found)
+        np.testing.assert_array_equal(cloud.points, expected.points)
+        assert cloud.points.dtype == np.float32
+
+
+@pytest.mark.parametrize("unit_m", [0.0, -0.001, np.nan, np.inf])
+def test_a_unit_that_is_none_is_refused(unit_m):
+    with pytest.raises(ValueError, match="depth_unit_m: expected more than 0 m"):
+        Frame(0, "camera", np.zeros((2, 2), np.uint16), INTRINSICS, depth_unit_m=unit_m)
+
+
+def test_metres_are_not_copied():
+    depth = np.ones((2, 2), np.float32)
+    assert metres(depth) is depth and metres(depth, 1.0) is depth

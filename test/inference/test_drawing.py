@@ -1,11 +1,24 @@
 """What the debug image shows of a frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from clipose_ros.bench.latency import IMAGE_SHAPE, INTRINSICS, spheres_on_table
+from clipose_ros.core.backprojection import project
+from clipose_ros.core.distortion import PolynomialDistortion
+from clipose_ros.core.metrics import box_corners
 from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
-from clipose_ros.drawing import BOX_COLOURS, COASTING_COLOUR, REJECTED_COLOUR, depth_picture, draw_results
+from clipose_ros.drawing import (
+    BOX_COLOURS,
+    COASTING_COLOUR,
+    EDGES,
+    REJECTED_COLOUR,
+    depth_picture,
+    draw_pose,
+    draw_results,
+)
 
 
 @pytest.fixture
@@ -90,3 +103,26 @@ def test_near_is_lighter_than_far_and_invalid_is_black(dtype, unit):
 def test_depth_without_range_makes_a_picture_too(depth):
     picture = depth_picture(depth)
     assert picture.shape == (*IMAGE_SHAPE, 3) and len(np.unique(picture)) == 1
+
+
+def test_boxes_bend_as_a_raw_image_does(image):
+    """An edge goes through where the lens shows its middle, not through the middle of where it shows its ends."""
+    wide = replace(INTRINSICS, distortion=PolynomialDistortion((-0.4, 0.1, 0.0, 0.0)))
+    large = PoseEstimate("can", 0.9, np.eye(3), np.array([0.15, 0.0, 1.0]), np.full(3, 0.45))
+    draw_pose(image, large, wide, colour=BOX_COLOURS[0])
+    corners = box_corners(large)
+    bows = []
+    for a, b in EDGES:
+        ends, middle = project(corners[[a, b]], wide), project(corners[[a, b]].mean(axis=0), wide)
+        bows.append((np.linalg.norm(ends.mean(axis=0) - middle), tuple(middle), tuple(ends.mean(axis=0))))
+    bow, *places = max(bows)
+    drawn = [
+        pixels_of(image[round(v) - 2 : round(v) + 3, round(u) - 2 : round(u) + 3], BOX_COLOURS[0]) for u, v in places
+    ]
+    assert bow > 6 and drawn[0].any() and not drawn[1].any()
+
+
+def test_what_the_lens_does_not_show_is_not_drawn(image):
+    turning_back = replace(INTRINSICS, distortion=PolynomialDistortion((-0.5, 0.0, 0.0, 0.0)))
+    draw_pose(image, PoseEstimate("can", 0.9, np.eye(3), np.array([2.0, 0.0, 1.0]), np.full(3, 0.1)), turning_back)
+    assert not image.any()

@@ -15,10 +15,12 @@ from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.ros import conversions
 
+# Colour whose pixels are its message's bytes; others are in test_colour.py.
+PLAIN_COLOURS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3)}
 VIEWS = (
     (conversions.depth_view, conversions.DEPTH_ENCODINGS),
     (conversions.label_view, conversions.LABEL_ENCODINGS),
-    (conversions.colour_view, conversions.COLOUR_ENCODINGS),
+    (conversions.colour_view, PLAIN_COLOURS),
 )
 FORMATS = {np.uint8: "B", np.uint16: "H", np.float32: "f"}
 PAIRS = [(view, encodings, encoding) for view, encodings in VIEWS for encoding in encodings]

@@ -1,0 +1,202 @@
+"""`sensor_msgs/CameraInfo` to and from the intrinsics of the core: which matrix holds, cut, binned and distorted."""
+
+from __future__ import annotations
+
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from clipose_ros.core.distortion import (
+    FISHEYE_COEFFICIENTS,
+    NUMBERS_OF_COEFFICIENTS,
+    Distortion,
+    FisheyeDistortion,
+    PolynomialDistortion,
+)
+from clipose_ros.core.types import Intrinsics
+from clipose_ros.core.validation import expect
+
+MODELS = ("plumb_bob", "rational_polynomial", "equidistant")  # all of sensor_msgs' distortion_models
+# Drivers that pass librealsense's words on. What it calls inverse it undistorts as plumb_bob, but for terms of second
+# order (rs2_deproject_pixel_to_point), and its own ROS driver calls it plumb_bob, too.
+OTHER_NAMES = {
+    "": "plumb_bob",
+    "none": "plumb_bob",
+    "brown_conrady": "plumb_bob",
+    "inverse_brown_conrady": "plumb_bob",
+    "modified_brown_conrady": "plumb_bob",
+    "kannala_brandt4": "equidistant",
+    "fisheye": "equidistant",
+}
+
+
+def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
+    """Say of which size the images of a calibration are.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of a camera.
+
+    Returns
+    -------
+    (int, int)
+        Height and width of its region of interest, binned [px].
+    """
+    height, width = info.roi.height or info.height, info.roi.width or info.width
+    return height // max(info.binning_y, 1), width // max(info.binning_x, 1)
+
+
+def check_camera_info(info: CameraInfo, rectified: bool = True) -> None:
+    """Refuse a calibration that fits no image at all.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of a camera.
+    rectified : bool
+        As of `intrinsics_from`.
+
+    Raises
+    ------
+    ValueError
+        Without a size or, as uncalibrated cameras send it, without a focal length; and of an image that is not
+        rectified, for an unknown distortion.
+    """
+    height, width = camera_info_shape(info)
+    expect("camera_info", height and width, "the size of an image", f"{width}x{height}")
+    intrinsics_from(info, (height, width), rectified)
+
+
+def intrinsics_from(info: CameraInfo, shape: tuple[int, int], rectified: bool = True) -> Intrinsics:
+    """Read the intrinsics of an image, in the pixels of the region of interest and binning.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of the image.
+    shape : (int, int)
+        Height and width of the image [px].
+    rectified : bool
+        Whether the image is: then P holds, or K where P is not filled in; else K and the distortion.
+
+    Returns
+    -------
+    Intrinsics
+        Of the image.
+
+    Raises
+    ------
+    ValueError
+        When the image has another size than `info` says, for intrinsics that are no pinhole's, and for an unknown
+        distortion.
+    """
+    if camera_info_shape(info) != tuple(shape):
+        expected = f"the size of the depth image, {shape[1]}x{shape[0]}"
+        raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}")
+    bin_x, bin_y, roi = max(info.binning_x, 1), max(info.binning_y, 1), info.roi
+    from_p = rectified and info.p[0]
+    fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6)) if from_p else (info.k[i] for i in (0, 2, 4, 5))
+    return Intrinsics(
+        fx / bin_x,
+        fy / bin_y,
+        (cx - roi.x_offset) / bin_x,
+        (cy - roi.y_offset) / bin_y,
+        None if rectified else distortion_from(info),
+    )
+
+
+def distortion_from(info: CameraInfo) -> Distortion | None:
+    """Read what the lens does to a raw image.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of the camera.
+
+    Returns
+    -------
+    Distortion or None
+        None where the lens distorts nothing.
+
+    Raises
+    ------
+    ValueError
+        For another model than those of ROS, and for numbers that are not its own.
+    """
+    model, d = _model(info), tuple(info.d)
+    if not is_distorted(info):
+        return None
+    expect("camera_info distortion_model", model in MODELS, f"one of {', '.join(MODELS)}", repr(info.distortion_model))
+    if model == "equidistant":
+        whole = len(d) >= FISHEYE_COEFFICIENTS and not any(d[FISHEYE_COEFFICIENTS:])
+        expect("camera_info d", whole, f"{FISHEYE_COEFFICIENTS} numbers for {model}", len(d))
+        return FisheyeDistortion(d[:FISHEYE_COEFFICIENTS])
+    # Both names for all lengths: Orbbec's driver sends eight numbers of plumb_bob.
+    known = ", ".join(map(str, NUMBERS_OF_COEFFICIENTS))
+    expect("camera_info d", len(d) in NUMBERS_OF_COEFFICIENTS, f"{known} numbers for {model}", len(d))
+    return PolynomialDistortion(d)
+
+
+def is_distorted(info: CameraInfo) -> bool:
+    """Say whether the lens bends straight lines.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of the camera.
+
+    Returns
+    -------
+    bool
+        Whether a coefficient is not zero, or the model is that of a fisheye, which is no pinhole camera in any case.
+    """
+    return any(info.d) or _model(info) == "equidistant"
+
+
+def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
+    """Make the message of a calibration.
+
+    Parameters
+    ----------
+    intrinsics : Intrinsics
+        Of the image; with a distortion, of the raw one.
+    shape : (int, int)
+        Height and width [px].
+    header : Header
+        Of the image.
+
+    Returns
+    -------
+    CameraInfo
+        With K and P alike.
+    """
+    fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
+    model, d = _model_and_numbers(intrinsics.distortion)
+    info = CameraInfo(header=header, height=shape[0], width=shape[1], distortion_model=model, d=d)
+    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def _model(info: CameraInfo) -> str:
+    name = info.distortion_model.lower().replace(" ", "_")
+    return OTHER_NAMES.get(name, name)
+
+
+def _model_and_numbers(distortion: Distortion | None) -> tuple[str, list[float]]:
+    if distortion is None:
+        return "plumb_bob", [0.0] * 5
+    numbers = list(distortion.coefficients)
+    if isinstance(distortion, FisheyeDistortion):
+        return "equidistant", numbers
+    return ("plumb_bob", [*numbers, 0.0][:5]) if len(numbers) <= 5 else ("rational_polynomial", numbers)
+
+
+def _size_in_words(info: CameraInfo) -> str:
+    """Width and height, and what makes them other than those of the whole camera."""
+    (height, width), roi = camera_info_shape(info), info.roi
+    cut = [f"cut to {roi.width}x{roi.height}"] if roi.width or roi.height else []
+    binned = [f"binned by {info.binning_x}x{info.binning_y}"] if max(info.binning_x, info.binning_y) > 1 else []
+    how = f" ({info.width}x{info.height}, {', '.join(cut + binned)})" if cut or binned else ""
+    return f"{width}x{height}{how}"
