@@ -5,6 +5,7 @@ Lengths in metres, time in integer nanoseconds. The camera frame is optical: x r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -166,6 +167,22 @@ class Detections:
             Its pixels.
         """
         return self.masks[index] if self.overlap else self.masks == self.instances[index].label
+
+    def only(self, indices: Sequence[int]) -> Detections:
+        """Leave instances out.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Places in `instances` of those that stay.
+
+        Returns
+        -------
+        Detections
+            With these, in this order.
+        """
+        masks = self.masks[list(indices)] if self.overlap else self.masks
+        return Detections(tuple(self.instances[i] for i in indices), masks)
 
     def flat(self) -> Detections:
         """Make a label image of masks that may overlap.

@@ -166,6 +166,10 @@ class Clipose:
         """See `Estimator.symmetry`."""
         return self._card.symmetry.get(name, Symmetry.NONE)
 
+    def diagonal_m(self, name: str) -> float | None:
+        """See `Estimator.diagonal_m`. The unit of the network is the diagonal of a name's mean box."""
+        return self.settings.scale.get(name)
+
     def facts(self) -> dict[str, object]:
         """See `Estimator.facts`."""
         session = self._session

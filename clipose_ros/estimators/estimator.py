@@ -65,6 +65,21 @@ class Estimator(Protocol):
         """
         ...
 
+    def diagonal_m(self, name: str) -> float | None:
+        """Say how large objects usually are.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        float or None
+            Diagonal of their tight box, about [m]; None where it is not known.
+        """
+        ...
+
     def facts(self) -> Mapping[str, object]:
         """Say what really runs, for diagnostics and reports.
 

@@ -46,6 +46,11 @@ class Router:
         estimator = self._answering(name)
         return estimator.symmetry(name) if estimator else Symmetry.NONE
 
+    def diagonal_m(self, name: str) -> float | None:
+        """See `Estimator.diagonal_m`."""
+        estimator = self._answering(name)
+        return estimator.diagonal_m(name) if estimator else None
+
     def facts(self) -> dict[str, object]:
         """See `Estimator.facts`. A fact is one value if all say the same, else all values in order, as text."""
         facts = [estimator.facts() for estimator in self._estimators]

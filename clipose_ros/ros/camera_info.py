@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from clipose_ros.core.backprojection import pinhole
 from clipose_ros.core.distortion import (
     FISHEYE_COEFFICIENTS,
     NUMBERS_OF_COEFFICIENTS,
@@ -15,6 +19,7 @@ from clipose_ros.core.distortion import (
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 
+RECTIFIED = "_rect"  # in the names of rectified images: image_rect, image_rect_color, image_rect_raw
 MODELS = ("plumb_bob", "rational_polynomial", "equidistant")  # all of sensor_msgs' distortion_models
 # Drivers that pass librealsense's words on. What it calls inverse it undistorts as plumb_bob, but for terms of second
 # order (rs2_deproject_pixel_to_point), and its own ROS driver calls it plumb_bob, too.
@@ -153,6 +158,37 @@ def is_distorted(info: CameraInfo) -> bool:
     return any(info.d) or _model(info) == "equidistant"
 
 
+def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> str:
+    """Say that a lens is corrected too little or too much, as far as the name of a topic tells.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of the camera.
+    topic : str
+        Name of the depth image; a rectified one is called `*_rect*`.
+    rectified : bool
+        As of `intrinsics_from`.
+
+    Returns
+    -------
+    str
+        In words, `name: expected …, got …`, with the cure; empty where all is well.
+    """
+    if not is_distorted(info) or rectified == (RECTIFIED in topic):
+        return ""
+    if not rectified:
+        return (
+            f"{topic}: expected a raw image, as rectified is false, got one that is called *{RECTIFIED}*: if it is "
+            "rectified, it is undistorted twice; rectified:=true, or another topic"
+        )
+    model = info.distortion_model or "no name"
+    return (
+        f"{topic}: expected a rectified image, called *{RECTIFIED}*, got another, and in camera_info a distortion "
+        f"({model}): {_cost_of_ignoring(info)}"
+    )
+
+
 def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
     """Make the message of a calibration.
 
@@ -177,6 +213,19 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return info
+
+
+def _cost_of_ignoring(info: CameraInfo) -> str:
+    """How wrong points are, in words, and what to do."""
+    shape = camera_info_shape(info)
+    try:
+        raw = intrinsics_from(info, shape, rectified=False)
+    except ValueError as error:
+        return f"points are wrong towards the borders; give the topic of the rectified image (here is no way: {error})"
+    v, u = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, size - 1, 9) for size in shape), indexing="ij"))
+    bent, straight = (pinhole(u, v, np.ones(u.shape), k) for k in (raw, replace(raw, distortion=None)))
+    off_mm = 1e3 * np.linalg.norm(bent - straight, axis=1)
+    return f"points at 1 m are off by up to {np.fmax.reduce(off_mm):.1f} mm; rectified:=false undistorts the image"
 
 
 def _model(info: CameraInfo) -> str:

@@ -30,6 +30,7 @@ from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.camera_info import check_camera_info
+from clipose_ros.ros.camera_warnings import CameraWarnings
 from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.health import Health, reason_of
@@ -39,7 +40,7 @@ from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, unheard, unheard_warning
 from clipose_ros.ros.serialized import read_image, read_instances
-from clipose_ros.ros.settings import PoseNodeParameters
+from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, PoseNodeParameters
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
@@ -87,7 +88,8 @@ class PoseNode(Node):
         self._topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
         self._synchroniser = Synchroniser(self.parameters.buffer_size, with_colour=estimator.needs.colour)
         self._numbers = SequenceNumbers()
-        self._health = Health(self._topics, self.parameters.silence_s, estimator.facts())
+        self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters))
+        self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
         self._outputs = PosePublishers(self, self.parameters)
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
@@ -133,10 +135,11 @@ class PoseNode(Node):
     def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
         self._heard(CAMERA_INFO, info)
         try:
-            check_camera_info(message)
+            check_camera_info(message, self.parameters.rectified)
         except ValueError as error:  # the calibration before it still holds
             self._refuse(CAMERA_INFO, error)
         else:
+            self._warnings.of_calibration(message)
             self._synchroniser.set_camera_info(message, stamp_ns(message.header.stamp))
 
     def _on_instances(self, message: bytes, info: dict) -> None:
@@ -204,7 +207,13 @@ class PoseNode(Node):
         stopwatch = Stopwatch()
         try:
             with stopwatch.stage("reading"):
-                frame = frame_from(bundle.depth, bundle.camera_info, bundle.colour)
+                frame = frame_from(
+                    bundle.depth,
+                    bundle.camera_info,
+                    bundle.colour,
+                    self.parameters.rectified,
+                    self.parameters.depth_unit_m(),
+                )
                 detections = detections_from(bundle.instances, frame.depth.shape)
             with self._pipeline_lock:
                 result = self._pipeline.process(frame, detections)
@@ -221,6 +230,7 @@ class PoseNode(Node):
             {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns)
         )
         self._debug_image.publish(frame, result, header)
+        self._warnings.of_unit(frame, detections)
 
     def _fail(self, bundle: Bundle, error: Exception) -> None:
         self._health.failed(error)
@@ -233,6 +243,7 @@ class PoseNode(Node):
         return (now_ns - time_ns) / 1e6 if now_ns else math.nan
 
     def _warn_of_frames(self, depth: Header, instances: Header) -> None:
+        self._warnings.of_header(depth)
         if depth.frame_id != instances.frame_id:
             expected = f"expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}"
             text = f"{INSTANCES} frame_id: {expected}; is the depth registered to the colour image?"
@@ -269,6 +280,25 @@ def refused(bundle: Bundle, error: Exception) -> FrameResult:
         (instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances)
     )
     return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
+
+
+def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, object]:
+    """Gather what does not change as long as the node runs, for diagnostics.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Of the poses.
+    parameters : PoseNodeParameters
+        Of the node.
+
+    Returns
+    -------
+    dict of str to object
+        The estimator's facts, what it answers, and how images are read.
+    """
+    own = {NAMES: ", ".join(estimator.names), RECTIFIED: parameters.rectified, DEPTH_SCALE: parameters.depth_scale_m}
+    return {**estimator.facts(), **own}
 
 
 def load_estimator(parameters: PoseNodeParameters) -> Estimator:

@@ -12,10 +12,13 @@ from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.ros.detections import CHOICES
+from clipose_ros.ros.transforms import AUTO_PREFIX
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
 LONGEST_S = 3600.0  # of a time that somebody waits for
+# Facts on /diagnostics by their keys, which the doctor reads.
+NAMES, RECTIFIED, DEPTH_SCALE = "names", "rectified", "depth_scale_m"
 MOST_BUFFERED = 1000  # images of 640x480: 0.6 GB
 
 
@@ -26,7 +29,9 @@ class PoseNodeParameters:
     models: names of folders in `models_dir`, or paths; each instance goes to the first model that answers its name.
     models_dir: empty for the package's own. provider, threads,
     allow_cpu, precision: as `SessionConfig`.
-    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. buffer_size: images of each
+    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. depth_scale_m: what 1 in
+    the depth image means; 0: as its encoding says [m]. rectified: whether the depth image is; else its pixels are
+    undistorted by K and D of the calibration. buffer_size: images of each
     kind that wait for their masks.
     max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
     min_score: poses below are rejected, 0..1.
@@ -35,7 +40,8 @@ class PoseNodeParameters:
     diagnostics_s: time between messages on /diagnostics [s].
     marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections`
     always, never, or where vision_msgs is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame
-    tf_prefix/class_track. target_frame: of all poses, by TF at the image's stamp, waited for up to transform_timeout_s
+    tf_prefix/class_track; auto: the node's name with its namespace.
+    target_frame: of all poses, by TF at the image's stamp, waited for up to transform_timeout_s
     [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
     confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
     """
@@ -49,6 +55,8 @@ class PoseNodeParameters:
     seed: int = 0
     min_depth_m: float = DepthRange.minimum
     max_depth_m: float = DepthRange.maximum
+    depth_scale_m: float = 0.0
+    rectified: bool = True
     buffer_size: int = 60
     max_instances: int = MAX_INSTANCES
     min_score: float = 0.0
@@ -58,7 +66,7 @@ class PoseNodeParameters:
     marker_lifetime_s: float = 1.0
     detections: str = "auto"
     tf: bool = False
-    tf_prefix: str = "clipose"
+    tf_prefix: str = AUTO_PREFIX
     target_frame: str = ""
     transform_timeout_s: float = 0.1
     tracking: bool = True
@@ -101,6 +109,7 @@ class PoseNodeParameters:
             f"more than min_depth_m, {self.min_depth_m}",
             self.max_depth_m,
         )
+        expect("depth_scale_m", 0 <= self.depth_scale_m <= 1, "0, or metres up to 1", self.depth_scale_m)
         expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
         expect("min_score", 0 <= self.min_score <= 1, "0 to 1", self.min_score)
         expect("max_instances", self.max_instances >= 1, "1 or more", self.max_instances)
@@ -126,6 +135,8 @@ class PoseNodeParameters:
             self.transform_timeout_s,
         )
         expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
+        unslashed = not self.target_frame.startswith("/")
+        expect("target_frame", unslashed, "a name without / in front, as tf2 has it, or empty", self.target_frame)
         self.session()
         self.tracker()
 
@@ -138,6 +149,10 @@ class PoseNodeParameters:
     def depth_range(self) -> DepthRange:
         """Which depths are valid."""
         return DepthRange(self.min_depth_m, self.max_depth_m)
+
+    def depth_unit_m(self) -> float | None:
+        """What 1 in the depth image means [m]; None: as its encoding says."""
+        return self.depth_scale_m or None
 
     def tracker(self) -> TrackerSettings:
         """How objects are followed, where `tracking` asks for it."""

@@ -17,13 +17,25 @@ from clipose_ros.core.validation import expect
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.optional_packages import optional_package
+from clipose_ros.ros.transforms import tf_name
 
 
 class TargetFrame:
     """Looks up where the camera was when an image was taken. Called by the worker, while the executor hears TF.
 
-    Parameters: node, which listens; name of the frame; timeout_s, how long a transform may be late [s].
-    Raises RuntimeError when tf2_ros is not there.
+    Parameters
+    ----------
+    node : Node
+        Which listens.
+    name : str
+        Of the frame.
+    timeout_s : float
+        A transform may be so late [s].
+
+    Raises
+    ------
+    RuntimeError
+        When tf2_ros is not there.
     """
 
     def __init__(self, node: Node, name: str, timeout_s: float) -> None:
@@ -34,20 +46,34 @@ class TargetFrame:
         self._listener = self._tf2.TransformListener(self._buffer, node)
 
     def place(self, result: FrameResult, header: Header) -> tuple[FrameResult, Header]:
-        """The result in the target frame, and its header.
+        """Turn a frame's result into the target frame.
 
-        Raises ValueError when there is no transform at the stamp: neither another time's nor identity could take its
-        place.
+        Parameters
+        ----------
+        result : FrameResult
+            In the camera frame.
+        header : Header
+            Of the depth image.
+
+        Returns
+        -------
+        FrameResult, Header
+            In the target frame.
+
+        Raises
+        ------
+        ValueError
+            When there is no transform at the stamp: neither another time's nor identity could take its place.
         """
         # to tf2 it would mean the latest
         expect("stamp", stamp_ns(header.stamp) != 0, "the time of the image, for target_frame", 0)
+        camera = tf_name(header.frame_id)
+        expect("frame_id", camera, "the camera's frame in the header of the depth image, for target_frame", "none")
         time, timeout = Time.from_msg(header.stamp), Duration(seconds=self._timeout_s)
         try:
-            found = self._buffer.lookup_transform(self._name, header.frame_id, time, timeout).transform
+            found = self._buffer.lookup_transform(self._name, camera, time, timeout).transform
         except self._tf2.TransformException as error:
-            expected = (
-                f"a transform from {header.frame_id} to {self._name} at the image's stamp within {self._timeout_s:g} s"
-            )
+            expected = f"a transform from {camera} to {self._name} at the image's stamp within {self._timeout_s:g} s"
             raise ValueError(f"target_frame: expected {expected}, got none: {error}") from error
         q, t = found.rotation, found.translation
         rotation, translation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), np.array([t.x, t.y, t.z])
@@ -55,7 +81,24 @@ class TargetFrame:
 
 
 def placed(result: FrameResult, rotation: np.ndarray, translation: np.ndarray, frame_id: str) -> FrameResult:
-    """A frame's result in the frame `frame_id`, in which the camera has this rotation (3, 3) and translation (3,) [m]."""
+    """Turn a frame's result into another frame.
+
+    Parameters
+    ----------
+    result : FrameResult
+        In the camera frame.
+    rotation : (3, 3) float
+        R_frame_camera.
+    translation : (3,) float
+        Of the camera in the frame [m].
+    frame_id : str
+        Name of the frame.
+
+    Returns
+    -------
+    FrameResult
+        With all poses in that frame.
+    """
 
     def moved(answer: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
         return answer if isinstance(answer, Rejection) else moved_pose(answer, rotation, translation)
@@ -70,7 +113,22 @@ def placed(result: FrameResult, rotation: np.ndarray, translation: np.ndarray, f
 
 
 def moved_pose(pose: PoseEstimate, rotation: np.ndarray, translation: np.ndarray) -> PoseEstimate:
-    """A pose, with its covariance, turned by a rotation (3, 3) about the origin and then shifted (3,) [m]."""
+    """Move a pose, with its covariance.
+
+    Parameters
+    ----------
+    pose : PoseEstimate
+        Tracked or not.
+    rotation : (3, 3) float
+        About the origin, first.
+    translation : (3,) float
+        Then [m].
+
+    Returns
+    -------
+    PoseEstimate
+        Of the same kind.
+    """
     pose = replace(pose, rotation=rotation @ pose.rotation, translation=rotation @ pose.translation + translation)
     if isinstance(pose, TrackedPose):
         both = np.kron(np.eye(2), rotation)  # position and turns are about the axes of the same frame

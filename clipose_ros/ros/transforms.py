@@ -1,5 +1,7 @@
-"""Objects as frames of TF: `<prefix>/<class>_<track>`, a child of the camera's optical frame, at the stamp of the
-image.
+"""Objects as frames of TF: `<prefix>/<class>_<track>`, children of the camera's optical frame, stamped as the image.
+
+tf2 knows frames without a slash in front, as ROS 1's tf once had them: it takes "/camera" for "camera" where it stores
+transforms, and refuses it where it is asked for one.
 """
 
 from __future__ import annotations
@@ -13,14 +15,22 @@ from std_msgs.msg import Header
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.optional_packages import optional_package
 
+AUTO_PREFIX = "auto"  # the node's name with its namespace, so that two nodes have no child in common
+
 
 class ObjectTransforms:
     """Broadcasts the confirmed objects that a frame measured.
 
     Neither coasting nor tentative ones: a transform cannot say that it is a guess, and tf2 answers for a while with the
     last one that it has. An object that is not seen gets no newer transform, so that a look-up at the time of a newer
-    image fails, as it should.
-    broadcaster: a tf2_ros.TransformBroadcaster.
+    image fails, as it should. Without a frame_id there is no parent, and nothing is broadcast.
+
+    Parameters
+    ----------
+    broadcaster : tf2_ros.TransformBroadcaster
+        Of the node.
+    prefix : str
+        Of the objects' names; may be empty.
     """
 
     def __init__(self, broadcaster: Any, prefix: str) -> None:
@@ -28,10 +38,17 @@ class ObjectTransforms:
         self._prefix = f"{prefix}/" if prefix else ""
 
     def publish(self, message: ObjectPoseArray) -> None:
-        """Broadcast what a frame confirmed; nothing when there is nothing."""
+        """Broadcast what a frame confirmed; nothing when there is nothing.
+
+        Parameters
+        ----------
+        message : ObjectPoseArray
+            Of the frame.
+        """
+        header = Header(stamp=message.header.stamp, frame_id=tf_name(message.header.frame_id))
         confirmed = [pose for pose in message.poses if pose.tracking == ObjectPose.CONFIRMED]
-        if confirmed:
-            self._broadcaster.sendTransform([self._transform(pose, message.header) for pose in confirmed])
+        if confirmed and header.frame_id:
+            self._broadcaster.sendTransform([self._transform(pose, header) for pose in confirmed])
 
     def _transform(self, pose: ObjectPose, header: Header) -> TransformStamped:
         position = pose.pose.position
@@ -44,5 +61,67 @@ class ObjectTransforms:
 
 
 def object_transforms(node: Node, prefix: str) -> ObjectTransforms:
-    """Raises RuntimeError when tf2_ros is not there."""
-    return ObjectTransforms(optional_package("tf2_ros", "tf: true").TransformBroadcaster(node), prefix)
+    """Make what broadcasts the objects of a node.
+
+    Parameters
+    ----------
+    node : Node
+        Of the poses.
+    prefix : str
+        Of the objects' names, as it is; or `AUTO_PREFIX`.
+
+    Returns
+    -------
+    ObjectTransforms
+        With a broadcaster of its own.
+
+    Raises
+    ------
+    RuntimeError
+        When tf2_ros is not there.
+    """
+    tf2_ros = optional_package("tf2_ros", "tf: true")
+    own = tf_name(node.get_fully_qualified_name()) if prefix == AUTO_PREFIX else prefix
+    return ObjectTransforms(tf2_ros.TransformBroadcaster(node), own)
+
+
+def tf_name(frame_id: str) -> str:
+    """Name a frame as tf2 does.
+
+    Parameters
+    ----------
+    frame_id : str
+        Of a header, perhaps in ROS 1's style, with a slash in front.
+
+    Returns
+    -------
+    str
+        Without it.
+    """
+    return frame_id.removeprefix("/")
+
+
+def frame_id_warning(frame_id: str) -> str:
+    """Say what is wrong with the name of a camera's frame.
+
+    Parameters
+    ----------
+    frame_id : str
+        Of a header.
+
+    Returns
+    -------
+    str
+        In words, `name: expected …, got …`, with the cure; empty where all is well.
+    """
+    if not frame_id:
+        return (
+            "frame_id: expected the name of the camera's optical frame, got none: nothing is broadcast on TF, and RViz "
+            "cannot place poses and markers; set it in the camera's driver"
+        )
+    if tf_name(frame_id) != frame_id:
+        return (
+            f"frame_id: expected a name without / in front, as tf2 has it, got {frame_id!r}: on TF it is "
+            f"{tf_name(frame_id)!r}, but RViz cannot place poses and markers; call it so in the camera's driver"
+        )
+    return ""

@@ -1,0 +1,114 @@
+"""What may be wrong with a camera whose frames can be estimated all the same: it is logged once, and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from clipose_ros.core.admission import MAX_INSTANCES, refusals
+from clipose_ros.core.backprojection import MILLIMETRE_M, backproject
+from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
+from clipose_ros.core.types import Detections, Frame
+from clipose_ros.estimators.estimator import Estimator
+from clipose_ros.ros.camera_info import distortion_warning
+from clipose_ros.ros.settings import PoseNodeParameters
+from clipose_ros.ros.topics import DEPTH
+from clipose_ros.ros.transforms import frame_id_warning
+
+UNIT_PERIOD_S = 1.0  # between frames whose objects are measured, which takes a millisecond
+MOST_UNIT_FRAMES = 60  # that are: if all was well by then, the unit is right
+
+
+class CameraWarnings:
+    """Warns of a camera's calibration, of its frames' names and of its unit of depth.
+
+    Parameters
+    ----------
+    node : Node
+        Which logs.
+    count : callable
+        Takes a kind and a reason, as `Health.count`.
+    parameters : PoseNodeParameters
+        Of the node.
+    estimator : Estimator
+        Knows how large objects are.
+    """
+
+    def __init__(
+        self, node: Node, count: Callable[[str, str], None], parameters: PoseNodeParameters, estimator: Estimator
+    ) -> None:
+        self._node = node
+        self._count = count
+        self._parameters = parameters
+        self._estimator = estimator
+        self._said: set[str] = set()
+        self._lens: tuple[str | float, ...] = ()
+        self._sizes = ObjectSizes()
+        self._unit_frames = 0
+        self._next_unit_s = 0.0
+
+    def of_calibration(self, info: CameraInfo) -> None:
+        """Warn of a lens that nobody corrects, or that is corrected twice: counted once.
+
+        Called by the thread of the inputs.
+
+        Parameters
+        ----------
+        info : CameraInfo
+            That was accepted.
+        """
+        numbers = (info.distortion_model, *info.d)
+        if numbers != self._lens:
+            self._lens = numbers
+            text = distortion_warning(info, self._node.resolve_topic_name(DEPTH), self._parameters.rectified)
+            if text:
+                self._warn(text)
+
+    def of_header(self, header: Header) -> None:
+        """Warn of a name that TF does not bear: counted for each frame. Called by the worker.
+
+        Parameters
+        ----------
+        header : Header
+            Of a depth image.
+        """
+        text = frame_id_warning(header.frame_id)
+        if text:
+            self._warn(f"{DEPTH} {text}")
+
+    def of_unit(self, frame: Frame, detections: Detections) -> None:
+        """Warn of depth in another unit, when objects are impossibly large or small. Called by the worker.
+
+        Looks at a frame a second, of the first ones that show objects.
+
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw.
+        detections : Detections
+            What is in it.
+        """
+        now_s = time.monotonic()
+        if self._unit_frames == MOST_UNIT_FRAMES or now_s < self._next_unit_s or not detections.instances:
+            return
+        self._next_unit_s = now_s + UNIT_PERIOD_S
+        self._unit_frames += 1
+        refused = refusals(detections.instances, MAX_INSTANCES, detections.overlap)
+        known = detections.only([i for i in range(len(detections.instances)) if i not in refused])
+        clouds = backproject(frame, known, self._parameters.depth_range())
+        diagonals_m = [self._estimator.diagonal_m(instance.category) for instance in known.instances]
+        self._sizes.add([cloud.points for cloud in clouds], diagonals_m)
+        factor = self._sizes.suspicion()
+        if factor is not None:
+            self._warn(unit_warning(factor, frame.depth_unit_m or MILLIMETRE_M))
+            self._unit_frames = MOST_UNIT_FRAMES
+
+    def _warn(self, text: str) -> None:
+        self._count("warned", text)
+        if text not in self._said:
+            self._said.add(text)
+            self._node.get_logger().warning(text)
