@@ -66,7 +66,7 @@ class ObjectSizes:
         return None if TOO_SMALL <= median <= too_large else math.exp(median)
 
 
-def unit_warning(factor: float, unit_m: float) -> str:
+def unit_warning(factor: float, unit_m: float) -> tuple[str, str]:
     """Say what objects of wrong sizes mean.
 
     Parameters
@@ -78,14 +78,15 @@ def unit_warning(factor: float, unit_m: float) -> str:
 
     Returns
     -------
-    str
-        In words, `name: expected …, got …`, with the cure.
+    str, str
+        What is wrong, as `name: expected …, got …`, and what to do.
     """
     # tenth millimetres, of a D405 or an L515, are by far the commonest
-    wanted_m = unit_m / 10 if factor > 1 else unit_m * 10
+    likely_m = unit_m / 10 if factor > 1 else unit_m * 10
     return (
-        f"depth: expected objects of about the size of their categories, got {factor:.2g} times that; the image may be "
-        f"in another unit than {unit_m * 1e3:g} mm: depth_scale_m:={wanted_m:g} reads it in {wanted_m * 1e3:g} mm"
+        f"depth: expected objects about as large as their categories are, got {factor:.2g} times that: "
+        f"the image may be in another unit than {unit_m * 1e3:g} mm",
+        f"if it is in {likely_m * 1e3:g} mm: depth_scale_m:={likely_m:g}",
     )
 
 

@@ -158,7 +158,7 @@ def is_distorted(info: CameraInfo) -> bool:
     return any(info.d) or _model(info) == "equidistant"
 
 
-def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> str:
+def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> tuple[str, str] | None:
     """Say that a lens is corrected too little or too much, as far as the name of a topic tells.
 
     Parameters
@@ -172,21 +172,17 @@ def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> 
 
     Returns
     -------
-    str
-        In words, `name: expected …, got …`, with the cure; empty where all is well.
+    (str, str) or None
+        What is wrong, as `name: expected …, got …`, and what to do; None where all is well.
     """
     if not is_distorted(info) or rectified == (RECTIFIED in topic):
-        return ""
+        return None
     if not rectified:
-        return (
-            f"{topic}: expected a raw image, as rectified is false, got one that is called *{RECTIFIED}*: if it is "
-            "rectified, it is undistorted twice; rectified:=true, or another topic"
-        )
-    model = info.distortion_model or "no name"
-    return (
-        f"{topic}: expected a rectified image, called *{RECTIFIED}*, got another, and in camera_info a distortion "
-        f"({model}): {_cost_of_ignoring(info)}"
-    )
+        text = f"expected a raw image, as rectified is false, got one that is called *{RECTIFIED}*, to undistort twice"
+        return f"{topic}: {text}", "rectified:=true, or the topic of the raw image"
+    model, (cost, cure) = info.distortion_model or "no name", _ignored(info)
+    text = f"expected a rectified image, called *{RECTIFIED}*, got another, and a distortion ({model}) in camera_info"
+    return f"{topic}: {text}: {cost}", cure
 
 
 def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
@@ -215,17 +211,18 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
     return info
 
 
-def _cost_of_ignoring(info: CameraInfo) -> str:
-    """How wrong points are, in words, and what to do."""
+def _ignored(info: CameraInfo) -> tuple[str, str]:
+    """How wrong points are where a distortion is ignored, in words, and what to do."""
     shape = camera_info_shape(info)
     try:
         raw = intrinsics_from(info, shape, rectified=False)
     except ValueError as error:
-        return f"points are wrong towards the borders; give the topic of the rectified image (here is no way: {error})"
+        return "points are wrong towards the borders", f"give the topic of the rectified image, since {error}"
     v, u = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, size - 1, 9) for size in shape), indexing="ij"))
     bent, straight = (pinhole(u, v, np.ones(u.shape), k) for k in (raw, replace(raw, distortion=None)))
     off_mm = 1e3 * np.linalg.norm(bent - straight, axis=1)
-    return f"points at 1 m are off by up to {np.fmax.reduce(off_mm):.1f} mm; rectified:=false undistorts the image"
+    cure = "rectified:=false undistorts it; else give the topic of the rectified image"
+    return f"points at 1 m are off by up to {np.fmax.reduce(off_mm):.1f} mm", cure
 
 
 def _model(info: CameraInfo) -> str:

@@ -45,7 +45,7 @@ class CameraWarnings:
         self._count = count
         self._parameters = parameters
         self._estimator = estimator
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
         self._lens: tuple[str | float, ...] = ()
         self._sizes = ObjectSizes()
         self._unit_frames = 0
@@ -64,9 +64,7 @@ class CameraWarnings:
         numbers = (info.distortion_model, *info.d)
         if numbers != self._lens:
             self._lens = numbers
-            text = distortion_warning(info, self._node.resolve_topic_name(DEPTH), self._parameters.rectified)
-            if text:
-                self._warn(text)
+            self._warn(distortion_warning(info, self._node.resolve_topic_name(DEPTH), self._parameters.rectified))
 
     def of_header(self, header: Header) -> None:
         """Warn of a name that TF does not bear: counted for each frame. Called by the worker.
@@ -76,9 +74,7 @@ class CameraWarnings:
         header : Header
             Of a depth image.
         """
-        text = frame_id_warning(header.frame_id)
-        if text:
-            self._warn(f"{DEPTH} {text}")
+        self._warn(frame_id_warning(header.frame_id), f"{DEPTH} ")
 
     def of_unit(self, frame: Frame, detections: Detections) -> None:
         """Warn of depth in another unit, when objects are impossibly large or small. Called by the worker.
@@ -107,8 +103,11 @@ class CameraWarnings:
             self._warn(unit_warning(factor, frame.depth_unit_m or MILLIMETRE_M))
             self._unit_frames = MOST_UNIT_FRAMES
 
-    def _warn(self, text: str) -> None:
-        self._count("warned", text)
-        if text not in self._said:
-            self._said.add(text)
-            self._node.get_logger().warning(text)
+    def _warn(self, warning: tuple[str, str] | None, subject: str = "") -> None:
+        if warning is None:
+            return
+        text, cure = warning
+        self._count("warned", f"{subject}{text}")
+        if warning not in self._said:
+            self._said.add(warning)
+            self._node.get_logger().warning(f"{subject}{text}; {cure}")

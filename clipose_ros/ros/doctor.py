@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import qos_profile_system_default
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_system_default
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.core.categories import CATEGORIES
+from clipose_ros import estimators
+from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.object_sizes import ObjectSizes
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, Level, ok, warn
+from clipose_ros.estimators.estimator import Estimator
+from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import stamp_ns
+from clipose_ros.ros.conversions import detections_from, frame_from, stamp_ns
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,
+    frame_finding,
+    lens_finding,
     masks_finding,
     match_finding,
     publisher_finding,
     rate_finding,
+    same_frame_finding,
     stamp_finding,
+    unit_finding,
 )
 from clipose_ros.ros.qos import input_qos
+from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 POSES = "/poses_9dof"
 DISCOVERY_S = 2.0  # at most, before a publisher is given up
 KEPT = 30  # messages of each topic: a second of depth images, which masks may be late by
-START = "start the camera and the segmenter, or say the topics' names: clipose doctor --depth … --camera-info … --instances …"
+MEASURED = 5  # images whose objects are compared with their usual sizes
+START = (
+    "start the camera and the segmenter, or say the topics' names: "
+    "clipose doctor --depth … --camera-info … --instances …"
+)
+WARNED = "warned: "  # begins the counters of what a node warned of
 LEVELS = {
     DiagnosticStatus.OK: Level.OK,
     DiagnosticStatus.WARN: Level.WARN,
@@ -47,7 +62,15 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the inputs. reliable: listen as a node with reliable_inputs."""
+    """Names of the inputs.
+
+    Parameters
+    ----------
+    depth, camera_info, instances : str
+        Topics.
+    reliable : bool
+        Listen as a node with `reliable_inputs`.
+    """
 
     depth: str = DEPTH
     camera_info: str = CAMERA_INFO
@@ -57,8 +80,20 @@ class Topics:
 
 @dataclass
 class Heard:
-    """One topic: who publishes it, and what came. stamps_ns, arrivals_s (monotonic), ages_s: of every message;
-    messages: the newest ones.
+    """One topic: who publishes it, and what came.
+
+    Parameters
+    ----------
+    name : str
+        Of the topic.
+    kind : type
+        Of its messages.
+    publishers : list of TopicEndpointInfo
+        Who publishes.
+    messages : deque
+        The newest ones.
+    stamps_ns, arrivals_s, ages_s : list
+        Of every message: its stamp [ns], when it came, monotonic time [s], and how old it was then [s].
     """
 
     name: str
@@ -68,39 +103,111 @@ class Heard:
     stamps_ns: list[int] = field(default_factory=list)
     arrivals_s: list[float] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
+    _sent: set[int] = field(default_factory=set)
 
-    def add(self, message: Any) -> None:
-        """A message came now."""
+    def add(self, message: Any, info: Mapping[str, Any]) -> None:
+        """Take a message that came now; one that comes by two subscriptions counts once.
+
+        Parameters
+        ----------
+        message : object
+            With a header.
+        info : mapping
+            What rclpy says of it.
+        """
+        sent_ns = info["source_timestamp"]
+        if sent_ns and sent_ns in self._sent:  # 0: the middleware does not say
+            return
+        self._sent.add(sent_ns)
         self.messages.append(message)
         self.stamps_ns.append(stamp_ns(message.header.stamp))
         self.arrivals_s.append(time.monotonic())
         self.ages_s.append((time.time_ns() - self.stamps_ns[-1]) / NS_PER_S)
 
     def arrivals(self) -> dict[int, float]:
-        """Arrival [s] by stamp [ns]."""
+        """Say when messages came.
+
+        Returns
+        -------
+        dict of int to float
+            Arrival [s] by stamp [ns].
+        """
         return dict(zip(self.stamps_ns, self.arrivals_s))
+
+    @property
+    def kept(self) -> bool:
+        """Whether all publishers keep their last message for whoever comes later."""
+        durabilities = {publisher.qos_profile.durability for publisher in self.publishers}
+        return durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How running nodes read their inputs; as a node with default parameters where none says so.
+
+    Parameters
+    ----------
+    names : tuple of str
+        That they answer; empty where that is not known.
+    rectified : bool
+        As their parameter.
+    depth_unit_m : float, optional
+        What 1 in a depth image means [m]; None: as its encoding says.
+    max_difference_s : float
+        By which stamps of what belongs together may differ [s].
+    """
+
+    names: tuple[str, ...] = ()
+    rectified: bool = True
+    depth_unit_m: float | None = None
+    max_difference_s: float = 0.0
 
 
 class Listener(Node):
-    """Subscribes to the inputs as the pose node does, and to /diagnostics."""
+    """Subscribes to the inputs as the pose node does, and to /diagnostics.
+
+    Parameters
+    ----------
+    topics : Topics
+        To listen to.
+    **options
+        As of rclpy's Node.
+    """
 
     def __init__(self, topics: Topics, **options) -> None:
         super().__init__("clipose_doctor", **options)
         self.qos = input_qos(topics.reliable)
         self.depth = self._listen(topics.depth, Image)
         self.camera_info = self._listen(topics.camera_info, CameraInfo)
+        # For what was sent before we came: a volatile subscription does not get it, and this one hears no others.
+        kept = QoSProfile(
+            depth=KEPT, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
+        self.create_subscription(CameraInfo, topics.camera_info, self._adder(self.camera_info), kept)
         self.instances = self._listen(topics.instances, InstanceArray)
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos_profile_system_default)
 
     def inputs(self) -> tuple[Heard, Heard, Heard]:
-        """What was heard so far, with the publishers of now."""
+        """Give what was heard so far, with the publishers of now.
+
+        Returns
+        -------
+        Heard, Heard, Heard
+            Depth, calibration, instances.
+        """
         for heard in (self.depth, self.camera_info, self.instances):
             heard.publishers = self.get_publishers_info_by_topic(heard.name)
         return self.depth, self.camera_info, self.instances
 
     def pose_nodes(self) -> dict[str, int]:
-        """Full names of the nodes that publish 9DoF poses, and how many there are of each name."""
+        """Find the nodes that publish 9DoF poses.
+
+        Returns
+        -------
+        dict of str to int
+            How many there are of each full name.
+        """
         topics = [
             name
             for name, kinds in self.get_topic_names_and_types()
@@ -108,30 +215,107 @@ class Listener(Node):
         ]
         return {topic.removesuffix(POSES): count for topic in topics if (count := self.count_publishers(topic))}
 
+    def reading(self) -> Reading:
+        """Say how running pose nodes read their inputs, as far as they said.
+
+        Returns
+        -------
+        Reading
+            Of all of them together: their names, and what the first of them does with images.
+        """
+        said = [
+            {value.key: value.value for value in self.diagnostics[name].values}
+            for name in sorted(self.pose_nodes())
+            if name in self.diagnostics
+        ]
+        facts = next((values for values in said if RECTIFIED in values), {})
+        names = [name for values in said for name in values.get(NAMES, "").split(", ") if name]
+        return Reading(
+            tuple(dict.fromkeys(names)),
+            facts.get(RECTIFIED, "True") == "True",
+            float(facts.get(DEPTH_SCALE, 0.0)) or None,
+            float(facts.get("max_stamp_difference_s", 0.0)),
+        )
+
     def _listen(self, topic: str, kind: type) -> Heard:
         heard = Heard(self.resolve_topic_name(topic), kind)
-        self.create_subscription(kind, topic, heard.add, self.qos)
+        self.create_subscription(kind, topic, self._adder(heard), self.qos)
         return heard
+
+    @staticmethod
+    def _adder(heard: Heard) -> Callable[[Any, dict], None]:
+        """A function, of which rclpy can tell that it takes the message's info, too."""
+
+        def add(message: Any, info: dict) -> None:
+            heard.add(message, info)
+
+        return add
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics.update({status.name: status for status in message.status})
 
 
-def examine(topics: Topics = Topics(), seconds: float = 3.0, categories: Sequence[str] = CATEGORIES) -> list[Finding]:
-    """Listen for `seconds` and judge. categories: those that the model knows."""
+def examine(topics: Topics = Topics(), seconds: float = 3.0, models_dir: Path | None = None) -> list[Finding]:
+    """Listen and judge.
+
+    Parameters
+    ----------
+    topics : Topics
+        To listen to.
+    seconds : float
+        How long to listen, once there is a message of each [s].
+    models_dir : Path, optional
+        Where the default model lies, whose names and sizes count unless a running node has others.
+
+    Returns
+    -------
+    list of Finding
+        About the inputs and running nodes.
+    """
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
         listener = Listener(topics, context=context)
         listen(listener, DISCOVERY_S, until=lambda: all(heard.messages for heard in listener.inputs()))
         listen(listener, seconds)
-        return [*input_findings(listener, seconds, categories), *node_findings(listener)]
+        masked = listener.depth.messages and listener.instances.messages
+        estimator = default_estimator(models_dir) if masked else None
+        return [*input_findings(listener, seconds, estimator), *node_findings(listener)]
     finally:
         rclpy.try_shutdown(context=context)
 
 
+def default_estimator(models_dir: Path | None = None) -> Estimator | None:
+    """Load what a node has by default, to know what it answers and how large that is.
+
+    Parameters
+    ----------
+    models_dir : Path, optional
+        Where to look.
+
+    Returns
+    -------
+    Estimator or None
+        None where it does not load, which is a finding about this machine.
+    """
+    try:
+        return estimators.load(DEFAULT_MODEL, models_dir, warm=False)
+    except (ValueError, RuntimeError):
+        return None
+
+
 def listen(listener: Listener, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-    """Let the listener's callbacks run for so long, or until the condition is true."""
+    """Let the listener's callbacks run.
+
+    Parameters
+    ----------
+    listener : Listener
+        That listens.
+    seconds : float
+        At most so long [s].
+    until : callable
+        Ends it when it is true.
+    """
     executor, end_s = SingleThreadedExecutor(context=listener.context), time.monotonic() + seconds
     executor.add_node(listener)
     while (left_s := end_s - time.monotonic()) > 0 and not until():
@@ -139,27 +323,62 @@ def listen(listener: Listener, seconds: float, until: Callable[[], bool] = lambd
     executor.remove_node(listener)
 
 
-def input_findings(listener: Listener, seconds: float, categories: Sequence[str]) -> list[Finding]:
-    """Each input for itself, then what belongs together."""
+def input_findings(listener: Listener, seconds: float, estimator: Estimator | None = None) -> list[Finding]:
+    """Judge each input for itself, then what belongs together.
+
+    Parameters
+    ----------
+    listener : Listener
+        That has listened.
+    seconds : float
+        How long it did [s].
+    estimator : Estimator, optional
+        Knows names and sizes of objects.
+
+    Returns
+    -------
+    list of Finding
+        About the inputs.
+    """
     inputs = listener.inputs()
     if not any(heard.publishers for heard in inputs):
         names = ", ".join(heard.name for heard in inputs)
         return [warn("inputs", f"nobody publishes {names}", START)]
     found = [finding for heard in inputs for finding in _topic_findings(heard, listener, seconds)]
     depth, info, instances = inputs
+    reading = listener.reading()
     image = depth.messages[-1] if depth.messages else None
     if image is not None:
-        found.append(depth_finding(f"{depth.name}: image", image))
+        found.append(depth_finding(f"{depth.name}: image", image, unit_m=reading.depth_unit_m))
+        found.append(frame_finding(f"{depth.name}: frame", image.header.frame_id))
+        for heard in (info, instances):
+            if heard.messages:
+                frame_id = heard.messages[-1].header.frame_id
+                found.append(same_frame_finding(f"{heard.name}: frame", frame_id, image.header.frame_id))
     if info.messages:
-        found.append(camera_info_finding(f"{info.name}: calibration", info.messages[-1], image))
+        newest, rectified = info.messages[-1], reading.rectified
+        found.append(camera_info_finding(f"{info.name}: calibration", newest, image, rectified))
+        found.append(lens_finding(f"{info.name}: lens", newest, depth.name, rectified))
     if depth.messages and instances.messages:
-        found.append(match_finding(f"{instances.name}: joined", depth.arrivals(), instances.arrivals()))
-        found += _masks_findings(depth, instances, categories)
+        arrivals = depth.arrivals(), instances.arrivals()
+        found.append(match_finding(f"{instances.name}: joined", *arrivals, reading.max_difference_s))
+        found += _objects_findings(depth, info, instances, reading, estimator)
     return found
 
 
 def node_findings(listener: Listener) -> list[Finding]:
-    """What running pose nodes say about themselves."""
+    """Repeat what running pose nodes say about themselves.
+
+    Parameters
+    ----------
+    listener : Listener
+        That has listened.
+
+    Returns
+    -------
+    list of Finding
+        About the nodes; one where there is none.
+    """
     found = []
     for name, count in sorted(listener.pose_nodes().items()):
         if count > 1:
@@ -183,6 +402,11 @@ def node_findings(listener: Listener) -> list[Finding]:
         level = LEVELS[status.level]
         cure = "" if level == Level.OK else "ros2 topic echo /diagnostics has it all"
         found.append(Finding(level, f"node {name}", f"{status.message}; {told}" if told else status.message, cure))
+        found += [
+            warn(f"node {name}", f"{key.removeprefix(WARNED)} ({count} times warned of)", "its log says what to do")
+            for key, count in values.items()
+            if key.startswith(WARNED)
+        ]
     return found or [ok("nodes", "no pose node is running")]
 
 
@@ -191,18 +415,45 @@ def _topic_findings(heard: Heard, listener: Listener, seconds: float) -> list[Fi
     found = [publisher_finding(f"{heard.name}: publisher", kind, heard.publishers, listener.qos)]
     if found[0].level == Level.FAIL:
         return found
-    found.append(rate_finding(f"{heard.name}: rate", heard.stamps_ns, heard.arrivals_s, seconds))
-    if heard.messages:
+    found.append(rate_finding(f"{heard.name}: rate", heard.stamps_ns, heard.arrivals_s, seconds, heard.kept))
+    if heard.messages and not (heard.kept and len(heard.messages) == 1):  # one that was kept may be of any age
         found.append(stamp_finding(f"{heard.name}: stamps", heard.stamps_ns, heard.ages_s))
     return found
 
 
-def _masks_findings(depth: Heard, instances: Heard, categories: Sequence[str]) -> list[Finding]:
-    """The newest masks whose depth image is still at hand; of none, those that have the newest image beside them cannot
-    be judged.
+def _objects_findings(
+    depth: Heard, info: Heard, instances: Heard, reading: Reading, estimator: Estimator | None
+) -> list[Finding]:
+    """The newest masks whose depth image is still at hand, and how large the objects of the last ones look.
+
+    Of none, those that have the newest image beside them cannot be judged.
     """
     images = {stamp_ns(image.header.stamp): image for image in depth.messages}
-    for message in reversed(instances.messages):
-        if image := images.get(stamp_ns(message.header.stamp)):
-            return [masks_finding(f"{instances.name}: masks", message, image, categories)]
-    return []
+    pairs = [(image, masks) for masks in instances.messages if (image := images.get(stamp_ns(masks.header.stamp)))]
+    if not pairs:
+        return []
+    names = reading.names or (estimator.names if estimator else ())
+    image, masks = pairs[-1]
+    found = [masks_finding(f"{instances.name}: masks", masks, image, names, unit_m=reading.depth_unit_m)]
+    if info.messages and estimator is not None:
+        sizes = _object_sizes(pairs[-MEASURED:], info.messages[-1], reading, estimator)
+        if len(sizes):
+            found.append(unit_finding(f"{depth.name}: unit", sizes, reading.depth_unit_m))
+    return found
+
+
+def _object_sizes(
+    pairs: list[tuple[Image, InstanceArray]], info: CameraInfo, reading: Reading, estimator: Estimator
+) -> ObjectSizes:
+    """How large the objects of some images look."""
+    sizes = ObjectSizes()
+    for image, masks in pairs:
+        try:
+            frame = frame_from(image, info, None, reading.rectified, reading.depth_unit_m)
+            detections = detections_from(masks, frame.depth.shape)
+            clouds = backproject(frame, detections)
+        except ValueError:  # what does not fit together is a finding of its own
+            continue
+        diagonals_m = [estimator.diagonal_m(instance.category) for instance in detections.instances]
+        sizes.add([cloud.points for cloud in clouds], diagonals_m)
+    return sizes

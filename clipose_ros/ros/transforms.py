@@ -101,7 +101,7 @@ def tf_name(frame_id: str) -> str:
     return frame_id.removeprefix("/")
 
 
-def frame_id_warning(frame_id: str) -> str:
+def frame_id_warning(frame_id: str) -> tuple[str, str] | None:
     """Say what is wrong with the name of a camera's frame.
 
     Parameters
@@ -111,17 +111,15 @@ def frame_id_warning(frame_id: str) -> str:
 
     Returns
     -------
-    str
-        In words, `name: expected …, got …`, with the cure; empty where all is well.
+    (str, str) or None
+        What is wrong, as `name: expected …, got …`, and what to do; None where all is well.
     """
+    lost = "RViz cannot place poses and markers"
     if not frame_id:
-        return (
-            "frame_id: expected the name of the camera's optical frame, got none: nothing is broadcast on TF, and RViz "
-            "cannot place poses and markers; set it in the camera's driver"
-        )
-    if tf_name(frame_id) != frame_id:
-        return (
-            f"frame_id: expected a name without / in front, as tf2 has it, got {frame_id!r}: on TF it is "
-            f"{tf_name(frame_id)!r}, but RViz cannot place poses and markers; call it so in the camera's driver"
-        )
-    return ""
+        text = f"expected the name of the camera's optical frame, got none: nothing goes to TF, and {lost}"
+        return f"frame_id: {text}", "set it in the camera's driver"
+    name = tf_name(frame_id)
+    if name != frame_id:
+        text = f"expected a name without / in front, as tf2 has it, got {frame_id!r}: on TF it is {name!r}, but {lost}"
+        return f"frame_id: {text}", f"call it {name!r} in the camera's driver"
+    return None
