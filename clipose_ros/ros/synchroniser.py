@@ -8,18 +8,35 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from clipose_ros.core.timing import NS_PER_S
+from clipose_ros.core.validation import expect
+from clipose_ros.ros.stamp_evidence import StampEvidence
+from clipose_ros.ros.stamp_joins import EqualStamps, NearStamps
+
+NAMES = {"depth": "depth images", "instances": "instances", "colour": "colour images"}
+JUMP_NS = NS_PER_S // 2  # back in time: the clock was set, or a recording began anew
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The messages of one stamp; `camera_info` is that of the stamp, else the latest one, colour is None where it is
-    not needed.
+    """The messages of one image.
 
-    complete_s: when the last of them came, monotonic time [s].
+    Parameters
+    ----------
+    stamp_ns : int
+        Of the depth image [ns].
+    depth, instances : object
+        Joined by stamp.
+    camera_info : object
+        That of the depth image's stamp, else the latest.
+    colour : object, optional
+        Where it is needed.
+    complete_s : float
+        When the last of them came, monotonic time [s].
     """
 
     stamp_ns: int
@@ -33,41 +50,73 @@ class Bundle:
 class Synchroniser:
     """Buffer by stamp with a one-slot mailbox.
 
-    Messages of one stamp may come in any order, the masks also seconds later, as long as `capacity` newer messages of
-    the other kinds have not come in between. A completed frame that finds an unread one in the mailbox replaces it;
-    before the first calibration, the newest one waits for that. Once a stamp is complete, what is older can only lead
-    to an older frame and is dropped. Every message that ends without being handed out is counted in `drops`, by cause;
-    a cause that begins with `frame` counts frames, with all their messages.
+    Messages of one image may come in any order, the masks also seconds later, as long as `capacity` newer messages of
+    the other kinds have not come in between. They have equal stamps, or with a tolerance the nearest ones, one to one.
+    A completed frame that finds an unread one in the mailbox replaces it; before the first calibration, the newest one
+    waits for that. Once an image is complete, what is older can only lead to an older frame and is dropped. Every
+    message that ends without being handed out is counted in `drops`, by cause; a cause that begins with `frame` counts
+    frames, with all their messages.
 
     A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again,
     or one stamp in the future), and what waits with later stamps is forgotten. Masks and colour of the first image
     after that may come before it, so what is so far behind waits.
 
-    Parameters: capacity, messages kept of each kind; with_colour, a frame is complete only with its colour image;
-    jump_ns [ns].
+    Parameters
+    ----------
+    capacity : int
+        Messages kept of each kind.
+    with_colour : bool
+        Whether a frame is complete only with its colour image.
+    jump_ns : int
+        See above [ns].
+    tolerance_ns : int
+        The largest difference between a depth image's stamp and those that belong to it; 0: equal stamps [ns].
+
+    Attributes
+    ----------
+    drops : Counter
+        Messages that were not handed out, by cause.
+
+    Raises
+    ------
+    ValueError
+        For a capacity below 1 and a tolerance below 0.
     """
 
-    def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = NS_PER_S // 2) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity: expected at least 1, got {capacity}")
+    def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = JUMP_NS, tolerance_ns: int = 0) -> None:
+        expect("capacity", capacity >= 1, "at least 1", capacity)
+        expect("tolerance_ns", tolerance_ns >= 0, "0 or more", tolerance_ns)
         self.drops: Counter[str] = Counter()
         self._capacity = capacity
         self._jump_ns = jump_ns
-        self._buffers: dict[str, dict[int, Any]] = {
-            kind: {} for kind in ("depth", "instances", *(("colour",) if with_colour else ()))
-        }
+        self._tolerance_ns = tolerance_ns
+        kinds = ("depth", "instances", *(("colour",) if with_colour else ()))
+        self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in kinds}
+        self._joins = NearStamps(kinds, tolerance_ns) if tolerance_ns else EqualStamps(self._buffers)
+        self._evidence = {kind: StampEvidence(NAMES["depth"], NAMES[kind]) for kind in kinds[1:]}
         self._camera_info: Any = None
         self._camera_infos: dict[int, Any] = {}
         self._newest_depth_ns: int | None = None
-        self._completed_ns: int | None = None
+        self._completed_ns: Mapping[str, int] = {}  # stamps of the newest complete frame, by kind
         self._uncalibrated: tuple[int, dict[str, Any]] | None = None  # stamp and messages of a complete frame
         self._mailbox: Bundle | None = None
         self._closed = False
         self._changed = threading.Condition()
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is a calibration."""
+        return self._camera_info is not None
+
     def set_camera_info(self, info: Any, stamp_ns: int | None = None) -> None:
-        """The calibration of the image of this stamp [ns], and of every frame that has none of its own: one that waits,
-        and all that are yet to come.
+        """Take a calibration for every frame that has none of its own: one that waits, and all that are yet to come.
+
+        Parameters
+        ----------
+        info : object
+            The calibration.
+        stamp_ns : int, optional
+            Of the image that it is of [ns].
         """
         with self._changed:
             self._camera_info = info
@@ -80,25 +129,64 @@ class Synchroniser:
                 self._uncalibrated = None
 
     def add_depth(self, stamp_ns: int, depth: Any) -> None:
-        """Store a depth image [ns]."""
+        """Store a depth image.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            Its stamp [ns].
+        depth : object
+            The image.
+        """
         with self._changed:
             if self._newest_depth_ns is not None and stamp_ns < self._newest_depth_ns - self._jump_ns:
                 self._turn_back(stamp_ns)
             self._newest_depth_ns = max(stamp_ns, self._newest_depth_ns or stamp_ns)
+            for evidence in self._evidence.values():
+                evidence.heard(False, stamp_ns)
             self._add("depth", stamp_ns, depth)
 
     def add_instances(self, stamp_ns: int, instances: Any) -> None:
-        """Store the instances of the image of this stamp [ns]."""
+        """Store the instances of an image.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            Of the image [ns].
+        instances : object
+            What was found in it.
+        """
         with self._changed:
+            self._evidence["instances"].heard(True, stamp_ns)
             self._add("instances", stamp_ns, instances)
 
     def add_colour(self, stamp_ns: int, colour: Any) -> None:
-        """Store a colour image [ns]."""
+        """Store a colour image, where frames have one.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            Its stamp [ns].
+        colour : object
+            The image.
+        """
         with self._changed:
+            self._evidence["colour"].heard(True, stamp_ns)
             self._add("colour", stamp_ns, colour)
 
     def take(self, timeout_s: float | None = None) -> Bundle | None:
-        """Wait for the newest complete frame and take it; None after the time-out [s] or `close`."""
+        """Wait for the newest complete frame and take it.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            How long to wait; by default for ever [s].
+
+        Returns
+        -------
+        Bundle or None
+            None after the time-out or `close`.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._mailbox is not None, timeout_s)
             bundle, self._mailbox = self._mailbox, None
@@ -110,6 +198,17 @@ class Synchroniser:
             self._closed = True
             self._changed.notify_all()
 
+    def evidence(self) -> list[StampEvidence]:
+        """Tell what is known of why frames are not complete.
+
+        Returns
+        -------
+        list of StampEvidence
+            Of each kind that is joined with depth, as it is now.
+        """
+        with self._changed:
+            return [evidence.copy() for evidence in self._evidence.values()]
+
     def __len__(self) -> int:
         """Messages that wait for their partners or the first calibration."""
         with self._changed:
@@ -117,33 +216,34 @@ class Synchroniser:
             return uncalibrated + sum(len(buffer) for buffer in self._buffers.values())
 
     def _add(self, kind: str, stamp_ns: int, message: Any) -> None:
-        buffer = self._buffers[kind]
-        if stamp_ns in buffer or stamp_ns == self._completed_ns:
+        buffer, completed_ns = self._buffers[kind], self._completed_ns.get(kind)
+        if stamp_ns in buffer or stamp_ns == completed_ns:
             self.drops[f"{kind} twice"] += 1
-        elif self._completed_ns is not None and self._completed_ns - self._jump_ns <= stamp_ns < self._completed_ns:
+        elif completed_ns is not None and completed_ns - self._jump_ns <= stamp_ns < completed_ns:
             self._drop(kind, stamp_ns)
         else:
             buffer[stamp_ns] = message
-            if all(stamp_ns in other for other in self._buffers.values()):
-                self._complete(stamp_ns)
-            elif len(buffer) > self._capacity:
+            for stamps_ns in self._joins.add(kind, stamp_ns):
+                if all(stamp in self._buffers[of] for of, stamp in stamps_ns.items()):  # else older than the one before
+                    self._complete(stamps_ns)
+            if len(buffer) > self._capacity:
                 first = next(iter(buffer))  # not the smallest stamp: leftovers of a clock that went back must go
-                del buffer[first]
+                self._remove(kind, first)
                 self._drop(kind, first)
 
-    def _complete(self, stamp_ns: int) -> None:
-        messages = {kind: buffer.pop(stamp_ns) for kind, buffer in self._buffers.items()}
+    def _complete(self, stamps_ns: Mapping[str, int]) -> None:
+        messages = {kind: self._remove(kind, stamp_ns) for kind, stamp_ns in stamps_ns.items()}
         for kind, buffer in self._buffers.items():
-            for stale in [stamp for stamp in buffer if stamp < stamp_ns]:
-                del buffer[stale]
+            for stale in [stamp for stamp in buffer if stamp < stamps_ns[kind]]:
+                self._remove(kind, stale)
                 self._drop(kind, stale)
-        self._completed_ns = stamp_ns
+        self._completed_ns = stamps_ns
         if self._camera_info is not None:
-            self._hand_out(stamp_ns, messages)
+            self._hand_out(stamps_ns["depth"], messages)
             return
         if self._uncalibrated is not None:
             self.drops["frame without camera_info"] += 1
-        self._uncalibrated = stamp_ns, messages
+        self._uncalibrated = stamps_ns["depth"], messages
 
     def _hand_out(self, stamp_ns: int, messages: dict[str, Any]) -> None:
         if self._mailbox is not None:
@@ -152,16 +252,22 @@ class Synchroniser:
         self._mailbox = Bundle(stamp_ns, messages["depth"], info, messages["instances"], messages.get("colour"))
         self._changed.notify_all()
 
+    def _remove(self, kind: str, stamp_ns: int) -> Any:
+        self._joins.remove(kind, stamp_ns)
+        return self._buffers[kind].pop(stamp_ns)
+
     def _drop(self, kind: str, stamp_ns: int) -> None:
-        late = self._completed_ns is not None and stamp_ns < self._completed_ns
+        late = kind in self._completed_ns and stamp_ns < self._completed_ns[kind]
         self.drops[f"{kind} after a newer frame" if late else f"{kind} without partners"] += 1
 
     def _turn_back(self, now_ns: int) -> None:
-        for buffer in self._buffers.values():
+        for kind, buffer in self._buffers.items():
             for later in [stamp for stamp in buffer if stamp > now_ns]:
-                del buffer[later]
+                self._remove(kind, later)
                 self.drops["clock went back"] += 1
         self._camera_infos = {stamp: info for stamp, info in self._camera_infos.items() if stamp <= now_ns}
         self._newest_depth_ns = None
-        if self._completed_ns is not None and self._completed_ns > now_ns:
-            self._completed_ns = None  # a complete frame stays in the mailbox: it was good when it came
+        for evidence in self._evidence.values():
+            evidence.forget()
+        if self._completed_ns.get("depth", now_ns) > now_ns:
+            self._completed_ns = {}  # a complete frame stays in the mailbox: it was good when it came
