@@ -23,6 +23,8 @@ ARGUMENTS = (
     ("camera_name", "camera", "as the driver's argument"),
     ("depth", ("/", NAME, "/depth/image_raw"), "depth, which depth_registration aligns to colour"),
     ("camera_info", ("/", NAME, "/color/camera_info"), "of the colour camera, which registered depth has, too"),
+    # Registered depth lies in the raw colour image, whose lens is in camera_info.
+    ("rectified", "false", "whether the images are, as after image_proc's rectify_node"),
     ("colour", ("/", NAME, "/color/image_raw"), "for ~/debug_image; segment this one"),
 )
 

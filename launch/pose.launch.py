@@ -1,7 +1,7 @@
 """The pose node on a real ROS 2 install, with topics of your camera and segmenter.
 
 realsense.launch.py and orbbec.launch.py know the topics of their cameras. The values of `params_file` count;
-models, models_dir, provider, tracking, tf and target_frame override them when given.
+the arguments that are empty by default override them when given.
 """
 
 from launch import LaunchDescription
@@ -13,7 +13,16 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("clipose_ros")
-OVERRIDES = {"models": None, "models_dir": str, "provider": str, "tracking": bool, "tf": bool, "target_frame": str}
+OVERRIDES = {
+    "models": None,
+    "models_dir": str,
+    "provider": str,
+    "tracking": bool,
+    "tf": bool,
+    "target_frame": str,
+    "rectified": bool,
+    "depth_scale_m": float,
+}
 # of Fast DDS 2 (Jazzy), of later ones
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -24,6 +33,8 @@ ARGUMENTS = (
     ("tracking", "", "true or false; empty: as params_file says"),
     ("tf", "", "broadcast objects on TF, true or false; empty: as params_file says"),
     ("target_frame", "", "frame of the poses; empty: as params_file says"),
+    ("rectified", "", "whether the depth image is, true or false; empty: as params_file says"),
+    ("depth_scale_m", "", "what 1 in the depth image means [m]; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
     (

@@ -25,6 +25,8 @@ ARGUMENTS = (
     ("camera_name", "camera", "as the driver's argument"),
     ("depth", (*ALIGNED, "/image_raw"), "depth aligned to colour"),
     ("camera_info", (*ALIGNED, "/camera_info"), "of the aligned depth, which is that of colour"),
+    # Aligned depth lies in the raw colour image, whose lens is in camera_info (on many models with zeros only).
+    ("rectified", "false", "whether the images are, as after image_proc's rectify_node"),
     ("colour", ("/", NAMESPACE, "/", NAME, "/color/image_raw"), "for ~/debug_image; segment this one"),
 )
 

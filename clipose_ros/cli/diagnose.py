@@ -55,7 +55,7 @@ def examine(
         findings.extend(environment.examine())  # one by one: what is found before an interruption is said
         findings.extend(machine.examine(provider, models_dir))
         if environment.has_started(findings):
-            findings.extend(_examine_ros(topics, reliable, seconds))
+            findings.extend(_examine_ros(topics, reliable, seconds, models_dir))
     except KeyboardInterrupt:
         findings.append(warn("doctor", "interrupted: not everything was looked at", "let it come to its end"))
     if as_json:
@@ -66,13 +66,15 @@ def examine(
         sys.exit(1)
 
 
-def _examine_ros(names: dict[str, str | None], reliable: bool, seconds: float) -> Iterator[Finding]:
+def _examine_ros(
+    names: dict[str, str | None], reliable: bool, seconds: float, models_dir: Path | None
+) -> Iterator[Finding]:
     """What concerns ROS once it has started: with some of what else is wrong, it would end the process."""
     try:
         from clipose_ros.ros import doctor, installation  # all else here works without ROS
 
         yield from installation.examine()
         topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
-        yield from doctor.examine(topics, seconds) if seconds else ()
+        yield from doctor.examine(topics, seconds, models_dir) if seconds else ()
     except Exception as error:  # ROS's own errors, for what nobody has looked for: a finding, too
         yield fail("ros", f"{type(error).__name__}: {error}", "mend what it says, or install ROS again")

@@ -27,8 +27,13 @@ WARNING_PERIOD_S = 5.0
 class DebugImage:
     """Publisher of pictures, which subscribes to the colour image as long as it has a subscriber itself.
 
-    The poses never wait for colour: where the colour image of a frame is not there, or does not fit, the depth image
-    takes its place. The executor's thread keeps colour images; the worker's draws and publishes.
+    The poses never wait for colour: if the colour image of a frame is not there, or does not fit, the depth image
+    takes its place. The executor's thread keeps colour images; the worker's converts, draws and publishes.
+
+    Parameters
+    ----------
+    node : Node
+        Which publishes.
     """
 
     def __init__(self, node: Node) -> None:
@@ -38,7 +43,17 @@ class DebugImage:
         self._publisher = advertise(node, Image, TOPIC, QoSProfile(depth=1), self._on_matched)
 
     def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
-        """Draw and publish a frame, if somebody looks."""
+        """Draw and publish a frame, if somebody looks.
+
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw.
+        result : FrameResult
+            What it gave, camera frame.
+        header : Header
+            Of the depth image.
+        """
         if self._publisher.get_subscription_count():
             picture = self._background(frame, header)
             draw_results(picture, frame.intrinsics, result.detections, result.results, result.coasting)

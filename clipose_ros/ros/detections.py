@@ -1,4 +1,4 @@
-"""`~/detections`: the measured poses as vision_msgs/Detection3DArray (4.x), for what knows that message and not ours."""
+"""`~/detections`: measured poses as vision_msgs/Detection3DArray (4.x), for programs that do not know our messages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,28 @@ CHOICES = ("auto", "always", "never")
 
 
 class DetectionPublisher:
-    """Publisher of detections, of every frame, also an empty one. vision_msgs: the module `vision_msgs.msg`."""
+    """Publisher of the detections of every frame, also of an empty one.
+
+    Parameters
+    ----------
+    publisher : Publisher
+        Of `Detection3DArray`.
+    vision_msgs : module
+        `vision_msgs.msg`.
+    """
 
     def __init__(self, publisher: Publisher, vision_msgs: ModuleType) -> None:
         self._publisher = publisher
         self._vision_msgs = vision_msgs
 
     def publish(self, message: ObjectPoseArray) -> None:
-        """Publish what a frame measured, where somebody listens."""
+        """Publish what a frame measured, if somebody listens.
+
+        Parameters
+        ----------
+        message : ObjectPoseArray
+            Of the frame.
+        """
         if not self._publisher.get_subscription_count():
             return
         detections = [
@@ -48,9 +62,24 @@ class DetectionPublisher:
 
 
 def detections(node: Node, choice: str) -> DetectionPublisher | None:
-    """What publishes `~/detections`; None when that is not wanted: choice never, or auto without the package.
+    """Make the publisher of `~/detections`, if it is wanted.
 
-    Raises RuntimeError when it is always wanted and vision_msgs is not there.
+    Parameters
+    ----------
+    node : Node
+        Which publishes.
+    choice : str
+        One of `CHOICES`.
+
+    Returns
+    -------
+    DetectionPublisher or None
+        None for never, and for auto without vision_msgs.
+
+    Raises
+    ------
+    RuntimeError
+        If the choice is always, and vision_msgs is not installed.
     """
     if choice == "never":
         return None

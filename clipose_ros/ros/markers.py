@@ -31,8 +31,12 @@ EDGES = tuple(
 
 
 class Markers:
-    """Marker arrays of successive frames: an object keeps its ids, and what was shown before and is gone is deleted, it
-    alone.
+    """Marker arrays of successive frames: an object keeps its ids, and only what is gone is deleted.
+
+    Parameters
+    ----------
+    lifetime_s : float
+        RViz drops a marker that is not renewed for so long [s].
     """
 
     def __init__(self, lifetime_s: float) -> None:
@@ -40,11 +44,30 @@ class Markers:
         self.set_lifetime(lifetime_s)
 
     def set_lifetime(self, lifetime_s: float) -> None:
-        """Of the markers from the next message on [s]."""
+        """Change the lifetime of the markers, from the next message on.
+
+        Parameters
+        ----------
+        lifetime_s : float
+            As of the constructor [s].
+        """
         self._lifetime = Duration(seconds=lifetime_s).to_msg()
 
     def message(self, poses: list[tuple[Instance, PoseEstimate]], header: Header) -> MarkerArray:
-        """ADD for every pose, DELETE for every marker of the message before that has no successor."""
+        """Make the markers of a frame.
+
+        Parameters
+        ----------
+        poses : list of (Instance, PoseEstimate)
+            Measured and predicted ones.
+        header : Header
+            Of the poses.
+
+        Returns
+        -------
+        MarkerArray
+            ADD for every pose, DELETE for every marker of the message before that has no successor.
+        """
         added = [marker for instance, estimate in poses for marker in self._object(instance, estimate, header)]
         shown = {(marker.ns, marker.id) for marker in added}
         deleted = [Marker(header=header, ns=ns, id=id, action=Marker.DELETE) for ns, id in sorted(self._shown - shown)]
@@ -65,8 +88,19 @@ class Markers:
 
 
 def marker_id(instance: Instance, estimate: PoseEstimate) -> int:
-    """Number of an object's markers: that of its track; without one it follows the detector's id, or the label where it
-    gives none.
+    """Number an object's markers.
+
+    Parameters
+    ----------
+    instance : Instance
+        The object.
+    estimate : PoseEstimate
+        Its pose.
+
+    Returns
+    -------
+    int
+        Number of its track; without a track, one that follows from the detector's id, or else its label.
     """
     if isinstance(estimate, TrackedPose):
         return estimate.track
@@ -74,7 +108,18 @@ def marker_id(instance: Instance, estimate: PoseEstimate) -> int:
 
 
 def box(estimate: PoseEstimate) -> Marker:
-    """The twelve edges of the box, in the object's frame."""
+    """Draw the twelve edges of the box.
+
+    Parameters
+    ----------
+    estimate : PoseEstimate
+        The pose.
+
+    Returns
+    -------
+    Marker
+        Lines in the object's frame.
+    """
     marker = Marker(
         ns="box",
         type=Marker.LINE_LIST,
@@ -86,7 +131,18 @@ def box(estimate: PoseEstimate) -> Marker:
 
 
 def axes(estimate: PoseEstimate) -> Marker:
-    """Half extents along x, y and z, in the object's frame."""
+    """Draw half extents along x, y and z.
+
+    Parameters
+    ----------
+    estimate : PoseEstimate
+        The pose.
+
+    Returns
+    -------
+    Marker
+        Lines in the object's frame.
+    """
     marker = Marker(ns="axes", type=Marker.LINE_LIST, scale=Vector3(x=AXIS_WIDTH_M))
     for axis, colour in enumerate(AXIS_COLOURS):
         tip = [0.0, 0.0, 0.0]
@@ -97,7 +153,20 @@ def axes(estimate: PoseEstimate) -> Marker:
 
 
 def label(instance: Instance, estimate: PoseEstimate) -> Marker:
-    """Category, id and score at the centre of the box; of a predicted pose its age."""
+    """Write category, id and score at the centre of the box; for a predicted pose, its age.
+
+    Parameters
+    ----------
+    instance : Instance
+        The object.
+    estimate : PoseEstimate
+        Its pose.
+
+    Returns
+    -------
+    Marker
+        Text.
+    """
     name = f"{estimate.category} {instance.id}".strip()
     text = (
         f"{name} not seen for {estimate.age_ns / NS_PER_S:.1f} s"
@@ -110,7 +179,18 @@ def label(instance: Instance, estimate: PoseEstimate) -> Marker:
 
 
 def is_coasting(estimate: PoseEstimate) -> bool:
-    """Whether a pose is predicted, not measured."""
+    """Say whether a pose is predicted, not measured.
+
+    Parameters
+    ----------
+    estimate : PoseEstimate
+        The pose.
+
+    Returns
+    -------
+    bool
+        Whether it is.
+    """
     return isinstance(estimate, TrackedPose) and estimate.state is TrackState.COASTING
 
 

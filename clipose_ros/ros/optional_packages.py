@@ -1,5 +1,6 @@
-"""ROS packages that the node can do without, and that PyPI does not have: imported only where a parameter asks for what
-they are for.
+"""ROS packages that the node can do without, and that PyPI does not have.
+
+They are imported only if a parameter or an image asks for them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,49 @@ from rosidl_generator_py.import_type_support_impl import UnsupportedTypeSupport
 
 
 def optional_package(name: str, wanted_by: str) -> ModuleType:
-    """A package. Raises RuntimeError, which names it and `wanted_by`, what it is needed for, when it is not there."""
+    """Import a package.
+
+    Parameters
+    ----------
+    name : str
+        Of the package.
+    wanted_by : str
+        What it is needed for, in words.
+
+    Returns
+    -------
+    module
+        The package.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not installed; the message names it, `wanted_by` and the cure.
+    """
     return _imported(name, name, wanted_by)
 
 
 def optional_messages(package: str, message: str, wanted_by: str) -> ModuleType:
-    """The messages of a package, of which `message` is wanted.
+    """Import the messages of a package.
 
-    Raises RuntimeError as `optional_package`, and when their libraries do not load.
+    Parameters
+    ----------
+    package : str
+        Name of the package.
+    message : str
+        Name of the message that is wanted.
+    wanted_by : str
+        What it is needed for, in words.
+
+    Returns
+    -------
+    module
+        `<package>.msg`.
+
+    Raises
+    ------
+    RuntimeError
+        As `optional_package`, and if the libraries of the message do not load.
     """
     messages = _imported(package, f"{package}.msg", wanted_by)
     try:

@@ -25,11 +25,21 @@ from clipose_ros.ros.transforms import object_transforms
 
 
 class PosePublishers:
-    """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and where it is to be, `~/detections` and transforms.
+    """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and if wanted, `~/detections` and transforms.
 
     Called by one thread.
 
-    Raises RuntimeError when a package is missing that the parameters ask for.
+    Parameters
+    ----------
+    node : Node
+        Which publishes.
+    parameters : PoseNodeParameters
+        Of the node.
+
+    Raises
+    ------
+    RuntimeError
+        If a package is missing that the parameters ask for.
     """
 
     def __init__(self, node: Node, parameters: PoseNodeParameters) -> None:
@@ -48,13 +58,29 @@ class PosePublishers:
         self._made: list[ObjectPose] = []  # filled again in every frame: making them takes longer than filling them
 
     def configure(self, parameters: PoseNodeParameters) -> None:
-        """Go on with other parameters, from any thread."""
+        """Go on with other parameters, from any thread.
+
+        Parameters
+        ----------
+        parameters : PoseNodeParameters
+            Of the node from now on.
+        """
         self._markers.set_lifetime(parameters.marker_lifetime_s)
 
     def publish(self, result: FrameResult, header: Header) -> None:
-        """Publish a frame, also when it is empty; plain poses and markers only where somebody listens.
+        """Publish a frame, also if it is empty; plain poses and markers only if somebody listens.
 
-        Raises ValueError when it cannot be had in the target frame. What it lost is told with the next one that can.
+        Parameters
+        ----------
+        result : FrameResult
+            Of the frame, camera frame.
+        header : Header
+            Of the depth image.
+
+        Raises
+        ------
+        ValueError
+            If there is no transform to the target frame. The tracks that ended are told with the next frame.
         """
         self._lost += result.lost
         if self._target_frame is not None:

@@ -81,8 +81,26 @@ def object_transforms(node: Node, prefix: str) -> ObjectTransforms:
         When tf2_ros is not there.
     """
     tf2_ros = optional_package("tf2_ros", "tf: true")
-    own = tf_name(node.get_fully_qualified_name()) if prefix == AUTO_PREFIX else prefix
-    return ObjectTransforms(tf2_ros.TransformBroadcaster(node), own)
+    own_prefix = object_prefix(prefix, node.get_fully_qualified_name())
+    return ObjectTransforms(tf2_ros.TransformBroadcaster(node), own_prefix)
+
+
+def object_prefix(wanted: str, full_name: str) -> str:
+    """Choose what the names of objects begin with.
+
+    Parameters
+    ----------
+    wanted : str
+        Taken as it is, unless it is `AUTO_PREFIX`.
+    full_name : str
+        Of the node, with its namespace.
+
+    Returns
+    -------
+    str
+        Another one for each node, if it is automatic: the child of two parents would jump between them.
+    """
+    return tf_name(full_name) if wanted == AUTO_PREFIX else wanted
 
 
 def tf_name(frame_id: str) -> str:

@@ -70,10 +70,12 @@ def test_arguments_that_are_given_override_the_parameters_file_with_their_types(
     context.launch_configurations.update(
         {name: "" for name, _, _ in module.ARGUMENTS}
         | {"use_sim_time": "true", "tracking": "false", "models": "clipose-lite"}
+        | {"rectified": "false", "depth_scale_m": "0.0001"}
     )
     (node,) = module.pose_node(context)
     _, overrides, sim_time = evaluate_parameters(context, node._Node__parameters)
-    assert overrides == {"models": "clipose-lite", "tracking": False} and sim_time == {"use_sim_time": True}
+    expected = {"models": "clipose-lite", "tracking": False, "rectified": False, "depth_scale_m": 0.0001}
+    assert overrides == expected and sim_time == {"use_sim_time": True}
 
 
 @needs_launch
@@ -117,10 +119,8 @@ def test_camera_launch_files_know_the_topics_of_their_drivers(name, depth, camer
     for action in load(name).generate_launch_description().entities:
         if isinstance(action, DeclareLaunchArgument):
             action.execute(context)
-    assert (context.launch_configurations["depth"], context.launch_configurations["camera_info"]) == (
-        depth,
-        camera_info,
-    )
+    given = context.launch_configurations
+    assert (given["depth"], given["camera_info"], given["rectified"]) == (depth, camera_info, "false")
 
 
 def test_rviz_configuration_shows_the_outputs_of_the_node():

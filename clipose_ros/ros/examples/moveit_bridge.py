@@ -3,8 +3,7 @@
     ros2 run clipose_ros moveit_bridge --ros-args -r poses_9dof:=/clipose/poses_9dof
 
 A box comes with the object, moves with it while it is measured, stays while it coasts, and goes when its track is lost.
-An arm that grasps an object
-must have its box taken away or attached: that is for the program that grasps.
+An arm that grasps an object must have its box taken away or attached: that is for the program that grasps.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.spinning import run
+from clipose_ros.ros.transforms import frame_id_warning, tf_name
 
 POSES = "poses_9dof"
 COLLISION_OBJECT = "collision_object"  # what move_group listens to
@@ -39,9 +39,19 @@ QOS = QoSProfile(depth=100)  # a frame's objects come at once
 class MoveItBridgeParameters:
     """Parameters of the bridge.
 
-    period_s: between moves of an object: a planning scene needs no more [s]. padding_m: added to every side of a box
-    [m].
-    resize_m: a box whose size has changed by more is added anew [m].
+    Parameters
+    ----------
+    period_s : float
+        Time between moves of an object; a planning scene needs no more [s].
+    padding_m : float
+        Added to every side of a box [m].
+    resize_m : float
+        A box whose size has changed by more is added anew [m].
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
     """
 
     period_s: float = 0.2
@@ -64,7 +74,19 @@ class Operation(Enum):
 
 @dataclass(frozen=True)
 class SceneChange:
-    """One box of the scene. pose, size [m]: None where it is removed."""
+    """What happens to one box of the scene.
+
+    Parameters
+    ----------
+    operation : Operation
+        What is done.
+    id : str
+        Name of the box in the scene.
+    pose : Pose, optional
+        Of the box; None if it is removed.
+    size : (float, float, float), optional
+        Full extents [m]; None unless it is added.
+    """
 
     operation: Operation
     id: str
@@ -73,18 +95,40 @@ class SceneChange:
 
 
 class SceneBoxes:
-    """The boxes that the scene has by now, by track."""
+    """The boxes that the scene has by now, by track.
 
-    def __init__(self, parameters: MoveItBridgeParameters = MoveItBridgeParameters()) -> None:
+    Parameters
+    ----------
+    parameters : MoveItBridgeParameters
+        Of the bridge.
+    prefix : str
+        Begins the names of the boxes. Two cameras number their objects alike, and a scene has one box of each name.
+    """
+
+    def __init__(self, parameters: MoveItBridgeParameters = MoveItBridgeParameters(), prefix: str = "") -> None:
         self._parameters = parameters
+        self._prefix = prefix
         self._boxes: dict[int, tuple[str, np.ndarray]] = {}  # id, size
         self._moved_ns: int | None = None
 
     def update(self, message: ObjectPoseArray) -> list[SceneChange]:
-        """Changes that a frame makes.
+        """Take a frame into account.
 
-        Objects that it knows nothing of are removed, be they lost or forgotten by ~/reset.
+        Objects that the frame does not list are removed, whether they were lost or forgotten by ~/reset.
+
+        Parameters
+        ----------
+        message : ObjectPoseArray
+            Poses of the frame.
+
+        Returns
+        -------
+        list of SceneChange
+            What changes. Nothing for a frame without a frame_id: MoveIt would take its poses for ones in the planning
+            frame.
         """
+        if not message.header.frame_id:
+            return []
         known = {pose.track for pose in (*message.poses, *message.coasting) if pose.track}
         changes = [
             SceneChange(Operation.REMOVE, self._boxes.pop(track)[0])
@@ -105,7 +149,7 @@ class SceneBoxes:
             size = np.array([pose.size.x, pose.size.y, pose.size.z]) + 2 * self._parameters.padding_m
             known = self._boxes.get(pose.track)
             if known is None or (due and np.abs(size - known[1]).max() > self._parameters.resize_m):
-                id = known[0] if known else f"{pose.category}_{pose.track}"
+                id = known[0] if known else f"{self._prefix}{pose.category}_{pose.track}"
                 self._boxes[pose.track] = (id, size)
                 yield SceneChange(Operation.ADD, id, pose.pose, tuple(size.tolist()))
             elif due:
@@ -113,12 +157,25 @@ class SceneBoxes:
 
 
 class MoveItBridge(Node):
-    """Subscribes to 9DoF poses, publishes collision objects. Raises RuntimeError without moveit_msgs."""
+    """Subscribes to 9DoF poses and publishes collision objects.
+
+    Parameters
+    ----------
+    **options
+        As of rclpy's Node.
+
+    Raises
+    ------
+    RuntimeError
+        If moveit_msgs is not installed.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("moveit_bridge", automatically_declare_parameters_from_overrides=True, **options)
         self._moveit_msgs = optional_messages("moveit_msgs", "CollisionObject", "the bridge to MoveIt")
-        self._boxes = SceneBoxes(read_parameters(self, MoveItBridgeParameters))
+        namespace = tf_name(self.get_namespace())
+        prefix = f"{namespace}/" if namespace else ""
+        self._boxes = SceneBoxes(read_parameters(self, MoveItBridgeParameters), prefix)
         self._publisher = self.create_publisher(self._moveit_msgs.CollisionObject, COLLISION_OBJECT, QOS)
         self.create_subscription(ObjectPoseArray, POSES, self._on_poses, 10)
         self.get_logger().info(
@@ -126,15 +183,32 @@ class MoveItBridge(Node):
         )
 
     def _on_poses(self, message: ObjectPoseArray) -> None:
+        warning = frame_id_warning(message.header.frame_id)
+        if warning is not None:
+            self.get_logger().warning("; ".join(warning), once=True)
         for change in self._boxes.update(message):
             self._publisher.publish(collision_object(change, message.header, self._moveit_msgs))
 
 
 def collision_object(change: SceneChange, header: Header, moveit_msgs: ModuleType) -> object:
-    """The moveit_msgs/CollisionObject of a change: the object's frame is that of its pose, and the box lies at its
-    origin.
+    """Make the message of a change. The object's frame is that of its pose, and the box lies at its origin.
+
+    Parameters
+    ----------
+    change : SceneChange
+        Of one box.
+    header : Header
+        Of the poses.
+    moveit_msgs : module
+        `moveit_msgs.msg`.
+
+    Returns
+    -------
+    moveit_msgs.msg.CollisionObject
+        The message.
     """
     kind = moveit_msgs.CollisionObject
+    header = Header(stamp=header.stamp, frame_id=tf_name(header.frame_id))
     message = kind(header=header, id=change.id, operation=getattr(kind, change.operation.value))
     if change.pose is not None:
         message.pose = change.pose
