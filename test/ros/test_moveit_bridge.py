@@ -77,6 +77,19 @@ def test_objects_that_a_reset_has_forgotten_go(boxes):
     ]
 
 
+def test_a_frame_that_has_no_name_changes_nothing(boxes):
+    """MoveIt would take its poses for ones in the planning frame."""
+    nameless = frame(0, mug())
+    nameless.header.frame_id = ""
+    assert boxes.update(nameless) == []
+    assert [change.operation for change in boxes.update(frame(1, mug()))] == [Operation.ADD]
+
+
+def test_boxes_of_two_cameras_have_different_names():
+    (change,) = SceneBoxes(prefix="cam1/").update(frame(0, mug()))
+    assert change.id == "cam1/mug_7"
+
+
 def test_without_moveit_msgs_the_bridge_ends_and_names_it(dds, start_process, output_of):
     process = start_process("examples.moveit_bridge", "-p", "padding_m:=-1.0")
     output = output_of(process).of_ended()

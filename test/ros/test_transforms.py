@@ -15,12 +15,12 @@ from std_srvs.srv import Trigger
 
 from clipose_ros.bench.latency import IMAGE_SHAPE
 from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
-from clipose_ros.msg import ObjectPose
+from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.target_frame import TargetFrame, placed
-from clipose_ros.ros.transforms import object_transforms
+from clipose_ros.ros.transforms import ObjectTransforms, frame_id_warning, object_prefix, object_transforms
 
 STEP_NS = 100_000_000
 STAMPS_NS = itertools.count(time.time_ns(), STEP_NS)
@@ -150,6 +150,58 @@ def test_a_frame_without_transform_is_counted_not_published_and_what_it_lost_is_
 
 
 # Without tf2_ros
+
+
+class Broadcaster:
+    """Keeps what is to be broadcast."""
+
+    def __init__(self):
+        self.sent = []
+
+    def sendTransform(self, transforms):
+        self.sent += transforms
+
+
+def confirmed_mug(frame_id):
+    header = Header(stamp=stamp_message(5), frame_id=frame_id)
+    mug = ObjectPose(category="mug", track=3, tracking=ObjectPose.CONFIRMED)
+    return ObjectPoseArray(header=header, poses=[mug])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "node", "prefix"),
+    [
+        ("auto", "/clipose", "clipose"),
+        ("auto", "/cam1/clipose", "cam1/clipose"),
+        ("auto", "/robot/cam2/left", "robot/cam2/left"),
+        ("seen", "/cam1/clipose", "seen"),
+        ("", "/cam1/clipose", ""),
+    ],
+)
+def test_nodes_of_two_cameras_have_no_child_in_common_unless_it_is_asked_for(wanted, node, prefix):
+    assert object_prefix(wanted, node) == prefix
+
+
+@pytest.mark.parametrize(("prefix", "child"), [("cam1/clipose", "cam1/clipose/mug_3"), ("", "mug_3")])
+@pytest.mark.parametrize("frame_id", ["camera", "/camera"])
+def test_objects_are_children_of_the_camera_as_tf2_names_it(prefix, child, frame_id):
+    broadcaster = Broadcaster()
+    ObjectTransforms(broadcaster, prefix).publish(confirmed_mug(frame_id))
+    (sent,) = broadcaster.sent
+    assert (sent.header.frame_id, sent.child_frame_id, sent.header.stamp) == ("camera", child, stamp_message(5))
+
+
+def test_without_a_frame_nothing_is_broadcast():
+    broadcaster = Broadcaster()
+    ObjectTransforms(broadcaster, "clipose").publish(confirmed_mug(""))
+    assert broadcaster.sent == []
+
+
+def test_names_of_frames_are_judged_with_the_cure():
+    assert frame_id_warning("camera_optical_frame") is None
+    for frame_id, expected, cure in (("", "got none", "driver"), ("/cam", "got '/cam'", "'cam'")):
+        text, advice = frame_id_warning(frame_id)
+        assert text.startswith("frame_id: expected") and expected in text and cure in advice
 
 
 def test_placed_poses_are_those_of_the_product_of_the_transforms():
