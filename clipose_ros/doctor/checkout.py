@@ -69,7 +69,18 @@ def moved_checkout(prefix: Path = Path(sys.prefix), root: Path = PACKAGE_ROOT, h
 
 
 def checkout_finding(prefix: Path = Path(sys.prefix), root: Path = PACKAGE_ROOT, here: Path | None = None) -> Finding:
-    """See `moved_checkout`, as a finding."""
+    """Judge whether the checkout was moved after it was built.
+
+    Parameters
+    ----------
+    prefix, root, here
+        As `moved_checkout`.
+
+    Returns
+    -------
+    Finding
+        FAIL where it was.
+    """
     moved = moved_checkout(prefix, root, here)
     return fail("checkout", moved, CURE) if moved else ok("checkout", f"code from {root}")
 

@@ -33,8 +33,19 @@ GPU_CURES = {
 
 
 def examine(provider: str = SessionConfig.provider, models_dir: Path | None = None) -> Iterator[Finding]:
-    """Findings about this machine. provider: the one that the node is to run on; that the others do not start is no
-    failure.
+    """Look at this machine.
+
+    Parameters
+    ----------
+    provider : str
+        The one that the node is to run on. That the others do not start is no failure.
+    models_dir : Path, optional
+        Where to look for models, instead of the usual places.
+
+    Yields
+    ------
+    Finding
+        Each as soon as it is found.
     """
     yield from (python_finding(), packages_finding(), runtime := runtime_finding())
     runs, model = runtime.level < Level.FAIL, _default_model(models_dir)
@@ -46,7 +57,18 @@ def examine(provider: str = SessionConfig.provider, models_dir: Path | None = No
 
 
 def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
-    """Whether this Python is new enough."""
+    """Judge whether Python is new enough.
+
+    Parameters
+    ----------
+    python : sequence of int
+        Its version. By default that of this process.
+
+    Returns
+    -------
+    Finding
+        FAIL for one that is too old.
+    """
     text = ".".join(map(str, python[:3]))
     if tuple(python[:2]) >= OLDEST_PYTHON:
         return ok("python", f"{text}, {platform.system()} {platform.machine()}")
@@ -56,12 +78,24 @@ def python_finding(python: Sequence[int] = sys.version_info) -> Finding:
 
 
 def packages_finding() -> Finding:
-    """Versions of the libraries that everything goes through; without them this code would not run."""
+    """Tell the versions of the libraries that everything goes through.
+
+    Returns
+    -------
+    Finding
+        OK: without them this code would not run.
+    """
     return ok("packages", f"numpy {np.__version__}, scipy {scipy.__version__}, opencv {cv2.__version__}")
 
 
 def runtime_finding() -> Finding:
-    """Whether ONNX Runtime can be imported, and is one build."""
+    """Judge whether ONNX Runtime can be imported, and is one build.
+
+    Returns
+    -------
+    Finding
+        FAIL where there is none.
+    """
     try:
         return builds_finding(installed_builds(), imported_version())
     except RuntimeError as error:
@@ -69,8 +103,19 @@ def runtime_finding() -> Finding:
 
 
 def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
-    """Whether one build of ONNX Runtime is installed. builds: versions by package; imported: version of what is
-    imported.
+    """Judge whether one build of ONNX Runtime is installed.
+
+    Parameters
+    ----------
+    builds : mapping of str to str
+        Versions by package.
+    imported : str
+        Version of what is imported.
+
+    Returns
+    -------
+    Finding
+        WARN for more than one.
     """
     names = ", ".join(f"{name} {version}" for name, version in builds.items())
     if len(builds) > 1:
@@ -85,8 +130,23 @@ def builds_finding(builds: Mapping[str, str], imported: str) -> Finding:
 
 
 def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> Finding:
-    """Whether a provider really starts: the model in this folder is loaded and run once on it. wanted: it has to;
-    built: ONNX Runtime has it.
+    """Judge whether a provider really starts: a model is loaded and run on it.
+
+    Parameters
+    ----------
+    provider : str
+        cpu, cuda or tensorrt.
+    wanted : bool
+        Whether it has to start.
+    built : bool
+        Whether ONNX Runtime has it.
+    model : Path
+        Folder of the model.
+
+    Returns
+    -------
+    Finding
+        FAIL where one that is wanted does not start, WARN for another.
     """
     subject = f"provider: {provider}"
     if not built and not wanted:
@@ -108,9 +168,19 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
 
 
 def models_findings(folders: Sequence[Path], runs: bool = True) -> Iterator[Finding]:
-    """Each model in these folders: its card, its SHA-256, whether it loads and runs on the CPU.
+    """Judge each model: its card, its SHA-256, whether it loads and runs on the CPU.
 
-    A name that comes twice is taken from the first. runs: there is an ONNX Runtime; without it only the cards are read.
+    Parameters
+    ----------
+    folders : sequence of Path
+        Where models may lie. Of two with one name, that in the first folder counts.
+    runs : bool
+        Whether there is an ONNX Runtime. Without it only the cards are read.
+
+    Yields
+    ------
+    Finding
+        One for each model, or FAIL where there is none.
     """
     models: dict[str, Path] = {}
     for folder in folders:
@@ -124,7 +194,20 @@ def models_findings(folders: Sequence[Path], runs: bool = True) -> Iterator[Find
 
 
 def model_finding(folder: Path, runs: bool = True) -> Finding:
-    """Whether card and network of a folder belong together, load and run. runs: as `models_findings`."""
+    """Judge whether card and network of a folder belong together, load and run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+    runs : bool
+        Whether there is an ONNX Runtime. Without it only the card is read.
+
+    Returns
+    -------
+    Finding
+        FAIL where it cannot be used.
+    """
     subject = f"model: {folder.name}"
     try:
         card = read_card(folder)
@@ -145,7 +228,7 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
 
 
 def _default_model(models_dir: Path | None) -> Path | None:
-    """The model that providers are tried with; None where there is none, which is a finding about the models."""
+    """Find the model that providers are tried with. None where there is none, which is a finding about the models."""
     try:
         return find_model(DEFAULT_MODEL, models_dir)
     except ValueError:
@@ -154,10 +237,7 @@ def _default_model(models_dir: Path | None) -> Path | None:
 
 
 def _run_ms(folder: Path, config: SessionConfig) -> float:
-    """Fastest of a few runs for one object, after one that warms up.
-
-    Raises whatever the model or the provider has to complain about.
-    """
+    """Time the fastest of a few runs for one object [ms], after one that warms up; raise what there is to complain."""
     estimator = estimators.load(f"{folder}/", config=config)
     times = []
     for _ in range(TIMED_RUNS):
@@ -168,7 +248,7 @@ def _run_ms(folder: Path, config: SessionConfig) -> float:
 
 
 def _missing_engines(networks: Iterable[NetworkFile]) -> list[Path]:
-    """Where TensorRT's engines should lie and do not. Raises RuntimeError without a GPU."""
+    """List where TensorRT's engines should lie and do not. Raises RuntimeError without a GPU."""
     keys = (engine_key(network, SessionConfig.precision, SessionConfig.largest_batch) for network in networks)
     return [folder for key in keys if not any((folder := key.folder(cache_folder())).glob("*.engine"))]
 
