@@ -48,9 +48,22 @@ FLIGHT_S = 0.5  # what was published later than this before the end may be on it
 
 @dataclass(frozen=True)
 class DeliveryConfig:
-    """rate_hz: of the player; seconds: that count. reliable: subscribe reliable instead of best effort.
-    default_transport: Fast DDS as it comes, without launch/fastdds_shm.xml. instances: in each frame of 640 x 480
-    pixels. as_json: print JSON instead of a table.
+    """How delivery is measured.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Of the player [Hz].
+    seconds : float
+        That count.
+    reliable : bool
+        Subscribe reliable instead of best effort.
+    default_transport : bool
+        Take Fast DDS as it comes, without launch/fastdds_shm.xml.
+    instances : int
+        In each frame of 640 x 480 pixels.
+    as_json : bool
+        Print JSON instead of a table.
     """
 
     rate_hz: float = 30.0
@@ -63,18 +76,31 @@ class DeliveryConfig:
 
 @dataclass
 class Arrivals:
-    """Of each topic, by stamp [ns]: milliseconds from its publishing to the callback that has it as a message of
-    Python.
+    """What arrived, and how late.
+
+    Parameters
+    ----------
+    ms : dict of str to dict of int to float
+        Of each topic, by stamp [ns]: time from the publishing to the callback that has it as a message of Python [ms].
     """
 
     ms: dict[str, dict[int, float]] = field(default_factory=lambda: {name: {} for name in TOPICS})
 
     def report(self, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
-        """Of each topic and of frames that came whole: how many of those that were published between two times arrived,
-        their rate, and the latency.
+        """Sum up each topic, and the frames that came whole.
 
         A frame was published when any of its messages arrived, and camera_info always does; the player may publish
         fewer than its rate.
+
+        Parameters
+        ----------
+        begin_ns, end_ns : int
+            Stamps of the frames that count: from the first on, before the second.
+
+        Returns
+        -------
+        list of dict
+            Topic, how many were published and how many of them arrived, their rate, and the latency.
         """
         seconds, published = (
             (end_ns - begin_ns) / NS_PER_S,
@@ -95,8 +121,14 @@ class Arrivals:
 
 
 class ArrivalListener(Node):
-    """Subscribes as the pose node does, and to colour; to the small camera_info so that it misses none, which tells
-    what was published.
+    """Subscribes as the pose node does, and to colour.
+
+    It misses none of the small camera_info, which tells what was published.
+
+    Parameters
+    ----------
+    reliable : bool
+        Subscribe reliable instead of best effort.
     """
 
     def __init__(self, reliable: bool) -> None:
@@ -118,9 +150,24 @@ class ArrivalListener(Node):
 
 
 def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
-    """Rows of `Arrivals.report`.
+    """Measure what arrives of a player's images.
 
-    Once a process, because Fast DDS reads its profile once. Raises RuntimeError when nothing comes or the player ends.
+    Once a process, because Fast DDS reads its profile once.
+
+    Parameters
+    ----------
+    config : DeliveryConfig
+        How.
+
+    Returns
+    -------
+    list of dict
+        As `Arrivals.report`.
+
+    Raises
+    ------
+    RuntimeError
+        Nothing comes, or the player ends.
     """
     isolate(shared_memory=not config.default_transport)
     rclpy.init()
@@ -149,7 +196,20 @@ def measure_delivery(config: DeliveryConfig) -> list[dict[str, Any]]:
 
 
 def delivery_table(config: DeliveryConfig, rows: list[dict[str, Any]]) -> Table:
-    """A row per topic, and one for frames of which every message came."""
+    """Show what was measured.
+
+    Parameters
+    ----------
+    config : DeliveryConfig
+        How.
+    rows : list of dict
+        Of `measure_delivery`.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each topic, and one for frames of which every message came.
+    """
     transport = "Fast DDS as it comes" if config.default_transport else "launch/fastdds_shm.xml"
     title = f"{config.rate_hz:g} Hz, 640 x 480, {transport}, {'reliable' if config.reliable else 'best effort'}"
     table = Table("topic", "published", "arrived", "Hz", "p50 ms", "p95 ms", title=title)

@@ -42,8 +42,20 @@ ABSURD = PoseError(rotation_deg=30.0, translation_m=0.05, size_relative=0.5)
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """folder: NOCS format with truth.json; None: launch/demo. seconds: from the first pose on. rate_hz: of the player.
-    output: picture to write.
+    """What the demo plays, and for how long.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        NOCS format with truth.json. By default launch/demo.
+    seconds : float
+        From the first pose on.
+    rate_hz : float
+        Of the player [Hz].
+    model : str
+        As in the node.
+    output : Path
+        Picture to write.
     """
 
     folder: Path | None = None
@@ -55,8 +67,18 @@ class DemoConfig:
 
 @dataclass
 class Record:
-    """What came over DDS: messages by stamp [ns], time from stamp to publishing by stamp [ms], and what the node said
-    about itself, once a second.
+    """What came over DDS.
+
+    Parameters
+    ----------
+    poses, truth : dict of int to ObjectPoseArray
+        By stamp [ns].
+    latency_ms : dict of int to float
+        Time from stamp to publishing, by stamp [ns].
+    picture : tuple of Image, CameraInfo, ObjectPoseArray
+        The first frame with the most poses. None before the first.
+    diagnostics : list of dict
+        What the node said about itself, once a second.
     """
 
     poses: dict[int, ObjectPoseArray] = field(default_factory=dict)
@@ -66,7 +88,13 @@ class Record:
     diagnostics: list[dict[str, str]] = field(default_factory=list)
 
     def errors(self) -> dict[tuple[str, str], list[PoseError | None]]:
-        """Errors by (id, category), one per true object of an answered frame; None where the object was rejected."""
+        """Compare poses with the truth.
+
+        Returns
+        -------
+        dict of (str, str) to list of PoseError or None
+            By id and category, one for each true object of an answered frame. None where the object was rejected.
+        """
         errors = defaultdict(list)
         for stamp in self.poses.keys() & self.truth.keys():
             poses = {pose.id: pose for pose in self.poses[stamp].poses}
@@ -79,17 +107,35 @@ class Record:
         return dict(sorted(errors.items()))
 
     def played(self) -> list[int]:
-        """Stamps of the frames that were played since the node was there [ns]."""
+        """List the frames that were played since the node was there.
+
+        Returns
+        -------
+        list of int
+            Stamps [ns], sorted.
+        """
         return sorted(stamp for stamp in self.truth if self.poses and stamp >= min(self.poses))
 
     def answered(self) -> list[int]:
-        """Those of them that came back [ns]; an answer may come although its truth, before the first one heard, did
-        not.
+        """List the played frames that were answered.
+
+        An answer may come although its truth, before the first one heard, did not: it is none of them.
+
+        Returns
+        -------
+        list of int
+            Stamps [ns], sorted.
         """
         return [stamp for stamp in self.played() if stamp in self.poses]
 
     def stages_ms(self) -> dict[str, float]:
-        """Median of each stage [ms]."""
+        """Time the stages of the node.
+
+        Returns
+        -------
+        dict of str to float
+            Median of each [ms].
+        """
         stages = [key for key in (self.diagnostics[-1] if self.diagnostics else {}) if key.startswith("stage")]
         return {
             stage: float(np.median([float(said[stage]) for said in self.diagnostics if stage in said]))
@@ -142,7 +188,24 @@ class DemoRecorder(Node):
 
 
 def watch(recorder: DemoRecorder, processes: list[subprocess.Popen], seconds: float, console: Console) -> None:
-    """Record until `seconds` after the first poses. Raises RuntimeError when they do not come or a process ends."""
+    """Record until some time after the first poses.
+
+    Parameters
+    ----------
+    recorder : DemoRecorder
+        What listens.
+    processes : list of subprocess.Popen
+        Node and player.
+    seconds : float
+        From the first pose on.
+    console : rich.console.Console
+        Where progress is told.
+
+    Raises
+    ------
+    RuntimeError
+        The poses do not come, or a process ends.
+    """
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
     record, begin_s, first_s, reported_s = recorder.record, time.monotonic(), None, time.monotonic()
@@ -163,7 +226,18 @@ def watch(recorder: DemoRecorder, processes: list[subprocess.Popen], seconds: fl
 
 
 def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table:
-    """One row per object, medians over its frames."""
+    """Show the errors of each object.
+
+    Parameters
+    ----------
+    errors : dict
+        Of `Record.errors`.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each object, medians over its frames.
+    """
     table = Table(
         "id",
         "category",
@@ -187,7 +261,18 @@ def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table
 
 
 def timing_table(record: Record) -> Table:
-    """Rates, latency and losses of the run."""
+    """Show rates, latency and losses of the run.
+
+    Parameters
+    ----------
+    record : Record
+        With at least one pose.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each figure.
+    """
     p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
     table = Table("measured", "value", title="Over DDS, this machine")
     table.add_row("frames played", f"{len(record.played())} ({rate_hz(record.played()):.1f} Hz)")
@@ -202,18 +287,53 @@ def timing_table(record: Record) -> Table:
 
 
 def rate_hz(stamps: list[int]) -> float:
-    """Frames a second of sorted stamps [ns]."""
+    """Count frames a second.
+
+    Parameters
+    ----------
+    stamps : list of int
+        Sorted [ns].
+
+    Returns
+    -------
+    float
+        0 of fewer than two [Hz].
+    """
     return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / NS_PER_S) if len(stamps) > 1 else 0.0
 
 
 def median_error(errors: list[PoseError]) -> PoseError:
-    """Median of each of the three errors."""
+    """Take the median of each of the three errors.
+
+    Parameters
+    ----------
+    errors : list of PoseError
+        At least one.
+
+    Returns
+    -------
+    PoseError
+        Of no single object.
+    """
     rows = np.array([(error.rotation_deg, error.translation_m, error.size_relative) for error in errors])
     return PoseError(*np.median(rows, axis=0).tolist())
 
 
 def write_picture(record: Record, path: Path) -> None:
-    """Boxes and axes on the colour image of the frame with the most poses."""
+    """Draw boxes and axes on the colour image of the frame with the most poses.
+
+    Parameters
+    ----------
+    record : Record
+        With a picture.
+    path : Path
+        Where it is written.
+
+    Raises
+    ------
+    RuntimeError
+        It cannot be written there.
+    """
     image, info, message = record.picture
     pixels = colour_view(image).copy()
     intrinsics = intrinsics_from(info, pixels.shape[:2])
@@ -224,7 +344,18 @@ def write_picture(record: Record, path: Path) -> None:
 
 
 def check(errors: dict[tuple[str, str], list[PoseError | None]]) -> None:
-    """Raises RuntimeError when the poses cannot be the poses of these objects."""
+    """Make sure that the poses can be those of these objects.
+
+    Parameters
+    ----------
+    errors : dict
+        Of `Record.errors`.
+
+    Raises
+    ------
+    RuntimeError
+        There are none, or the median of an error is absurd.
+    """
     known = [error for of_object in errors.values() for error in of_object if error]
     if not known:
         raise RuntimeError("poses: expected some with a truth to compare, got none")
@@ -237,7 +368,18 @@ def check(errors: dict[tuple[str, str], list[PoseError | None]]) -> None:
 
 
 def demo(config: DemoConfig) -> None:
-    """Run, record, print, draw. Raises RuntimeError when the result is not to be trusted."""
+    """Run, record, print, draw.
+
+    Parameters
+    ----------
+    config : DemoConfig
+        What is played.
+
+    Raises
+    ------
+    RuntimeError
+        The result is not to be trusted.
+    """
     console = Console()
     folder = config.folder or share_folder("launch") / "demo"
     isolate()

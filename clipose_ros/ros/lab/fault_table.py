@@ -13,10 +13,13 @@ from clipose_ros.ros.lab.refusals import REFUSALS
 
 HEAD = """# Faults, and what the node makes of them
 
-Written by `python -m clipose_ros.ros.lab.fault_table > docs/faults.md` from the catalogue that `test/ros/test_faults.py` and `python -m clipose_ros.ros.lab.soak` inject
-over DDS: here on a frame of 640x480 with five objects. After each of them the next good frame is answered as if nothing had been.
+Written by `python -m clipose_ros.ros.lab.fault_table > docs/faults.md` from the catalogue that \
+`test/ros/test_faults.py` and `python -m clipose_ros.ros.lab.soak` inject
+over DDS: here on a frame of 640x480 with five objects. After each of them the next good frame is answered as if \
+nothing had been.
 
-A frame that fails is answered, too: every instance is rejected with the reason, and `/diagnostics` have it as the last error. `frames` counts the frames
+A frame that fails is answered, too: every instance is rejected with the reason, and `/diagnostics` have it as the \
+last error. `frames` counts the frames
 that were estimated, `failures` those that were not; the other counters are named in the table.
 
 | fault | what is sent | answer | grows in `/diagnostics` |
@@ -29,14 +32,22 @@ These end the node before it is ready, with exit status 1 and a message:
 |---|---|---|
 """
 FOOT = """
-Beside: before the first calibration the newest frame waits for it, and the others are counted (`dropped: frame without camera_info`); of a burst of 200
-images the newest is answered and every other one counted (`dropped: frame replaced by a newer one`, `lost on the way: …`); a publisher that is killed and
+Beside: before the first calibration the newest frame waits for it, and the others are counted (`dropped: frame \
+without camera_info`); of a burst of 200
+images the newest is answered and every other one counted (`dropped: frame replaced by a newer one`, `lost on the \
+way: …`); a publisher that is killed and
 comes back is heard again; with `use_sim_time` the node answers with and without `/clock`.
 """
 
 
 def table() -> str:
-    """docs/faults.md: what the catalogue expects, on a frame with five objects."""
+    """Write what the catalogue expects, on a frame with five objects.
+
+    Returns
+    -------
+    str
+        Content of docs/faults.md.
+    """
     scene = spheres_on_table(5, CATEGORIES)
     lines = [HEAD]
     for fault in FAULTS.values():

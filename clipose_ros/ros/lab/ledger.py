@@ -21,10 +21,20 @@ CHECKED = ("frames", "failures", "failed: ", "rejected: ", "refused: ", "warned:
 class Account:
     """What became of all images of a run.
 
-    sent, answered: by fault, images that must be answered, and those that were. wrong: answers with other numbers of
-    poses or rejections than expected, or to images that must not be answered. replaced: complete frames that gave way
-    to a newer one; lost: messages that a full queue gave up for newer ones. missed: images that must be answered and
-    neither were nor gave way. unaccounted: by counter, what /diagnostics count too much or too little.
+    Parameters
+    ----------
+    sent, answered : mapping of str to int
+        Images that must be answered, and those that were, by fault.
+    wrong : sequence of str
+        Answers with other numbers of poses or rejections than expected, or to images that must not be answered.
+    replaced : int
+        Complete frames that gave way to a newer one.
+    lost : int
+        Messages that a full queue gave up for newer ones.
+    missed : int
+        Images that must be answered and neither were nor gave way.
+    unaccounted : mapping of str to int
+        What /diagnostics count too much or too little, by counter.
     """
 
     sent: Mapping[str, int]
@@ -57,32 +67,80 @@ class Ledger:
         self._injected: Counter[str] = Counter()
 
     def enter(self, fault: str, case: Case) -> None:
-        """What is about to be sent."""
+        """Enter what is about to be sent.
+
+        Parameters
+        ----------
+        fault : str
+            Its name; GOOD for none.
+        case : Case
+            What is sent, and what must come of it.
+        """
         self._injected[fault] += 1
         self._counted.update(case.counted)
         self._expected |= {stamp: (fault, answer) for stamp, answer in case.answers.items()}
 
     def sent(self, stamp: int, time_ns: int) -> None:
-        """The last message of an image is being sent."""
+        """Enter that the last message of an image is being sent.
+
+        Parameters
+        ----------
+        stamp : int
+            Of the image [ns].
+        time_ns : int
+            Now.
+        """
         self._sent_ns[stamp] = time_ns
 
     def answer(self, stamp: int, poses: int, rejections: int, time_ns: int) -> None:
-        """The node published something for a stamp."""
+        """Enter what the node published.
+
+        Parameters
+        ----------
+        stamp : int
+            Of the image that it answers [ns].
+        poses, rejections : int
+            How many the answer has.
+        time_ns : int
+            When it was published.
+        """
         self._got[stamp] = (poses, rejections)
         if self._expected.get(stamp, ("", None))[0] == GOOD and stamp in self._sent_ns:
             self.latencies_ms.append((self._sent_ns[stamp] / NS_PER_S, (time_ns - self._sent_ns[stamp]) / 1e6))
 
     @property
     def answers(self) -> int:
-        """How many images were answered."""
+        """Number of the images that were answered."""
         return len(self._got)
 
     def answered(self, stamp: int) -> bool:
-        """Whether the node published something for a stamp."""
+        """Tell whether the node published something for an image.
+
+        Parameters
+        ----------
+        stamp : int
+            Of the image [ns].
+
+        Returns
+        -------
+        bool
+            Whatever it was.
+        """
         return stamp in self._got
 
     def close(self, counters: Mapping[str, int]) -> Account:
-        """Compare all answers, and the node's counters since the run began."""
+        """Compare what came with what was expected.
+
+        Parameters
+        ----------
+        counters : mapping of str to int
+            Of the node's /diagnostics, since the run began.
+
+        Returns
+        -------
+        Account
+            Of everything that was entered.
+        """
         answered = self._expected.keys() & self._got.keys()
         wrong = [
             f"{self._expected[s][0]}: {self._numbers(s)}, got {self._got[s]}"
@@ -107,7 +165,7 @@ class Ledger:
 
     @property
     def injected(self) -> dict[str, int]:
-        """How often each fault was sent."""
+        """Number of times that each fault was sent."""
         return {fault: number for fault, number in sorted(self._injected.items()) if fault != GOOD}
 
     def _numbers(self, stamp: int) -> tuple[int, int]:
@@ -116,9 +174,19 @@ class Ledger:
 
 
 def difference(counters: Mapping[str, int], expected: Mapping[str, int]) -> dict[str, int]:
-    """Counted minus expected, of the counters that are checked and differ.
+    """Compare counters with what they should be.
 
     Drops of single messages are one number: which cause it is depends on who is quicker, the message or the next one.
+
+    Parameters
+    ----------
+    counters, expected : mapping of str to int
+        Numbers by counter.
+
+    Returns
+    -------
+    dict of str to int
+        Counted minus expected, of the counters that are checked and differ.
     """
 
     def checked(numbers: Mapping[str, int]) -> Counter[str]:

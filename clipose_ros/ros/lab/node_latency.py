@@ -46,8 +46,16 @@ STAGE = "stage "
 class Recording:
     """What came over DDS, times in ns since the epoch by stamp.
 
-    newest: of each frame that was played, publishing of the masks, which the player sends last; answered: publishing of
-    the poses; instances: how many the node answered for; said: diagnostics of the node, as they came.
+    Parameters
+    ----------
+    newest : dict of int to int
+        Of each frame that was played, publishing of the masks, which the player sends last.
+    answered : dict of int to int
+        Publishing of the poses.
+    instances : set of int
+        How many the node answered for.
+    said : list of dict
+        Diagnostics of the node, as they came.
     """
 
     newest: dict[int, int] = field(default_factory=dict)
@@ -56,24 +64,54 @@ class Recording:
     said: list[dict[str, str]] = field(default_factory=list)
 
     def counted(self) -> list[int]:
-        """Stamps of the answered frames after the warm-up."""
+        """List the answered frames after the warm-up.
+
+        Returns
+        -------
+        list of int
+            Stamps [ns], sorted.
+        """
         return sorted(self.answered)[WARM_UP_FRAMES:]
 
     def latency_ms(self) -> list[float]:
-        """From the newest message to the poses."""
+        """Time the way from the newest message to the poses.
+
+        Returns
+        -------
+        list of float
+            Of each frame that counts [ms].
+        """
         return [(self.answered[stamp] - self.newest[stamp]) / 1e6 for stamp in self.counted()]
 
     def stamp_to_publish_ms(self) -> list[float]:
-        """From the stamp, which the player gives before it sends the first message of a frame."""
+        """Time the way from the stamp, which the player gives before the first message of a frame, to the poses.
+
+        Returns
+        -------
+        list of float
+            Of each frame that counts [ms].
+        """
         return [(self.answered[stamp] - stamp) / 1e6 for stamp in self.counted()]
 
     def played_since_first_answer(self) -> int:
-        """Frames that the node could have answered: what was played before it was connected is none of them."""
+        """Count the frames that the node could have answered.
+
+        Returns
+        -------
+        int
+            Without what was played before the node was connected.
+        """
         first = min(self.answered)
         return sum(stamp >= first for stamp in self.newest)
 
     def stages_ms(self) -> list[dict[str, float]]:
-        """Of the frames that the diagnostics tell of, about one a second."""
+        """Collect the stages of the frames that the diagnostics tell of, about one a second.
+
+        Returns
+        -------
+        list of dict of str to float
+            Times by stage [ms].
+        """
         stages = ({key: value for key, value in said.items() if key.startswith(STAGE)} for said in self.said)
         return [
             {key.removeprefix(STAGE).removesuffix(" ms"): float(value) for key, value in said.items()}
@@ -83,8 +121,18 @@ class Recording:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one number of instances. cpu_percent: of one core; memory_mb: resident, at the end; replaced:
-    frames, by newer ones.
+    """One round of one number of instances.
+
+    Parameters
+    ----------
+    recording : Recording
+        What came.
+    cpu_percent : float
+        Of one core.
+    memory_mb : float
+        Resident, at the end [MB].
+    replaced : int
+        Frames that gave way to newer ones.
     """
 
     recording: Recording
@@ -94,11 +142,15 @@ class Round:
 
 
 class Recorder(Node):
-    """Subscribes to what the node publishes, and not to its inputs: on two cores, one more reader of the masks costs
-    the node 1 ms.
+    """Subscribes to what the node publishes, and not to its inputs.
 
-    `recording` is replaced for each round; stamps before `since_ns` belong to earlier ones.
-    queue: messages of a topic that are kept until they are taken.
+    On two cores, one more reader of the masks costs the node 1 ms. `recording` is replaced for each round; stamps
+    before `since_ns` belong to earlier ones.
+
+    Parameters
+    ----------
+    queue : int
+        Messages of a topic that are kept until they are taken.
     """
 
     def __init__(self, queue: int) -> None:
@@ -111,7 +163,13 @@ class Recorder(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=queue))
 
     def start(self) -> Recording:
-        """A new recording, of what is stamped from now on."""
+        """Begin a new recording, of what is stamped from now on.
+
+        Returns
+        -------
+        Recording
+            Empty.
+        """
         self.since_ns, self.recording = time.time_ns(), Recording()
         return self.recording
 
@@ -122,9 +180,23 @@ class Recorder(Node):
         what: str,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """Record until the condition holds.
+        """Record until a condition holds.
 
-        Raises RuntimeError, which says `what` was waited for, when it does not, or when a process ends.
+        Parameters
+        ----------
+        condition : callable
+            Tells whether it does.
+        processes : sequence of subprocess.Popen
+            Those that must run.
+        what : str
+            What is waited for.
+        patience_s : float
+            For how long.
+
+        Raises
+        ------
+        RuntimeError
+            It does not, or a process ends.
         """
         end_s = time.monotonic() + patience_s
         while not condition():
@@ -134,7 +206,15 @@ class Recorder(Node):
                 raise RuntimeError(f"{what}: expected within {patience_s:g} s, got none")
 
     def pause(self, seconds: float, processes: Sequence[subprocess.Popen]) -> None:
-        """Let the messages wait: taking them costs time that the node would miss."""
+        """Let the messages wait: taking them costs time that the node would miss.
+
+        Parameters
+        ----------
+        seconds : float
+            For how long.
+        processes : sequence of subprocess.Popen
+            Those that must run.
+        """
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, 1.0))
@@ -149,7 +229,18 @@ class Recorder(Node):
             self._executor.spin_once(timeout_sec=QUIET_S)
 
     def counters(self, node: subprocess.Popen) -> dict[str, str]:
-        """What the node says about itself from now on: its next diagnostics."""
+        """Wait for the node's next word about itself.
+
+        Parameters
+        ----------
+        node : subprocess.Popen
+            Its process.
+
+        Returns
+        -------
+        dict of str to str
+            Its next diagnostics.
+        """
         said = len(self.recording.said)
         self.wait(lambda: len(self.recording.said) > said, [node], "/diagnostics")
         return self.recording.said[-1]
@@ -167,12 +258,33 @@ class Recorder(Node):
 def measure_nodes(
     models: Sequence[str], instances: Sequence[int], session: SessionConfig, play: PlayConfig, rounds: int
 ) -> list[list[dict[str, Any]]]:
-    """Rows of each model, one for each number of instances; in each round every model gets a node of its own.
+    """Measure nodes over DDS. In each round every model gets a node of its own.
 
-    A row is that of `latency.latency_row` and: stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the
-    publishing; cpu_percent, of one core; memory_mb, resident; frames played, answered, replaced by a newer one before
-    the node had time for them, and lost.
-    Raises RuntimeError when a process ends or the poses do not come.
+    Parameters
+    ----------
+    models : sequence of str
+        Names or paths.
+    instances : sequence of int
+        Numbers of objects in the frame.
+    session : SessionConfig
+        How the networks run.
+    play : PlayConfig
+        Rate and length of a round.
+    rounds : int
+        Their number.
+
+    Returns
+    -------
+    list of list of dict
+        Rows of each model, one for each number of instances. A row is that of `report.latency_row` and:
+        stamp_p50_ms, stamp_p95_ms, stamp_p99_ms, from the stamp to the publishing; cpu_percent, of one core;
+        memory_mb, resident; frames played, answered, replaced by a newer one before the node had time for them, and
+        lost.
+
+    Raises
+    ------
+    RuntimeError
+        A process ends, or the poses do not come.
     """
     isolate()
     rclpy.init()
@@ -220,7 +332,20 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
 
 
 def node_arguments(model: str, session: SessionConfig) -> list[str]:
-    """For a node that runs its network as `session` says."""
+    """Give the arguments of a node.
+
+    Parameters
+    ----------
+    model : str
+        Its name or path.
+    session : SessionConfig
+        How its network runs.
+
+    Returns
+    -------
+    list of str
+        As after --ros-args.
+    """
     settings = {
         "models": model,
         "provider": session.provider,

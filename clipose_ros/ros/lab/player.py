@@ -35,11 +35,21 @@ CACHED_FRAMES = 64  # a short sequence is decoded once, a long one does not fill
 
 @dataclass(frozen=True)
 class PlayerParameters:
-    """Parameters of the player. folder: in NOCS format; rate_hz: frames a second [Hz]; loop: start again at the end;
-    frame_id: of all messages.
+    """Parameters of the player.
 
-    log: file that gets a line for each frame, its stamp and the time at which its last message was published [ns]; none
-    when empty.
+    Parameters
+    ----------
+    folder : str
+        In NOCS format.
+    rate_hz : float
+        Frames a second [Hz].
+    loop : bool
+        Start again at the end.
+    frame_id : str
+        Of all messages.
+    log : str
+        File that gets a line for each frame: its stamp and the time at which its last message was published [ns].
+        None where it is empty.
     """
 
     folder: str
@@ -56,7 +66,19 @@ class PlayerParameters:
 
 @dataclass(frozen=True)
 class PlayedMessages:
-    """The messages of one frame; colour and truth are None where the folder lacks them."""
+    """The messages of one frame.
+
+    Parameters
+    ----------
+    depth, colour : sensor_msgs.msg.Image
+        Colour is None where the folder lacks it.
+    camera_info : sensor_msgs.msg.CameraInfo
+        Of both.
+    instances : InstanceArray
+        Labels and classes.
+    truth : ObjectPoseArray
+        None where the folder lacks it.
+    """
 
     depth: Image
     camera_info: CameraInfo
@@ -81,7 +103,9 @@ class Player(Node):
         self._colour = self.create_publisher(Image, COLOUR, QOS)
         self._instances = self.create_publisher(InstanceArray, INSTANCES, QOS)
         self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
-        self._log = open(self.parameters.log, "w", encoding="ascii") if self.parameters.log else None
+        self._log = None
+        if self.parameters.log:
+            self._log = open(self.parameters.log, "w", encoding="ascii")  # noqa: SIM115: destroy_node closes it
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
         self.get_logger().info(
             f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz"
@@ -135,13 +159,30 @@ class Player(Node):
 
 
 def truth_message(name: str, detections: Detections, truth: PosesByInstance, header: Header) -> ObjectPoseArray:
-    """True poses of the instances of a frame; an instance without truth is left out."""
+    """Make the message of the true poses of a frame.
+
+    Parameters
+    ----------
+    name : str
+        Of the frame.
+    detections : Detections
+        Whose instances are told.
+    truth : mapping of (str, int) to PoseEstimate
+        By name of the frame and number of the instance.
+    header : std_msgs.msg.Header
+        Of the message.
+
+    Returns
+    -------
+    ObjectPoseArray
+        An instance without truth is left out.
+    """
     known: list[Instance] = [instance for instance in detections.instances if (name, int(instance.id)) in truth]
     return pose_array_message(tuple((instance, truth[name, int(instance.id)]) for instance in known), header)
 
 
 def main() -> None:
-    """Console script."""
+    """Run the player as a console script."""
     sys.exit(run(Player))
 
 

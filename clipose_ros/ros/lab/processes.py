@@ -16,9 +16,12 @@ GRACE_S = 10.0
 
 
 def isolate(shared_memory: bool = True) -> None:
-    """This process and its children on a ROS domain of their own, on this machine only.
+    """Put this process and its children on a ROS domain of their own, on this machine only.
 
-    shared_memory: with the profile that makes room for images; without it, Fast DDS as it comes.
+    Parameters
+    ----------
+    shared_memory : bool
+        With the profile that makes room for images. Without it, Fast DDS is as it comes.
     """
     domain = 1 + os.getpid() % 100
     if os.environ.get("ROS_DOMAIN_ID") == str(domain):
@@ -32,7 +35,20 @@ def isolate(shared_memory: bool = True) -> None:
 
 @contextmanager
 def started(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
-    """A node in a process of its own, ended by SIGINT."""
+    """Run a node in a process of its own, and end it by SIGINT.
+
+    Parameters
+    ----------
+    module : str
+        Of the node, as after `python -m`.
+    *arguments : str
+        As after --ros-args.
+
+    Yields
+    ------
+    subprocess.Popen
+        The process.
+    """
     process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", *arguments])
     try:
         yield process
@@ -46,7 +62,18 @@ def started(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
 
 
 def check_running(processes: Iterable[subprocess.Popen]) -> None:
-    """Raises RuntimeError, which names the module, when one of the processes has ended."""
+    """Make sure that nodes still run.
+
+    Parameters
+    ----------
+    processes : iterable of subprocess.Popen
+        Of `started`.
+
+    Raises
+    ------
+    RuntimeError
+        One has ended. The message names its module.
+    """
     for process in processes:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args[2]}: expected it to run, but it ended with status {process.returncode}")

@@ -58,9 +58,26 @@ MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """minutes: length of the run; seconds: of a short one, instead. rate_hz: of the camera; objects: in each image.
-    faulty: share of faults among all that is sent, in 0..1; seed: of which and when. model: as in the node. output:
-    where the report is written as JSON.
+    """What is sent, and for how long.
+
+    Parameters
+    ----------
+    minutes : float
+        Length of the run.
+    seconds : float, optional
+        Length of a short one, instead.
+    rate_hz : float
+        Of the camera [Hz].
+    objects : int
+        In each image.
+    faulty : float
+        Share of faults among all that is sent, in 0..1.
+    seed : int
+        Of which faults come, and when.
+    model : str
+        As in the node.
+    output : Path, optional
+        Where the report is written as JSON.
     """
 
     minutes: float = 30.0
@@ -167,9 +184,18 @@ def mapped_bytes(maps: str) -> tuple[int, int]:
 
 
 def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth of (time [s], memory [MB]) samples after the warm-up: the larger of the median of all slopes, for leaks,
-    and of the difference between the medians of so long a time after the warm-up and before the end, for steps.
-    Peaks do not count. 0 where nothing follows the warm-up.
+    """Measure how much memory grew after the warm-up. Peaks do not count.
+
+    Parameters
+    ----------
+    samples : sequence of (float, float)
+        Time [s] and memory [MB].
+
+    Returns
+    -------
+    float
+        The larger of the median of all slopes, for leaks, and of the difference between the medians of so long a time
+        after the warm-up and before the end, for steps [MB]. 0 where nothing follows the warm-up.
     """
     times, values = np.array(samples).T
     warm_up = warm_up_s(times[-1] - times[0])
@@ -183,12 +209,34 @@ def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
 
 
 def warm_up_s(duration_s: float) -> float:
-    """How much of a run fills buffers that are kept [s]."""
+    """Tell how much of a run fills buffers that are kept.
+
+    Parameters
+    ----------
+    duration_s : float
+        Of the run [s].
+
+    Returns
+    -------
+    float
+        A third of it at most [s].
+    """
     return min(WARM_UP_S, duration_s / 3)
 
 
 def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
-    """frames, p50_ms and p99_ms of each whole minute, of (time [s], latency) pairs."""
+    """Sum up latencies by minute.
+
+    Parameters
+    ----------
+    latencies_ms : sequence of (float, float)
+        Time [s] and latency [ms].
+
+    Returns
+    -------
+    list of dict
+        frames, p50_ms and p99_ms of each whole minute.
+    """
     if not latencies_ms:
         return []
     times, values = np.array(latencies_ms).T
@@ -202,13 +250,35 @@ def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, flo
 
 
 def memory_by_minute(memory: Sequence[Memory]) -> list[dict[str, float]]:
-    """own_mb and shared_mb at the end of each minute that has begun."""
+    """Tell memory by minute.
+
+    Parameters
+    ----------
+    memory : sequence of Memory
+        In the order of time.
+
+    Returns
+    -------
+    list of dict
+        own_mb and shared_mb at the end of each minute that has begun.
+    """
     last = {int((sample.time_s - memory[0].time_s) // 60): sample for sample in memory}
     return [{"own_mb": round(sample.own, 1), "shared_mb": round(sample.shared, 1)} for sample in last.values()]
 
 
 def p99_ratio(minutes: Sequence[Mapping[str, float]]) -> float | None:
-    """Median p99 of the minutes of the last third by that of the first; None where there are too few of them to say."""
+    """Compare the last third of a run with the first.
+
+    Parameters
+    ----------
+    minutes : sequence of mapping
+        Of `by_minute`.
+
+    Returns
+    -------
+    float or None
+        Median p99 of the minutes of the last third by that of the first. None where there are too few to say.
+    """
     third = len(minutes) // 3
     if third < FEWEST_MINUTES:
         return None
@@ -217,7 +287,13 @@ def p99_ratio(minutes: Sequence[Mapping[str, float]]) -> float | None:
 
 
 class Rig(Node):
-    """A camera, a segmenter and a consumer of poses."""
+    """A camera, a segmenter and a consumer of poses.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where answers are entered.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__("soak")
@@ -232,20 +308,38 @@ class Rig(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
 
     def connected(self) -> bool:
-        """Whether the node hears and is heard."""
+        """Tell whether the node hears and is heard.
+
+        Returns
+        -------
+        bool
+            As far as this side can tell.
+        """
         return all(publisher.get_subscription_count() for publisher in self._inputs) and bool(self._counters)
 
     def begin(self, ledger: Ledger) -> None:
-        """From now on, answers go to this ledger and counters count from zero."""
+        """Begin the account: from now on, counters count from zero.
+
+        Parameters
+        ----------
+        ledger : Ledger
+            Where answers are entered from now on.
+        """
         self.ledger, self._before = ledger, self._counters
 
     @property
     def counters(self) -> dict[str, int]:
-        """Of the node's /diagnostics, since the beginning."""
+        """Counters of the node's /diagnostics, since the beginning."""
         return {key: number - self._before.get(key, 0) for key, number in self._counters.items()}
 
     def send(self, shot: Shot) -> None:
-        """Publish what there is of a shot."""
+        """Publish what there is of a shot.
+
+        Parameters
+        ----------
+        shot : Shot
+            Some of its messages may be missing.
+        """
         partner = shot.instances or shot.depth
         if partner is not None:
             self.ledger.sent(stamp_ns(partner.header.stamp), time.time_ns())
@@ -265,9 +359,23 @@ class Rig(Node):
 
 
 def stream(scene: Scene, config: SoakConfig, ledger: Ledger, begin_ns: int) -> Iterator[Shot]:
-    """One shot after the other, endless; each stands for a period of the camera.
+    """Make one shot after the other, without an end. No two faults come without a good image between them.
 
-    No two faults without a good image between them.
+    Parameters
+    ----------
+    scene : Scene
+        What the camera sees.
+    config : SoakConfig
+        Rate, share of faults, seed.
+    ledger : Ledger
+        Where the shots are entered.
+    begin_ns : int
+        Stamp of the first.
+
+    Yields
+    ------
+    Shot
+        For each period of the camera.
     """
     rng = np.random.default_rng(config.seed)
     faults = [fault for fault in FAULTS.values() if fault.everywhere]
@@ -282,12 +390,26 @@ def stream(scene: Scene, config: SoakConfig, ledger: Ledger, begin_ns: int) -> I
 
 
 def pile_up(rig: Rig, executor: SingleThreadedExecutor, scene: Scene, pose_node: subprocess.Popen) -> None:
-    """Send good images of the largest format while the node stands still, and wait until it has caught up: the first
-    part of the warm-up.
+    """Send good images of the largest format while the node stands still, and wait until it has caught up.
 
-    DDS keeps a queue of buffers for each topic, and with the shipped profile 16 MB of shared memory for each publisher
-    of images. Both are of a fixed size, but are touched to the end only when images pile up for the first time, which a
-    busy machine may do in any minute of the run. Raises RuntimeError where the node does not catch up, or falls silent.
+    This is the first part of the warm-up. DDS keeps a queue of buffers for each topic. It is of a fixed size, but is
+    filled to the end only when images pile up for the first time, which a busy machine may do in any minute of the run.
+
+    Parameters
+    ----------
+    rig : Rig
+        What sends.
+    executor : SingleThreadedExecutor
+        Of the rig.
+    scene : Scene
+        What the camera sees.
+    pose_node : subprocess.Popen
+        The node's process.
+
+    Raises
+    ------
+    RuntimeError
+        The node does not catch up, or falls silent.
     """
     scene = scene._replace(frame=replace(scene.frame, depth=metres(scene.frame.depth)))
     images = math.ceil(PILE_BYTES / (scene.frame.depth.nbytes + scene.detections.masks.size))
@@ -304,9 +426,8 @@ def pile_up(rig: Rig, executor: SingleThreadedExecutor, scene: Scene, pose_node:
             break
     else:
         check_running([pose_node])
-        raise RuntimeError(
-            f"node: expected it to catch up with {images} images within {PATIENCE_S:g} s, got {rig.ledger.answers} answers"
-        )
+        caught_up = f"it to catch up with {images} images within {PATIENCE_S:g} s"
+        raise RuntimeError(f"node: expected {caught_up}, got {rig.ledger.answers} answers")
     # answers come in order, so that was the last; the next report may have been made before it was counted, not the one
     # after
     reports = rig.reports
@@ -322,7 +443,28 @@ def play(
     pose_node: subprocess.Popen,
     console: Console,
 ) -> list[Memory]:
-    """Send, listen and measure for the configured time. Returns the node's memory, once a second."""
+    """Send, listen and measure for the configured time.
+
+    Parameters
+    ----------
+    rig : Rig
+        What sends.
+    executor : SingleThreadedExecutor
+        Of the rig.
+    config : SoakConfig
+        What is sent, and for how long.
+    scene : Scene
+        What the camera sees.
+    pose_node : subprocess.Popen
+        The node's process.
+    console : rich.console.Console
+        Where progress is told.
+
+    Returns
+    -------
+    list of Memory
+        Of the node, once a second.
+    """
     ledger = rig.ledger
     shots = stream(scene, config, ledger, time.time_ns())
     memory: list[Memory] = []
@@ -342,7 +484,8 @@ def play(
         if now - reported >= REPORT_PERIOD_S:
             reported = now
             console.print(
-                f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, {memory[-1].own:.1f} MB own, {memory[-1].shared:.1f} MB shared"
+                f"  {(now - begin) / 60:4.0f} min: {rig.counters.get('frames', 0)} frames, "
+                f"{memory[-1].own:.1f} MB own, {memory[-1].shared:.1f} MB shared"
             )
     rig.send(shot)
     wait(executor, lambda: ledger.answered(stamp_of(shot)), PATIENCE_S)
@@ -350,12 +493,38 @@ def play(
 
 
 def whole(shot: Shot) -> bool:
-    """Whether all messages of an image are in it."""
+    """Tell whether all messages of an image are in a shot.
+
+    Parameters
+    ----------
+    shot : Shot
+        Of any kind.
+
+    Returns
+    -------
+    bool
+        Also for messages that are damaged.
+    """
     return None not in (shot.camera_info, shot.depth, shot.instances)
 
 
 def wait(executor: SingleThreadedExecutor, condition: Any, seconds: float) -> bool:
-    """Listen until a condition is true; whether it became so in time."""
+    """Listen until a condition is true.
+
+    Parameters
+    ----------
+    executor : SingleThreadedExecutor
+        What listens.
+    condition : callable
+        Tells whether it is.
+    seconds : float
+        For how long at most.
+
+    Returns
+    -------
+    bool
+        Whether it became so in time.
+    """
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)
@@ -363,7 +532,25 @@ def wait(executor: SingleThreadedExecutor, condition: Any, seconds: float) -> bo
 
 
 def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
-    """Run and judge. Returns the report. Raises RuntimeError when the node does not start, or ends."""
+    """Run and judge.
+
+    Parameters
+    ----------
+    config : SoakConfig
+        What is sent, and for how long.
+    console : rich.console.Console
+        Where progress is told.
+
+    Returns
+    -------
+    dict
+        As `report`.
+
+    Raises
+    ------
+    RuntimeError
+        The node does not start, or ends.
+    """
     isolate()
     rclpy.init()
     rig = Rig(Ledger())
@@ -389,7 +576,26 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
 def report(
     config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]
 ) -> dict[str, Any]:
-    """All figures, and a verdict on each that has a limit; None is one that the run was too short for."""
+    """Sum up and judge.
+
+    Parameters
+    ----------
+    config : SoakConfig
+        What was sent.
+    ledger : Ledger
+        Of the run.
+    account : Account
+        What became of its images.
+    memory : sequence of Memory
+        Of the node, in the order of time.
+    counters : mapping of str to int
+        Of the node's /diagnostics.
+
+    Returns
+    -------
+    dict
+        All figures, and a verdict on each that has a limit. None is one that the run was too short for.
+    """
     minutes, growth = by_minute(ledger.latencies_ms), growth_mb([(sample.time_s, sample.held) for sample in memory])
     ratio = p99_ratio(minutes)
     verdicts = {
@@ -429,11 +635,23 @@ def report(
 
 
 def summary(said: Mapping[str, Any]) -> Table:
-    """The report, for people."""
+    """Show a report to people.
+
+    Parameters
+    ----------
+    said : mapping
+        Of `report`.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each figure.
+    """
+    faults = sum(said["faults"].values())
     table = Table(
         "measured",
         "value",
-        title=f"Soak of {said['config']['model']}, {sum(said['faults'].values())} faults of {len(said['faults'])} kinds",
+        title=f"Soak of {said['config']['model']}, {faults} faults of {len(said['faults'])} kinds",
     )
     for name, number in said["images"].items():
         table.add_row(name, str(number))
