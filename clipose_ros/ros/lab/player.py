@@ -105,7 +105,7 @@ class Player(Node):
         self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
         self._log = None
         if self.parameters.log:
-            self._log = open(self.parameters.log, "w", encoding="ascii")  # noqa: SIM115: destroy_node closes it
+            self._log = open(self.parameters.log, "w", encoding="ascii")  # noqa: SIM115 (destroy_node closes it)
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
         self.get_logger().info(
             f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz"
