@@ -19,6 +19,7 @@ from clipose_ros.cli.output_paths import check_output_file, check_plot_file
 from clipose_ros.cli.tables import print_comparison, print_json, print_latencies
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.validation import expect
+from clipose_ros.doctor.environment import refusal
 from clipose_ros.inference.builds import built_providers
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
@@ -168,6 +169,8 @@ def build(
 
 def _node_bench() -> Callable[..., list]:
     """What measures nodes; imported here, because all else works without ROS."""
+    if reason := refusal():  # importing ROS would end the process
+        raise RuntimeError(f"--dds: {reason}")
     try:
         from clipose_ros.ros.lab.node_latency import measure_nodes
     except ImportError as error:

@@ -14,7 +14,7 @@ from importlib import import_module
 
 from clipose_ros.doctor.environment import refusal
 
-HELP = "clipose doctor says more"
+HELP = "clipose doctor"
 
 
 def check_environment() -> None:

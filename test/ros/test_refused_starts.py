@@ -99,6 +99,34 @@ def test_what_nobody_has_looked_for_ends_a_node_without_a_traceback(dds):
         assert "ROS cannot start: " in process.stderr or "[FATAL]" in process.stderr, (name, process)
 
 
+WITHOUT_RUNTIME = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from clipose_ros.ros.console_scripts import pose_node
+pose_node()
+"""
+
+
+def test_a_node_without_onnxruntime_names_the_extras(dds):
+    process = run([sys.executable, "-c", WITHOUT_RUNTIME], {})
+    assert process.returncode == 1 and "Traceback" not in process.stderr, process
+    assert "onnxruntime: expected one of its builds, got none" in process.stderr
+    assert "pip install clipose_ros[cpu], or clipose_ros[gpu]" in process.stderr
+
+
+def test_measuring_nodes_is_refused_before_anything_is_measured(cases):
+    code = "from clipose_ros.cli.command import main; main()"
+    process = run([sys.executable, "-c", code, "bench", "--dds"], cases["middleware"][0])
+    assert process.returncode == 1 and not process.stdout
+    assert process.stderr.startswith("clipose: --dds: ros: RMW_IMPLEMENTATION: expected one that is installed"), process
+
+
 def test_an_import_that_fails_is_one_sentence(dds):
     process = run(ENTRIES["pose_node"], {"PYTHONWARNINGS": "error"})
     assert process.returncode == 1 and "clipose_ros.ros.node: cannot be imported: DeprecationWarning" in process.stderr
