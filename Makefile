@@ -54,7 +54,7 @@ LINTED := clipose_ros training test launch scripts setup.py
 
 help:
 	@echo "make demo    pose node and player over ROS 2 on the rendered sequence; prints a table, writes demo.png"
-	@echo "make test    the whole test suite (adds torch to the environment)"
+	@echo "make test    formatter, linter and the whole test suite (adds torch to the environment)"
 	@echo "make lint    formatter and linter alone"
 	@echo "make bench   latency of the pipeline and, over ROS 2, of the node, by model and number of instances; writes build/bench/"
 	@echo "make env     only the environment: . .venv/bin/activate gives clipose, clipose_pose_node, clipose_player"
@@ -65,7 +65,7 @@ env: $(VENV)/.stamp-messages
 demo: env
 	$(RUN) -m clipose_ros.ros.lab.demo --seconds $(DEMO_SECONDS)
 
-test: env $(VENV)/.stamp-training
+test: lint env
 	$(RUN) -m pytest test
 
 lint: $(VENV)/.stamp-training

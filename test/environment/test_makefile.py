@@ -138,6 +138,18 @@ def test_an_environment_that_was_made_for_another_folder_is_made_again(built, tm
     assert "rm -rf" not in make("-n", "help", cwd=tmp_path / "moved").stdout
 
 
+def test_the_tests_begin_with_formatter_and_linter(built):
+    """CI runs `make test`; with the ruff that is pinned, of the environment."""
+    planned = make("-n", "test", cwd=built).stdout.splitlines()
+    steps = [line for line in planned if line.startswith(".venv/bin/python -m")]
+    words = [line.split()[2:5] for line in steps]
+    assert words == [["ruff", "format", "--check"], ["ruff", "check", "clipose_ros"], ["pytest", "test"]]
+    assert all(
+        {"clipose_ros", "training", "test", "launch", "scripts", "setup.py"} <= set(s.split()) for s in steps[:2]
+    )
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 POISON = {
     "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp",
     "ROS_DOMAIN_ID": "300",

@@ -58,7 +58,8 @@ def test_built_messages_are_compared_with_their_definitions(tmp_path):
 
 
 def test_fields_are_told_from_constants_and_comments():
-    definition = "# string a\nuint8 A=1\nuint8 B = 1\nstd_msgs/Header header  # h\nfloat64[36] c\nObjectPose[] d\nstring<=8 e\nint32 f 5\n"
+    definition = "# string a\nuint8 A=1\nuint8 B = 1\nstd_msgs/Header header  # h\n"
+    definition += "float64[36] c\nObjectPose[] d\nstring<=8 e\nint32 f 5\n"
     assert declared_fields(definition) == ["header", *"cdef"]
 
 

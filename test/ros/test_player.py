@@ -134,7 +134,7 @@ def test_the_log_tells_when_the_last_message_of_each_frame_was_published(dds, st
 
 
 def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model, tmp_path):
-    """The truth of this folder is nowhere near the spheres: the demo must print its table, draw its picture and fail."""
+    """The truth of this folder is nowhere near the spheres: the demo prints its table, draws its picture and fails."""
     picture = tmp_path / "demo.png"
     arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
     demo = subprocess.run(

@@ -156,7 +156,8 @@ def test_silent_inputs_are_named_with_their_qos(dds, start, tiny_model, wait_unt
     settings = ("-p", f"models:={tiny_model}", "-p", "silence_s:=0.2", "-p", "reliable_inputs:=true")
     process, output = start(*settings, "-r", "__ns:=/robot", "-r", "instances:=segmenter/instances")
     for topic in ("segmenter/instances", "depth_registered/image_rect"):
-        text = f"/robot/{topic}: expected messages, got none for 0.2 s (subscribed reliable, depth 5; offered: nobody publishes)"
+        text = f"/robot/{topic}: expected messages, got none for 0.2 s "
+        text += "(subscribed reliable, depth 5; offered: nobody publishes)"
         wait_until(lambda: output.said(text))
     process.send_signal(signal.SIGINT)
     assert_clean_end(process, output)
