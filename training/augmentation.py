@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from training.categories import among
+from training.precision import exact_product
 
 
 class PosedClouds(NamedTuple):
@@ -137,8 +138,9 @@ def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Ten
 def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:
     """Clouds and objects turned about the object's centre by rotation (B, 3, 3), then shifted (B, 3) [m]."""
     centre = clouds.translation[:, None]
-    points = (clouds.points - centre) @ rotation.transpose(1, 2) + centre + shift[:, None]
-    return PosedClouds(points, rotation @ clouds.rotation, clouds.translation + shift, clouds.size)
+    points = exact_product(clouds.points - centre, rotation.transpose(1, 2)) + centre + shift[:, None]
+    turned = exact_product(rotation, clouds.rotation)
+    return PosedClouds(points, turned, clouds.translation + shift, clouds.size)
 
 
 def euler_rotation(angles: Tensor) -> Tensor:
@@ -160,9 +162,9 @@ def euler_rotation(angles: Tensor) -> Tensor:
 
 def to_object(clouds: PosedClouds) -> Tensor:
     """Points (B, N, 3) [m] in the frame of their object."""
-    return (clouds.points - clouds.translation[:, None]) @ clouds.rotation
+    return exact_product(clouds.points - clouds.translation[:, None], clouds.rotation)
 
 
 def from_object(local: Tensor, clouds: PosedClouds) -> Tensor:
     """The inverse of `to_object`."""
-    return local @ clouds.rotation.transpose(1, 2) + clouds.translation[:, None]
+    return exact_product(local, clouds.rotation.transpose(1, 2)) + clouds.translation[:, None]

@@ -10,6 +10,7 @@ from torch import Tensor
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from training.augmentation import AugmentationConfig, PosedClouds, augmented
 from training.categories import among, category_scales
+from training.precision import exact_product
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
 
@@ -77,14 +78,14 @@ def make_batch(
     usable = usable & (centre[:, 2] > 0.05)
     centre = torch.where(usable[:, None], centre, torch.tensor([0.0, 0.0, 1.0], device=centre.device))
     R_view_camera = view_rotation(centre)
-    normalised = (points - centre[:, None]) @ R_view_camera.transpose(1, 2) / scale[:, None, None]
-    offset = torch.einsum("bij,bj->bi", R_view_camera, translation - centre) / scale[:, None]
-    rotation = R_view_camera @ rotation
+    normalised = exact_product(points - centre[:, None], R_view_camera.transpose(1, 2)) / scale[:, None, None]
+    offset = exact_product(R_view_camera, (translation - centre)[..., None])[..., 0] / scale[:, None]
+    rotation = exact_product(R_view_camera, rotation)
     symmetric = among(category, *AXIS_SYMMETRIC)
     rotation = torch.where(symmetric[:, None, None], facing_rotation(rotation), rotation)
 
     step = config.points // patches
-    coordinates = (normalised[:, ::step] - offset[:, None]) @ rotation  # R^T (p - t), row by row
+    coordinates = exact_product(normalised[:, ::step] - offset[:, None], rotation)  # R^T (p - t), row by row
     # What lies outside the object's box cannot be its surface, whatever the clean label says (outliers, smeared edges).
     inside = (coordinates.abs() <= 0.55 * (size / scale[:, None])[:, None] + 0.03).all(-1)
     hidden = among(category, "mug") & (rows["cue"] < config.hidden_cue)
@@ -102,7 +103,7 @@ def make_batch(
         "coordinates": coordinates,
         "foreground": foreground[:, ::step] * inside,
         "rotation": rotation,
-        "camera": -torch.einsum("bij,bj->bi", R_view_camera, centre) / scale[:, None],
+        "camera": -exact_product(R_view_camera, centre[..., None])[..., 0] / scale[:, None],
         # as the data have them: the texts of the alignment are made of these, and its images show them
         "camera_rotation": rows["rotation"],
         "camera_translation": rows["translation"],

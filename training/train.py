@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -46,6 +46,7 @@ from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
 from training.networks.fusion import FusionConfig
 from training.networks.patch_transformer import PatchTransformerConfig
+from training.precision import exact, rounded_products
 from training.processes import gathered, reduce_gradients
 from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
 from training.run_log import RunLog
@@ -97,6 +98,7 @@ class TrainConfig:
     tensorboard: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; losses and weights stay in fp32
+    tf32: bool = True  # on a GPU, let the network's products of fp32 keep 11 bits; see `training.precision`
     network: NetworkConfig = field(default_factory=PatchTransformerConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -193,11 +195,13 @@ def batch_losses(
     terms = {name: value.float() / accelerator.num_processes for name, value in terms.items()}
     whole_truth = gathered({name: value for name, value in truth.items() if name != "image"}, accelerator)
     whole_output = gathered(output, accelerator)
-    losses = pose_losses(whole_output, whole_truth, config.weights)
+    with exact(points):
+        losses = pose_losses(whole_output, whole_truth, config.weights)
     if teacher is not None:
         with torch.no_grad():
             taught = gathered(teacher(points, category), accelerator)
-        terms |= distillation_losses(whole_output, taught, whole_truth, config.distillation)
+        with exact(points):
+            terms |= distillation_losses(whole_output, taught, whole_truth, config.distillation)
     return losses | terms | {"total": torch.stack([losses["total"], *terms.values()]).sum()}
 
 
@@ -599,7 +603,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     log = RunLog(config.output, config.tensorboard, step, accelerator.is_main_process)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, disable=not accelerator.is_main_process)
-    with progress, ThreadPoolExecutor(1) as ahead, closing(log):
+    rounding = rounded_products(config.tf32) if accelerator.device.type == "cuda" else nullcontext()
+    with rounding, progress, ThreadPoolExecutor(1) as ahead, closing(log):
         for reason, count in skipped.items():
             progress.console.print(f"left out {count}: {reason}", soft_wrap=True)
         coming = ahead.submit(next_batch, step)

@@ -120,7 +120,7 @@ SETTINGS = {
 
 # Settings of which the paper knows nothing: our own machinery.
 OURS = (
-    *("data", "output", "start", "seed", "ema", "teacher", "validation_shards", "precision"),
+    *("data", "output", "start", "seed", "ema", "teacher", "validation_shards", "precision", "tf32"),
     *("in_memory", "workers", "log_every", "checkpoint_every", "tensorboard", "device"),
     *("batches.outlier_radius", "batches.hidden_cue", "batches.sensor", "distillation"),
 )

@@ -7,6 +7,7 @@ import torch
 import tyro
 
 from training import clipose, throughput
+from training.networks import CliposeConfig, HSEncoderConfig, PatchTransformerConfig
 from training.rows import ViewPool
 from training.train import learning_rate
 
@@ -14,6 +15,24 @@ from training.train import learning_rate
 def test_clouds_are_counted_by_time(views):
     pool = ViewPool(sorted(views.glob("*.npz")))
     assert throughput.clouds_per_second(pool, 8, torch.device("cpu"), seconds=0.1) > 0
+
+
+def test_steps_are_those_of_the_trainer(views):
+    pool = ViewPool(sorted(views.glob("*.npz")))
+    compact = replace(throughput.RUNS["compact"], batch=4, network=PatchTransformerConfig(layers=1))
+    assert throughput.steps_per_second(pool, compact, seconds=0.1) > 0
+    encoder = HSEncoderConfig(neighbours=4, supports=1, channels=(8, 8, 8, 8, 8))
+    network = CliposeConfig(encoder=encoder, hidden=(16, 8), dense=8)
+    paper = replace(throughput.RUNS["clipose"], batch=4, network=network)
+    assert paper.optimiser == "ranger" and paper.weights == clipose.PAPER.weights
+    assert throughput.steps_per_second(pool, paper, seconds=0.1, clip="random") > 0
+
+
+def test_the_table_has_a_line_for_each_batch(views, capsys):
+    throughput.main(views, batch=(4, 6), seconds=0.05, networks=("compact",))
+    said = capsys.readouterr().out
+    assert "48 views, cpu" in said and "compact steps/s" in said
+    assert len([line for line in said.splitlines() if line.startswith(("│ 4", "│ 6"))]) == 2
 
 
 def test_papers_schedule_is_flat_then_falls_to_nothing():

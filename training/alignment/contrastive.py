@@ -6,10 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.precision import exact
+
 
 def similarity(first: Tensor, second: Tensor) -> Tensor:
     """Cosines (A, B) float32 between the rows of (A, D) and (B, D)."""
-    return F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T
+    with exact(first):
+        return F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T
 
 
 def noise_contrastive(first: Tensor, second: Tensor, temperature: float, category: Tensor | None = None) -> Tensor:

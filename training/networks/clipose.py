@@ -26,6 +26,7 @@ from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
 from training.networks.fusion import ATTENTION, AttentionFusion, FusionConfig
 from training.networks.hs_encoder import HSEncoder, HSEncoderConfig, PointNorm, Pyramid, rows
+from training.precision import ExactLinear
 
 FACES = 6  # of the object's box: y+, x+, z+, x-, z-, y-
 
@@ -98,7 +99,7 @@ class PoseHead(nn.Module):
         joined = config.fusion.manner == "concat_after"
         self.other = nn.Linear(config.fusion.width, narrow) if joined else None
         self.whole = nn.Sequential(
-            *point_layer(2 * narrow if joined else narrow, narrow), nn.Dropout(config.dropout), nn.Linear(narrow, out)
+            *point_layer(2 * narrow if joined else narrow, narrow), nn.Dropout(config.dropout), ExactLinear(narrow, out)
         )
 
     def forward(self, pyramid: Pyramid, other: Tensor | None = None) -> Tensor:
@@ -117,12 +118,12 @@ class DenseHeads(nn.Module):
         self.shared = nn.Sequential(
             *pyramid_layer(width_in, width), *point_layer(width, width), *point_layer(width, half)
         )
-        self.reconstruction = nn.Sequential(*point_layer(half, quarter), nn.Linear(quarter, 3))
+        self.reconstruction = nn.Sequential(*point_layer(half, quarter), ExactLinear(quarter, 3))
         self.faces = nn.Sequential(
             *point_layer(width_global + half + 3, width),
             *point_layer(width, half),
             *point_layer(half, quarter),
-            nn.Linear(quarter, FACES * 5),
+            ExactLinear(quarter, FACES * 5),
         )
 
     def forward(self, pyramid: Pyramid, whole: Tensor, points: Tensor) -> dict[str, Tensor]:

@@ -26,13 +26,14 @@ What differs from the published code, and why:
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.precision import exact, unlowered
 
 POOLING = 4  # points that become one, and neighbours that it hears
 # points whose responses to one support are held at a time in inference: they stay in the cache, a whole level's do not
@@ -106,9 +107,7 @@ def distance_order(queries: Tensor, points: Tensor) -> Tensor:
     Always in single precision: half of it could not tell the neighbours of a dense cloud apart.
     """
     queries, points = queries.detach().float(), points.detach().float()
-    device = queries.device.type
-    # Entered only where there is something to switch off: the context alone would double the time of an export.
-    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+    with exact(queries):
         return points.square().sum(-1)[:, None] - 2 * queries @ points.transpose(1, 2)
 
 
@@ -278,6 +277,11 @@ class HSEncoder(nn.Module):
 
     def forward(self, points: Tensor) -> Pyramid:
         """points (B, N, 3) [scale], in raster order."""
+        with unlowered(points):
+            return self.encoded(points)
+
+    def encoded(self, points: Tensor) -> Pyramid:
+        """`forward` in whatever precision holds."""
         layers, norms = self.layers, self.norms
         near = self.near(points)
         f0 = self.surface(points, near).relu()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
+from training.precision import ExactLinear, exact
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class PatchEncoder(nn.Module):
         points = points.index_select(1, self.order)
         centres = points[:, : c.patches]  # (B, P, 3)
         # |p - c|^2 but for |c|^2, which changes no order
-        distance = points.square().sum(-1)[:, None] - 2 * centres @ points.transpose(1, 2)
+        with exact(points):
+            distance = points.square().sum(-1)[:, None] - 2 * centres @ points.transpose(1, 2)
         nearest = distance.topk(c.neighbours, dim=-1, largest=False, sorted=False).indices
         nearest = nearest.transpose(1, 2)  # (B, K, P): all that follows runs over whole rows of P
         first = torch.arange(points.shape[0], device=points.device)[:, None, None] * c.candidates
@@ -76,8 +78,11 @@ class PatchEncoder(nn.Module):
         # linear in c.
         hidden, _, pooled = self.embed
         local, absolute = hidden.weight[:, :3] / c.patch_scale, hidden.weight[:, 3:]
-        of_patch = F.linear(patch, local + absolute, hidden.bias).view(-1, c.neighbours, c.patches, hidden.out_features)
-        of_centre = F.linear(centres, local)[:, None]
+        with exact(points):  # the difference of two that are nearly the same
+            of_patch = F.linear(patch, local + absolute, hidden.bias).view(
+                -1, c.neighbours, c.patches, hidden.out_features
+            )
+            of_centre = F.linear(centres, local)[:, None]
         features = F.linear(F.relu(of_patch - of_centre).flatten(0, 2), pooled.weight).view(
             -1, c.neighbours, c.patches, pooled.out_features
         )
@@ -120,9 +125,9 @@ class PoseHeads(nn.ModuleDict):
         hidden = F.gelu(
             F.linear(x, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
         )
-        said = F.linear(
-            hidden, torch.block_diag(*(layer.weight for layer in last)), torch.cat([layer.bias for layer in last])
-        )
+        with exact(hidden):
+            weight = torch.block_diag(*(layer.weight for layer in last))
+            said = F.linear(hidden.float(), weight, torch.cat([layer.bias for layer in last]))
         return said.split([layer.out_features for layer in last], dim=-1)
 
 
@@ -143,7 +148,7 @@ class PatchTransformer(nn.Module):
                 for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()
             }
         )
-        self.dense_head = nn.Linear(width, 4)
+        self.dense_head = ExactLinear(width, 4)
         self.register_buffer("mean_sizes", torch.tensor([MEAN_SIZES[c].tolist() for c in CATEGORIES]))
         self.register_buffer("scales", category_scales())
         nn.init.normal_(self.category.weight, std=0.5)
