@@ -4,6 +4,9 @@ one of REAL275.
     python -m training.nocs --root NOCS --split camera_train --output data/camera_train
     python -m training.nocs --root NOCS --split real_train --output data/real_train
     python -m training.clipose --data data/camera_train data/real_train --output runs/clipose --device cuda
+
+Where the paper takes something over from GPV-Pose or HS-Pose, their published code decides. What stays different, and
+why, is listed in docs/paper_deviations.md, which also says how to run each row of the paper's tables.
 """
 
 from __future__ import annotations
