@@ -18,6 +18,11 @@ class InputThread(CallbackGroup):
     waits for that. Here the subscriptions of the group are waited for, and nothing else: their callbacks run 1 ms
     earlier. They must have no event callbacks: DDS wakes whoever waits for an event of a subscription at each of its
     messages.
+
+    Parameters
+    ----------
+    node : Node
+        Whose subscriptions they are.
     """
 
     def __init__(self, node: Node) -> None:
@@ -28,11 +33,15 @@ class InputThread(CallbackGroup):
         self._stopping = False
 
     def start(self) -> None:
-        """Begin, when the node is ready for messages and the group has all its subscriptions."""
-        self._executor.group = _Group(
-            tuple(entity for entity in self._node.subscriptions if entity.callback_group is self)
-        )
+        """Begin, when the node is ready for messages."""
+        self.refresh()
         self._thread.start()
+
+    def refresh(self) -> None:
+        """Serve the subscriptions, too, that the node has got since. For the thread that makes them."""
+        mine = tuple(entity for entity in self._node.subscriptions if entity.callback_group is self)
+        self._executor.group = _Group(mine)
+        self._executor.wake()
 
     def stop(self) -> None:
         """End, when the callback that runs is done."""
@@ -43,15 +52,32 @@ class InputThread(CallbackGroup):
         self._executor.shutdown()
 
     def can_execute(self, entity: object) -> bool:
-        """Asked by every executor that the node has; see `CallbackGroup`."""
+        """Tell an executor whether it may serve an entity.
+
+        Parameters
+        ----------
+        entity : object
+            Of this group.
+
+        Returns
+        -------
+        bool
+            True in the group's own thread.
+        """
         return threading.current_thread() is self._thread
 
     def beginning_execution(self, entity: object) -> bool:
-        """See `CallbackGroup`."""
+        """See `can_execute`."""
         return self.can_execute(entity)
 
     def ending_execution(self, entity: object) -> None:
-        """See `CallbackGroup`."""
+        """Do nothing: one thread serves one entity at a time.
+
+        Parameters
+        ----------
+        entity : object
+            Of this group.
+        """
 
     def _serve(self) -> None:
         try:

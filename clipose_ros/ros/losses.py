@@ -1,4 +1,4 @@
-"""Messages that were published and never came: best effort loses them, and full queues overwrite them, without a word."""
+"""Messages that were published and never came: best effort loses them, and full queues overwrite them, in silence."""
 
 from __future__ import annotations
 
@@ -15,8 +15,19 @@ class SequenceNumbers:
         self._last: dict[str, int] = {}
 
     def missing(self, topic: str, number: int | None) -> int:
-        """How many messages are missing between the one before and this `number`; None is a middleware that does not
-        number them.
+        """Count the messages that are missing between the one before and this one.
+
+        Parameters
+        ----------
+        topic : str
+            Of both.
+        number : int, optional
+            Of this one. None is a middleware that does not number them.
+
+        Returns
+        -------
+        int
+            0 where that cannot be told.
         """
         if number is None:
             return 0

@@ -29,18 +29,22 @@ from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
+from clipose_ros.ros.calibration_input import CalibrationInput
 from clipose_ros.ros.camera_info import check_camera_info
 from clipose_ros.ros.camera_warnings import CameraWarnings
 from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
+from clipose_ros.ros.frame_pace import FramePace
 from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.input_thread import InputThread
+from clipose_ros.ros.input_watch import InputWatch
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
-from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offers, unheard, unheard_warning
+from clipose_ros.ros.qos import advertise, input_qos
 from clipose_ros.ros.serialized import read_image, read_instances
 from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, PoseNodeParameters
+from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
@@ -70,7 +74,7 @@ class PoseNode(Node):
     """
 
     def __init__(self, **options) -> None:
-        super().__init__("clipose", automatically_declare_parameters_from_overrides=True, **options)
+        super().__init__("clipose", **options)
         self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of what it is done with
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
         # an engine of TensorRT takes minutes
@@ -86,8 +90,12 @@ class PoseNode(Node):
             min_score=self.parameters.min_score,
         )
         self._topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
-        self._synchroniser = Synchroniser(self.parameters.buffer_size, with_colour=estimator.needs.colour)
+        self._synchroniser = Synchroniser(
+            self.parameters.buffer_size, estimator.needs.colour, tolerance_ns=self.parameters.tolerance_ns()
+        )
         self._numbers = SequenceNumbers()
+        self._pace = FramePace()
+        self._reminder = Reminder(WARNING_PERIOD_S)
         self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters))
         self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
         self._outputs = PosePublishers(self, self.parameters)
@@ -95,24 +103,23 @@ class PoseNode(Node):
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         self._inputs = InputThread(self)
-        self._qos, self._unheard = input_qos(self.parameters.reliable_inputs), set()
+        self._qos = input_qos(self.parameters.reliable_inputs)
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
         callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
-        for topic, kind in self._topics.items():
-            raw, callback = topic in callbacks, callbacks.get(topic, self._on_camera_info)
-            self.create_subscription(
-                kind, topic, callback, self._qos, callback_group=self._inputs, event_callbacks=events, raw=raw
-            )
+        heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
+        for topic in callbacks:
+            if topic in self._topics:
+                self.create_subscription(self._topics[topic], topic, callbacks[topic], **heard)
+        self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
-        # Steady clocks: with use_sim_time and no /clock these must still fire.
+        # A steady clock: with use_sim_time and no /clock this must still fire.
         self.create_timer(
             self.parameters.diagnostics_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self.create_timer(
-            self.parameters.silence_s, self._warn_of_inputs, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        watched = self._qos, self.parameters.silence_s, self._health, self._synchroniser, self._calibration
+        self._watch = InputWatch(self, self._topics, *watched)
         self._worker = threading.Thread(target=self._work, name="estimation", daemon=True)
         self._worker.start()
         self._inputs.start()
@@ -137,9 +144,11 @@ class PoseNode(Node):
         try:
             check_camera_info(message, self.parameters.rectified)
         except ValueError as error:  # the calibration before it still holds
+            self._calibration.refuse(error)
             self._refuse(CAMERA_INFO, error)
         else:
             self._warnings.of_calibration(message)
+            self._calibration.hold(message)
             self._synchroniser.set_camera_info(message, stamp_ns(message.header.stamp))
 
     def _on_instances(self, message: bytes, info: dict) -> None:
@@ -158,7 +167,7 @@ class PoseNode(Node):
 
     def _refuse(self, topic: str, error: ValueError) -> None:
         self._health.count("refused", str(error))
-        self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=WARNING_PERIOD_S)
+        self._warn(topic, f"{topic}: {error}")
 
     def _heard(self, topic: str, info: dict) -> None:
         self._health.heard(topic)
@@ -169,6 +178,7 @@ class PoseNode(Node):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._health.enabled = request.data
         response.success, response.message = True, "enabled" if request.data else "disabled: frames are ignored"
+        self.get_logger().info("enabled by ~/enable" if request.data else DISABLED)
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -203,7 +213,8 @@ class PoseNode(Node):
     def _process(self, bundle: Bundle) -> None:
         waiting_ms = (time.monotonic() - bundle.complete_s) * 1e3
         header = bundle.depth.header
-        self._warn_of_frames(header, bundle.instances.header)
+        self._health.begun()
+        self._warn_of_frames(header, bundle)
         stopwatch = Stopwatch()
         try:
             with stopwatch.stage("reading"):
@@ -223,6 +234,9 @@ class PoseNode(Node):
             return
         with stopwatch.stage("publishing"):
             self._outputs.publish(result, header)
+        if self.parameters.tracking and (text := self._pace.add(bundle.stamp_ns, self._tracker.settings)):
+            self._health.count("warned", text)
+            self.get_logger().warning(text)
         for _, answer in result.results:
             if isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
@@ -242,40 +256,45 @@ class PoseNode(Node):
         now_ns = self.get_clock().now().nanoseconds
         return (now_ns - time_ns) / 1e6 if now_ns else math.nan
 
-    def _warn_of_frames(self, depth: Header, instances: Header) -> None:
+    def _warn_of_frames(self, depth: Header, bundle: Bundle) -> None:
         self._warnings.of_header(depth)
-        if depth.frame_id != instances.frame_id:
-            expected = f"expected {depth.frame_id!r} as {DEPTH}, got {instances.frame_id!r}"
-            text = f"{INSTANCES} frame_id: {expected}; is the depth registered to the colour image?"
-            self._health.count("warned", text)
-            self.get_logger().warning(text, throttle_duration_sec=WARNING_PERIOD_S)
+        cures = {INSTANCES: "is the depth registered to the colour image?", CAMERA_INFO: "is it another camera's?"}
+        for topic, message in ((INSTANCES, bundle.instances), (CAMERA_INFO, bundle.camera_info)):
+            frame_id = message.header.frame_id
+            if frame_id != depth.frame_id:
+                text = f"{topic} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {frame_id!r}; {cures[topic]}"
+                self._health.count("warned", text)
+                self._warn(f"{topic} frame_id", text)
 
-    def _warn_of_inputs(self) -> None:
-        for topic in self._topics:
-            found = unheard(self, topic, self._qos)
-            for publisher in found.keys() - self._unheard:
-                self.get_logger().warning(unheard_warning(self, topic, found[publisher]))
-            self._unheard |= found.keys()
-            self._health.incompatible(topic, len(found), next(iter(found.values()), ""))
-        reliability = "reliable" if self.parameters.reliable_inputs else "best effort"
-        for topic in self._health.silent():
-            name = self.resolve_topic_name(topic)
-            offered = ", ".join(offers(self, self._topics[topic], name)) or "nobody publishes"
-            how = f"subscribed {reliability}, depth {INPUT_DEPTH}; offered: {offered}"
-            self.get_logger().warning(
-                f"{name}: expected messages, got none for {self.parameters.silence_s:g} s ({how})"
-            )
+    def _warn(self, what: str, text: str) -> None:
+        if self._reminder.due(what):
+            self.get_logger().warning(text)
 
     def _publish_diagnostics(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
         counts = dict(self._synchroniser.drops), dict(self._tracker.events)
         self._diagnostics.publish(
-            self._health.message(self.get_fully_qualified_name(), header, *counts, len(self._synchroniser))
+            self._health.message(
+                self.get_fully_qualified_name(), header, *counts, len(self._synchroniser), self._watch.values()
+            )
         )
 
 
 def refused(bundle: Bundle, error: Exception) -> FrameResult:
-    """What a frame gives that cannot be estimated: each of its instances is rejected, for the same reason."""
+    """Give the result of a frame that cannot be estimated: each of its instances is rejected, for the same reason.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The frame.
+    error : Exception
+        What is wrong with it.
+
+    Returns
+    -------
+    FrameResult
+        Without poses.
+    """
     results = tuple(
         (instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances)
     )

@@ -27,7 +27,13 @@ NUMBERS = {order: {kind: struct.Struct(order + kind) for kind in "BHiIf"} for or
 
 @dataclass(frozen=True, slots=True)
 class SerializedImage:
-    """A `sensor_msgs/Image` whose data is a view of the bytes that came."""
+    """A `sensor_msgs/Image` whose data is a view of the bytes that came.
+
+    Parameters
+    ----------
+    header, height, width, encoding, is_bigendian, step, data
+        As of the ROS message.
+    """
 
     header: Header
     height: int
@@ -40,7 +46,13 @@ class SerializedImage:
 
 @dataclass(frozen=True, slots=True)
 class SerializedInstances:
-    """A `clipose_ros/InstanceArray`."""
+    """A `clipose_ros/InstanceArray`.
+
+    Parameters
+    ----------
+    header, label_image, instances
+        As of the ROS message.
+    """
 
     header: Header
     label_image: SerializedImage
@@ -48,15 +60,44 @@ class SerializedInstances:
 
 
 def read_image(message: bytes) -> SerializedImage | Image:
-    """An image; the ROS message itself where it does not come as plain CDR.
+    """Read an image.
 
-    Raises ValueError for bytes that are cut short.
+    Parameters
+    ----------
+    message : bytes
+        As DDS delivers it.
+
+    Returns
+    -------
+    SerializedImage or Image
+        The ROS message itself where it does not come as plain CDR.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are cut short.
     """
     return _read(message, _Reader.image, Image)
 
 
 def read_instances(message: bytes) -> SerializedInstances | InstanceArray:
-    """See `read_image`."""
+    """Read instances.
+
+    Parameters
+    ----------
+    message : bytes
+        As DDS delivers it.
+
+    Returns
+    -------
+    SerializedInstances or InstanceArray
+        The ROS message itself where it does not come as plain CDR.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are cut short.
+    """
     return _read(message, _Reader.instances, InstanceArray)
 
 
@@ -70,7 +111,7 @@ def _read(message: bytes, fields: Callable[[_Reader], Any], kind: type) -> Any:
 
 
 class _Reader:
-    """Reads the fields of a message one after the other. Raises struct.error where the bytes end."""
+    """Reads the fields of a message one after the other; struct.error where the bytes end."""
 
     def __init__(self, message: bytes) -> None:
         self._numbers = NUMBERS[BYTE_ORDERS[message[:2]]]

@@ -8,42 +8,81 @@ from types import MappingProxyType
 
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.ros.detections import CHOICES
+from clipose_ros.ros.stamp_evidence import MOST_BUFFERED
+from clipose_ros.ros.synchroniser import JUMP_NS
 from clipose_ros.ros.transforms import AUTO_PREFIX
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
 LONGEST_S = 3600.0  # of a time that somebody waits for
+LARGEST_DIFFERENCE_S = JUMP_NS / NS_PER_S  # more is a clock that was set
 # Facts on /diagnostics by their keys, which the doctor reads.
 NAMES, RECTIFIED, DEPTH_SCALE = "names", "rectified", "depth_scale_m"
-MOST_BUFFERED = 1000  # images of 640x480: 0.6 GB
 
 
 @dataclass(frozen=True)
 class PoseNodeParameters:
     """Parameters of the pose node.
 
-    models: names of folders in `models_dir`, or paths; each instance goes to the first model that answers its name.
-    models_dir: empty for the package's own. provider, threads,
-    allow_cpu, precision: as `SessionConfig`.
-    seed: of the point sampling. min_depth_m, max_depth_m: depths outside are invalid [m]. depth_scale_m: what 1 in
-    the depth image means; 0: as its encoding says [m]. rectified: whether the depth image is; else its pixels are
-    undistorted by K and D of the calibration. buffer_size: images of each
-    kind that wait for their masks.
-    max_instances: of one frame; of more, those with the highest scores are estimated and the others rejected.
-    min_score: poses below are rejected, 0..1.
-    reliable_inputs: subscribe with reliable instead of best-effort QoS. silence_s: warn about an input that is silent
-    for so long, and look as often for publishers that cannot be heard [s].
-    diagnostics_s: time between messages on /diagnostics [s].
-    marker_lifetime_s: after that RViz drops a marker that is not renewed [s]. detections: publish `~/detections`
-    always, never, or where vision_msgs is there (auto). tf, tf_prefix: broadcast each confirmed object as the frame
-    tf_prefix/class_track; auto: the node's name with its namespace.
-    target_frame: of all poses, by TF at the image's stamp, waited for up to transform_timeout_s
-    [s]; empty: the camera's. tracking: follow objects over frames; false: each frame for itself.
-    confirm_after, coast_s: as `TrackerSettings`. acceleration, angular_acceleration: as `MotionModel`.
+    Parameters
+    ----------
+    models : tuple of str
+        Names of folders in `models_dir`, or paths; each instance goes to the first model that answers its name.
+    models_dir : str
+        Empty for the package's own.
+    provider, threads, allow_cpu, precision
+        As of `SessionConfig`.
+    seed : int
+        Of the point sampling.
+    min_depth_m, max_depth_m : float
+        Depths outside are invalid [m].
+    depth_scale_m : float
+        Unit of the depth image; 0: as its encoding says [m].
+    rectified : bool
+        Whether the depth image is; else its pixels are undistorted by K and D of the calibration.
+    buffer_size : int
+        Images of each kind that wait for their masks.
+    max_stamp_difference_s : float
+        The largest difference between a depth image's stamp and those of its masks and colour; 0: equal stamps [s].
+    max_instances : int
+        Of one frame; of more, those with the highest scores are estimated and the others rejected.
+    min_score : float
+        Poses below are rejected, 0..1.
+    reliable_inputs : bool
+        Subscribe with reliable instead of best-effort QoS.
+    silence_s : float
+        Warn about an input that is silent, and of frames that are never complete, for so long; look as often for
+        publishers that cannot be heard [s].
+    diagnostics_s : float
+        Time between messages on /diagnostics [s].
+    marker_lifetime_s : float
+        After that RViz drops a marker that is not renewed [s].
+    detections : str
+        Publish `~/detections` always, never, or where vision_msgs is there (auto).
+    tf : bool
+        Broadcast each confirmed object as a frame.
+    tf_prefix : str
+        Its name is tf_prefix/class_track; auto: the node's name with its namespace.
+    target_frame : str
+        Of all poses, by TF at the image's stamp; empty: the camera's.
+    transform_timeout_s : float
+        So long a transform is waited for [s].
+    tracking : bool
+        Follow objects over frames; false: each frame for itself.
+    confirm_after, coast_s
+        As of `TrackerSettings`.
+    acceleration, angular_acceleration
+        As of `MotionModel`.
+
+    Raises
+    ------
+    ValueError
+        With the name of the parameter, for values out of range.
     """
 
     models: tuple[str, ...] = (DEFAULT_MODEL,)
@@ -58,6 +97,7 @@ class PoseNodeParameters:
     depth_scale_m: float = 0.0
     rectified: bool = True
     buffer_size: int = 60
+    max_stamp_difference_s: float = 0.0
     max_instances: int = MAX_INSTANCES
     min_score: float = 0.0
     reliable_inputs: bool = False
@@ -93,6 +133,8 @@ class PoseNodeParameters:
     )
 
     def __post_init__(self) -> None:
+        for name in ("provider", "precision", "detections"):  # of few words, which people write in capitals, too
+            object.__setattr__(self, name, getattr(self, name).lower())
         named = self.models and all(self.models) and len(set(self.models)) == len(self.models)
         expect("models", named, "different names or paths, at least one", list(self.models))
         expect(
@@ -111,6 +153,12 @@ class PoseNodeParameters:
         )
         expect("depth_scale_m", 0 <= self.depth_scale_m <= 1, "0, or metres up to 1", self.depth_scale_m)
         expect("buffer_size", 1 <= self.buffer_size <= MOST_BUFFERED, f"1 to {MOST_BUFFERED}", self.buffer_size)
+        expect(
+            "max_stamp_difference_s",
+            0 <= self.max_stamp_difference_s <= LARGEST_DIFFERENCE_S,
+            f"0 to {LARGEST_DIFFERENCE_S:g}",
+            self.max_stamp_difference_s,
+        )
         expect("min_score", 0 <= self.min_score <= 1, "0 to 1", self.min_score)
         expect("max_instances", self.max_instances >= 1, "1 or more", self.max_instances)
         expect("silence_s", 0 < self.silence_s <= LONGEST_S, f"more than 0, at most {LONGEST_S:g}", self.silence_s)
@@ -141,20 +189,56 @@ class PoseNodeParameters:
         self.tracker()
 
     def session(self) -> SessionConfig:
-        """How the network is to run."""
+        """Say how the network is to run.
+
+        Returns
+        -------
+        SessionConfig
+            Checked.
+        """
         return SessionConfig(
             provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision
         )
 
     def depth_range(self) -> DepthRange:
-        """Which depths are valid."""
+        """Say which depths are valid.
+
+        Returns
+        -------
+        DepthRange
+            Checked.
+        """
         return DepthRange(self.min_depth_m, self.max_depth_m)
 
     def depth_unit_m(self) -> float | None:
-        """What 1 in the depth image means [m]; None: as its encoding says."""
+        """Say which unit the depth image has.
+
+        Returns
+        -------
+        float or None
+            Unit [m]; None: as the encoding says.
+        """
         return self.depth_scale_m or None
 
+    def tolerance_ns(self) -> int:
+        """Say how far apart the stamps of one image may be.
+
+        Returns
+        -------
+        int
+            0: not at all [ns].
+        """
+        return round(self.max_stamp_difference_s * NS_PER_S)
+
     def tracker(self) -> TrackerSettings:
-        """How objects are followed, where `tracking` asks for it."""
+        """Say how objects are followed, where `tracking` asks for it.
+
+        Returns
+        -------
+        TrackerSettings
+            Checked. Frames that are further apart than it likes are no reason to forget everything, as long as they
+            are within `coast_s`.
+        """
         motion = MotionModel(acceleration=self.acceleration, angular_acceleration=self.angular_acceleration)
-        return TrackerSettings(motion=motion, confirm_after=self.confirm_after, coast_s=self.coast_s)
+        gap_s = max(TrackerSettings.gap_s, self.coast_s)
+        return TrackerSettings(motion=motion, confirm_after=self.confirm_after, coast_s=self.coast_s, gap_s=gap_s)

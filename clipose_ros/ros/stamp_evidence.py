@@ -112,7 +112,8 @@ class StampComparison:
         float
             Share of all, 0..1.
         """
-        return float(np.mean((self.apart_ns <= tolerance_ns) & (self.passed >= capacity)))
+        given_up = (self.passed >= capacity) & (self.late_ns > 0)
+        return float(np.mean((self.apart_ns <= tolerance_ns) & given_up))
 
 
 class StampEvidence:
@@ -122,10 +123,16 @@ class StampEvidence:
     ----------
     first, second : str
         The kinds, as a user knows them.
+    capacity : int
+        Messages of each kind that wait, `buffer_size`.
+    tolerance_ns : int
+        The largest difference that is joined, `max_stamp_difference_s` [ns].
     """
 
-    def __init__(self, first: str, second: str) -> None:
+    def __init__(self, first: str, second: str, capacity: int, tolerance_ns: int = 0) -> None:
         self._names = first, second
+        self._capacity = capacity
+        self._tolerance_ns = tolerance_ns
         self.forget()
 
     def forget(self) -> None:
@@ -140,7 +147,7 @@ class StampEvidence:
         StampEvidence
             Does not change when more comes, so that another thread may ask it.
         """
-        copy = StampEvidence(*self._names)
+        copy = StampEvidence(*self._names, self._capacity, self._tolerance_ns)
         copy._streams = tuple(stream.copy() for stream in self._streams)
         return copy
 
@@ -171,32 +178,18 @@ class StampEvidence:
         late_ms, apart_ms = np.median(compared.late_ns) / 1e6, np.median(compared.apart_ns) / 1e6
         return {f"{second} after {first} ms": f"{late_ms:.0f}", f"{second} apart from {first} ms": f"{apart_ms:.3f}"}
 
-    def explain(self, capacity: int, tolerance_ns: int) -> str:
+    def explain(self) -> str:
         """Say why nothing, or next to nothing, meets.
-
-        Parameters
-        ----------
-        capacity : int
-            Messages of each kind that wait, `buffer_size`.
-        tolerance_ns : int
-            The largest difference that is joined, `max_stamp_difference_s` [ns].
 
         Returns
         -------
         str
             Empty where their stamps are no reason.
         """
-        return (
-            self.explain_constant() or self.explain_late(capacity, tolerance_ns) or self._explain_unequal(tolerance_ns)
-        )
+        return self._explain_constant() or self.explain_late() or self._explain_unequal()
 
-    def explain_late(self, capacity: int, tolerance_ns: int) -> str:
+    def explain_late(self) -> str:
         """Say that one kind comes when the other one has been given up, if half of it does.
-
-        Parameters
-        ----------
-        capacity, tolerance_ns
-            As of `explain`.
 
         Returns
         -------
@@ -205,26 +198,19 @@ class StampEvidence:
         """
         for second, late, early in ((True, *reversed(self._names)), (False, *self._names)):
             compared = self._compare(second)
-            if compared is None or compared.share_late(capacity, tolerance_ns) < 0.5:
+            if compared is None or compared.share_late(self._capacity, self._tolerance_ns) < 0.5:
                 continue
-            kept_ns = np.sort(self._streams[not second].arrays()[0])[-capacity:]
+            kept_ns = np.sort(self._streams[not second].arrays()[0])[-self._capacity :]
             needed = math.ceil(SPARE * compared.passed.max() / 10) * 10
             too_much = f"{needed} would be needed, {MOST_BUFFERED} is the most: a quicker source of {late} is needed"
             return (
                 f"{late} arrive {np.median(compared.late_ns) / NS_PER_S:.2f} s after {early} of their stamp (median); "
-                f"buffer_size {capacity} keeps {early} for {(kept_ns[-1] - kept_ns[0]) / NS_PER_S:.2f} s: "
+                f"buffer_size {self._capacity} keeps {early} for {(kept_ns[-1] - kept_ns[0]) / NS_PER_S:.2f} s: "
                 + (f"set buffer_size to {needed}" if needed <= MOST_BUFFERED else too_much)
             )
         return ""
 
-    def explain_constant(self) -> str:
-        """Say that one kind has the same stamp again and again.
-
-        Returns
-        -------
-        str
-            Empty where it is not so.
-        """
+    def _explain_constant(self) -> str:
         for name, stream in zip(self._names, self._streams):
             stamps_ns = stream.arrays()[0][-RECENT:]
             if len(stamps_ns) >= LEAST and (stamps_ns == stamps_ns[0]).all():
@@ -234,7 +220,7 @@ class StampEvidence:
                 )
         return ""
 
-    def _explain_unequal(self, tolerance_ns: int) -> str:
+    def _explain_unequal(self) -> str:
         first, second = self._names
         stamps_ns, others_ns = self._streams[True].arrays()[0], np.sort(self._streams[False].arrays()[0])
         if not len(stamps_ns) or len(others_ns) < LEAST:
@@ -244,7 +230,7 @@ class StampEvidence:
         if compared is None:
             ahead_s = (stamps_ns[-1] - others_ns[-1]) / NS_PER_S
             return f"{second} are stamped {abs(ahead_s):.2f} s {'after' if ahead_s > 0 else 'before'} {first}: {own}"
-        if np.mean(compared.apart_ns <= tolerance_ns) >= 0.5:
+        if np.mean(compared.apart_ns <= self._tolerance_ns) >= 0.5:
             return ""
         step_ns = float(np.median(np.diff(others_ns)))
         apart = (

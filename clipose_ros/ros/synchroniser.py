@@ -89,11 +89,12 @@ class Synchroniser:
         self.drops: Counter[str] = Counter()
         self._capacity = capacity
         self._jump_ns = jump_ns
-        self._tolerance_ns = tolerance_ns
         kinds = ("depth", "instances", *(("colour",) if with_colour else ()))
         self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in kinds}
         self._joins = NearStamps(kinds, tolerance_ns) if tolerance_ns else EqualStamps(self._buffers)
-        self._evidence = {kind: StampEvidence(NAMES["depth"], NAMES[kind]) for kind in kinds[1:]}
+        self._evidence = {
+            kind: StampEvidence(NAMES["depth"], NAMES[kind], capacity, tolerance_ns) for kind in kinds[1:]
+        }
         self._camera_info: Any = None
         self._camera_infos: dict[int, Any] = {}
         self._newest_depth_ns: int | None = None

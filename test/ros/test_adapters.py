@@ -125,9 +125,7 @@ def test_class_names_come_from_the_command_line(dds):
     context = rclpy.Context()
     rclpy.init(context=context)
     cli_args = ["--ros-args", "-p", 'classes:=["wine glass:mug", "can:can"]']
-    node = rclpy.create_node(
-        "adapter", context=context, cli_args=cli_args, automatically_declare_parameters_from_overrides=True
-    )
+    node = rclpy.create_node("adapter", context=context, cli_args=cli_args)
     assert read_parameters(node, AdapterParameters).class_names() == {"wine glass": "mug", "can": "can"}
     node.destroy_node()
     rclpy.shutdown(context=context)

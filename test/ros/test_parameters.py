@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
+from clipose_ros.ros.adapters.adapter import AdapterParameters
 from clipose_ros.ros.lab.player import PlayerParameters
+from clipose_ros.ros.parameter_files import matches, sections, unread_files
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.settings import PoseNodeParameters
 
@@ -23,15 +26,7 @@ def read(dds):
 
     def read(*arguments, kind=PoseNodeParameters, name="clipose", **options):
         cli_args = ["--ros-args", *arguments]
-        nodes.append(
-            rclpy.create_node(
-                name,
-                context=context,
-                cli_args=cli_args,
-                automatically_declare_parameters_from_overrides=True,
-                **options,
-            )
-        )
+        nodes.append(rclpy.create_node(name, context=context, cli_args=cli_args, **options))
         return read_parameters(nodes[-1], kind)
 
     read.nodes = nodes
@@ -69,17 +64,59 @@ def test_whole_numbers_are_metres_too(read):
     assert parameters.max_depth_m == 3.0 and parameters.depth_range().maximum == 3.0
 
 
+@pytest.mark.parametrize(
+    ("argument", "name", "value"),
+    [
+        ("threads:=2.0", "threads", 2),
+        ("seed:=1e3", "seed", 1000),
+        ("silence_s:=5", "silence_s", 5.0),
+        ("tf:=True", "tf", True),
+        ("tracking:=off", "tracking", False),
+        ("provider:=CPU", "provider", "cpu"),
+        ("precision:=FP16", "precision", "fp16"),
+        ("detections:=Never", "detections", "never"),
+        ("target_frame:='3'", "target_frame", "3"),
+    ],
+)
+def test_values_are_taken_as_people_write_them(read, argument, name, value):
+    """And ROS shows them as the node has them."""
+    assert getattr(read("-p", argument), name) == value
+    shown = read.nodes[0].get_parameter(name).value
+    assert (type(shown), shown) == (type(value), value)
+
+
+@pytest.mark.parametrize("text", ["[]", "''", "[[]]"])
+def test_an_empty_list_is_a_list(read, text):
+    """rcl has no type for one; launch files can write an empty text instead."""
+    assert read("-p", f"classes:={text}", kind=AdapterParameters, name="adapter").classes == ()
+    assert read.nodes[0].get_parameter("classes").value == ()
+
+
+def test_an_empty_list_in_a_file_is_a_list(read, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("adapter:\n  ros__parameters:\n    classes: []\n")
+    assert read("--params-file", str(file), kind=AdapterParameters, name="adapter").classes == ()
+
+
 WRONG = [
-    ("models:=''", r"models: expected different names or paths, at least one, got \[''\]"),
+    ("models:=''", r"models: expected different names or paths, at least one, got \[\]"),
+    ("models:=[]", r"models: expected different names or paths, at least one, got \[\]"),
+    ("models:=['']", r"models: expected different names or paths, at least one, got \[''\]"),
     ("models:=[a, a]", "models: expected different names or paths"),
     ("models:=[1, 2]", "models: expected a list of str"),
+    ("max_stamp_difference_s:=-0.001", "max_stamp_difference_s: expected 0 to 0.5, got -0.001"),
+    ("max_stamp_difference_s:=2", "max_stamp_difference_s: expected 0 to 0.5, got 2.0"),
     ("min_score:=1.5", "min_score: expected 0 to 1, got 1.5"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
     ("threads:=-1", "threads: expected 0"),
-    ("allow_cpu:=1", "allow_cpu: expected bool, got 1"),
+    ("allow_cpu:=1", r"allow_cpu: expected bool \(true or false\), got 1"),
     ("precision:=int4", "precision: expected fp32 or fp16, got int4"),
     ("seed:=-1", "seed: expected 0 or more, got -1"),
+    ("threads:=two", "threads: expected int, got 'two'"),
+    ("threads:='2'", "threads: expected int, got '2'"),
+    ("threads:=.inf", "threads: expected int, got inf"),
+    ("seed:=[]", "seed: expected int, got an empty list"),
     ("seed:=true", "seed: expected int, got True"),
     ("min_depth_m:=0.0", "min_depth_m: expected more than 0, got 0.0"),
     ("max_depth_m:=0.05", "max_depth_m: expected more than min_depth_m, 0.1, got 0.05"),
@@ -92,18 +129,18 @@ WRONG = [
     ("buffer_size:=1001", "buffer_size: expected 1 to 1000, got 1001"),
     ("buffer_size:=2.5", "buffer_size: expected int, got 2.5"),
     ("max_instances:=0", "max_instances: expected 1 or more, got 0"),
-    ("reliable_inputs:=yes_please", "reliable_inputs: expected bool, got 'yes_please'"),
+    ("reliable_inputs:=yes_please", r"reliable_inputs: expected bool \(true or false\), got 'yes_please'"),
     ("silence_s:=0.0", "silence_s: expected more than 0, at most 3600, got 0.0"),
     ("diagnostics_s:=0.0", "diagnostics_s: expected more than 0, at most 3600, got 0.0"),
     ("marker_lifetime_s:=-1.0", "marker_lifetime_s: expected more than 0, at most 3600, got -1.0"),
     ("marker_lifetime_s:=1.0e+300", r"marker_lifetime_s: expected more than 0, at most 3600, got 1e\+300"),
     ("detections:=sometimes", "detections: expected one of auto, always, never, got sometimes"),
-    ("tf:=1", "tf: expected bool, got 1"),
+    ("tf:=1", r"tf: expected bool \(true or false\), got 1"),
     ("tf_prefix:=/objects", "tf_prefix: expected a name without / in front, or empty, got /objects"),
-    ("target_frame:=3", "target_frame: expected str, got 3"),
+    ("target_frame:=3", r"target_frame: expected str \(in quotes of its own: \"target_frame:='…'\"\), got 3"),
     ("target_frame:=/map", "target_frame: expected a name without / in front, as tf2 has it, or empty, got /map"),
     ("transform_timeout_s:=0.0", "transform_timeout_s: expected more than 0, at most 3600, got 0.0"),
-    ("tracking:=1", "tracking: expected bool, got 1"),
+    ("tracking:=1", r"tracking: expected bool \(true or false\), got 1"),
     ("confirm_after:=0", "confirm_after: expected 1 or more, got 0"),
     ("coast_s:=0.0", "coast_s: expected more than 0, at most 60, got 0.0"),
     ("acceleration:=-0.1", "acceleration: expected more than 0, at most 1000, got -0.1"),
@@ -151,3 +188,133 @@ def test_every_parameter_is_declared_and_a_change_is_refused(read):
     assert node.get_parameter("seed").value == 3
     (result,) = node.set_parameters([Parameter("use_sim_time", value=True)])
     assert result.successful
+
+
+class Changeable:
+    """A node with parameters that a test sets, and what it heard of changes."""
+
+    def __init__(self, context, on_set=None):
+        self.heard = []
+        self.node = rclpy.create_node("clipose", context=context)
+        read_parameters(self.node, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self.heard.append)
+        if on_set is not None:
+            self.node.add_on_set_parameters_callback(on_set)
+
+    def set(self, **values):
+        return self.node.set_parameters_atomically(
+            [value if isinstance(value, Parameter) else Parameter(name, value=value) for name, value in values.items()]
+        )
+
+    def shown(self, name):
+        return self.node.get_parameter(name).value
+
+
+@pytest.fixture
+def changeable(dds):
+    """Makes such nodes."""
+    context, made = rclpy.Context(), []
+    rclpy.init(context=context)
+
+    def make(**options):
+        made.append(Changeable(context, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed": 0},
+        {"models": ["clipose-lite"]},
+        {"models": "clipose-lite"},
+        {"threads": 0.0},
+        {"provider": "CPU"},
+        {"silence_s": 5},
+        {"coast_s": 0.5, "seed": 0, "tf": False},
+    ],
+)
+def test_the_present_value_may_be_set_again_and_nothing_happens(changeable, values):
+    """Also of what is fixed, as tools do that write all parameters back."""
+    node = changeable()
+    before = {name: node.shown(name) for name in asdict(PoseNodeParameters())}
+    assert node.set(**values).successful
+    assert {name: node.shown(name) for name in before} == before and node.heard == []
+
+
+def test_a_list_of_wishes_is_granted_whole_or_not_at_all(changeable):
+    node = changeable()
+    assert node.set(min_depth_m=6, max_depth_m=8).successful  # neither would be possible before the other
+    assert (node.heard[-1].min_depth_m, node.heard[-1].max_depth_m, len(node.heard)) == (6.0, 8.0, 1)
+    for wrong, reason in (
+        ({"seed": 4}, "seed: expected at start only"),
+        ({"min_score": 2.0}, "min_score: expected 0 to 1"),
+        ({"confirm_after": "3"}, "confirm_after: expected int, got '3'"),
+        ({"tracking": 1}, "tracking: expected bool"),
+        ({"coast_s": Parameter("coast_s")}, "coast_s: expected float, got an empty list"),
+    ):
+        result = node.set(max_depth_m=7.0, **wrong)
+        assert not result.successful and result.reason.startswith(reason)
+    assert len(node.heard) == 1 and node.shown("max_depth_m") == 8.0 and node.shown("coast_s") == 0.5
+
+
+def test_what_somebody_else_refuses_is_not_applied(changeable):
+    node = changeable(on_set=lambda wishes: SetParametersResult(successful=False, reason="no"))
+    assert not node.set(min_score=0.5).successful and node.heard == [] and node.shown("min_score") == 0.0
+
+
+def test_a_changed_value_has_the_type_of_the_parameter(changeable):
+    node = changeable()
+    assert node.set(coast_s=2, confirm_after=5.0).successful
+    assert (node.shown("coast_s"), node.shown("confirm_after")) == (2.0, 5)
+    assert (type(node.shown("coast_s")), type(node.shown("confirm_after"))) == (float, int)
+    assert (node.heard[0].coast_s, node.heard[0].confirm_after) == (2.0, 5)
+
+
+# Files
+
+
+SECTIONS = ("/**", "/*", "clipose", "/clipose", "/**/clipose", "/*/clipose", "/ns/**", "/ns/*", "ns/clipose")
+SECTIONS += ("/**/ns/clipose", "/a/**/clipose", "**", "*", "**/clipose", "/ns/clipose/**", "/**/**", "/**/left")
+NAMES = (("/", "clipose"), ("/ns", "clipose"), ("/a/ns", "clipose"), ("/", "left"), ("/ns", "left"))
+
+
+def test_sections_match_the_nodes_that_ros_takes_them_for(read, tmp_path):
+    """Every section with every name: what rclpy reads, and what the warning goes by."""
+    for i, section in enumerate(SECTIONS):
+        file = tmp_path / f"{i}.yaml"
+        file.write_text(f'"{section}":\n  ros__parameters:\n    seed: 7\n')
+        assert sections(file) == [section]
+        for namespace, name in NAMES:
+            taken = read("--params-file", str(file), name=name, namespace=namespace).seed == 7
+            assert matches(section, read.nodes[-1].get_fully_qualified_name()) == taken, (section, namespace, name)
+
+
+def test_nested_sections_have_whole_names(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("ns:\n  clipose:\n    ros__parameters: {}\n  left:\n    ros__parameters: {}\n")
+    assert sections(file) == ["ns/clipose", "ns/left"]
+
+
+def test_a_file_without_a_section_for_the_node_is_named(tmp_path):
+    for name, text in {
+        "others": "/**/clipose:\n  ros__parameters: {}\n",
+        "mine": "left:\n  ros__parameters: {}\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    given = ["node", "--params-file", "of another program", "--ros-args", "--params-file", f"{tmp_path}/others"]
+    (text,) = unread_files([*given, "--params-file", f"{tmp_path}/mine", "--", "--params-file", "x"], "/left")
+    assert text == (
+        f"{tmp_path}/others: expected a section for /left, got /**/clipose: nothing of it is used. "
+        "Name its section /left or /**, or start the node under the name that is written there"
+    )
+    assert unread_files(given, "/robot/clipose") == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"\xff\xfe", b"a: {", b"3"])
+def test_a_file_that_is_none_is_left_to_ros(tmp_path, content):
+    (tmp_path / "params.yaml").write_bytes(content)
+    assert sections(tmp_path / "params.yaml") == [] and sections(tmp_path / "nowhere") == []

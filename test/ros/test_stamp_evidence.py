@@ -25,15 +25,15 @@ def streams(images, masks_late=0, depth_late=0, apart=0, every=1):
             yield True, BEGIN + (i - masks_late) * PERIOD + apart
 
 
-def evidence_of(messages):
-    evidence = StampEvidence("depth images", "instances")
+def evidence_of(messages, capacity=CAPACITY, tolerance_ns=0):
+    evidence = StampEvidence("depth images", "instances", capacity, tolerance_ns)
     for second, stamp in messages:
         evidence.heard(second, stamp)
     return evidence
 
 
 def said(messages, capacity=CAPACITY, tolerance_ns=0):
-    return evidence_of(messages).explain(capacity, tolerance_ns)
+    return evidence_of(messages, capacity, tolerance_ns).explain()
 
 
 def frames(messages, capacity=CAPACITY, tolerance_ns=0):
@@ -136,7 +136,7 @@ def test_it_is_said_when_half_is_too_late_though_frames_are_made():
         late = 70 if i % 3 else 5
         shaky += [(False, BEGIN + i * PERIOD), *([(True, BEGIN + (i - late) * PERIOD)] if i >= late else [])]
     assert frames(shaky) > 0
-    assert "set buffer_size to" in evidence_of(shaky).explain_late(CAPACITY, 0)
+    assert "set buffer_size to" in evidence_of(shaky).explain_late()
 
 
 def test_the_diagnostics_have_the_median():
@@ -148,13 +148,13 @@ def test_the_diagnostics_have_the_median():
 def test_a_clock_that_goes_back_begins_anew():
     evidence = evidence_of(streams(300, masks_late=75))
     evidence.forget()
-    assert evidence.explain(CAPACITY, 0) == ""
+    assert evidence.explain() == ""
 
 
 def test_it_is_bounded_and_a_copy_stays_as_it_is():
     evidence = evidence_of(streams(3 * REMEMBERED, masks_late=75))
     copy = evidence.copy()
-    assert "set buffer_size to 100" in copy.explain(CAPACITY, 0)
+    assert "set buffer_size to 100" in copy.explain()
     assert all(len(stream.arrays()[0]) < 2 * REMEMBERED for stream in copy._streams)
     before = copy.values()
     for second, stamp in streams(90, masks_late=10):
@@ -185,4 +185,4 @@ def test_it_is_the_synchroniser_that_notes():
         if i == 20:
             break
     masks, colour = synchroniser.evidence()
-    assert masks.explain(5, 0) == "" and "colour images and depth images differ in their stamps" in colour.explain(5, 0)
+    assert masks.explain() == "" and "colour images and depth images differ in their stamps" in colour.explain()

@@ -58,7 +58,7 @@ class Adapter(Node):
     """Publishes `instances`, and in /diagnostics how many there were and what was dropped, by cause."""
 
     def __init__(self, name: str, kind: type[Parameters], **options) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        super().__init__(name, **options)
         self.parameters = read_parameters(self, kind)
         self.published = 0
         self.drops: Counter[str] = Counter()

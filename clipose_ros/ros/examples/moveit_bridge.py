@@ -171,7 +171,7 @@ class MoveItBridge(Node):
     """
 
     def __init__(self, **options) -> None:
-        super().__init__("moveit_bridge", automatically_declare_parameters_from_overrides=True, **options)
+        super().__init__("moveit_bridge", **options)
         self._moveit_msgs = optional_messages("moveit_msgs", "CollisionObject", "the bridge to MoveIt")
         namespace = tf_name(self.get_namespace())
         prefix = f"{namespace}/" if namespace else ""

@@ -91,7 +91,7 @@ class Player(Node):
     """Plays the frames in the order of their names, each stamped with the time at which it is published."""
 
     def __init__(self, **options) -> None:
-        super().__init__("player", automatically_declare_parameters_from_overrides=True, **options)
+        super().__init__("player", **options)
         self.parameters = read_parameters(self, PlayerParameters)
         self._folder = NocsFolder(Path(self.parameters.folder).expanduser())
         truth_file = self._folder.path / TRUTH_FILE
