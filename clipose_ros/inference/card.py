@@ -226,7 +226,7 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     Parameters
     ----------
     model : str
-        Name in the models folders, or a path. Anything with a slash is a path.
+        Name in the models folders, or a path. Anything with a slash is a path; `name/` may be either.
     models_dir : Path, optional
         The only folder to look in. Without it: the checkout's, then those of the sourced ROS workspaces, then the
         Python environment's.
@@ -241,10 +241,9 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     ValueError
         If the model is not found. The message lists the names that there are.
     """
-    if "/" in model:
-        candidates = [Path(model).expanduser()]
-    else:
-        candidates = [folder / model for folder in ([models_dir] if models_dir else models_folders())]
+    candidates = [Path(model).expanduser()] if "/" in model else []
+    if "/" not in (name := model.rstrip("/")):
+        candidates += [folder / name for folder in ([models_dir] if models_dir else models_folders())]
     for candidate in candidates:
         if (candidate / CARD_FILE).is_file():
             return candidate

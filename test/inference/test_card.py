@@ -108,6 +108,16 @@ def test_models_are_found_by_name_by_path_and_in_sourced_workspaces(write_model,
     assert find_model("tiny") == share / "models" / "tiny"
 
 
+def test_a_slash_at_the_end_may_be_of_a_name_or_of_a_path(write_model, tmp_path, monkeypatch):
+    """As the shell completes it."""
+    folder = write_model()
+    monkeypatch.chdir(tmp_path)
+    assert find_model(f"{folder.name}/", folder.parent) == folder
+    assert find_model(f"{folder}/") == folder
+    monkeypatch.chdir(folder.parent)
+    assert find_model(f"{folder.name}/", tmp_path).resolve() == folder
+
+
 def test_an_unknown_model_is_refused_with_the_names_that_there_are(write_model, tmp_path):
     write_model()
     with pytest.raises(ValueError, match="model: expected one of tiny in .*models, got huge"):

@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.msg import InstanceArray, ObjectInstance
-from clipose_ros.ros.adapters.adapter import AdapterParameters, instances_of
+from clipose_ros.ros.adapters.adapter import AdapterParameters, instances_of, unanswered
 from clipose_ros.ros.adapters.label_image import instances_from_label_image
-from clipose_ros.ros.adapters.single_mask import instances_from_mask, instances_from_mask_and_detections
+from clipose_ros.ros.adapters.single_mask import (
+    SingleMaskParameters,
+    instances_from_mask,
+    instances_from_mask_and_detections,
+)
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.adapters.yolo import instances_from_polygons, painted
 from clipose_ros.ros.conversions import frame_messages, image_message, label_view, stamp_message
@@ -88,21 +94,54 @@ def rectangle(u, v, width, height, label=1):
 
 def test_partners_meet_in_any_order_and_each_pair_is_handed_out():
     pairs = StampPairs("mask", "detections", capacity=2)
-    assert pairs.add("mask", 1, "m1") is None and pairs.add("mask", 2, "m2") is None
-    assert pairs.add("detections", 2, "d2") == {"mask": "m2", "detections": "d2"}
-    assert pairs.add("detections", 1, "d1") == {"mask": "m1", "detections": "d1"}
+    assert pairs.add("mask", 1, "m1") == [] and pairs.add("mask", 2, "m2") == []
+    assert pairs.add("detections", 2, "d2") == [{"mask": "m2", "detections": "d2"}]
+    assert pairs.add("detections", 1, "d1") == [{"mask": "m1", "detections": "d1"}]
     assert not pairs.drops
 
 
 def test_what_never_meets_is_counted():
     pairs = StampPairs("mask", "detections", capacity=2)
     for stamp in (5, 6, 1, 2):  # a clock that went back
-        assert pairs.add("mask", stamp, stamp) is None
+        assert pairs.add("mask", stamp, stamp) == []
     assert pairs.drops == {"mask without detections": 2}
-    assert pairs.add("detections", 5, "late") is None
-    assert pairs.add("mask", 2, "again") is None
+    assert pairs.add("detections", 5, "late") == []
+    assert pairs.add("mask", 2, "again") == []
     assert pairs.drops == {"mask without detections": 2, "mask twice": 1}
-    assert pairs.add("detections", 2, "d2") == {"mask": "again", "detections": "d2"}
+    assert pairs.add("detections", 2, "d2") == [{"mask": "again", "detections": "d2"}]
+
+
+def test_near_partners_meet_within_the_tolerance_and_none_twice():
+    pairs = StampPairs("mask", "detections", capacity=5, tolerance_ns=2)
+    assert pairs.add("mask", 100, "m") == [] and pairs.add("detections", 103, "too far") == []
+    assert pairs.add("detections", 101, "d") == [{"mask": "m", "detections": "d"}]
+    assert pairs.add("mask", 100, "m, again") == [] and pairs.add("detections", 101, "d, again") == []
+    assert pairs.drops == {"mask twice": 1, "detections twice": 1}
+    assert pairs.add("mask", 104, "next") == [{"mask": "next", "detections": "too far"}]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["mask", "detections"]), st.integers(0, 60)), max_size=60),
+    st.integers(1, 5),
+    st.sampled_from([0, 3, 100]),
+)
+def test_every_message_is_handed_out_once_or_counted_or_waits(messages, capacity, tolerance):
+    pairs, handed = StampPairs("mask", "detections", capacity, tolerance), []
+    for number, (kind, stamp) in enumerate(messages):
+        for pair in pairs.add(kind, stamp, (stamp, number)):
+            assert abs(pair["mask"][0] - pair["detections"][0]) <= tolerance
+            handed += pair.values()
+    assert len(set(handed)) == len(handed)
+    waiting = sum(len(waits) for waits in pairs._waiting.values())
+    assert waiting <= 2 * capacity and len(messages) == len(handed) + pairs.drops.total() + waiting
+
+
+def test_why_partners_never_meet_is_known():
+    pairs = StampPairs("mask", "detections", capacity=5)
+    for i in range(20):
+        pairs.add("mask", i * 33_000_000, "m")
+        pairs.add("detections", i * 33_000_000 + 1_000_000, "d")
+    assert "detections and mask differ in their stamps, the nearest by 1 ms (median): set" in pairs.evidence.explain()
 
 
 # Parameters
@@ -112,6 +151,7 @@ def test_what_never_meets_is_counted():
     ("classes", "message"),
     [
         (("cup",), "classes: expected entries of the form from:to, got 'cup'"),
+        (("",), "classes: expected entries of the form from:to, got ''"),
         ((":mug",), "classes: expected entries of the form from:to, got ':mug'"),
         (("cup:mug", "cup:bowl"), "classes: expected every class once, got 'cup'"),
     ],
@@ -129,6 +169,35 @@ def test_class_names_come_from_the_command_line(dds):
     assert read_parameters(node, AdapterParameters).class_names() == {"wine glass": "mug", "can": "can"}
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "unknown"),
+    [
+        (AdapterParameters(), None),
+        (AdapterParameters(classes=()), None),
+        (AdapterParameters(classes=("cup:mug", "vase:vase", "41:cup")), "'cup', 'vase'"),
+        (SingleMaskParameters(), None),
+        (SingleMaskParameters(category="mug"), None),
+        (SingleMaskParameters(category="cup"), "'cup'"),
+        (SingleMaskParameters(category="mug", classes=("cup:vase",)), None),  # which nobody asks for
+    ],
+)
+def test_categories_that_no_model_here_answers_are_told_with_those_that_are(parameters, unknown):
+    text = unanswered(parameters.categories())
+    assert (unknown is None) == (text == "")
+    if unknown:
+        assert text == (
+            "categories: expected some of bottle, bowl, camera, can, laptop, mug, which the models here answer, "
+            f"got {unknown}: the pose node rejects them, unless one of its models answers them"
+        )
+
+
+def test_where_no_model_is_nothing_is_said_of_categories(monkeypatch, tmp_path):
+    monkeypatch.setattr("clipose_ros.ros.adapters.adapter.models_folders", lambda: [tmp_path, tmp_path / "nowhere"])
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.yaml").write_text("no card")
+    assert unanswered(["cup"]) == ""
 
 
 def test_a_missing_package_and_a_missing_message_are_named():
@@ -304,11 +373,12 @@ class Segmenter:
     def __init__(self, client, wait_until, **inputs):
         self.node, self.wait_until = client.node, wait_until
         self.publishers = {topic: self.node.create_publisher(kind, topic, 10) for topic, kind in inputs.items()}
-        self.instances, self.diagnostics = [], {}
+        self.instances, self.diagnostics, self.messages = [], {}, {}
         self.node.create_subscription(InstanceArray, "instances", self.instances.append, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_diagnostics(self, message):
+        self.messages[message.status[0].name] = message.status[0].message
         self.diagnostics[message.status[0].name] = {value.key: value.value for value in message.status[0].values}
 
     def connect(self):
@@ -370,6 +440,20 @@ def test_a_wrong_mask_costs_itself_only_and_is_counted(segmenter, header, wait_u
     wait_until(counted)
     assert segmenter.ask(mask=image_message(rectangle(5, 5, 10, 10), "mono8", header)).instances
     assert not any(instances.header == wrong for instances in segmenter.instances)
+
+
+def test_a_silent_adapter_says_why(client, wait_until, start_process, output_of):
+    """In its log and on /diagnostics, within silence_s."""
+    namespace = ("-r", "__ns:=/quiet", "-p", "silence_s:=0.3", "-p", "classes:=[]", "-p", "category:=cup")
+    output = output_of(start_process("adapters.single_mask", *namespace))
+    wait_until(lambda: output.said("got 'cup': the pose node rejects them, unless one of its models answers them"))
+    wait_until(lambda: output.said("/quiet/mask: expected messages, got none for 0.3 s (subscribed best effort"))
+    segmenter = Segmenter(client, wait_until)
+    said = segmenter.messages
+    wait_until(lambda: said.get("/quiet/mask_adapter") == "no input on mask (nobody publishes)")
+    compressed = client.node.create_publisher(CompressedImage, "/quiet/mask", 10)
+    wait_until(lambda: said["/quiet/mask_adapter"] == "no input on mask (published as sensor_msgs/msg/CompressedImage)")
+    client.destroy(compressed)
 
 
 def test_yolo_detections_pass_through_the_adapter(client, wait_until, start_process, yolo_msgs, polygons, header):

@@ -18,7 +18,6 @@ from sensor_msgs.msg import Image
 from clipose_ros.core.validation import expect
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instances_of
-from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.conversions import LABEL_ENCODINGS, image_message, image_view, stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
@@ -29,29 +28,54 @@ SIGNED_ENCODINGS = {"32SC1": (np.int32, 1)}  # JSK's
 
 
 class LabelImageAdapter(Adapter):
-    """`label_image`, in which k is the k-th detection and 0 the background, and `detections` to `instances`."""
+    """`label_image`, in which k is the k-th detection and 0 the background, and `detections` to `instances`.
+
+    Parameters
+    ----------
+    **options
+        As of rclpy's Node.
+
+    Raises
+    ------
+    RuntimeError
+        When vision_msgs is not there.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("label_adapter", AdapterParameters, **options)
         vision_msgs = optional_messages("vision_msgs", "Detection2DArray", DETECTIONS)
         self._class_names = self.parameters.class_names()
-        self._pairs = StampPairs(LABEL_IMAGE, DETECTIONS, self.parameters.buffer_size)
-        self.drops = self._pairs.drops
+        self.pair(LABEL_IMAGE, DETECTIONS)
         self.listen(Image, LABEL_IMAGE, lambda message: self._on_part(LABEL_IMAGE, message))
         self.listen(vision_msgs.Detection2DArray, DETECTIONS, lambda message: self._on_part(DETECTIONS, message))
 
     def _on_part(self, kind: str, message: Any) -> None:
-        pair = self._pairs.add(kind, stamp_ns(message.header.stamp), message)
-        if pair is not None:
+        for pair in self._pairs.add(kind, stamp_ns(message.header.stamp), message):
             self.publish(instances_from_label_image, pair[LABEL_IMAGE], pair[DETECTIONS], self._class_names)
 
 
 def instances_from_label_image(labels: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """The detections of a vision_msgs/Detection2DArray as instances; the k-th, counted from 1, has the pixels k of the
-    label image.
+    """Make instances of a label image and the detections in it.
 
-    An image of 32SC1 becomes one of 16UC1, in which what is negative is background, too; others stay as they are.
-    Raises ValueError for other encodings and labels that are too large.
+    Parameters
+    ----------
+    labels : Image
+        The k-th detection, counted from 1, has its pixels k. An image of 32SC1 becomes one of 16UC1, in which what is
+        negative is background, too; others stay as they are.
+    message : vision_msgs/Detection2DArray
+        The detections.
+    class_names : mapping of str to str
+        Our name of a class by the segmenter's.
+
+    Returns
+    -------
+    InstanceArray
+        With the header of the label image.
+
+    Raises
+    ------
+    ValueError
+        For other encodings and labels that are too large.
     """
     return InstanceArray(
         header=labels.header, label_image=unsigned(labels), instances=instances_of(message.detections, class_names)
@@ -59,7 +83,23 @@ def instances_from_label_image(labels: Image, message: Any, class_names: Mapping
 
 
 def unsigned(labels: Image) -> Image:
-    """The label image in one of the encodings of `InstanceArray`."""
+    """Give a label image one of the encodings of `InstanceArray`.
+
+    Parameters
+    ----------
+    labels : Image
+        Also of 32SC1.
+
+    Returns
+    -------
+    Image
+        The same where it has one.
+
+    Raises
+    ------
+    ValueError
+        For other encodings and labels that are too large.
+    """
     if labels.encoding in LABEL_ENCODINGS:
         return labels
     pixels, largest = image_view(LABEL_IMAGE, labels, LABEL_ENCODINGS | SIGNED_ENCODINGS), np.iinfo(np.uint16).max

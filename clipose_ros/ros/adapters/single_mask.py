@@ -17,7 +17,6 @@ from sensor_msgs.msg import Image
 
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of, rank
-from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.conversions import image_message, image_view, stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
@@ -29,25 +28,43 @@ MASK_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1)}
 
 @dataclass(frozen=True)
 class SingleMaskParameters(AdapterParameters):
-    """As `AdapterParameters`. category: of the object; empty: that of the most probable detection of the same stamp,
-    from `detections`.
+    """As `AdapterParameters`, and the category of the object.
+
+    Parameters
+    ----------
+    category : str
+        Empty: that of the most probable detection of the same stamp, from `detections`.
     """
 
     category: str = ""
 
+    def categories(self) -> tuple[str, ...]:
+        """See `AdapterParameters.categories`."""
+        return (self.category,) if self.category else super().categories()
+
 
 class SingleMaskAdapter(Adapter):
-    """`mask`, and where no category is given `detections` (vision_msgs/Detection2DArray), to `instances`."""
+    """`mask`, and where no category is given `detections` (vision_msgs/Detection2DArray), to `instances`.
+
+    Parameters
+    ----------
+    **options
+        As of rclpy's Node.
+
+    Raises
+    ------
+    RuntimeError
+        When no category is given and vision_msgs is not there.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("mask_adapter", SingleMaskParameters, **options)
         self._class_names = self.parameters.class_names()
-        self._pairs = StampPairs(MASK, DETECTIONS, self.parameters.buffer_size)
         if self.parameters.category:
             self.listen(Image, MASK, self._on_mask)
             return
         vision_msgs = optional_messages("vision_msgs", "Detection2DArray", f"{DETECTIONS}, since category is empty")
-        self.drops = self._pairs.drops
+        self.pair(MASK, DETECTIONS)
         self.listen(Image, MASK, lambda message: self._on_part(MASK, message))
         self.listen(vision_msgs.Detection2DArray, DETECTIONS, lambda message: self._on_part(DETECTIONS, message))
 
@@ -55,22 +72,55 @@ class SingleMaskAdapter(Adapter):
         self.publish(instances_from_mask, mask, instance(1, self.parameters.category, 1.0, ""))
 
     def _on_part(self, kind: str, message: Any) -> None:
-        pair = self._pairs.add(kind, stamp_ns(message.header.stamp), message)
-        if pair is not None:
+        for pair in self._pairs.add(kind, stamp_ns(message.header.stamp), message):
             self.publish(instances_from_mask_and_detections, pair[MASK], pair[DETECTIONS], self._class_names)
 
 
 def instances_from_mask(mask: Image, of: ObjectInstance) -> InstanceArray:
-    """A mask, mono8 or 8UC1, as the instance `of` with the label 1, with the mask's header: what is not 0 is the
-    object.
+    """Make instances of one mask.
+
+    Parameters
+    ----------
+    mask : Image
+        mono8 or 8UC1; what is not 0 is the object.
+    of : ObjectInstance
+        The object, whose label its pixels get.
+
+    Returns
+    -------
+    InstanceArray
+        With the header of the mask.
+
+    Raises
+    ------
+    ValueError
+        For other encodings.
     """
     labels = (image_view(MASK, mask, MASK_ENCODINGS) != 0).astype(np.uint8) * of.label
     return InstanceArray(header=mask.header, label_image=image_message(labels, "mono8", mask.header), instances=[of])
 
 
 def instances_from_mask_and_detections(mask: Image, message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """As `instances_from_mask`, of the most probable detection of a vision_msgs/Detection2DArray; without any there is
-    no instance.
+    """Make instances of one mask and the most probable detection.
+
+    Parameters
+    ----------
+    mask : Image
+        As of `instances_from_mask`.
+    message : vision_msgs/Detection2DArray
+        The detections; without any there is no instance.
+    class_names : mapping of str to str
+        Our name of a class by the segmenter's.
+
+    Returns
+    -------
+    InstanceArray
+        With the header of the mask.
+
+    Raises
+    ------
+    ValueError
+        As `instances_from_mask`.
     """
     best = max(instances_of(message.detections, class_names), key=lambda instance: rank(instance.score), default=None)
     if best is None:

@@ -27,7 +27,18 @@ FARTHEST = 32767.0  # from the image's corner that a corner of a polygon may be 
 
 
 class YoloAdapter(Adapter):
-    """`detections` of yolo_ros (a model with masks) to `instances`."""
+    """`detections` of yolo_ros (a model with masks) to `instances`.
+
+    Parameters
+    ----------
+    **options
+        As of rclpy's Node.
+
+    Raises
+    ------
+    RuntimeError
+        When yolo_msgs is not there.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("yolo_adapter", AdapterParameters, **options)
@@ -40,13 +51,27 @@ class YoloAdapter(Adapter):
 
 
 def instances_from_polygons(message: Any, class_names: Mapping[str, str]) -> InstanceArray:
-    """Label image and instances of a yolo_msgs/DetectionArray, with its header; the k-th detection has label k, counted
-    from 1.
+    """Make instances of detections with polygons.
 
     Where masks overlap, the one of the higher score is on top. A polygon has no holes. A detection without a mask
-    stays, without pixels.
-    So does one whose corners are no pixels: for the pose node it has no points.
-    Raises ValueError when no detection has a mask, and for sizes that differ or cannot be.
+    stays, without pixels. So does one whose corners are no pixels: for the pose node it has no points.
+
+    Parameters
+    ----------
+    message : yolo_msgs/DetectionArray
+        The k-th detection has label k, counted from 1.
+    class_names : mapping of str to str
+        Our name of a class by the segmenter's.
+
+    Returns
+    -------
+    InstanceArray
+        With the header of the message.
+
+    Raises
+    ------
+    ValueError
+        When no detection has a mask, and for sizes that differ or cannot be.
     """
     detections = message.detections
     if not detections:
@@ -72,14 +97,43 @@ def instances_from_polygons(message: Any, class_names: Mapping[str, str]) -> Ins
 
 
 def polygon(mask: Any) -> np.ndarray:
-    """Corners (N, 2) int32 [px] of a yolo_msgs/Mask; none where some are NaN or beyond all images."""
+    """Read the corners of a mask.
+
+    Parameters
+    ----------
+    mask : yolo_msgs/Mask
+        A polygon.
+
+    Returns
+    -------
+    (N, 2) int32
+        None where some are NaN or beyond all images [px].
+    """
     corners = np.array([(point.x, point.y) for point in mask.data], dtype=float).reshape(-1, 2)
     return np.rint(corners if (np.abs(corners) <= FARTHEST).all() else corners[:0]).astype(np.int32)
 
 
 def painted(polygons: Sequence[np.ndarray], scores: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
-    """Label image `shape` (H, W), uint8 or uint16: k in the k-th polygon, counted from 1; the higher score, then the
-    earlier one, is on top.
+    """Paint polygons into a label image.
+
+    Parameters
+    ----------
+    polygons : sequence of (N, 2) int32
+        Corners [px].
+    scores : sequence of float
+        Of each; the higher one, then the earlier polygon, is on top.
+    shape : (int, int)
+        Height and width of the image [px].
+
+    Returns
+    -------
+    (H, W) uint8 or uint16
+        k in the k-th polygon, counted from 1.
+
+    Raises
+    ------
+    ValueError
+        For sizes that no image has.
     """
     expect("masks", min(shape) > 0 and max(shape) <= LARGEST_SIDE, f"sizes from 1 to {LARGEST_SIDE} px", shape)
     labels = np.zeros(shape, np.uint8 if len(polygons) <= np.iinfo(np.uint8).max else np.uint16)
