@@ -107,10 +107,11 @@ class PoseNode(Node):
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
         callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
         heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
+        # first: of messages that wait together the calibration is taken before the masks that complete their frame
+        self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         for topic in callbacks:
             if topic in self._topics:
                 self.create_subscription(self._topics[topic], topic, callbacks[topic], **heard)
-        self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
