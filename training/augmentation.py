@@ -1,5 +1,6 @@
-"""CLIPose's augmentations of posed clouds that the sensor model does not cover: box scale, box-cage taper, rigid motion
-(as HS-Pose and GPV-Pose).
+"""CLIPose's augmentations of posed clouds: box scale, box-cage taper, rigid motion and point noise.
+
+They are those of HS-Pose and GPV-Pose. What a sensor does is in `training.sensor`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from training.precision import exact_product
 
 
 class PosedClouds(NamedTuple):
-    """points (B, N, 3) [m] in some frame, and there the pose of each cloud's object: rotation (B, 3, 3), translation
-    (B, 3) [m], size (B, 3) [m].
+    """Clouds and the poses of their objects, all in one frame.
+
+    Parameters
+    ----------
+    points : (B, N, 3) float32
+        Of the clouds [m].
+    rotation : (B, 3, 3) float32
+        R_frame_object.
+    translation : (B, 3) float32
+        Centre of the object's tight box [m].
+    size : (B, 3) float32
+        Extents of that box [m].
     """
 
     points: Tensor
@@ -28,22 +39,45 @@ class PosedClouds(NamedTuple):
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Shares of the clouds that each augmentation changes: 0 switches it off.
+    """Shares of the clouds that each augmentation changes. 0 switches it off.
 
-    The paper has no mirror, 0.3 of box scale, taper and rigid motion each, and 0.2 of noise (`training.clipose`).
+    The paper has 0.3 of box scale, taper and rigid motion each, 0.2 of noise and no mirror (`training.clipose`).
+
+    Parameters
+    ----------
+    mirrored : float
+        Share that is reflected in the camera's plane x = 0.
+    box_scale : float
+        Share that is stretched along the object's axes.
+    box_factor : (float, float)
+        Least and greatest stretch of each axis.
+    taper : float
+        Share of the bowls and mugs that is widened at one end.
+    taper_factor : (float, float)
+        Least and greatest width of the top and of the bottom, as a factor.
+    rigid : float
+        Share that is turned and shifted.
+    rigid_m : float
+        Largest shift along each axis [m].
+    rigid_deg : float
+        Largest turn about each axis [deg].
+    noise : float
+        Share whose points are moved.
+    noise_range : (float, float)
+        Least and greatest move of a point along each axis of the camera, as a factor of its offset from the object's
+        centre. The default is as wide as HS-Pose's 0 to 0.2; that range makes an object a tenth larger, and its label
+        not.
     """
 
     mirrored: float = 0.5
     box_scale: float = 0.0
-    box_factor: tuple[float, float] = (0.8, 1.2)  # of each axis
+    box_factor: tuple[float, float] = (0.8, 1.2)
     taper: float = 0.0
-    taper_factor: tuple[float, float] = (0.8, 1.2)  # of the width at the top and at the bottom
+    taper_factor: tuple[float, float] = (0.8, 1.2)
     rigid: float = 0.0
-    rigid_m: float = 0.05  # along each axis, at most
-    rigid_deg: float = 15.0  # about each axis, at most
+    rigid_m: float = 0.05
+    rigid_deg: float = 15.0
     noise: float = 0.0
-    # uniform, of a point's offset from the object's centre along each axis of the camera: HS-Pose's 0 to 0.2 about its
-    # mean, without the growth of a tenth that its labels do not follow
     noise_range: tuple[float, float] = (-0.1, 0.1)
 
     def __post_init__(self) -> None:
@@ -55,7 +89,24 @@ class AugmentationConfig:
 def augmented(
     clouds: PosedClouds, category: Tensor, config: AugmentationConfig, generator: torch.Generator
 ) -> PosedClouds:
-    """Clouds and poses after the augmentations that are switched on. category: (B,) int64."""
+    """Apply the augmentations that are switched on.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In the camera's frame.
+    category : (B,) int64
+        Index into CATEGORIES.
+    config : AugmentationConfig
+        What to apply how often.
+    generator : torch.Generator
+        Of the clouds' device.
+
+    Returns
+    -------
+    PosedClouds
+        In the same frame.
+    """
     batch, device = len(category), category.device
 
     def draw(low: float, high: float, share: float, width: int, neutral: float) -> Tensor:
@@ -94,8 +145,19 @@ def augmented(
 
 
 def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
-    """Clouds with those of `which` (B,) bool reflected in the camera's plane x = 0, and the poses of objects that are
-    symmetric about their plane z = 0.
+    """Reflect clouds in the camera's plane x = 0, and the poses of objects that are symmetric about their plane z = 0.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In the camera's frame.
+    which : (B,) bool
+        The clouds that are reflected.
+
+    Returns
+    -------
+    PosedClouds
+        Proper rotations stay proper.
     """
     x = torch.where(which, -1.0, 1.0)[:, None]
     # of x in the camera's frame, of z in the object's
@@ -105,8 +167,21 @@ def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
 
 
 def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedClouds:
-    """Clouds whose objects are stretched along their own axes by factor (B, 3); by the mean of x and z where they are
-    symmetric (B,) about y.
+    """Stretch objects along their own axes.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In any frame.
+    factor : (B, 3) float
+        Of x, y and z of each object.
+    symmetric : (B,) bool
+        Objects that are round about y: x and z get the mean of their factors.
+
+    Returns
+    -------
+    PosedClouds
+        Sizes follow, poses stay.
     """
     mean = (factor[:, 0] + factor[:, 2]) / 2
     round_factor = torch.stack([mean, factor[:, 1], mean], dim=-1)
@@ -116,12 +191,25 @@ def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedC
 
 
 def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Tensor) -> PosedClouds:
-    """Clouds whose objects are widened by top (B,) at their upper and by bottom (B,) at their lower end, linearly in
-    between.
+    """Widen objects at their upper and lower ends, linearly in between.
 
     The box of a body that is widest at its top (bowl) follows the top. Of a cylinder with a handle half-way up at +x
-    (mug), z and -x follow the wider end, +x the middle: the centre moves along x. Exact for such shapes, near for
-    others. Where both factors are 1 nothing changes.
+    (mug), z and -x follow the wider end, and +x the middle: the centre moves along x. This is exact for such shapes and
+    near for others. Where both factors are 1 nothing changes.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In any frame.
+    top, bottom : (B,) float
+        Factors of the width at the upper and at the lower end.
+    widest_at_top : (B,) bool
+        Bowls; else mugs.
+
+    Returns
+    -------
+    PosedClouds
+        With the tight boxes of the tapered objects.
     """
     local = to_object(clouds)
     height = (local[..., 1] / clouds.size[:, None, 1] + 0.5).clamp(0, 1)
@@ -136,7 +224,22 @@ def tapered(clouds: PosedClouds, top: Tensor, bottom: Tensor, widest_at_top: Ten
 
 
 def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:
-    """Clouds and objects turned about the object's centre by rotation (B, 3, 3), then shifted (B, 3) [m]."""
+    """Turn clouds and objects about the objects' centres, then shift them.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In any frame.
+    rotation : (B, 3, 3) float
+        The turn.
+    shift : (B, 3) float
+        The shift [m].
+
+    Returns
+    -------
+    PosedClouds
+        Sizes stay.
+    """
     centre = clouds.translation[:, None]
     points = exact_product(clouds.points - centre, rotation.transpose(1, 2)) + centre + shift[:, None]
     turned = exact_product(rotation, clouds.rotation)
@@ -144,7 +247,18 @@ def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:
 
 
 def euler_rotation(angles: Tensor) -> Tensor:
-    """Rotations (B, 3, 3) about x, then y, then z, by angles (B, 3) [rad]."""
+    """Compose rotations about x, then y, then z.
+
+    Parameters
+    ----------
+    angles : (B, 3) float
+        About the fixed axes [rad].
+
+    Returns
+    -------
+    (B, 3, 3) float
+        Rotations.
+    """
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
     rows = [
         cz * cy,
@@ -161,10 +275,34 @@ def euler_rotation(angles: Tensor) -> Tensor:
 
 
 def to_object(clouds: PosedClouds) -> Tensor:
-    """Points (B, N, 3) [m] in the frame of their object."""
+    """Bring points into the frame of their object.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        In any frame.
+
+    Returns
+    -------
+    (B, N, 3) float
+        Points, object frame [m].
+    """
     return exact_product(clouds.points - clouds.translation[:, None], clouds.rotation)
 
 
 def from_object(local: Tensor, clouds: PosedClouds) -> Tensor:
-    """The inverse of `to_object`."""
+    """Bring points out of the frame of their object: the inverse of `to_object`.
+
+    Parameters
+    ----------
+    local : (B, N, 3) float
+        Points, object frame [m].
+    clouds : PosedClouds
+        Whose poses count.
+
+    Returns
+    -------
+    (B, N, 3) float
+        Points in the frame of the clouds [m].
+    """
     return exact_product(local, clouds.rotation.transpose(1, 2)) + clouds.translation[:, None]

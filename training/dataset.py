@@ -17,20 +17,54 @@ from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_
 
 @dataclass(frozen=True)
 class BatchConfig:
+    """How rows become clouds and targets.
+
+    Parameters
+    ----------
+    points : int
+        Of a cloud.
+    outlier_radius : float
+        Points farther from the median are left out, as at run time [category's scale].
+    scale_jitter : float
+        Clouds and sizes are multiplied by up to 1 ± this.
+    hidden_cue : float
+        Share of a mug's visible pixels below which its handle counts as hidden.
+    hidden_weight : float
+        Weight of the x axis of such a mug. The paper has 0, as GPV-Pose.
+    simulate : bool
+        Whether rendered views go through the sensor model. The paper has no such model.
+    mask_noise : float
+        Share of the views outside of the sensor model whose mask gets a detector's errors. The paper has 0.5.
+    sensor : SensorConfig
+        Errors of camera and detector.
+    augmentation : AugmentationConfig
+        Changes of the posed clouds.
+    """
+
     points: int = 1024
-    outlier_radius: float = 0.8  # of the category's scale: the cut about the median, as at run time
-    scale_jitter: float = 0.12  # sizes are multiplied by up to 1 ± this
-    hidden_cue: float = 0.01  # below this share of visible pixels the heading cue of a mug counts as hidden
-    hidden_weight: float = 0.15  # of the x axis then; the paper has 0, as GPV-Pose
-    # rendered views go through the sensor model, and are taken as they are without; the paper has no such model
+    outlier_radius: float = 0.8
+    scale_jitter: float = 0.12
+    hidden_cue: float = 0.01
+    hidden_weight: float = 0.15
     simulate: bool = True
-    mask_noise: float = 0.0  # share of the measured views whose mask gets a detector's errors on top; the paper has 0.5
+    mask_noise: float = 0.0
     sensor: SensorConfig = field(default_factory=SensorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
 def view_rotation(centre: Tensor) -> Tensor:
-    """Torch twin of `core.normalization.view_rotation`: (B, 3) -> R_view_camera (B, 3, 3)."""
+    """Turn the line of sight to a point into the z axis: torch twin of `core.normalization.view_rotation`.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Points, camera frame, in front of it.
+
+    Returns
+    -------
+    (B, 3, 3) float
+        R_view_camera.
+    """
     x, y, z = (centre / centre.norm(dim=-1, keepdim=True)).unbind(-1)
     k = 1 / (1 + z)
     return torch.stack([1 - x * x * k, -x * y * k, -x, -x * y * k, 1 - y * y * k, -y, x, y, z], dim=-1).unflatten(
@@ -39,8 +73,17 @@ def view_rotation(centre: Tensor) -> Tensor:
 
 
 def facing_rotation(rotation: Tensor) -> Tensor:
-    """Of the equivalent rotations of an axis-symmetric object, R_view_object (B, 3, 3), the one whose x axis points
-    most towards the camera (-z).
+    """Turn axis-symmetric objects about y until x points most towards the camera.
+
+    Parameters
+    ----------
+    rotation : (B, 3, 3) float
+        R_view_object; the camera looks along z.
+
+    Returns
+    -------
+    (B, 3, 3) float
+        R_view_object with the same y axis.
     """
     y = rotation[:, :, 1]
     towards = torch.zeros_like(y)
@@ -56,10 +99,25 @@ def make_batch(
 ) -> dict[str, Tensor]:
     """Augment and normalise views, on the device of their tensors.
 
-    rows: the arrays of `row_format.ROW_TYPES`; the sensor model is applied to all but those that say `measured`.
-    Returns: points (B, N, 3) normalised and category (B,), the network's input; the targets that `losses.pose_losses`
-    names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; usable
-    (B,) bool, False for views of which too few points were left.
+    Parameters
+    ----------
+    rows : dict of Tensor
+        Arrays of `row_format.ROW_TYPES`. The sensor model is applied to all but those that say `measured`.
+    patches : int
+        Points of each cloud that get object coordinates, evenly spaced.
+    config : BatchConfig
+        How clouds are made.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    dict of Tensor
+        The network's input, points (B, N, 3) normalised and category (B,); the targets that `losses.pose_losses` names,
+        with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; camera (B,
+        3), the camera's place in the network frame [scale]; camera_rotation (B, 3, 3) and camera_translation (B, 3)
+        [m], the pose as the data have it, of which the texts of the alignment speak; and usable (B,) bool, False where
+        too few points are left.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]
@@ -113,11 +171,27 @@ def make_batch(
 def observed_clouds(
     rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What camera and detector make of views: simulated for rendered ones, as it is for measured ones.
+    """Draw what camera and detector make of views: simulated for rendered ones, as it is for measured ones.
 
-    Parameters: rows as for `make_batch`; radius (B,) [m] of the cut about the median.
-    Returns: points (B, N, 3) [m] camera frame; foreground (B, N) float, 1 where a point's pixel shows the object;
-    usable (B,) bool.
+    Parameters
+    ----------
+    rows : dict of Tensor
+        As for `make_batch`.
+    radius : (B,) float
+        Of the cut about the median [m].
+    config : BatchConfig
+        How clouds are made.
+    generator : torch.Generator
+        Of the rows' device.
+
+    Returns
+    -------
+    points : (B, N, 3) float32
+        Camera frame [m].
+    foreground : (B, N) float32
+        1 where a point's pixel shows the object, else 0.
+    usable : (B,) bool
+        False where too few points are left.
     """
     measured = rows.get("measured")
     if not config.simulate:

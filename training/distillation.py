@@ -12,7 +12,19 @@ from training.losses import chord, weighted_mean
 
 @dataclass(frozen=True)
 class DistillationWeights:
-    """Of each term, where a teacher is given; 0 leaves it out."""
+    """Weight of each term, where a teacher is given. 0 leaves it out.
+
+    Parameters
+    ----------
+    y_axis, x_axis : float
+        Directions.
+    offset : float
+        Centre of the box.
+    size : float
+        Extents of the box.
+    coordinates : float
+        Object coordinates of common points.
+    """
 
     y_axis: float = 1.0
     x_axis: float = 1.0
@@ -22,8 +34,19 @@ class DistillationWeights:
 
 
 def frozen(teacher: nn.Module) -> nn.Module:
-    """The teacher without gradients, dropout and batch statistics, that yet gives what a network gives in training
-    alone.
+    """Freeze a teacher, which still gives what a network gives in training alone.
+
+    It has no gradients, no dropout and no batch statistics of its own.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    nn.Module
+        The same.
     """
     teacher = teacher.requires_grad_(False).eval()
     # of the outermost module alone: that one decides on the outputs, its parts on how they compute
@@ -34,12 +57,29 @@ def frozen(teacher: nn.Module) -> nn.Module:
 def distillation_losses(
     output: dict[str, Tensor], taught: dict[str, Tensor], truth: dict[str, Tensor], weights: DistillationWeights
 ) -> dict[str, Tensor]:
-    """Terms that pull the output to the teacher's, `taught`, weighted; in the units of `losses.pose_losses`, so that
-    weights compare.
+    """Pull the output to the teacher's, in the units of `losses.pose_losses`, so that weights compare.
 
-    truth: scale; x_weight, 0 where the x axis means nothing and the teacher's is arbitrary; foreground (B, P), as for
-    `losses.pose_losses`. Coordinates are compared where both networks give them, at the centres that both have.
-    Raises ValueError when neither network's centres are among those of the other.
+    Coordinates are compared where both networks give them, at the centres that both have.
+
+    Parameters
+    ----------
+    output, taught : dict of Tensor
+        What the network and its teacher say.
+    truth : dict of Tensor
+        scale (B,); x_weight (B,), 0 where the x axis means nothing and the teacher's is arbitrary; foreground (B, P),
+        as for `losses.pose_losses`.
+    weights : DistillationWeights
+        Of the terms.
+
+    Returns
+    -------
+    dict of Tensor
+        The terms, weighted.
+
+    Raises
+    ------
+    ValueError
+        When neither network's centres are among those of the other.
     """
     terms = {}
     if weights.y_axis > 0:
@@ -61,8 +101,24 @@ def distillation_losses(
 
 
 def common_centres(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The parts of (B, P, …) and (B, Q, …) that belong to the same points: centres are every N/P-th and N/Q-th point of
-    the cloud.
+    """Pick the entries that belong to the same points: centres are every N/P-th and N/Q-th point of the cloud.
+
+    Parameters
+    ----------
+    first : (B, P, ...) Tensor
+        Of one network.
+    second : (B, Q, ...) Tensor
+        Of the other.
+
+    Returns
+    -------
+    first, second : (B, min(P, Q), ...) Tensor
+        At common points.
+
+    Raises
+    ------
+    ValueError
+        Where P is neither a multiple nor a divisor of Q.
     """
     p, q = first.shape[1], second.shape[1]
     if max(p, q) % min(p, q):

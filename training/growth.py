@@ -1,6 +1,4 @@
-"""Begin with a trained network of another shape: more layers and the same function, fewer and nearly the same, other
-patches.
-"""
+"""Begin with a trained network of another shape: more layers, fewer layers, other patches."""
 
 from __future__ import annotations
 
@@ -11,11 +9,28 @@ from training.networks.patch_transformer import PatchTransformer
 
 
 def grown(small: nn.Module, large: nn.Module) -> nn.Module:
-    """`large` with the weights of `small`.
+    """Give a network the weights of another.
 
-    A patch transformer may have more layers, which are spread evenly between those of `small` and begin as the identity
-    (a residual block whose last projections are zero), or fewer, spread evenly over those of `small`, and other
-    patches. Raises RuntimeError where the networks differ in anything else.
+    A patch transformer may have more layers than the other. They are spread evenly between those of `small` and begin
+    as the identity: a residual block whose last projections are zero. It may also have fewer, spread evenly over those
+    of `small`, and other patches.
+
+    Parameters
+    ----------
+    small : nn.Module
+        Trained.
+    large : nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    nn.Module
+        `large`.
+
+    Raises
+    ------
+    RuntimeError
+        Where the networks differ in anything else.
     """
     if not isinstance(large, PatchTransformer):
         large.load_state_dict(small.state_dict())

@@ -1,5 +1,6 @@
-"""Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised, so that every direction of a weight matrix
-learns at the same pace.
+"""Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised.
+
+So every direction of a weight matrix learns at the same pace.
 """
 
 from __future__ import annotations
@@ -14,8 +15,19 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # odd quintic whose iterates take all
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Nearly the nearest (semi-)orthogonal matrices (M, R, C) to `matrices`, by Newton-Schulz iteration in their own
-    precision.
+    """Approach the nearest (semi-)orthogonal matrices by Newton-Schulz iteration, in the precision of the given ones.
+
+    Parameters
+    ----------
+    matrices : (M, R, C) Tensor
+        Of one shape.
+    steps : int
+        Iterations.
+
+    Returns
+    -------
+    (M, R, C) Tensor
+        Singular values are near 1.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -28,12 +40,24 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For the weight matrices of hidden layers; what is no matrix, embeddings and output layers belong to AdamW.
+    """Muon for the weight matrices of hidden layers.
 
-    torch.optim.Muon orthogonalises one matrix at a time in bfloat16, which costs a CPU a third of a step; here those of
-    a shape go together, in float32. A matrix whose rows are `parts` stacked matrices (query, key, value) is
-    orthogonalised part by part. Updates have AdamW's root mean square of about 0.2 (Moonshot 2025), so AdamW's learning
-    rate serves both.
+    What is no matrix, embeddings and output layers belong to AdamW. torch.optim.Muon orthogonalises one matrix at a
+    time in bfloat16, which costs a CPU a third of a step. Here those of a shape go together, in float32. Updates have
+    AdamW's root mean square of about 0.2 (Moonshot 2025), so that AdamW's learning rate serves both.
+
+    Parameters
+    ----------
+    parameters : iterable
+        Matrices, or groups of them.
+    lr : float
+        Learning rate.
+    momentum : float
+        Share of the old direction that is kept.
+    weight_decay : float
+        Decoupled, per unit of the learning rate.
+    parts : int
+        A matrix whose rows are so many stacked matrices (query, key, value) is orthogonalised part by part.
     """
 
     def __init__(
@@ -43,6 +67,13 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
+        """Update the parameters that have gradients.
+
+        Parameters
+        ----------
+        closure : None
+            For the interface; not called.
+        """
         for group in self.param_groups:
             alike: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
@@ -65,26 +96,57 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonWithAdamW:
-    """Muon for hidden matrices and AdamW for all else, behind the interface of one optimiser."""
+    """Muon for hidden matrices and AdamW for all else, behind the interface of one optimiser.
+
+    Parameters
+    ----------
+    muon : Muon
+        For the matrices.
+    adamw : torch.optim.AdamW
+        For the rest.
+    """
 
     def __init__(self, muon: Muon, adamw: torch.optim.AdamW) -> None:
         self.muon, self.adamw = muon, adamw
 
     @property
     def param_groups(self) -> list[dict]:
+        """The groups of both."""
         return [*self.muon.param_groups, *self.adamw.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of both.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            Rather than to zero.
+        """
         self.muon.zero_grad(set_to_none)
         self.adamw.zero_grad(set_to_none)
 
     def step(self) -> None:
+        """Update the parameters of both."""
         self.muon.step()
         self.adamw.step()
 
     def state_dict(self) -> dict:
+        """Give the state of both.
+
+        Returns
+        -------
+        dict
+            By name.
+        """
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
+        """Take the state of both.
+
+        Parameters
+        ----------
+        state : dict
+            As `state_dict` gives it.
+        """
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])

@@ -10,8 +10,21 @@ from torch import Tensor, nn
 
 
 def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
-    """Tensors (B, …) of all processes as one batch, in the order of the processes; gradients flow into those of this
-    process alone.
+    """Collect the tensors of all processes into one batch, in the order of the processes.
+
+    Gradients flow into those of this process alone.
+
+    Parameters
+    ----------
+    tensors : dict of (B, ...) Tensor
+        Of this process.
+    accelerator : Accelerator
+        Of the run.
+
+    Returns
+    -------
+    dict of Tensor
+        Of all processes.
     """
     if accelerator.num_processes == 1:
         return tensors
@@ -31,7 +44,15 @@ def gathered(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, 
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Replace gradients by their sums over all processes, in one message."""
+    """Replace gradients by their sums over all processes, in one message.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+        Those without a gradient are left alone.
+    accelerator : Accelerator
+        Of the run.
+    """
     if accelerator.num_processes == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]

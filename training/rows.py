@@ -26,20 +26,57 @@ LARGEST_M = 20.0  # of a size or a distance that can be true
 
 
 class Rows(Protocol):
-    """Rows by number. category: (V,) int64, BROKEN for those left out; skipped: how many were left out, by reason."""
+    """Rows by number.
+
+    Attributes
+    ----------
+    category : (V,) int64
+        Index into CATEGORIES; BROKEN for rows that are left out.
+    skipped : Counter of str
+        How many are left out, by reason.
+    """
 
     category: np.ndarray
     skipped: Counter[str]
 
     def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
-        """Arrays of the rows that could be read, their places in `index`, and how many could not be, by reason."""
+        """Read rows.
+
+        Parameters
+        ----------
+        index : (K,) int
+            Their numbers.
+
+        Returns
+        -------
+        arrays : dict of ndarray
+            Of the rows that could be read.
+        places : (R,) int
+            The places of these in `index`.
+        skipped : Counter of str
+            How many could not be read, by reason.
+        """
 
 
 def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file, mapped from disk: a row is read when it is asked for, and the file may be larger than the
-    memory.
+    """Map the arrays of an .npz file from disk. A row is read when it is asked for, and the file may exceed the memory.
 
-    Raises ValueError for anything that `numpy.savez` does not write, OSError when the file cannot be read.
+    Parameters
+    ----------
+    path : Path
+        Of the file, as `numpy.savez` writes it.
+
+    Returns
+    -------
+    dict of ndarray
+        By name.
+
+    Raises
+    ------
+    ValueError
+        For a file that is empty, cut off, packed or of another kind. The message says which.
+    OSError
+        Where the file cannot be read.
     """
     size = path.stat().st_size
     if flaw := archive_flaw(path):
@@ -65,7 +102,23 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of `ROW_TYPES`. Raises ValueError where one is missing or has another shape or type."""
+    """Check that the arrays of a shard are those of `ROW_TYPES`.
+
+    Parameters
+    ----------
+    arrays : mapping of ndarray
+        As they are in the file.
+
+    Returns
+    -------
+    dict of ndarray
+        Those that are known.
+
+    Raises
+    ------
+    ValueError
+        Where one is missing or has another shape or type.
+    """
     checked = {}
     for name, (shape, dtype) in ROW_TYPES.items():
         if name in OPTIONAL and name not in arrays:
@@ -80,7 +133,18 @@ def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def flaws(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows (V,) bool that cannot be true, by reason; a row has at most one."""
+    """Find rows that cannot be true.
+
+    Parameters
+    ----------
+    arrays : mapping of ndarray
+        As `checked_arrays` gives them.
+
+    Returns
+    -------
+    dict of (V,) bool
+        The rows, by reason. A row has one reason at most.
+    """
     numbers = [
         arrays[name].reshape(len(arrays["category"]), -1)
         for name in ("rays", "pixels", "rotation", "translation", "size", "cue")
@@ -103,9 +167,21 @@ def flaws(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class ShardRows:
-    """The rows of one shard, mapped from disk or, for small data sets on slow disks, in memory.
+    """Rows of one shard, mapped from disk or, for small data sets on slow disks, in memory.
 
-    Raises ValueError or OSError as `mapped_arrays`.
+    Parameters
+    ----------
+    path : Path
+        Of the shard.
+    in_memory : bool
+        Whether to read it whole now.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no whole shard; the message begins with the path.
+    OSError
+        Where the file cannot be read.
     """
 
     def __init__(self, path: Path, in_memory: bool = False) -> None:
@@ -119,20 +195,27 @@ class ShardRows:
         self.category = np.where(np.any(list(broken.values()), axis=0), BROKEN, arrays["category"])
 
     def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
+        """As `Rows.read`; all can be read."""
         return {name: array[index] for name, array in self.arrays.items()}, np.arange(len(index)), Counter()
 
 
 class DatasetRows:
     """Rows of a map-style data set that reads each of them from its own files.
 
-    Parameters: dataset, `dataset[i]` gives one row as a mapping of `ROW_TYPES` or raises OSError or ValueError, whose
-    `reason`, where it has one, says under which name to count; category (V,) int64, known without reading.
+    Parameters
+    ----------
+    dataset : sequence
+        `dataset[i]` gives one row as a mapping of `ROW_TYPES`, or raises OSError or ValueError. The `reason` of the
+        error, where it has one, says under which name to count.
+    category : (V,) int64
+        Index into CATEGORIES, known without reading.
     """
 
     def __init__(self, dataset: Sequence[Mapping[str, np.ndarray]], category: np.ndarray) -> None:
         self.dataset, self.category, self.skipped = dataset, category, Counter()
 
     def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, Counter[str]]:
+        """As `Rows.read`; whatever a file lacks is counted."""
         rows, places, skipped = [], [], Counter()
         for place, i in enumerate(index.tolist()):
             try:
@@ -152,9 +235,17 @@ class DatasetRows:
 class ViewPool:
     """Rows of many shards and data sets under one numbering.
 
-    Parameters: parts, shards by their path, or rows; in_memory, of the shards. A shard that cannot be read is left out
-    and counted.
-    Raises ValueError when nothing is left.
+    Parameters
+    ----------
+    parts : sequence of Path or Rows
+        Shards by their path, or rows. A shard that cannot be read is left out and counted by its path and cause.
+    in_memory : bool
+        Whether to read shards whole.
+
+    Raises
+    ------
+    ValueError
+        When nothing is left.
     """
 
     def __init__(self, parts: Sequence[Path | Rows], in_memory: bool = False) -> None:
@@ -178,9 +269,19 @@ class ViewPool:
         return len(self.category)
 
     def read(self, index: np.ndarray) -> tuple[dict[str, np.ndarray], Counter[str]]:
-        """Arrays of the rows (K,) that can be read, in the order of index, and how many cannot be, by reason.
+        """Read rows.
 
-        `measured` is always among them.
+        Parameters
+        ----------
+        index : (K,) int
+            Their numbers.
+
+        Returns
+        -------
+        arrays : dict of ndarray
+            Of those that can be read, in the order of index. `measured` is always among them.
+        skipped : Counter of str
+            How many cannot be read, by reason.
         """
         skipped: Counter[str] = Counter()
         got: dict[str, np.ndarray] = {}
@@ -198,17 +299,43 @@ class ViewPool:
         return {name: array[whole] for name, array in got.items()}, skipped
 
     def rows(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
-        """`read`, as tensors on a device."""
+        """Read rows as tensors. What cannot be read is counted in `skipped`.
+
+        Parameters
+        ----------
+        index : (K,) int64 Tensor
+            Their numbers.
+        device : torch.device
+            Where the tensors shall be.
+
+        Returns
+        -------
+        dict of Tensor
+            As `read` gives them.
+        """
         arrays, skipped = self.read(index.numpy())
         self.skipped.update(skipped)
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 class RowDrawer:
-    """Random rows: the sources in fixed shares, and within each source the categories.
+    """Draws random rows: the sources in fixed shares, and within each source the categories.
 
-    Parameters: category (V,), BROKEN is never drawn; source (V,) number of each row's source; source_share (S,) and
-    category_share (C,) in any unit.
+    Parameters
+    ----------
+    category : (V,) int64
+        Of each row; BROKEN is never drawn.
+    source : (V,) int
+        Number of each row's source.
+    source_share : (S,) float
+        Of the sources, in any unit.
+    category_share : (C,) float
+        Of the categories, in any unit.
+
+    Raises
+    ------
+    ValueError
+        Where a source that shall be drawn from has no rows.
     """
 
     def __init__(
@@ -228,16 +355,42 @@ class RowDrawer:
         self.share = np.array(shares) / sum(shares)
 
     def draw(self, batch: int, rng: np.random.Generator) -> np.ndarray:
-        """Numbers (batch,) of rows."""
+        """Draw rows.
+
+        Parameters
+        ----------
+        batch : int
+            How many.
+        rng : np.random.Generator
+            Decides which.
+
+        Returns
+        -------
+        (batch,) int64
+            Their numbers.
+        """
         cell = rng.choice(len(self.count), batch, p=self.share)
         return self.order[self.start[cell] + (rng.random(batch) * self.count[cell]).astype(np.int64)]
 
 
 class StepRows(torch.utils.data.Dataset):
-    """What one process reads in each step: a function of the seed and of the number of the step alone, so that any step
-    can be drawn again.
+    """What one process reads in each step.
 
-    All processes draw the same rows; process `rank` of `processes` reads every `processes`-th of them.
+    It follows from the seed and the number of the step, so that any step can be drawn again. All processes draw the
+    same rows, and each reads its share of them.
+
+    Parameters
+    ----------
+    pool : ViewPool
+        Rows.
+    drawer : RowDrawer
+        Draws them.
+    batch : int
+        Of all processes together.
+    seed : int
+        Of the run.
+    rank, processes : int
+        Process `rank` of `processes` reads every `processes`-th row.
     """
 
     def __init__(

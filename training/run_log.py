@@ -10,9 +10,20 @@ from typing import Any
 
 
 class RunLog:
-    """What a run says, on disk: a line of JSON at a time and, when asked for, TensorBoard's events from `step` on.
+    """The log of a run on disk: a line of JSON at a time.
 
-    Only the first process says it.
+    When asked for, TensorBoard's events are written, too. Only the first process writes.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    tensorboard : bool
+        Whether to write events, too.
+    step : int
+        The run goes on from here: later events are forgotten.
+    first : bool
+        Whether this is the first process.
     """
 
     def __init__(self, folder: Path, tensorboard: bool, step: int, first: bool) -> None:
@@ -24,6 +35,15 @@ class RunLog:
             self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
+        """Write a line.
+
+        Parameters
+        ----------
+        step : int
+            After which it holds.
+        values : dict
+            Numbers, strings and dicts of them.
+        """
         self.file.write(json.dumps({"step": step} | values) + "\n")
         self.file.flush()
         if self.events is not None:
@@ -31,6 +51,7 @@ class RunLog:
                 self.events.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Close the files."""
         self.file.close()
         if self.events is not None:
             self.events.close()
