@@ -54,7 +54,15 @@ Settings = Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcomm
 
 
 def main(run: Settings = PAPER, alignment: AlignmentConfig = AlignmentConfig()) -> None:
-    """Train with the paper's settings, each of which an option changes."""
+    """Train with the paper's settings, each of which an option changes.
+
+    Parameters
+    ----------
+    run : TrainConfig
+        The run.
+    alignment : AlignmentConfig
+        CLIP's branch.
+    """
     train(run, aligned=alignment)
 
 

@@ -48,7 +48,21 @@ SENSOR = SensorConfig(
 
 @dataclass(frozen=True)
 class Standing:
-    """An object of the scene: where it stands on the table and what it looks like."""
+    """An object of the scene: where it stands on the table and what it looks like.
+
+    Parameters
+    ----------
+    category : str
+        Of the object.
+    seed : int
+        Of its shape.
+    x_m, z_m : float
+        Place on the table [m].
+    yaw_deg : float
+        Turn about the vertical [deg].
+    albedo : (float, float, float)
+        RGB in 0..1.
+    """
 
     category: str
     seed: int
@@ -69,7 +83,20 @@ SCENE = (
 
 
 def camera_pose(phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """R_camera_table, t_camera_table [m] along an arc about the table; phase 0..1."""
+    """Place the camera on an arc about the table.
+
+    Parameters
+    ----------
+    phase : float
+        0..1 along the arc.
+
+    Returns
+    -------
+    rotation : (3, 3) float
+        R_camera_table.
+    translation : (3,) float
+        Of the table, camera frame [m].
+    """
     azimuth = np.deg2rad(-24 + 48 * phase)
     elevation = np.deg2rad(36 + 6 * np.sin(np.pi * phase))
     rotation = Rotation.from_euler("x", np.pi + elevation).as_matrix() @ Rotation.from_euler("y", azimuth).as_matrix()
@@ -80,8 +107,25 @@ def camera_pose(phase: float) -> tuple[np.ndarray, np.ndarray]:
 def render_frame(
     scene: list[tuple[Standing, Placed]], planes: list[Plane], R_camera_table: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (H, W, 3) uint8 RGB, clean depth (H, W) float32 [m], index (H, W) of the object, negative where there is
-    none.
+    """Render a frame of the scene.
+
+    Parameters
+    ----------
+    scene : list of (Standing, Placed)
+        Objects.
+    planes : list of Plane
+        Table and wall.
+    R_camera_table : (3, 3) float
+        Tells where the light is.
+
+    Returns
+    -------
+    colour : (H, W, 3) uint8
+        RGB.
+    depth : (H, W) float32
+        Clean [m].
+    index : (H, W) int
+        Of the object; negative where there is none.
     """
     step = 1 / OVERSAMPLING
     u, v = np.meshgrid(
@@ -120,7 +164,22 @@ def render_frame(
 
 
 def shadowed(points: np.ndarray, light: np.ndarray, placed: list[Placed]) -> np.ndarray:
-    """Which of the points (P, 3) [m] an object hides from the light, a direction."""
+    """Say which points an object hides from the light.
+
+    Parameters
+    ----------
+    points : (P, 3) float
+        Camera frame [m].
+    light : (3,) float
+        Direction towards the light, camera frame.
+    placed : list of Placed
+        Objects.
+
+    Returns
+    -------
+    (P,) bool
+        True in the shadow.
+    """
     hidden = np.zeros(len(points), dtype=bool)
     for item in placed:
         hidden |= item.cast_shape.blocks(points, light, item.rotation, item.translation)
@@ -128,7 +187,17 @@ def shadowed(points: np.ndarray, light: np.ndarray, placed: list[Placed]) -> np.
 
 
 def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
-    """Write the NOCS folder: colour, noisy depth, imperfect masks, meta, intrinsics and truth."""
+    """Write the NOCS folder: colour, noisy depth, imperfect masks, meta, intrinsics and truth.
+
+    Parameters
+    ----------
+    output : Path
+        The folder.
+    frames : int
+        Along the arc.
+    seed : int
+        Of the sensor's errors.
+    """
     output.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     shapes = [CastShape(make_shape(standing.category, np.random.default_rng(standing.seed))) for standing in SCENE]
@@ -188,7 +257,18 @@ def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
 
 
 def alone_pixels(item: Placed) -> int:
-    """Pixels of the object in an unbounded image without the others; at least 1."""
+    """Count the pixels of an object in an unbounded image without the others.
+
+    Parameters
+    ----------
+    item : Placed
+        The object.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     margin = 200
     u, v = np.meshgrid(np.arange(-margin, WIDTH + margin, 2), np.arange(-margin, HEIGHT + margin, 2))
     depth, _ = item.cast_shape.cast(pixel_rays(u.ravel(), v.ravel(), INTRINSICS), item.rotation, item.translation)

@@ -1,10 +1,10 @@
 """Folders of meshes as extra shapes beside the generated ones.
 
-    python -m training.meshes --folder DIR        what can be used, by category, and why the rest cannot
+    python -m training.meshes --folder DIR
 
-Layouts: ShapeNetCore (`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models
-(`<synset>/<model>/model.obj`), and `<category>/**/*.{obj,ply,glb,stl}`. Meshes must have y up. Versions of ShapeNet
-differ in where the front is, so the
+This prints what can be used, by category, and why the rest cannot. Layouts: ShapeNetCore
+(`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models (`<synset>/<model>/model.obj`), and
+`<category>/**/*.{obj,ply,glb,stl}`. Meshes must have y up. Versions of ShapeNet differ in where the front is, so the
 heading about y is found from the shape: a mug's handle is the narrow end, a laptop's screen the high side, a camera's
 lens the side that tapers. Where the shape does not say, the mesh is left out. Sizes are drawn around the category's
 mean size, whatever the unit.
@@ -51,13 +51,31 @@ class UnusableMesh(ValueError):
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Which meshes, how often, and how large."""
+    """Which meshes, how often, and how large.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the meshes.
+    share : float
+        Of the drawn shapes, in the categories that the folder has.
+    frame : "found", "canonical" or "nocs_models"
+        found: the heading is found from the shape. canonical: meshes have the NOCS frame already. nocs_models: but for
+        the sign of z.
+    overall : float
+        Log-normal sigma of the size.
+    upright : float
+        Log-normal sigma of the height against the footprint.
+    maximum_bytes : int
+        Of a file.
+    maximum_faces : int
+        Of a mesh.
+    """
 
     folder: Path
-    share: float = 0.3  # of the drawn shapes, in the categories that the folder has
-    # canonical: that of the meshes already; nocs_models: but for the sign of z
+    share: float = 0.3
     frame: Literal["found", "canonical", "nocs_models"] = "found"
-    overall: float = 0.15  # log-normal sigma of the size, and of the height against the footprint
+    overall: float = 0.15
     upright: float = 0.05
     maximum_bytes: int = 1 << 26
     maximum_faces: int = 400_000
@@ -68,9 +86,22 @@ class MeshConfig:
 
 
 def list_meshes(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Files by category, sorted.
+    """List the files by category, sorted.
 
-    Raises: ValueError where the folder has none.
+    Parameters
+    ----------
+    folder : Path
+        Of the meshes.
+
+    Returns
+    -------
+    dict of tuple of Path
+        By category.
+
+    Raises
+    ------
+    ValueError
+        Where the folder has none.
     """
     found: dict[str, list[Path]] = {category: [] for category in CATEGORIES}
     for part in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
@@ -88,9 +119,24 @@ def list_meshes(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def read_mesh(path: Path, config: MeshConfig) -> Mesh:
-    """One mesh in the unit and frame of its file; nothing that it refers to (materials, pictures) is read.
+    """Read a mesh in the unit and frame of its file. Nothing that it refers to (materials, pictures) is read.
 
-    Raises: `UnusableMesh`.
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    config : MeshConfig
+        Limits.
+
+    Returns
+    -------
+    Mesh
+        Without unused vertices.
+
+    Raises
+    ------
+    UnusableMesh
+        With a short reason.
     """
     if not path.is_file():
         raise UnusableMesh("file missing")
@@ -119,8 +165,17 @@ def read_mesh(path: Path, config: MeshConfig) -> Mesh:
 
 
 def surface_points(mesh: Mesh) -> np.ndarray:
-    """Points (SAMPLES, 3) spread evenly over the surface, with the box's centre as their origin and its diagonal as
-    unit; always the same.
+    """Spread points evenly over the surface, always the same.
+
+    Parameters
+    ----------
+    mesh : Mesh
+        In any unit.
+
+    Returns
+    -------
+    (SAMPLES, 3) float64
+        With the box's centre as their origin and its diagonal as unit.
     """
     points, _ = trimesh.sample.sample_surface(
         trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), SAMPLES, seed=0
@@ -130,21 +185,54 @@ def surface_points(mesh: Mesh) -> np.ndarray:
 
 
 def turned_back(points: np.ndarray, quarters: int) -> np.ndarray:
-    """Points (N, 3) turned about y so that what points to the given quarter (0 +x, 1 -z, 2 -x, 3 +z) points to +x."""
+    """Turn points about y so that what points to a quarter points to +x.
+
+    Parameters
+    ----------
+    points : (N, 3) float
+        y up.
+    quarters : int
+        0 is +x, 1 -z, 2 -x, 3 +z.
+
+    Returns
+    -------
+    (N, 3) float
+        Turned.
+    """
     cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
     x, y, z = points.T
     return np.stack([cosine * x - sine * z, y, sine * x + cosine * z], axis=-1)
 
 
 def end_width(points: np.ndarray) -> float:
-    """Width in z, as a share of the whole, of the end of points (N, 3) at +x."""
+    """Measure the width in z of the end at +x.
+
+    Parameters
+    ----------
+    points : (N, 3) float
+        On the surface.
+
+    Returns
+    -------
+    float
+        As a share of the whole width.
+    """
     end = points[points[:, 0] > points[:, 0].max() - END * np.ptp(points[:, 0])]
     return float(np.ptp(np.quantile(end[:, 2], (0.05, 0.95))) / np.ptp(points[:, 2]))
 
 
 def bulk_behind(points: np.ndarray) -> float:
-    """How far, as a share of the length, the cross-sections of points (N, 3) along x have their centre behind the
-    middle, at -x.
+    """Measure how far the cross-sections along x have their centre behind the middle, at -x.
+
+    Parameters
+    ----------
+    points : (N, 3) float
+        On the surface.
+
+    Returns
+    -------
+    float
+        As a share of the length.
     """
     low, high = np.quantile(points, (0.002, 0.998), axis=0)
     slab = (SLABS * (points[:, 0] - low[0]) / (high[0] - low[0])).astype(int)
@@ -154,12 +242,27 @@ def bulk_behind(points: np.ndarray) -> float:
 
 
 def heading(category: str, points: np.ndarray) -> int:
-    """The quarter (0 +x, 1 -z, 2 -x, 3 +z) to which a mug's handle, the front of a laptop or a camera's lens points; 0
-    for axis-symmetric categories.
+    """Find where a mug's handle, the front of a laptop or a camera's lens points.
 
-    Parameters: points (N, 3) on the surface, y up, origin at the centre of the box.
-    Raises: `UnusableMesh` where it is not clear. Of 100 generated shapes each, all mugs and laptops are found; of the
-    cameras 57, 42 are not clear and 1 is taken for its back.
+    Of 100 generated shapes each, all mugs and laptops are found; of the cameras 57, 42 are not clear and 1 is taken for
+    its back.
+
+    Parameters
+    ----------
+    category : str
+        Of the object.
+    points : (N, 3) float
+        On the surface, y up, origin at the centre of the box.
+
+    Returns
+    -------
+    int
+        The quarter: 0 is +x, 1 -z, 2 -x, 3 +z. 0 for axis-symmetric categories.
+
+    Raises
+    ------
+    UnusableMesh
+        Where it is not clear.
     """
     if category in AXIS_SYMMETRIC:
         return 0
@@ -184,7 +287,27 @@ def heading(category: str, points: np.ndarray) -> int:
 
 
 def canonical(category: str, mesh: Mesh, frame: str) -> Mesh:
-    """The mesh in the NOCS canonical frame, in its own unit. Raises `UnusableMesh` where the heading is not clear."""
+    """Bring a mesh into the NOCS canonical frame, in its own unit.
+
+    Parameters
+    ----------
+    category : str
+        Of the object.
+    mesh : Mesh
+        y up.
+    frame : str
+        `MeshConfig.frame`.
+
+    Returns
+    -------
+    Mesh
+        In that frame.
+
+    Raises
+    ------
+    UnusableMesh
+        Where the heading is not clear.
+    """
     if frame == "canonical":
         return mesh
     if frame == "nocs_models":  # the published coordinate maps and the published models differ in the sign of z
@@ -193,8 +316,19 @@ def canonical(category: str, mesh: Mesh, frame: str) -> Mesh:
 
 
 def split_handle(mesh: Mesh) -> list[tuple[Mesh, int]]:
-    """A mug's faces as body and handle: the body is round, so that it is as wide in x as in z, and the handle lies
-    beyond it at +x.
+    """Split a mug's faces into body and handle.
+
+    The body is round, so that it is as wide in x as in z, and the handle lies beyond it at +x.
+
+    Parameters
+    ----------
+    mesh : Mesh
+        In the canonical frame.
+
+    Returns
+    -------
+    list of (Mesh, int)
+        BODY and ORIENTING.
     """
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     wall = low[0] + (high - low)[2] + HANDLE_GAP * np.linalg.norm(high - low)
@@ -203,7 +337,24 @@ def split_handle(mesh: Mesh) -> list[tuple[Mesh, int]]:
 
 
 def mesh_shape(category: str, mesh: Mesh, config: MeshConfig, rng: np.random.Generator) -> Shape:
-    """A shape from a mesh in the canonical frame, with a size drawn around the mean of its category."""
+    """Make a shape from a mesh, with a size drawn around the mean of its category.
+
+    Parameters
+    ----------
+    category : str
+        Of the object.
+    mesh : Mesh
+        In the canonical frame.
+    config : MeshConfig
+        How sizes vary.
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     scale = np.linalg.norm(MEAN_SIZES[category]) / np.linalg.norm(np.ptp(mesh.vertices, axis=0))
     factors = scale * np.array(drawn_scale(rng, config.overall, config.upright))
     # Only of mugs is it asked whether the part that tells the heading is in sight; the faces of laptops and cameras all
@@ -215,7 +366,15 @@ def mesh_shape(category: str, mesh: Mesh, config: MeshConfig, rng: np.random.Gen
 class MeshShapes:
     """Shapes of which some come from a folder of meshes.
 
-    `skipped` says of each mesh that was found unusable so far why.
+    Parameters
+    ----------
+    config : MeshConfig
+        Which meshes, and how often.
+
+    Attributes
+    ----------
+    skipped : dict of str
+        By path, why a mesh was found unusable so far.
     """
 
     def __init__(self, config: MeshConfig) -> None:
@@ -224,10 +383,22 @@ class MeshShapes:
         self.skipped: dict[Path, str] = {}
 
     def make_shape(self, category: str, rng: np.random.Generator) -> Shape:
-        """As `shapes.make_shape`: a random object; the same state of `rng` gives the same shape, whatever was drawn
-        before.
+        """Make a random object.
 
-        A generated one where the draw says so or the folder has no usable mesh of the category.
+        It is a generated one where the draw says so or the folder has no usable mesh of the category. The same state of
+        `rng` gives the same shape, whatever was drawn before.
+
+        Parameters
+        ----------
+        category : str
+            Of the object.
+        rng : np.random.Generator
+            Decides.
+
+        Returns
+        -------
+        Shape
+            In metres.
         """
         if self.paths.get(category) and rng.random() < self.config.share:
             for number in rng.permutation(len(self.paths[category])):
@@ -237,7 +408,20 @@ class MeshShapes:
         return make_shape(category, rng)
 
     def read(self, category: str, path: Path) -> Mesh | None:
-        """A mesh in the canonical frame; None, and an entry in `skipped`, where it cannot be used."""
+        """Read a mesh in the canonical frame.
+
+        Parameters
+        ----------
+        category : str
+            Of the object.
+        path : Path
+            Of the file.
+
+        Returns
+        -------
+        Mesh or None
+            None, and an entry in `skipped`, where it cannot be used.
+        """
         if path not in self.skipped:
             try:
                 return canonical(category, read_mesh(path, self.config), self.config.frame)
@@ -247,7 +431,13 @@ class MeshShapes:
 
 
 def main(config: tyro.conf.OmitArgPrefixes[MeshConfig]) -> None:
-    """Read all meshes once and print what can be used, and which cannot and why."""
+    """Read all meshes once, and print what can be used, and which cannot and why.
+
+    Parameters
+    ----------
+    config : MeshConfig
+        Of the folder.
+    """
     shapes, console = MeshShapes(config), Console()
     table = Table("category", "meshes", "usable", "unusable because")
     for category, paths in shapes.paths.items():

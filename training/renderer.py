@@ -18,7 +18,13 @@ from training.shapes import Shape
 
 
 class CastShape:
-    """A shape ready for ray casting."""
+    """A shape ready for ray casting.
+
+    Parameters
+    ----------
+    shape : Shape
+        In metres.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -28,11 +34,23 @@ class CastShape:
     def cast(
         self, directions: np.ndarray, rotation: np.ndarray, translation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Depth along camera rays.
+        """Cast camera rays at the shape in a pose.
 
-        Parameters: directions (P, 3) with z = 1, so that the ray parameter is the depth; rotation, translation [m]:
-        T_camera_object.
-        Returns: depth (P,) [m], inf where missed; face (P,), -1 where missed.
+        Parameters
+        ----------
+        directions : (P, 3) float
+            With z = 1, so that the ray parameter is the depth.
+        rotation : (3, 3) float
+            R_camera_object.
+        translation : (3,) float
+            Of the object [m].
+
+        Returns
+        -------
+        depth : (P,) float
+            Along the optical axis [m]; inf where missed.
+        face : (P,) int64
+            That was hit; -1 where missed.
         """
         local = np.ascontiguousarray(directions @ rotation, dtype=np.float32)
         origin = np.broadcast_to((-translation @ rotation).astype(np.float32), local.shape)
@@ -44,7 +62,24 @@ class CastShape:
     def blocks(
         self, points: np.ndarray, direction: np.ndarray, rotation: np.ndarray, translation: np.ndarray
     ) -> np.ndarray:
-        """Whether the shape lies in `direction` (3,) from each of `points` (P, 3) [m], camera frame: (P,) bool."""
+        """Say from where the shape lies in a direction.
+
+        Parameters
+        ----------
+        points : (P, 3) float
+            Camera frame [m].
+        direction : (3,) float
+            Camera frame.
+        rotation : (3, 3) float
+            R_camera_object.
+        translation : (3,) float
+            Of the object [m].
+
+        Returns
+        -------
+        (P,) bool
+            True where it does.
+        """
         origins = ((points - translation) @ rotation).astype(np.float32)
         directions = np.broadcast_to((direction @ rotation).astype(np.float32), origins.shape)
         return self.scene.run(np.ascontiguousarray(origins), np.ascontiguousarray(directions), query="OCCLUDED") == 0
@@ -52,7 +87,17 @@ class CastShape:
 
 @dataclass(frozen=True)
 class Placed:
-    """A shape with its pose in the camera frame: p_camera = rotation @ p_object + translation [m]."""
+    """A shape with its pose in the camera frame.
+
+    Parameters
+    ----------
+    cast_shape : CastShape
+        The shape.
+    rotation : (3, 3) ndarray
+        R_camera_object.
+    translation : (3,) ndarray
+        Of the object [m].
+    """
 
     cast_shape: CastShape
     rotation: np.ndarray
@@ -61,14 +106,35 @@ class Placed:
 
 @dataclass(frozen=True)
 class Plane:
-    """Points p of the camera frame with normal · p = offset [m]."""
+    """Points p of the camera frame with normal · p = offset.
+
+    Parameters
+    ----------
+    normal : (3,) ndarray
+        Unit.
+    offset : float
+        From the camera [m].
+    """
 
     normal: np.ndarray
     offset: float
 
 
 def pixel_rays(u: np.ndarray, v: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
-    """Directions (P, 3) with z = 1 of the rays through pixels (u, v), each (P,)."""
+    """Give the rays through pixels.
+
+    Parameters
+    ----------
+    u, v : (P,) float
+        Column and row [px].
+    intrinsics : Intrinsics
+        Of the camera.
+
+    Returns
+    -------
+    (P, 3) float
+        Directions with z = 1.
+    """
     return np.stack(
         [(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u, dtype=float)],
         axis=-1,
@@ -78,10 +144,25 @@ def pixel_rays(u: np.ndarray, v: np.ndarray, intrinsics: Intrinsics) -> np.ndarr
 def render(
     directions: np.ndarray, placed: list[Placed], planes: list[Plane]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What is first along each ray.
+    """Find what is first along each ray.
 
-    Returns: depth (P,) float32 [m], at most FAR_M; index (P,) int16: i for placed[i], -1 - j for planes[j], -1 -
-    len(planes) for nothing; face (P,) int64 of a shape, else -1.
+    Parameters
+    ----------
+    directions : (P, 3) float
+        With z = 1.
+    placed : list of Placed
+        Objects.
+    planes : list of Plane
+        Table, floor, walls.
+
+    Returns
+    -------
+    depth : (P,) float32
+        Along the optical axis [m], at most FAR_M.
+    index : (P,) int16
+        i for placed[i], -1 - j for planes[j], -1 - len(planes) for nothing.
+    face : (P,) int64
+        Of a shape; else -1.
     """
     depth = np.full(len(directions), FAR_M)
     index = np.full(len(directions), -1 - len(planes), dtype=np.int16)

@@ -1,18 +1,17 @@
-"""CLIPose's experiment, from the files of REAL275 and CAMERA25 as published to the table of its accuracy.
+"""CLIPose's experiment, from the published files of REAL275 and CAMERA25 to the table of its accuracy.
 
     python -m training.reproduce --root NOCS --detections NOCS/mrcnn_results/real_test --output runs/clipose --device
     cuda
 
-ROOT is laid out as `training.nocs.files` says. Stages: shards of both training sets, training, export, prediction of
-the test frames, evaluation. OUTPUT/stages holds a record for each. A stage that is finished is skipped, an interrupted
-one goes on, and one that was made with other settings is
-refused: nothing stale enters the table. `--dry-run` lists the stages. Every setting of training and alignment is an
-option (`--help`); the defaults are the paper's.
+ROOT is laid out as `training.nocs.files` says. The stages are shards of both training sets, training, export,
+prediction of the test frames, and evaluation. OUTPUT/stages holds a record for each. A stage that is finished is
+skipped, an interrupted one goes on, and one that was made with other settings is refused: nothing stale enters the
+table. `--dry-run` lists the stages. Every setting of training and alignment is an option (`--help`); the defaults are
+the paper's, and docs/paper_deviations.md says where they differ.
 
-Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million: `--no-colour` lets CLIP see shaded depth
-images instead.
-Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training` with the same
-options, then this command.
+Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million. `--no-colour` lets CLIP see shaded depth
+images instead. Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training`
+with the same options, then this command.
 """
 
 from __future__ import annotations
@@ -60,10 +59,28 @@ PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10de
 class Reproduction:
     """All settings of the experiment.
 
-    root: of the published files. detections, camera_detections: folder of Mask R-CNN's pickles for the test frames of
-    REAL275 and the validation frames of CAMERA25, or "truth" for the masks of the data set; CAMERA25 is left out
-    without. colour: keep the colour of training rows for CLIP.
-    provider: what predicts. train: the run, its `data` being given by the stages.
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    detections : Path or "truth"
+        Folder of Mask R-CNN's pickles for the test frames of REAL275, or "truth" for the masks of the data set.
+    camera_detections : Path or "truth", optional
+        The same for the validation frames of CAMERA25, which is left out without.
+    colour : bool
+        Keep the colour of training rows for CLIP.
+    shard_views : int
+        Rows of a shard.
+    shard_workers : int
+        Processes that write shards.
+    provider : "cpu", "cuda" or "tensorrt"
+        What predicts.
+    threads : int
+        For predicting on a CPU.
+    train : TrainConfig
+        The run; the stages give its `data`.
+    alignment : AlignmentConfig
+        CLIP's branch.
     """
 
     root: Path
@@ -85,6 +102,7 @@ class Reproduction:
 
     @property
     def output(self) -> Path:
+        """Folder of the experiment."""
         return self.train.output
 
     @property
@@ -96,8 +114,18 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Stage:
-    """result: what is there when it is finished. settings: whatever its result depends on. run: gives what the record
-    shall tell.
+    """A part of the experiment with a result of its own.
+
+    Parameters
+    ----------
+    name : str
+        For people, and for the record.
+    result : Path
+        What is there when it is finished.
+    settings : dict
+        Whatever its result depends on.
+    run : callable
+        Does it, and gives what the record shall tell.
     """
 
     name: str
@@ -107,7 +135,20 @@ class Stage:
 
 
 def shard_stage(settings: Reproduction, split: str) -> Stage:
-    """Rows of a training set."""
+    """Write the rows of a training set.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    split : str
+        Of `SOURCES`.
+
+    Returns
+    -------
+    Stage
+        Its result is a folder of shards.
+    """
     config = NocsConfig(settings.root, split, colour=settings.colour)
     result = settings.output / "data" / split
 
@@ -119,7 +160,20 @@ def shard_stage(settings: Reproduction, split: str) -> Stage:
 
 
 def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
-    """The network, with CLIP's branch beside it."""
+    """Train the network, with CLIP's branch beside it.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    shards : sequence of Stage
+        In the order of `SOURCES`.
+
+    Returns
+    -------
+    Stage
+        Its result is a checkpoint.
+    """
     config = replace(settings.train, data=tuple(stage.result for stage in shards), output=settings.output / "training")
     decisive = {name: value for name, value in asdict(config).items() if name not in WHERE_ALONE}
     return Stage(
@@ -131,7 +185,22 @@ def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
 
 
 def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp32", "fp16"]) -> Stage:
-    """A model folder; CLIP's branch is not in it."""
+    """Write a model folder. CLIP's branch is not in it.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    training : Stage
+        Gives the checkpoint.
+    precision : "fp32" or "fp16"
+        Of the model.
+
+    Returns
+    -------
+    Stage
+        Its result is a folder.
+    """
     result = settings.output / "models" / ("clipose" if precision == "fp32" else f"clipose-{precision}")
     remark = f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}, aligned with {settings.alignment.clip}."
 
@@ -143,7 +212,24 @@ def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp
 
 
 def prediction_stage(settings: Reproduction, model: Stage, split: str, detections: Literal["truth"] | Path) -> Stage:
-    """NOCS results of a test set."""
+    """Predict a test set.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    model : Stage
+        Gives the model folder.
+    split : str
+        Of `training.nocs.files`.
+    detections : Path or "truth"
+        Whose masks are used.
+
+    Returns
+    -------
+    Stage
+        Its result is a folder of NOCS results.
+    """
     result = settings.output / "results" / split
     config = PredictionConfig(
         settings.root, result, detections, split, str(model.result.resolve()), settings.provider, settings.threads
@@ -159,7 +245,20 @@ def prediction_stage(settings: Reproduction, model: Stage, split: str, detection
 
 
 def evaluation_stage(settings: Reproduction, predictions: Sequence[Stage]) -> Stage:
-    """The accuracy of all test sets by all protocols in one file."""
+    """Measure the accuracy of all test sets by all protocols.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    predictions : sequence of Stage
+        In the order of `settings.tests`.
+
+    Returns
+    -------
+    Stage
+        Its result is one file.
+    """
     result = settings.output / "accuracy.json"
 
     def run() -> dict[str, Any]:
@@ -171,7 +270,18 @@ def evaluation_stage(settings: Reproduction, predictions: Sequence[Stage]) -> St
 
 
 def stages(settings: Reproduction) -> list[Stage]:
-    """The experiment, in order."""
+    """Plan the experiment.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+
+    Returns
+    -------
+    list of Stage
+        In order.
+    """
     shards = [shard_stage(settings, split) for split in SOURCES]
     training = training_stage(settings, shards)
     exports = [export_stage(settings, training, precision) for precision in PRECISIONS]
@@ -186,7 +296,18 @@ def _settings_of(several: Sequence[Stage]) -> dict[str, Any]:
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Average precision of a folder of results by each of `PROTOCOLS`, gated ("pose") and not ("pose_ungated")."""
+    """Measure a folder of results by each of `PROTOCOLS`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of NOCS results.
+
+    Returns
+    -------
+    dict
+        Average precision, gated ("pose") and not ("pose_ungated"), and what was skipped.
+    """
     results = read_results(result_files(folder))
     counts = {"images": len(results.images), "skipped": results.skipped, "remarks": results.remarks}
     return counts | {
@@ -196,9 +317,24 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def is_finished(stage: Stage, output: Path) -> bool:
-    """Whether the record of a stage says that it is finished, and its result is there.
+    """Say whether a stage is finished: its record says so, and its result is there.
 
-    Raises: ValueError where the stage was begun with other settings.
+    Parameters
+    ----------
+    stage : Stage
+        As it is planned now.
+    output : Path
+        Of the experiment.
+
+    Returns
+    -------
+    bool
+        False where it must be carried out.
+
+    Raises
+    ------
+    ValueError
+        Where the stage was begun with other settings.
     """
     path = record_path(stage, output)
     if not path.exists():
@@ -215,12 +351,33 @@ def is_finished(stage: Stage, output: Path) -> bool:
 
 
 def record_path(stage: Stage, output: Path) -> Path:
-    """Where the record of a stage lies."""
+    """Say where the record of a stage lies.
+
+    Parameters
+    ----------
+    stage : Stage
+        Of the experiment.
+    output : Path
+        Of the experiment.
+
+    Returns
+    -------
+    Path
+        Of a JSON file.
+    """
     return output / "stages" / f"{stage.name.replace(' ', '_')}.json"
 
 
 def carry_out(stage: Stage, output: Path) -> None:
-    """Run a stage, and record with which settings, before it, and what it says, after it."""
+    """Run a stage. Its record says with which settings, before it, and what came of it, after it.
+
+    Parameters
+    ----------
+    stage : Stage
+        Of the experiment.
+    output : Path
+        Of the experiment.
+    """
     path = record_path(stage, output)
     path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -238,7 +395,18 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def stage_table(settings: Reproduction) -> Table:
-    """For people: the stages, where their results lie and which are finished."""
+    """Lay out for people the stages, where their results lie and which are finished.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+
+    Returns
+    -------
+    Table
+        A line for each.
+    """
     table = Table("stage", "result", "")
     for stage in stages(settings):
         table.add_row(stage.name, str(stage.result), "finished" if is_finished(stage, settings.output) else "to do")
@@ -246,7 +414,20 @@ def stage_table(settings: Reproduction) -> Table:
 
 
 def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
-    """For people: average precision by category, beside the paper's mean for REAL275."""
+    """Lay out for people the average precision by category, beside the paper's mean for REAL275.
+
+    Parameters
+    ----------
+    split : str
+        The test set.
+    accuracy : dict
+        As `measured` gives it.
+
+    Returns
+    -------
+    list of Table
+        Over IoU, and over pose errors.
+    """
     poses, mugs = list(PAPER_REAL275), accuracy["original_recentred"]
     iou = _table(
         f"{split}: average precision over IoU",
@@ -281,7 +462,23 @@ def _percent(share: float | None) -> str:
 
 
 def reproduce(settings: Reproduction) -> dict[str, Any]:
-    """Carry out what is not finished; returns the content of accuracy.json."""
+    """Carry out what is not finished.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+
+    Returns
+    -------
+    dict
+        The content of accuracy.json.
+
+    Raises
+    ------
+    ValueError
+        Where a stage was begun with other settings, or its input cannot be used.
+    """
     planned = stages(settings)
     # of all before any: refused settings shall not cost days
     finished = [is_finished(stage, settings.output) for stage in planned]
@@ -299,8 +496,12 @@ def reproduce(settings: Reproduction) -> dict[str, Any]:
 def main(settings: Annotated[Reproduction, tyro.conf.arg(name="")], dry_run: bool = False) -> None:
     """Reproduce the paper's table.
 
-    Args:
-        dry_run: list the stages instead.
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+    dry_run : bool
+        List the stages instead.
     """
     if dry_run:
         Console().print(stage_table(settings))

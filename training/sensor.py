@@ -1,8 +1,8 @@
 """What a depth camera and a detector do to a clean crop, drawn anew for a whole batch on the device of its tensors.
 
-Genuine frames differ from rendered ones in ways that decide accuracy: the mask is registered to the depth only to a few
-pixels, so that about a tenth of its points lie on the background *behind* the object; the depth carries an offset of
-some millimetres, waves, quantisation and holes; the mask itself has bays, holes and cuts.
+Genuine frames differ from rendered ones in ways that decide accuracy. The mask is registered to the depth only to a few
+pixels, so that about a tenth of its points lie on the background *behind* the object. The depth carries an offset of
+some millimetres, waves, quantisation and holes. The mask itself has bays, holes and cuts.
 """
 
 from __future__ import annotations
@@ -16,27 +16,66 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SensorConfig:
-    """Spread of each error. A pair is the range of a uniform draw for each view; pixels are image pixels."""
+    """Spread of each error. A pair is the range of a uniform draw for each view; pixels are image pixels.
 
-    shift_px: tuple[float, float] = (0.0, 5.5)  # sigma of the offset between mask and depth
-    boundary_px: float = 3.0  # scale on which the mask boundary wanders
-    boundary_level: tuple[float, float] = (0.08, 0.75)  # at which the softened mask is cut: below 0.5 it grows
-    # share of views whose background is moved away: the generated scenes have too few edges of tables
+    Parameters
+    ----------
+    shift_px : (float, float)
+        Standard deviation of the offset between mask and depth [px].
+    boundary_px : float
+        Scale on which the mask boundary wanders [px].
+    boundary_level : (float, float)
+        Level at which the softened mask is cut. Below 0.5 it grows.
+    pushed : float
+        Share of views whose background is moved away: the generated scenes have too few edges of tables.
+    push_m : (float, float)
+        How far [m].
+    hole_share : (float, float)
+        Share of the depth pixels in holes.
+    speckle_share : float
+        Share of single depth pixels without a measurement.
+    cheese : float
+        Share of views whose mask has many holes.
+    cheese_share : (float, float)
+        Share of the mask in these holes.
+    cut : float
+        Share of views that lose a part to an occluder or a poor mask.
+    axial_noise : (float, float)
+        Standard deviation at 1 m [m]; grows with z².
+    disparity_step : (float, float)
+        Quantisation at 1 m [m]; grows with z².
+    wave_m : (float, float)
+        Low-frequency error [m].
+    strong_wave : float
+        Share of views with four times the wave: dark screens, glossy glaze.
+    bias : float
+        Standard deviation of the relative depth offset.
+    edge_mix : (float, float)
+        How far depth is smeared across edges; 1 is the mean of both sides.
+    outlier_share : float
+        Share of depth pixels that are astray by centimetres.
+    intrinsics : float
+        Standard deviation of the relative focal error.
+    """
+
+    shift_px: tuple[float, float] = (0.0, 5.5)
+    boundary_px: float = 3.0
+    boundary_level: tuple[float, float] = (0.08, 0.75)
     pushed: float = 0.5
     push_m: tuple[float, float] = (0.0, 0.5)
-    hole_share: tuple[float, float] = (0.02, 0.14)  # of the depth pixels
+    hole_share: tuple[float, float] = (0.02, 0.14)
     speckle_share: float = 0.02
-    cheese: float = 0.25  # share of views whose mask has many holes
+    cheese: float = 0.25
     cheese_share: tuple[float, float] = (0.05, 0.55)
-    cut: float = 0.25  # share of views that lose a part to an occluder or a poor mask
-    axial_noise: tuple[float, float] = (0.0005, 0.0035)  # sigma at 1 m [m], grows with z²
-    disparity_step: tuple[float, float] = (0.0005, 0.003)  # quantisation at 1 m [m], grows with z²
-    wave_m: tuple[float, float] = (0.0, 0.005)  # low-frequency error
-    strong_wave: float = 0.12  # share of views with four times the wave (dark screens, glossy glaze)
-    bias: float = 0.005  # sigma of the relative depth offset
-    edge_mix: tuple[float, float] = (0.0, 0.8)  # how far depth is smeared across edges
+    cut: float = 0.25
+    axial_noise: tuple[float, float] = (0.0005, 0.0035)
+    disparity_step: tuple[float, float] = (0.0005, 0.003)
+    wave_m: tuple[float, float] = (0.0, 0.005)
+    strong_wave: float = 0.12
+    bias: float = 0.005
+    edge_mix: tuple[float, float] = (0.0, 0.8)
     outlier_share: float = 0.01
-    intrinsics: float = 0.01  # sigma of the relative focal error
+    intrinsics: float = 0.01
 
 
 def _uniform(low_high: tuple[float, float], batch: int, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,9 +114,23 @@ def _shift(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
 
 
 def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """What a detector makes of the true mask.
+    """Draw what a detector makes of the true mask.
 
-    Parameters: target (B, H, W) bool; pixels (B,) image pixels per pixel of these crops. Returns: (B, H, W) bool.
+    Parameters
+    ----------
+    target : (B, H, W) bool
+        The true mask.
+    pixels : (B,) float
+        Image pixels per pixel of these crops.
+    config : SensorConfig
+        Spread of the errors.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, H, W) bool
+        The detected mask.
     """
     batch, height, width = target.shape
     px = pixels[:, None, None]
@@ -108,13 +161,45 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
 
 
 def pushed_background(depth: Tensor, target: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """Depth (B, H, W) [m] with all but the target moved back along the rays by a distance drawn for the view."""
+    """Move all but the target back along the rays, by a distance drawn for the view.
+
+    Parameters
+    ----------
+    depth : (B, H, W) float
+        Clean [m].
+    target : (B, H, W) bool
+        The true mask.
+    config : SensorConfig
+        How often and how far.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, H, W) float
+        Depth [m].
+    """
     push = _uniform(config.push_m, len(depth), depth, generator) * _chance(config.pushed, len(depth), depth, generator)
     return torch.where(target | (depth == 0), depth, depth + push)
 
 
 def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """What a depth camera makes of clean depth (B, H, W) [m]; 0 where nothing was measured, there and here."""
+    """Draw what a depth camera makes of clean depth.
+
+    Parameters
+    ----------
+    depth : (B, H, W) float
+        Clean [m]; 0 where nothing is.
+    config : SensorConfig
+        Spread of the errors.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, H, W) float
+        Depth [m]; 0 where nothing was measured.
+    """
     batch = len(depth)
     seen = depth > 0
     mean = _box_mean(depth, 1)
@@ -159,12 +244,33 @@ def sample_cloud(
     config: SensorConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """1024-point clouds of masked crops: the batched torch twin of `core.backprojection` and `core.sampling`.
+    """Draw clouds from masked crops: the batched torch twin of `core.backprojection` and `core.sampling`.
 
-    Parameters: depth (B, G, G) [m]; mask (B, G, G) bool; rays (B, 4) as in `training.views`; radius (B,) [m] of the cut
-    about the median.
-    Returns: points (B, samples, 3) [m] camera frame; pixel (B, samples) index into the crop; usable (B,) bool, False
-    where too few points are left.
+    Parameters
+    ----------
+    depth : (B, G, G) float
+        Measured [m].
+    mask : (B, G, G) bool
+        Detected.
+    rays : (B, 4) float
+        As in `training.row_format`.
+    samples : int
+        Points of a cloud.
+    radius : (B,) float
+        Of the cut about the median [m].
+    config : SensorConfig
+        Its focal error.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    points : (B, samples, 3) float32
+        Camera frame [m].
+    pixel : (B, samples) int64
+        Index into the crop.
+    usable : (B,) bool
+        False where too few points are left.
     """
     batch, side, _ = depth.shape
     grid = torch.arange(side, device=depth.device, dtype=depth.dtype)

@@ -1,5 +1,6 @@
-"""Similarity between two point sets in correspondence: closed form (Umeyama 1991) and with outlier rejection, as the
-NOCS ground truth is made.
+"""Similarity between two point sets in correspondence.
+
+In closed form (Umeyama 1991), and with outlier rejection, as the NOCS ground truth is made.
 """
 
 from __future__ import annotations
@@ -13,13 +14,27 @@ SAMPLE = 5  # correspondences of one hypothesis
 
 @dataclass(frozen=True)
 class SimilarityConfig:
-    """Consensus over random samples as in NOCS and object-deformnet, then re-fits to what lies within the spread of the
-    inliers.
+    """Consensus over random samples as in NOCS and object-deformnet, then re-fits to the inliers.
+
+    Parameters
+    ----------
+    hypotheses : int
+        Random samples.
+    threshold : float
+        An inlier's largest residual, as a share of the diameter of the source.
+    scored : int
+        Correspondences, evenly spaced, that hypotheses are scored on.
+    refits : int
+        At most so many.
+    refit_sigma : float
+        Residual up to which a correspondence takes part in a re-fit, in spreads of the inliers.
+    seed : int
+        Of the samples.
     """
 
     hypotheses: int = 128
-    threshold: float = 0.1  # an inlier's largest residual, of the diameter of the source
-    scored: int = 1500  # correspondences, evenly spaced, that hypotheses are scored on
+    threshold: float = 0.1
+    scored: int = 1500
     refits: int = 5
     refit_sigma: float = 3.0
     seed: int = 0
@@ -27,7 +42,19 @@ class SimilarityConfig:
 
 @dataclass(frozen=True)
 class Similarity:
-    """target = scale * rotation @ source + translation; `inliers` (N,) bool are the correspondences that it rests on."""
+    """target = scale * rotation @ source + translation.
+
+    Parameters
+    ----------
+    rotation : (3, 3) ndarray
+        R_target_source.
+    translation : (3,) ndarray
+        In the unit of the target.
+    scale : float
+        Target's unit per source's.
+    inliers : (N,) bool ndarray
+        The correspondences that it rests on.
+    """
 
     rotation: np.ndarray
     translation: np.ndarray
@@ -38,11 +65,23 @@ class Similarity:
 def umeyama(
     source: np.ndarray, target: np.ndarray, scale: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity of least squares (Umeyama 1991, eqs. 39-42).
+    """Fit the similarity of least squares (Umeyama 1991, eqs. 39-42): target ≈ scale * rotation @ source + translation.
 
-    Parameters: source, target (..., N, 3) in correspondence; scale where it is known.
-    Returns: rotation (..., 3, 3), translation (..., 3), scale (...): target ≈ scale * rotation @ source + translation.
-    One point has scale 0.
+    Parameters
+    ----------
+    source, target : (..., N, 3) float
+        In correspondence.
+    scale : float, optional
+        Where it is known.
+
+    Returns
+    -------
+    rotation : (..., 3, 3) float
+        R_target_source.
+    translation : (..., 3) float
+        In the unit of the target.
+    scale : (...) float
+        0 for one point.
     """
     source_mean, target_mean = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     source_centred, target_centred = source - source_mean, target - target_mean
@@ -61,7 +100,24 @@ def umeyama(
 def residuals(
     source: np.ndarray, target: np.ndarray, rotation: np.ndarray, translation: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
-    """Distances (..., N) between target (N, 3) and the moved source (N, 3) for similarities with any leading axes."""
+    """Measure how far moved source points are from their targets.
+
+    Parameters
+    ----------
+    source, target : (N, 3) float
+        In correspondence.
+    rotation : (..., 3, 3) float
+        Of similarities with any leading axes.
+    translation : (..., 3) float
+        Of them.
+    scale : (...) float
+        Of them.
+
+    Returns
+    -------
+    (..., N) float
+        Distances.
+    """
     moved = scale[..., None, None] * (source @ np.swapaxes(rotation, -1, -2)) + translation[..., None, :]
     return np.linalg.norm(moved - target, axis=-1)
 
@@ -69,12 +125,28 @@ def residuals(
 def robust_similarity(
     source: np.ndarray, target: np.ndarray, scale: float | None = None, config: SimilarityConfig = SimilarityConfig()
 ) -> Similarity:
-    """The similarity that most correspondences agree on.
+    """Fit the similarity that most correspondences agree on. The same input gives the same result, bit for bit.
 
-    Parameters: source (N, 3), N >= 5, of high quality (a coordinate map); target (N, 3) with outliers (measured points)
-    [m]; scale where it is known.
-    Returns: the `Similarity`; the same input gives the same result, bit for bit.
-    Raises: ValueError for too few points, different shapes and sources or targets without extent.
+    Parameters
+    ----------
+    source : (N, 3) float
+        N >= 5, of high quality: a coordinate map.
+    target : (N, 3) float
+        With outliers: measured points [m].
+    scale : float, optional
+        Where it is known.
+    config : SimilarityConfig
+        The consensus.
+
+    Returns
+    -------
+    Similarity
+        With its inliers.
+
+    Raises
+    ------
+    ValueError
+        For too few points, different shapes, and sources or targets without extent.
     """
     if source.ndim != 2 or source.shape != target.shape or source.shape[1] != 3 or len(source) < SAMPLE:
         raise ValueError(

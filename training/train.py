@@ -3,8 +3,9 @@
     python -m training.train --data data/views --output runs/lite
     accelerate launch --multi_gpu -m training.train --data data/views --output runs/lite --device cuda --precision bf16
 
-Goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on the same
-rows and as many processes. For that, everything random in a step follows from the seed and the number of the step.
+A run goes on from `OUTPUT/checkpoint.pt` where there is one: the same steps, bit for bit, as an uninterrupted run on a
+CPU with the same rows and as many processes. For that, everything random in a step follows from the seed and the number
+of the step. Settings other than those that the run was begun with are refused by name, but for `FREE`.
 """
 
 from __future__ import annotations
@@ -65,16 +66,74 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; its checkpoint says with which settings it was made.
+    """One training run. Its checkpoint says with which settings it was made.
 
-    data: folders of shards, each a source of its own; share: of the batch that each source gets, in any unit.
-    batch: views in a step, over all processes. batches, weights: how clouds are made, and what their errors cost.
-    teacher: checkpoint of a network whose outputs are further targets.
+    Parameters
+    ----------
+    data : tuple of Path
+        Folders of shards, each a source of its own.
+    output : Path
+        Folder of the run: checkpoints and log.
+    start : Path, optional
+        Checkpoint whose averaged weights a new run begins with. A network with more layers or patches grows out of it.
+    share : tuple of float
+        Of the batch that each source gets, in any unit.
+    steps : int
+        How far the run goes.
+    batch : int
+        Views in a step, over all processes.
+    optimiser : "muon", "adamw" or "ranger"
+        Muon takes the hidden matrices of the compact network and leaves the rest to AdamW.
+    learning_rate : float
+        At full rate.
+    warm_up : int
+        Steps until then.
+    flat : float
+        Share of the steps at full rate; then a cosine.
+    final : float
+        Share of the rate that is left in the end.
+    weight_decay : float
+        Of matrices, decoupled.
+    clip : float
+        Largest norm of a gradient.
+    ema : float
+        What a step leaves of the running average of the weights, which is exported.
+    seed : int
+        Of all that is random.
+    category_share : tuple of float
+        Of each source, in the order of CATEGORIES: more for the harder ones.
+    validation_shards : int
+        The last shards of the first source by name are held out. No training view shows their shapes.
+    in_memory : bool
+        Read the shards whole at the start. Else they are mapped, and the system keeps what fits.
+    workers : int
+        Processes that read rows ahead. 0: a thread does.
+    log_every : int
+        Steps between lines of the log.
+    checkpoint_every : int
+        Steps between checkpoints.
+    tensorboard : bool
+        Write its events, too.
+    device : "cpu" or "cuda"
+        What trains.
+    precision : "fp32", "bf16" or "fp16"
+        Of the layers' products where they bear it (`training.precision`). Losses and weights stay in fp32.
+    tf32 : bool
+        On a GPU, let products of fp32 keep 11 bits where they bear it.
+    network : NetworkConfig
+        What is trained.
+    batches : BatchConfig
+        How clouds are made.
+    weights : LossWeights
+        What their errors cost.
+    teacher : Path, optional
+        Checkpoint of a network whose outputs are further targets.
+    distillation : DistillationWeights
+        Of these targets.
     """
 
     data: tuple[Path, ...]
     output: Path
-    # checkpoint whose averaged weights a new run begins with; a network with more layers or patches grows out of it
     start: Path | None = None
     share: tuple[float, ...] = (1.0,)
     steps: int = 20_000
@@ -82,23 +141,22 @@ class TrainConfig:
     optimiser: Literal["muon", "adamw", "ranger"] = "muon"
     learning_rate: float = 1.5e-3
     warm_up: int = 500
-    flat: float = 0.3  # share of the steps at full rate; then a cosine
-    final: float = 0.01  # share of the rate that is left in the end
+    flat: float = 0.3
+    final: float = 0.01
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    # of each source, in the order of CATEGORIES: more for the harder ones
     category_share: tuple[float, ...] = (0.09, 0.09, 0.27, 0.09, 0.21, 0.25)
-    validation_shards: int = 1  # the last shards of the first source by name; no training view shows their shapes
-    in_memory: bool = False  # read the shards whole at the start; else they are mapped, and the system keeps what fits
-    workers: int = 0  # processes that read rows ahead; 0: a thread does
+    validation_shards: int = 1
+    in_memory: bool = False
+    workers: int = 0
     log_every: int = 100
     checkpoint_every: int = 1_000
     tensorboard: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; losses and weights stay in fp32
-    tf32: bool = True  # on a GPU, let the network's products of fp32 keep 11 bits; see `training.precision`
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = True
     network: NetworkConfig = field(default_factory=PatchTransformerConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -108,12 +166,28 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if len(self.category_share) != len(CATEGORIES):
             raise ValueError(f"category_share: expected {len(CATEGORIES)} numbers, got {len(self.category_share)}")
+        for name in ("steps", "batch", "validation_shards", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: expected fp32 or bf16 on a CPU, got fp16")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, flat, cosine to the final share."""
+    """Warm up linearly, stay flat, and fall along a cosine to the final share.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    config : TrainConfig
+        The schedule.
+
+    Returns
+    -------
+    float
+        Of this step.
+    """
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     flat_until = max(config.warm_up, config.flat * config.steps)
@@ -124,12 +198,28 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 def make_optimiser(
     network: nn.Module, others: Iterable[nn.Parameter], config: TrainConfig
 ) -> torch.optim.Optimizer | MuonWithAdamW:
-    """AdamW, alone or with Muon for the hidden matrices, or Ranger: RAdam with lookahead and centralised gradients.
+    """Make AdamW, alone or with Muon for the hidden matrices, or Ranger.
 
-    Vectors are not decayed.
+    Ranger is RAdam with lookahead and centralised gradients. Vectors are not decayed.
 
-    others: parameters beside the network's. Raises ValueError for Muon and a network that does not name its hidden
-    matrices.
+    Parameters
+    ----------
+    network : nn.Module
+        What is trained.
+    others : iterable of nn.Parameter
+        Parameters beside the network's.
+    config : TrainConfig
+        Which optimiser, and its rates.
+
+    Returns
+    -------
+    torch.optim.Optimizer or MuonWithAdamW
+        Over all of them.
+
+    Raises
+    ------
+    ValueError
+        For Muon and a network that does not name its hidden matrices.
     """
     parameters = [*network.parameters(), *others]
     hidden: dict[int, list[nn.Parameter]] = {}
@@ -159,7 +249,24 @@ def make_optimiser(
 
 
 def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
-    """Seed of what is drawn for one use in one step of one process."""
+    """Derive the seed of what is drawn in a step.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Whose seed it follows from.
+    use : int
+        AUGMENTING, STEPPING or DESCRIBING.
+    step : int
+        From 0.
+    rank : int
+        Of the process.
+
+    Returns
+    -------
+    int
+        63 bits.
+    """
     return int(np.random.SeedSequence([config.seed, use, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -175,14 +282,34 @@ def batch_losses(
     alignment: Alignment | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Every loss term, and their sum as "total".
+    """Compute every loss term, and their sum as "total".
 
-    The *sum* over the processes of its gradients is that of the batch of all processes together.
+    The *sum* over the processes of its gradients is that of the batch of all processes together. For that the losses
+    see the outputs of all processes: means under weights, and pairs of samples, mean what they mean in one process. Two
+    things do not: batch normalisation, whose statistics are those of a process unless `torch.nn.SyncBatchNorm` (GPUs)
+    takes over, and the contrast of the alignment, whose negatives are those of a process.
 
-    For that the losses see the outputs of all processes: means under weights, and pairs of samples, mean what they mean
-    in one process. Two things
-    do not: batch normalisation, whose statistics are those of a process unless `torch.nn.SyncBatchNorm` (GPUs) takes
-    over, and the contrast of the alignment, whose negatives are those of a process.
+    Parameters
+    ----------
+    network : nn.Module
+        In training.
+    truth : dict of Tensor
+        As `batch_maker` gives it.
+    config : TrainConfig
+        Weights and precision.
+    accelerator : Accelerator
+        Of the run.
+    teacher : nn.Module, optional
+        A frozen one.
+    alignment : Alignment, optional
+        CLIP's branch.
+    generator : torch.Generator, optional
+        Draws the poses of random texts.
+
+    Returns
+    -------
+    dict of Tensor
+        Scalars on the device.
     """
     points, category = truth["points"], truth["category"]
     with torch.autocast(points.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
@@ -214,8 +341,27 @@ def validate(
     views: int = 1200,
     other: Callable[[dict[str, Tensor], torch.Generator], tuple[Tensor, ...]] = lambda rows, generator: (),
 ) -> dict[str, dict[str, float]]:
-    """Share of views within 5° 5 cm and 10° 5 cm by category, and the median errors, on augmented held-out views
-    (always the same draws).
+    """Measure a network on augmented held-out views, always the same draws.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In training, as it is left.
+    pool : ViewPool
+        Views held out.
+    config : TrainConfig
+        How clouds are made.
+    device : torch.device
+        Of the network.
+    views : int
+        At most so many.
+    other : callable
+        Gives, for rows and a generator, what the network sees beside their clouds.
+
+    Returns
+    -------
+    dict of dict of float
+        By category: shares within 5° 5 cm and 10° 5 cm, and the median errors `deg`, `cm` and `size` (relative).
     """
     network.eval()
     generator = torch.Generator(device=device).manual_seed(12345)
@@ -248,14 +394,45 @@ def validate(
 
 
 def centres(config: TrainConfig) -> int:
-    """Points of a cloud whose object coordinates are among the targets; for networks that do not predict any, as many
-    as the compact one has.
+    """Say how many points of a cloud have their object coordinates among the targets.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    int
+        As many as the network predicts; for one that predicts none, as the compact one.
     """
     return getattr(config.network, "patches", PatchTransformerConfig.patches)
 
 
 def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, ViewPool, RowDrawer]:
-    """Rows to train on, rows held out, and the drawer of the former. more: sources beside the folders, last in `share`."""
+    """Open the rows of a run.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    more : sequence of Rows
+        Sources beside the folders, last in `share`.
+
+    Returns
+    -------
+    pool : ViewPool
+        Rows to train on.
+    held_out : ViewPool
+        Rows to measure on.
+    drawer : RowDrawer
+        Draws the former.
+
+    Raises
+    ------
+    ValueError
+        Where there are too few shards, none can be read, or the shares do not fit.
+    """
     folders = [sorted(folder.glob("shard_*.npz")) for folder in config.data]
     for folder, shards in zip(config.data, folders, strict=True):
         least = config.validation_shards if folder == config.data[0] else 0
@@ -275,9 +452,22 @@ def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, V
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes of this run and the device of this one.
+    """Join the processes of this run, and choose the device of this one.
 
-    Raises ValueError where what was asked for cannot be had.
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    Accelerator
+        With rank, device and messages.
+
+    Raises
+    ------
+    ValueError
+        Where what was asked for cannot be had.
     """
     accelerator = Accelerator(cpu=config.device == "cpu")
     if accelerator.device.type != config.device:
@@ -294,9 +484,28 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 def make_alignment(
     network: nn.Module, config: AlignmentConfig, device: torch.device
 ) -> tuple[Alignment, Callable[..., Tensor]]:
-    """CLIP's branch for a network, and what makes its images.
+    """Make CLIP's branch for a network.
 
-    Raises ValueError for a network that gives no feature of the whole cloud.
+    Parameters
+    ----------
+    network : nn.Module
+        What is aligned.
+    config : AlignmentConfig
+        How.
+    device : torch.device
+        Of both.
+
+    Returns
+    -------
+    alignment : Alignment
+        In training.
+    images : callable
+        Makes its images from rows, with a generator.
+
+    Raises
+    ------
+    ValueError
+        For a network that gives no feature of the whole cloud, or fuses one of another width than CLIP's.
     """
     from training.alignment.branch import (
         Alignment,  # here: transformers takes seconds to import, and most runs do without
@@ -318,9 +527,24 @@ def batch_maker(
     accelerator: Accelerator,
     images: Callable[[dict[str, Tensor], torch.Generator], Tensor] | None = None,
 ) -> Callable[[int], tuple[dict[str, Tensor], Counter[str]]]:
-    """A function that gives the truth of a step, and how many of its rows were left out, by reason.
+    """Make a function that gives the truth of a step.
 
-    Steps come in the order of `rows`. images: makes the image of each row, for the alignment.
+    Parameters
+    ----------
+    rows : iterator
+        Arrays of the rows of one step after the other, and how many could not be read, by reason.
+    config : TrainConfig
+        How clouds are made.
+    accelerator : Accelerator
+        Of the run.
+    images : callable, optional
+        Makes the image of each row, for the alignment.
+
+    Returns
+    -------
+    callable
+        Takes the number of the step, in the order of `rows`. Gives the truth of the usable rows, and how many were left
+        out, by reason.
     """
 
     def make(step: int) -> tuple[dict[str, Tensor], Counter[str]]:

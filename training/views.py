@@ -1,11 +1,11 @@
 """The generated data set: clean depth crops of procedural objects on tables, in shards on disk.
 
     python -m training.views --output data/views --views 120000 --workers 2
-    python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2      # meshes beside
-    the generated shapes
+    python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2
 
-A shard is one .npz of arrays with a row for each view (`VIEW_ARRAYS`). What a sensor and a detector add (noise, holes,
-bleeding masks) is drawn anew at each training step, from the clean crop, by `training.sensor`.
+The second command puts meshes beside the generated shapes. A shard is one .npz of arrays with a row for each view
+(`training.row_format`). What a sensor and a detector add (noise, holes, bleeding masks) is drawn anew at each training
+step, from the clean crop, by `training.sensor`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,49 @@ WIDTH, HEIGHT = 640, 480
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """How views are drawn. Angles in degrees, lengths in metres."""
+    """How views are drawn.
+
+    Parameters
+    ----------
+    distance_m : (float, float)
+        Of the camera from the object, least and greatest [m].
+    elevation_deg : (float, float)
+        Of the camera above the table [deg].
+    roll_deg : float
+        Standard deviation of its roll [deg].
+    lying : float
+        Share of targets in a free orientation.
+    neighbours : float
+        Mean number of other objects.
+    focal_px : (float, float)
+        Focal length [px].
+    margin : float
+        Around the projected object, as a share of its box's side.
+    cut : float
+        Share of views that are near and anywhere in the image, so that its border cuts many objects.
+    cut_distance_m : (float, float)
+        Distance of these [m].
+    cut_visible : float
+        `visible` of these.
+    visible : float
+        Least share of the target's box inside the image, and of its pixels there before other objects.
+    shapes : tuple of int
+        Drawn in turn, in the order of CATEGORIES: more of those that differ most.
+    views_per_shape : int
+        Of each shape, as the target.
+    """
 
     distance_m: tuple[float, float] = (0.40, 1.50)
     elevation_deg: tuple[float, float] = (8.0, 75.0)
-    roll_deg: float = 6.0  # sigma
-    lying: float = 0.12  # share of targets in a free orientation
-    neighbours: float = 0.6  # mean number of other objects
+    roll_deg: float = 6.0
+    lying: float = 0.12
+    neighbours: float = 0.6
     focal_px: tuple[float, float] = (560.0, 640.0)
-    margin: float = MARGIN  # of the box side, around the projected object
-    cut: float = 0.2  # share of views that are near and anywhere in the image, so that its border cuts many objects
+    margin: float = MARGIN
+    cut: float = 0.2
     cut_distance_m: tuple[float, float] = (0.35, 1.0)
     cut_visible: float = 0.25
-    # least share of the target's box inside the image, and of its pixels there before other objects
     visible: float = 0.55
-    # drawn in turn, in the order of CATEGORIES: more of those that differ most
     shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)
     views_per_shape: int = 12
 
@@ -63,7 +91,7 @@ def _camera_to_table(config: ViewConfig, rng: np.random.Generator) -> np.ndarray
 
 
 def _resting(shape_vertices: np.ndarray, lying: bool, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """R_table_object of an object that stands (or lies anyhow) on the table, and the height of its centre above it [m]."""
+    """R_table_object of an object that stands or lies on the table, and the height of its centre above it [m]."""
     turn = Rotation.random(random_state=rng) if lying else Rotation.from_euler("y", rng.uniform(0, 2 * np.pi))
     rotation = turn.as_matrix()
     return rotation, float(-(shape_vertices @ rotation[1]).min())
@@ -72,7 +100,24 @@ def _resting(shape_vertices: np.ndarray, lying: bool, rng: np.random.Generator) 
 def draw_view(
     target: CastShape, others: list[CastShape], config: ViewConfig, rng: np.random.Generator
 ) -> dict[str, np.ndarray] | None:
-    """One view of `target`, as `VIEW_ARRAYS` (None where too little of it is seen)."""
+    """Draw one view of an object.
+
+    Parameters
+    ----------
+    target : CastShape
+        The object.
+    others : list of CastShape
+        Objects around it.
+    config : ViewConfig
+        How views are drawn.
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    dict of ndarray or None
+        As `row_format.VIEW_ARRAYS`. None where too little of the object is seen.
+    """
     focal = rng.uniform(*config.focal_px)
     intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 6), HEIGHT / 2 + rng.normal(0, 6))
     R_camera_table = _camera_to_table(config, rng)
@@ -153,8 +198,23 @@ def draw_view(
 def draw_shard(
     seed: int, views: int, config: ViewConfig = ViewConfig(), source: ShapeSource = make_shape
 ) -> dict[str, np.ndarray]:
-    """`views` views, the categories in the proportions of `config.shapes`, of shapes of `source` that no other seed
-    draws.
+    """Draw views, the categories in the proportions of `config.shapes`.
+
+    Parameters
+    ----------
+    seed : int
+        No other seed draws the same shapes.
+    views : int
+        How many.
+    config : ViewConfig
+        How they are drawn.
+    source : callable
+        Gives a shape of a category.
+
+    Returns
+    -------
+    dict of ndarray
+        As `row_format.VIEW_ARRAYS`, with a row for each view.
     """
     rng = np.random.default_rng(seed)
     categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
@@ -195,7 +255,30 @@ def generate(
     workers: int = 2,
     meshes: MeshConfig | None = None,
 ) -> None:
-    """Write shards of views; those that are there already are kept, so an interrupted run goes on where it stopped."""
+    """Write shards of views.
+
+    Those that are there already are kept, so that an interrupted run goes on where it stopped.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the shards.
+    views : int
+        In all.
+    shard_views : int
+        In a shard.
+    seed : int
+        Of the data set.
+    workers : int
+        Processes that draw.
+    meshes : MeshConfig, optional
+        Meshes beside the generated shapes.
+
+    Raises
+    ------
+    ValueError
+        For a shard that is there and cut off, or a folder without meshes.
+    """
     output.mkdir(parents=True, exist_ok=True)
     jobs = [(output, seed * 100_000 + i, shard_views, meshes) for i in range(-(-views // shard_views))]
     for path in [_shard_path(output, number) for _, number, *_ in jobs]:

@@ -80,6 +80,9 @@ def test_wrong_settings_are_named(config, tmp_path):
         train(replace(config, share=(3.0, 1.0)))
     with pytest.raises(ValueError, match="category_share: expected 6 numbers, got 1"):
         replace(config, category_share=(1.0,))
+    for name in ("steps", "batch", "validation_shards", "log_every", "checkpoint_every"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+            replace(config, **{name: 0})
     with pytest.raises(ValueError, match="precision: expected fp32 or bf16 on a CPU, got fp16"):
         replace(config, precision="fp16")
 
