@@ -1,7 +1,6 @@
-"""The CLIP branch of CLIPose: aligns the cloud's feature with an image and a text of the same object, in training
-alone.
+"""The CLIP branch of CLIPose: it aligns the cloud's feature with an image and a text of the same object.
 
-Nothing of it is part of the network, so an export has nothing to drop.
+It serves training alone. Nothing of it is part of the network, so that an export has nothing to drop.
 """
 
 from __future__ import annotations
@@ -19,21 +18,46 @@ from training.alignment.towers import ImageTower, PromptConfig, TextTower, load_
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """Weights of the terms (equations 4 and 14; 0 leaves a term out) and how they are made.
+    """Weights of the terms (equations 4 and 14) and how they are made. The defaults are the paper's.
 
-    The defaults are the paper's.
+    0 leaves a term out.
+
+    Parameters
+    ----------
+    clip : str
+        A name at the hub, a folder, or "random": small and untrained.
+    point_image : float
+        α: cloud and image.
+    point_text : float
+        β: cloud and text.
+    image_text : float
+        λ: image and text.
+    image_category : float
+        Classification of images by the texts of the categories (equation 5).
+    temperature : float
+        τ of the contrastive terms.
+    category_temperature : float
+        Of the classification; equation 5 has none.
+    class_aware : bool
+        Samples of one category are not each other's negatives.
+    text_pose : "true", "none" or "random"
+        What the texts say about the pose (table IX).
+    joint_text : bool
+        Train prompts and projection of the text tower, too (table V).
+    prompts : PromptConfig
+        What of the image tower is trained.
     """
 
-    clip: str = "openai/clip-vit-base-patch16"  # a name at the hub, a folder, or "random": small and untrained
-    point_image: float = 1.0  # α
-    point_text: float = 1.0  # β
-    image_text: float = 0.0  # λ
+    clip: str = "openai/clip-vit-base-patch16"
+    point_image: float = 1.0
+    point_text: float = 1.0
+    image_text: float = 0.0
     image_category: float = 1.0
-    temperature: float = 0.07  # τ of the contrastive terms
-    category_temperature: float = 1.0  # of the classification; equation 5 has none
-    class_aware: bool = False  # samples of one category are not each other's negatives
+    temperature: float = 0.07
+    category_temperature: float = 1.0
+    class_aware: bool = False
     text_pose: Literal["true", "none", "random"] = "true"
-    joint_text: bool = False  # train prompts and projection of the text tower, too
+    joint_text: bool = False
     prompts: PromptConfig = field(default_factory=PromptConfig)
 
     def __post_init__(self) -> None:
@@ -45,8 +69,17 @@ class AlignmentConfig:
 class Alignment(nn.Module):
     """Loss terms between the cloud's feature, the image and the text of each sample.
 
-    Its state dict holds what is trained alone; the frozen weights are the hub's and come back with `config.clip`.
+    Its state dict holds what is trained alone. The frozen weights are the hub's and come back with `config.clip`.
     Negatives are those of the process's own batch: where several train as one, each contrasts its share.
+
+    Parameters
+    ----------
+    feature_width : int
+        Of the cloud's feature.
+    config : AlignmentConfig
+        Terms and towers.
+    fused : "image" or "text", optional
+        The feature that the network fuses with its own (`training.networks.fusion`).
     """
 
     def __init__(
@@ -71,13 +104,37 @@ class Alignment(nn.Module):
         self.register_load_state_dict_post_hook(_expect_no_frozen)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters to optimise, by name: point projection, prompt tokens, projection layers."""
+        """Give the parameters to optimise: point projection, prompt tokens, projection layers.
+
+        Returns
+        -------
+        dict of nn.Parameter
+            By name.
+        """
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def texts(
         self, category: Tensor, rotation: Tensor, translation: Tensor, generator: torch.Generator | None
     ) -> list[str]:
-        """One text for each sample; the arguments are those of `forward`."""
+        """Write one text for each sample.
+
+        Parameters
+        ----------
+        category, rotation, translation : Tensor
+            As for `forward`.
+        generator : torch.Generator or None
+            Draws the poses of `text_pose` "random".
+
+        Returns
+        -------
+        list of str
+            In the order of the samples.
+
+        Raises
+        ------
+        ValueError
+            Where random poses are asked for without a generator.
+        """
         indices = category.cpu().numpy()
         if self.config.text_pose == "none":
             return category_texts(indices)
@@ -88,8 +145,17 @@ class Alignment(nn.Module):
         return pose_texts(indices, rotation.cpu().numpy(), translation.cpu().numpy())
 
     def other(self, images: Tensor, category: Tensor) -> Tensor | None:
-        """What the network fuses with the cloud's features (B, D), the arguments being those of `forward`; None where
-        it fuses nothing.
+        """Compute what the network fuses with the cloud's features.
+
+        Parameters
+        ----------
+        images, category : Tensor
+            As for `forward`.
+
+        Returns
+        -------
+        (B, D) float32 or None
+            The feature of the image or of the category's text at inference. None where nothing is fused.
         """
         if self.fused is None:
             return None
@@ -104,11 +170,27 @@ class Alignment(nn.Module):
         translation: Tensor,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """The terms of the batch, weighted; those of weight 0 are not there.
+        """Compute the terms of the batch.
 
-        Parameters: feature (B, F) of the cloud; images (B, 3, 224, 224) as `training.alignment.images` makes them;
-        category (B,) int64; rotation (B, 3, 3) and translation (B, 3) [m] of the object in the camera's frame, of which
-        the texts speak; generator draws the poses of `text_pose` "random".
+        Parameters
+        ----------
+        feature : (B, F) float32
+            Of the clouds.
+        images : (B, 3, 224, 224) float32
+            As `training.alignment.images` makes them.
+        category : (B,) int64
+            Index into CATEGORIES.
+        rotation : (B, 3, 3) float32
+            R_camera_object, of which the texts speak.
+        translation : (B, 3) float32
+            Of the object, camera frame [m].
+        generator : torch.Generator, optional
+            Draws the poses of `text_pose` "random".
+
+        Returns
+        -------
+        dict of Tensor
+            Weighted. Terms of weight 0 are not there.
         """
         c = self.config
         points = self.point_projection(feature) if self.point_projection is not None else None

@@ -1,4 +1,7 @@
-"""Contrastive losses between modalities: pure functions of features, one row a sample (CLIPose, equations 3 and 5)."""
+"""Contrastive losses between modalities (CLIPose, equations 3 and 5).
+
+They are pure functions of features, one row a sample.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,43 @@ from training.precision import exact
 
 
 def similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Cosines (A, B) float32 between the rows of (A, D) and (B, D)."""
+    """Compute the cosines between rows, in full precision.
+
+    Parameters
+    ----------
+    first : (A, D) float
+        Features.
+    second : (B, D) float
+        Features of another modality.
+
+    Returns
+    -------
+    (A, B) float32
+        Cosines.
+    """
     with exact(first):
         return F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T
 
 
 def noise_contrastive(first: Tensor, second: Tensor, temperature: float, category: Tensor | None = None) -> Tensor:
-    """Symmetric noise-contrastive loss of paired features (B, D) of two modalities (equation 3, as a mean over the
-    pairs i).
+    """Compute the symmetric noise-contrastive loss of paired features (equation 3, as a mean over the pairs i).
 
     -1/2 log exp(f_i·g_i / τ) / Σ_k exp(f_i·g_k / τ) - 1/2 log exp(f_i·g_i / τ) / Σ_k exp(f_k·g_i / τ)
 
-    category: (B,) int64 makes it class-aware: k leaves out the other samples of i's category, which are no noise: their
-    texts may even be equal. Without it the truth is the identity of the batch, as in the paper.
+    Parameters
+    ----------
+    first, second : (B, D) float
+        Features of two modalities; row i belongs to row i.
+    temperature : float
+        τ.
+    category : (B,) int64, optional
+        Makes it class-aware: k leaves out the other samples of i's category, which are no noise; their texts may even
+        be equal. Without it the truth is the identity of the batch, as in the paper.
+
+    Returns
+    -------
+    () float32
+        The loss.
     """
     logits = similarity(first, second) / temperature
     if category is not None:
@@ -33,9 +60,24 @@ def noise_contrastive(first: Tensor, second: Tensor, temperature: float, categor
 
 
 def category_cross_entropy(image: Tensor, texts: Tensor, category: Tensor, temperature: float = 1.0) -> Tensor:
-    """Zero-shot classification of images (B, D) among the texts (M, D) of all categories; category (B,) int64 is the
-    truth.
+    """Compute the loss of zero-shot classification (equation 5, as a mean; there τ = 1).
 
-    -log exp(f_i·t_c / τ) / Σ_m exp(f_i·t_m / τ) (equation 5, as a mean; there τ = 1).
+    -log exp(f_i·t_c / τ) / Σ_m exp(f_i·t_m / τ)
+
+    Parameters
+    ----------
+    image : (B, D) float
+        Features of images.
+    texts : (M, D) float
+        Features of the texts of all categories.
+    category : (B,) int64
+        The truth.
+    temperature : float
+        τ.
+
+    Returns
+    -------
+    () float32
+        The loss.
     """
     return F.cross_entropy(similarity(image, texts) / temperature, category)

@@ -21,11 +21,24 @@ def _number(value: float) -> str:
 
 
 def pose_texts(category: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> list[str]:
-    """One text for each object, with its pose.
+    """Write one text for each object, with its pose.
 
-    Parameters: category (B,) index into CATEGORIES; rotation (B, 3, 3) R_frame_object; translation (B, 3) [m] in the
-    same frame. The angles are in degrees about the fixed axes x, y, z in this order, the translation in centimetres;
-    the paper states neither.
+    The angles are in degrees about the fixed axes x, y, z in this order, the translation in centimetres; the paper
+    states neither.
+
+    Parameters
+    ----------
+    category : (B,) int
+        Index into CATEGORIES.
+    rotation : (B, 3, 3) float
+        R_camera_object.
+    translation : (B, 3) float
+        Of the object, camera frame [m].
+
+    Returns
+    -------
+    list of str
+        In the order of the objects.
     """
     # At a middle angle of ±90° the other two are not unique; scipy then sets the last to zero, which is as true as any.
     angles = Rotation.from_matrix(rotation).as_euler("xyz", degrees=True, suppress_warnings=True)
@@ -34,17 +47,49 @@ def pose_texts(category: np.ndarray, rotation: np.ndarray, translation: np.ndarr
 
 
 def category_texts(category: np.ndarray) -> list[str]:
-    """One text for each object (B,), without a pose."""
+    """Write one text for each object, without a pose.
+
+    Parameters
+    ----------
+    category : (B,) int
+        Index into CATEGORIES.
+
+    Returns
+    -------
+    list of str
+        In the order of the objects.
+    """
     return [CATEGORY_TEXT.format(CATEGORIES[c]) for c in category]
 
 
 def estimation_texts() -> list[str]:
-    """The texts of inference, one for each category, in the order of CATEGORIES."""
+    """Write the texts of inference.
+
+    Returns
+    -------
+    list of str
+        One for each category, in the order of CATEGORIES.
+    """
     return [ESTIMATION_TEXT.format(name) for name in CATEGORIES]
 
 
 def random_poses(batch: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Poses that say nothing about any object: rotations (B, 3, 3), uniform over all, and translations (B, 3) [m]."""
+    """Draw poses that say nothing about any object.
+
+    Parameters
+    ----------
+    batch : int
+        How many.
+    generator : torch.Generator
+        Decides.
+
+    Returns
+    -------
+    rotation : (B, 3, 3) float64
+        Uniform over all rotations.
+    translation : (B, 3) float64
+        Uniform before the camera [m].
+    """
     drawn = torch.randn(batch, 4, generator=generator, device=generator.device, dtype=torch.float64)
     share = torch.rand(batch, 3, generator=generator, device=generator.device, dtype=torch.float64)
     low, high = RANDOM_TRANSLATION_M

@@ -1,5 +1,6 @@
-"""Object crops as CLIP's image tower takes them: 224 x 224, normalised; from colour, or shaded from depth where there
-is no colour.
+"""Object crops as CLIP's image tower takes them: 224 x 224 pixels, normalised.
+
+They come from colour, or are shaded from depth where there is no colour.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ LABELS = 1 + max(BACKGROUND, TARGET, OTHER)
 
 
 def normalised(colour: Tensor) -> Tensor:
-    """Colour (B, 3, H, W) in 0..1 with CLIP's mean and spread."""
+    """Normalise colour with CLIP's mean and spread.
+
+    Parameters
+    ----------
+    colour : (B, 3, H, W) float
+        RGB in 0..1.
+
+    Returns
+    -------
+    (B, 3, H, W) float
+        As the image tower takes it.
+    """
     mean, spread = (
         torch.tensor(values, device=colour.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
     )
@@ -24,9 +36,22 @@ def normalised(colour: Tensor) -> Tensor:
 
 
 def clip_images(crops: Tensor) -> Tensor:
-    """Square colour crops (B, H, H, 3) uint8 RGB -> (B, 3, 224, 224) float32.
+    """Make images from square colour crops.
 
-    Raises ValueError for another type or shape: a crop that is not square would be distorted.
+    Parameters
+    ----------
+    crops : (B, H, H, 3) uint8
+        RGB.
+
+    Returns
+    -------
+    (B, 3, 224, 224) float32
+        Normalised.
+
+    Raises
+    ------
+    ValueError
+        For another type or shape: a crop that is not square would be distorted.
     """
     if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:
         raise ValueError(
@@ -50,8 +75,19 @@ def _tangent(points: Tensor, dim: int) -> Tensor:
 
 
 def surface_normals(depth: Tensor, rays: Tensor) -> Tensor:
-    """Unit normals (B, H, W, 3), camera frame, towards the camera; 0 where depth (B, H, W) [m] is 0. rays (B, 4) as in
-    `training.row_format`.
+    """Compute the normals of surfaces that a depth image shows.
+
+    Parameters
+    ----------
+    depth : (B, H, W) float
+        Along the optical axis [m]; 0 where nothing was seen.
+    rays : (B, 4) float
+        As in `training.row_format`.
+
+    Returns
+    -------
+    (B, H, W, 3) float
+        Unit, camera frame, towards the camera. 0 where the depth is 0.
     """
     _, height, width = depth.shape
     columns, rows = (torch.arange(length, device=depth.device, dtype=depth.dtype) for length in (width, height))
@@ -64,11 +100,23 @@ def surface_normals(depth: Tensor, rays: Tensor) -> Tensor:
 
 
 def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.Generator) -> Tensor:
-    """Views without colour, painted: each label has its own random colour, lit by a random light from the camera's
-    side.
+    """Paint views without colour: each label has its own random colour, lit by a random light from the camera's side.
 
-    Parameters: depth (B, H, W) [m], 0 where nothing was seen; labels (B, H, W) and rays (B, 4) as in `training.row_format`.
-    Returns: (B, 3, 224, 224) float32, normalised for CLIP.
+    Parameters
+    ----------
+    depth : (B, H, W) float
+        Along the optical axis [m]; 0 where nothing was seen.
+    labels : (B, H, W) uint8
+        As in `training.row_format`.
+    rays : (B, 4) float
+        As in `training.row_format`.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, 3, 224, 224) float32
+        Normalised.
     """
 
     def drawn(*shape: int) -> Tensor:
@@ -86,8 +134,19 @@ def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.
 
 
 def row_images(rows: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Images (B, 3, 224, 224), normalised for CLIP, of view rows: their colour crop where they have one, else shaded
-    from their depth.
+    """Make the images of view rows: their colour crop where they have one, else shaded from their depth.
+
+    Parameters
+    ----------
+    rows : dict of Tensor
+        Arrays of `row_format.ROW_TYPES`.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, 3, 224, 224) float32
+        Normalised.
     """
     shaded = shaded_images(rows["depth"].float() * DEPTH_UNIT_M, rows["label"], rows["rays"], generator)
     if "colour" not in rows:

@@ -23,13 +23,24 @@ class PromptConfig:
     Of table IV, "append" gives the same features as "prepend" here, up to rounding. CLIP adds the places of the patches
     before the prompts come, and its layers treat tokens as a set: attention without a mask weighs all of them, wherever
     they stand. The paper's 2.5 points between its rows 0 and 1 are therefore no effect of the place.
+
+    Parameters
+    ----------
+    length : int
+        Prompt tokens; 0 for none.
+    position : "prepend" or "append"
+        Right after [cls], or after the patches.
+    layers : (int, int)
+        First and last layer with prompt tokens of its own, counted from 1. Later layers keep the outputs of the last
+        ones.
+    projection : bool
+        Whether the projection layer is trained.
     """
 
-    length: int = 10  # prompt tokens; 0 for none
-    position: Literal["prepend", "append"] = "prepend"  # right after [cls], or after the patches
-    # first and last layer with prompt tokens of its own, counted from 1; later layers keep the last ones' outputs
+    length: int = 10
+    position: Literal["prepend", "append"] = "prepend"
     layers: tuple[int, int] = (1, 1)
-    projection: bool = True  # whether the projection layer is trained
+    projection: bool = True
 
     def __post_init__(self) -> None:
         if self.length < 0:
@@ -40,15 +51,37 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class Clip:
+    """A CLIP with its tokenizer.
+
+    Parameters
+    ----------
+    model : CLIPModel
+        Both towers.
+    tokenizer : CLIPTokenizer
+        Of the text tower.
+    """
+
     model: CLIPModel
     tokenizer: CLIPTokenizer
 
 
 def load_clip(name: str) -> Clip:
-    """A CLIP by its name at the hub or by the path of its folder; `random` is a small one with random weights, always
-    the same.
+    """Load a CLIP.
 
-    Raises ValueError where it cannot be had, or lacks weights or tokens: nothing is silently left at random.
+    Parameters
+    ----------
+    name : str
+        At the hub, or the path of a folder. "random" is a small one with random weights, always the same.
+
+    Returns
+    -------
+    Clip
+        In float32.
+
+    Raises
+    ------
+    ValueError
+        Where it cannot be had, or lacks weights or tokens: nothing is silently left at random.
     """
     if name == RANDOM:
         return random_clip()
@@ -64,14 +97,30 @@ def load_clip(name: str) -> Clip:
         )
     if len(tokenizer) != model.config.text_config.vocab_size:  # without its files, transformers makes an empty one
         raise ValueError(
-            f"clip: expected a tokenizer of {model.config.text_config.vocab_size} tokens in {name!r}, got {len(tokenizer)}"
+            f"clip: expected a tokenizer of {model.config.text_config.vocab_size} tokens in {name!r}, "
+            f"got {len(tokenizer)}"
         )
     return Clip(model, tokenizer)
 
 
 def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
-    """The shape of ViT-B/32, with its 12 layers and 49 patches, but narrow and untrained: for tests and rehearsals
-    without a hub.
+    """Make a narrow, untrained CLIP in the shape of ViT-B/32, with its 12 layers and 49 patches.
+
+    It is for tests and rehearsals without a hub.
+
+    Parameters
+    ----------
+    width : int
+        Of both towers and of the projection.
+    layers : int
+        Of each tower.
+    seed : int
+        Of its weights.
+
+    Returns
+    -------
+    Clip
+        Always the same.
     """
     tokenizer = template_tokenizer()
     shape = {
@@ -93,8 +142,14 @@ def random_clip(width: int = 32, layers: int = 12, seed: int = 0) -> Clip:
 
 
 def template_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with a small vocabulary of its own, bytes and the words of the templates; CLIP's 49,408 tokens
-    come with its weights alone.
+    """Make CLIP's tokenizer with a small vocabulary of its own: bytes and the words of the templates.
+
+    CLIP's 49,408 tokens come with its weights alone.
+
+    Returns
+    -------
+    CLIPTokenizer
+        For `random_clip`.
     """
     letters = sorted(ByteLevel.alphabet())
     texts = " ".join([POSE_TEXT, CATEGORY_TEXT, ESTIMATION_TEXT, *CATEGORIES]).split()
@@ -124,10 +179,29 @@ def _prompts(layers: int, length: int, width: int, inputs: int) -> nn.Parameter:
 def run_layers(
     layers: nn.ModuleList, tokens: Tensor, prompts: Tensor, first: int = 1, append: bool = False, causal: bool = False
 ) -> Tensor:
-    """Tokens (B, T, D) through a tower's layers; layer `first` + i, counted from 1, gets prompts[i] (P, D) in place of
-    the last prompts' outputs.
+    """Run tokens through a tower's layers, with prompts.
 
-    Returns: (B, T + P, D), the prompts after the first token (equation 6) or, appended, at the end.
+    Layer `first` + i, counted from 1, gets prompts[i] in place of the outputs of the last prompts.
+
+    Parameters
+    ----------
+    layers : nn.ModuleList
+        Of the tower.
+    tokens : (B, T, D) float
+        Embedded.
+    prompts : (L, P, D) float
+        For L layers.
+    first : int
+        The first of these layers.
+    append : bool
+        Whether prompts stand at the end; else after the first token (equation 6).
+    causal : bool
+        Whether a token sees those before it alone.
+
+    Returns
+    -------
+    (B, T + P, D) float
+        Outputs of the last layer.
     """
     length = prompts.shape[1]
     for number, layer in enumerate(layers, start=1):
@@ -142,7 +216,15 @@ def run_layers(
 
 
 class ImageTower(nn.Module):
-    """Images -> features; trained are the prompt tokens and the projection."""
+    """Images to features. Prompt tokens and projection are trained.
+
+    Parameters
+    ----------
+    clip : CLIPModel
+        Whose image tower is taken, and frozen.
+    config : PromptConfig
+        What is trained.
+    """
 
     def __init__(self, clip: CLIPModel, config: PromptConfig = PromptConfig()) -> None:
         super().__init__()
@@ -158,21 +240,54 @@ class ImageTower(nn.Module):
         ).requires_grad_(config.length > 0)
 
     def hidden(self, images: Tensor) -> Tensor:
-        """The last layer's tokens (B, 1 + P + patches, D), [cls] first, of images (B, 3, 224, 224)."""
+        """Compute the tokens of the last layer.
+
+        Parameters
+        ----------
+        images : (B, 3, 224, 224) float32
+            Normalised.
+
+        Returns
+        -------
+        (B, 1 + P + patches, D) float32
+            [cls] first.
+        """
         tokens = self.vision.pre_layrnorm(self.vision.embeddings(images))
         return run_layers(
             self.vision.encoder.layers, tokens, self.prompts, self.config.layers[0], self.config.position == "append"
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, 512), not normalised, of images (B, 3, 224, 224)."""
+        """Compute features.
+
+        Parameters
+        ----------
+        images : (B, 3, 224, 224) float32
+            Normalised.
+
+        Returns
+        -------
+        (B, 512) float32
+            Not of unit length.
+        """
         return self.projection(self.vision.post_layernorm(self.hidden(images)[:, 0]))
 
 
 class TextTower(nn.Module):
-    """Texts -> features.
+    """Texts to features, frozen.
 
-    Frozen; trained jointly (table V), it learns `prompts` tokens after the start token and its projection.
+    Trained jointly (table V), it learns prompts after the start token, and its projection.
+
+    Parameters
+    ----------
+    clip : CLIPModel
+        Whose text tower is taken, and frozen.
+    tokenizer : CLIPTokenizer
+        Its tokenizer.
+    prompts : int
+        Tokens, where it is trained.
+    joint : bool
+        Whether it is trained.
     """
 
     def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer, prompts: int = 10, joint: bool = False) -> None:
@@ -183,7 +298,23 @@ class TextTower(nn.Module):
         self.prompts = _prompts(1, prompts if joint else 0, width, width).requires_grad_(joint and prompts > 0)
 
     def tokens(self, texts: list[str]) -> Tensor:
-        """Token ids (B, T) int64. Raises ValueError for texts that the tower cannot read whole."""
+        """Tokenize texts.
+
+        Parameters
+        ----------
+        texts : list of str
+            Of any length.
+
+        Returns
+        -------
+        (B, T) int64
+            Padded to the longest.
+
+        Raises
+        ------
+        ValueError
+            For texts that the tower cannot read whole.
+        """
         ids = self.tokenizer(texts, padding=True, return_tensors="pt").input_ids
         most = self.text.config.max_position_embeddings
         if ids.shape[1] > most:
@@ -191,7 +322,18 @@ class TextTower(nn.Module):
         return ids.to(self.prompts.device)
 
     def forward(self, texts: list[str]) -> Tensor:
-        """Features (B, 512), not normalised. Equal texts are read once."""
+        """Compute features. Equal texts are read once.
+
+        Parameters
+        ----------
+        texts : list of str
+            One for each sample.
+
+        Returns
+        -------
+        (B, 512) float32
+            Not of unit length.
+        """
         row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         ids = self.tokens(list(row))
         hidden = run_layers(self.text.encoder.layers, self.text.embeddings(ids), self.prompts, causal=True)

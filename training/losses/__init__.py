@@ -1,10 +1,9 @@
 """Training losses: small pure functions, and their weighted sum.
 
-Directions are unit vectors; lengths are in network units unless said.
-
-Two families stand side by side. The compact network's terms (the defaults of `LossWeights`) measure lengths in network
-units; those of CLIPose and GPV-Pose (`LossWeights.clipose()`) measure them in metres, as the published weights expect.
-Compute them outside of autocast: exp(-303.5 d²) and the plane fits need float32.
+Directions are unit vectors; lengths are in network units unless said. Two families stand side by side. The compact
+network's terms (the defaults of `LossWeights`) measure lengths in network units. Those of CLIPose and GPV-Pose
+(`LossWeights.clipose()`) measure them in metres, as the published weights expect. Compute them outside of autocast:
+exp(-303.5 d²) and the plane fits need float32.
 """
 
 from __future__ import annotations
@@ -27,7 +26,37 @@ __all__ = ["LossWeights", "chord", "confidence_target", "pose_losses", "weighted
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each term of `pose_losses`; 0: not computed."""
+    """Weight of each term of `pose_losses`. 0: it is not computed.
+
+    Parameters
+    ----------
+    y_axis, x_axis : float
+        Chords of the directions.
+    perpendicular : float
+        |y · x|.
+    offset, size, confidence : float
+        Centre, extents, and the squared error of the directions' confidences.
+    coordinates, foreground : float
+        Object coordinates and foreground of the patch centres.
+    y_axis_l1, x_axis_l1, y_axis_cosine, x_axis_cosine : float
+        Directions (CLIPose eq. 9, GPV-Pose).
+    offset_l1, size_l1 : float
+        Centre and extents [m] (CLIPose eqs. 10 and 11).
+    confidence_l1 : float
+        Confidences of the directions (GPV-Pose).
+    face_normals, face_distances, face_confidences : float
+        What each point votes for the faces of the box.
+    vote_plane, vote_rotation, vote_offset, vote_size, vote_self : float
+        How the planes fitted to the votes agree with the truth, with the predicted pose and with one another.
+    projection, point_matching : float
+        The cloud under the predicted pose.
+    reconstruction, reconstruction_pose : float
+        Its symmetric reconstruction under the true pose (CLIPose eq. 13) and under the predicted one.
+    coordinate_distances : float
+        Rigidity of predicted coordinates, beyond the papers.
+    smooth_beta : float
+        No weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5). 0 is L1.
+    """
 
     y_axis: float = 2.0
     x_axis: float = 2.0
@@ -37,7 +66,6 @@ class LossWeights:
     confidence: float = 1.0
     coordinates: float = 4.0
     foreground: float = 0.25
-    # Direct terms of CLIPose (eqs. 9-11) and GPV-Pose, lengths in metres.
     y_axis_l1: float = 0.0
     x_axis_l1: float = 0.0
     y_axis_cosine: float = 0.0
@@ -45,8 +73,6 @@ class LossWeights:
     offset_l1: float = 0.0
     size_l1: float = 0.0
     confidence_l1: float = 0.0
-    # Box faces: what each point votes, and how the fitted planes agree with the truth, with the predicted pose and with
-    # one another.
     face_normals: float = 0.0
     face_distances: float = 0.0
     face_confidences: float = 0.0
@@ -55,14 +81,11 @@ class LossWeights:
     vote_offset: float = 0.0
     vote_size: float = 0.0
     vote_self: float = 0.0
-    # The cloud under the predicted pose, and its symmetric reconstruction (CLIPose eq. 13).
     projection: float = 0.0
     point_matching: float = 0.0
     reconstruction: float = 0.0
     reconstruction_pose: float = 0.0
-    # Beyond the papers: rigidity of predicted coordinates.
     coordinate_distances: float = 0.0
-    # no weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5); 0 is L1
     smooth_beta: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,7 +95,13 @@ class LossWeights:
 
     @classmethod
     def clipose(cls) -> LossWeights:
-        """The weights of GPV-Pose's published training, which CLIPose keeps (section IV, implementation details)."""
+        """Give the weights of GPV-Pose's published training, which CLIPose keeps (section IV, implementation details).
+
+        Returns
+        -------
+        LossWeights
+            Of the paper.
+        """
         return cls(
             **dict.fromkeys(("y_axis", "x_axis", "offset", "size", "confidence", "coordinates", "foreground"), 0.0),
             **dict.fromkeys(("y_axis_l1", "x_axis_l1", "y_axis_cosine", "x_axis_cosine", "offset_l1", "size_l1"), 8.0),
@@ -90,7 +119,17 @@ class LossWeights:
 
 
 class Comparison:
-    """A prediction beside the truth, and what several terms share, computed once and only where a term asks for it."""
+    """A prediction beside the truth, and what several terms share, computed once and only where a term asks for it.
+
+    Parameters
+    ----------
+    output : dict of Tensor
+        What a network says.
+    truth : dict of Tensor
+        As for `pose_losses`.
+    weights : LossWeights
+        Whose `smooth_beta` counts.
+    """
 
     def __init__(self, output: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights) -> None:
         self.output, self.truth, self.beta = output, truth, weights.smooth_beta
@@ -99,10 +138,12 @@ class Comparison:
 
     @cached_property
     def y_error(self) -> Tensor:
+        """Chord of the y axes (B,)."""
         return chord(self.output["y_axis"], self.truth["y_axis"])
 
     @cached_property
     def x_error(self) -> Tensor:
+        """Chord of the x axes (B,)."""
         return chord(self.output["x_axis"], self.truth["x_axis"])
 
     @cached_property
@@ -123,19 +164,23 @@ class Comparison:
 
     @cached_property
     def face_weights(self) -> Tensor:
+        """Which faces exist (B, 6)."""
         return faces.face_weights(self.x_weight)
 
     @cached_property
     def true_planes(self) -> faces.Planes:
+        """Planes of the true box."""
         half_size = self.truth["size"] / (2 * self.scale[:, None])
         return faces.box_planes(faces.face_normals(self.truth["rotation"]), self.truth["offset"], half_size)
 
     @cached_property
     def true_distances(self) -> Tensor:
+        """Distance of each point from each true plane (B, N, 6) [scale]."""
         return faces.face_distances(self.truth["points"], self.true_planes)
 
     @cached_property
     def fitted_planes(self) -> faces.Planes:
+        """Planes fitted to the votes."""
         o, t = self.output, self.truth
         return faces.fitted_planes(
             t["points"], o["face_normals"], o["face_distances"], o["face_confidences"], t["rotation"], t["offset"]
@@ -158,9 +203,7 @@ def _published_offset(c: Comparison) -> Tensor:
 
 
 def _published_confidence(c: Comparison) -> Tensor:
-    """|c - exp(-13.7 ‖Δ‖²)| of both directions, each a mean over all objects; the gradient goes into the directions, too
-    (GPV-Pose).
-    """
+    """|c - exp(-13.7 ‖Δ‖²)| of both directions, means over all objects. The target has a gradient, too (GPV)."""
     error = (c.output["confidence"] - confidence_target(torch.stack([c.y_error, c.x_error], dim=-1))).abs()
     return error[:, 0].mean() + (error[:, 1] * c.asymmetric).mean()
 
@@ -201,8 +244,20 @@ def _reconstruction_pose(c: Comparison) -> Tensor:
 
 
 class Term(NamedTuple):
-    output: tuple[str, ...]  # what it needs of a prediction; without it the term is left out
-    truth: tuple[str, ...]  # what it needs beyond `POSE`; without it the truth is refused
+    """A term of the loss.
+
+    Parameters
+    ----------
+    output : tuple of str
+        What it needs of a prediction. Without it the term is left out.
+    truth : tuple of str
+        What it needs beyond `POSE`. Without it the truth is refused.
+    value : callable
+        Gives the term (), not weighted, of a `Comparison`.
+    """
+
+    output: tuple[str, ...]
+    truth: tuple[str, ...]
     value: Callable[[Comparison], Tensor]
 
 
@@ -288,16 +343,29 @@ TERMS = {
 def pose_losses(
     output: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights = LossWeights()
 ) -> dict[str, Tensor]:
-    """Every term that has a weight and that the network's output has a say in, already weighted, and their sum as
-    "total".
+    """Compute every term that has a weight and that the network's output has a say in, and their sum.
 
-    output: as networks give it.
-    truth: y_axis, x_axis (B, 3) view frame; x_weight (B,): 0 for axis-symmetric objects, small where nothing visible
-    tells x; offset (B, 3); scale (B,) metres per network unit; size (B, 3) [m]; where a term needs them also
-    coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object, category (B,)
-    and camera (B, 3), the camera's place in the network frame.
+    Parameters
+    ----------
+    output : dict of Tensor
+        As networks give it.
+    truth : dict of Tensor
+        y_axis, x_axis (B, 3), network frame; x_weight (B,), 0 for axis-symmetric objects and small where nothing
+        visible tells x; offset (B, 3); scale (B,), metres per network unit; size (B, 3) [m]. Where a term needs them
+        also coordinates (B, P, 3), foreground (B, P) float, points (B, N, 3), rotation (B, 3, 3) R_network_object,
+        category (B,) and camera (B, 3), the camera's place in the network frame.
+    weights : LossWeights
+        Of the terms.
 
-    Raises ValueError where the truth of a term is missing, or where no term is left.
+    Returns
+    -------
+    dict of Tensor
+        Weighted, and the sum as "total".
+
+    Raises
+    ------
+    ValueError
+        Where the truth of a term is missing, or where no term is left.
     """
     missing = [key for key in POSE if key not in truth]
     if missing:

@@ -1,7 +1,7 @@
 """The point networks behind one interface, and their choice by configuration.
 
-On a command line with a field of type `NetworkConfig`: `network:clipose --network.hidden 512 256`, `network:compact
---network.width 192`.
+On a command line with a field of type `NetworkConfig`: `network:clipose --network.hidden 512 256` or
+`network:compact --network.width 192`.
 """
 
 from __future__ import annotations
@@ -25,37 +25,72 @@ NetworkConfig = (
 
 
 class PoseNetwork(Protocol):
-    """What every network is: an `nn.Module` with its configuration as `config` (which has `points`) and the function
-    below.
+    """What every network is: an `nn.Module` with its configuration and the function below.
+
+    Attributes
+    ----------
+    config : PatchTransformerConfig or CliposeConfig
+        It has `points`.
     """
 
     config: PatchTransformerConfig | CliposeConfig
 
     def __call__(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
-        """Pose from normalised clouds.
+        """Estimate poses from normalised clouds.
 
-        Parameters: points (B, N, 3) float32 in the network frame (view-aligned, centred on the median, divided by the
-        category's scale; `clipose_ros.core.normalization`), in raster order; category (B,) int64, index into
-        CATEGORIES.
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            Network frame, in raster order: view-aligned, centred on the median, divided by the category's scale
+            (`clipose_ros.core.normalization`).
+        category : (B,) int64
+            Index into CATEGORIES.
 
-        Returns, always: y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale] of the
-        box centre from the frame's origin; size (B, 3) [m]. In training the compact network adds coordinates (B, P, 3)
-        in the object frame [scale] and foreground (B, P) logits, both of points[:, :: N // P]; CLIPose adds
-        reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances (B, N, 6)
-        [scale], face_confidences (B, N, 6) in 0..1 (faces y+, x+, z+, x-, z-, y-), and feature (B, F), the global
-        feature of the cloud for the contrastive branch.
+        Returns
+        -------
+        dict of Tensor
+            Always: y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale] of the box
+            centre from the frame's origin; size (B, 3) [m]. In training the compact network adds coordinates (B, P, 3)
+            in the object frame [scale] and foreground (B, P) logits, both of points[:, :: N // P]. CLIPose adds
+            reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances (B, N, 6)
+            [scale], face_confidences (B, N, 6) in 0..1 (faces y+, x+, z+, x-, z-, y-), and feature (B, F), the global
+            feature of the cloud for the contrastive branch.
         """
 
 
 def make_network(config: PatchTransformerConfig | CliposeConfig) -> Clipose | PatchTransformer:
-    """The network of a configuration, with random weights."""
+    """Make the network of a configuration, with random weights.
+
+    Parameters
+    ----------
+    config : PatchTransformerConfig or CliposeConfig
+        Which network.
+
+    Returns
+    -------
+    Clipose or PatchTransformer
+        In training mode.
+    """
     return Clipose(config) if isinstance(config, CliposeConfig) else PatchTransformer(config)
 
 
 def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | CliposeConfig:
-    """The configuration from what `dataclasses.asdict` and JSON made of it.
+    """Read a configuration from what `dataclasses.asdict` and JSON made of it.
 
-    A mapping without a "kind" is that of a patch transformer. Raises ValueError for an unknown kind or key.
+    Parameters
+    ----------
+    mapping : mapping
+        Without a "kind" it is that of a patch transformer.
+
+    Returns
+    -------
+    PatchTransformerConfig or CliposeConfig
+        With defaults for what the mapping lacks.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or key.
     """
     kind = mapping.get("kind")
     if kind is None:
@@ -71,7 +106,25 @@ def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | Clipo
 
 
 def known_fields(config: type, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping with tuples for JSON's lists. Raises ValueError for keys that are no fields of the dataclass."""
+    """Check that a mapping holds fields of a dataclass alone.
+
+    Parameters
+    ----------
+    config : type
+        The dataclass.
+    mapping : mapping
+        By field.
+
+    Returns
+    -------
+    dict
+        With tuples for JSON's lists.
+
+    Raises
+    ------
+    ValueError
+        For keys that are no fields.
+    """
     names = [field.name for field in dataclasses.fields(config)]
     unknown = [str(key) for key in mapping if key not in names]
     if unknown:

@@ -1,15 +1,13 @@
-"""CLIPose's network: the HS encoder, a head for each axis, one for translation and size, and the two dense heads that
-serve training.
+"""CLIPose's network: the HS encoder, heads for the axes and for translation and size, and two dense heads for training.
 
 What differs from the paper:
 
 - Points come in the view-aligned frame of `clipose_ros.core.normalization`, centred on their median and divided by the
-  category's scale,
-  where the paper takes metres less the mean. So offset and size are residuals in units of that scale: what a head must
-  learn is of the same magnitude for a can and a laptop, and no head has to undo the place of the object in the image.
+  category's scale, where the paper takes metres less the mean. So offset and size are residuals in units of that scale:
+  what a head must learn is of the same magnitude for a can and a laptop, and no head has to undo the place of the
+  object in the image.
 - The first layer of every head is applied to each level of the encoder's pyramid before the levels are brought to full
-  resolution. Coarse features
-  are only repeated there, so this is the same function at less than half the multiply-adds.
+  resolution. Coarse features are only repeated there, so this is the same function at less than half the multiply-adds.
 - Layers before a batch normalisation have no bias: it would be subtracted again.
 """
 
@@ -33,11 +31,24 @@ FACES = 6  # of the object's box: y+, x+, z+, x-, z-, y-
 
 @dataclass(frozen=True)
 class CliposeConfig:
-    """The defaults are the paper's.
+    """Widths and options of the network. The defaults are the paper's.
 
-    hidden: widths of the pose heads' layers. dense: width of the dense heads' first layers.
-    one_hot: tell the heads the category (paper, Table III, D2: it hurts). The sizes depend on it in either case.
-    fusion: let a feature of CLIP join the cloud's (paper, Table VI: it hurts, too).
+    Parameters
+    ----------
+    kind : "clipose"
+        Tells the configuration from others.
+    encoder : HSEncoderConfig
+        Of the points.
+    hidden : (int, int)
+        Widths of the pose heads' layers.
+    dense : int
+        Width of the dense heads' first layers.
+    dropout : float
+        Share in the pose heads.
+    one_hot : bool
+        Tell the heads the category (paper, table III, D2: it hurts). The sizes depend on it in either case.
+    fusion : FusionConfig
+        Let a feature of CLIP join the cloud's (paper, table VI: it hurts, too).
     """
 
     kind: Literal["clipose"] = "clipose"
@@ -58,18 +69,35 @@ class CliposeConfig:
 
     @property
     def points(self) -> int:
+        """Points of a cloud."""
         return self.encoder.points
 
 
 class PyramidLinear(nn.Linear):
-    """A bias-free linear layer on the concatenated levels of a pyramid at full resolution -> (B, N, C), without
-    concatenating them.
+    """A bias-free linear layer on the concatenated levels of a pyramid at full resolution, without concatenating them.
+
+    Parameters
+    ----------
+    width_in, width_out : int
+        Channels of all levels together, and of the result.
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__(width_in, width_out, bias=False)
 
     def forward(self, pyramid: Pyramid) -> Tensor:
+        """Multiply each level by its part of the weights, and add them up at full resolution.
+
+        Parameters
+        ----------
+        pyramid : Pyramid
+            Of features.
+
+        Returns
+        -------
+        (B, N, width_out) float32
+            At every point.
+        """
         finest, *coarser = pyramid.features
         own, *weights = self.weight.split([f.shape[-1] for f in pyramid.features], dim=1)
         result = F.linear(finest, own)
@@ -79,17 +107,50 @@ class PyramidLinear(nn.Linear):
 
 
 def point_layer(width_in: int, width_out: int) -> nn.Sequential:
+    """Make a layer with batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    width_in, width_out : int
+        Channels.
+
+    Returns
+    -------
+    nn.Sequential
+        For (..., width_in).
+    """
     return nn.Sequential(nn.Linear(width_in, width_out, bias=False), PointNorm(width_out), nn.ReLU())
 
 
 def pyramid_layer(width_in: int, width_out: int) -> nn.Sequential:
+    """Make a layer on a pyramid, with batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    width_in, width_out : int
+        Channels.
+
+    Returns
+    -------
+    nn.Sequential
+        For a `Pyramid`.
+    """
     return nn.Sequential(PyramidLinear(width_in, width_out), PointNorm(width_out), nn.ReLU())
 
 
 class PoseHead(nn.Module):
-    """Per-point layers, maximum over the cloud, one more layer, dropout, and the output (B, out).
+    """Per-point layers, maximum over the cloud, one more layer, dropout, and the output.
 
     A feature that is fused after the pooling is projected to the width of the pooled one and stands beside it.
+
+    Parameters
+    ----------
+    config : CliposeConfig
+        Widths, dropout, fusion.
+    width_in : int
+        Channels of the pyramid.
+    out : int
+        Numbers of the output.
     """
 
     def __init__(self, config: CliposeConfig, width_in: int, out: int) -> None:
@@ -103,13 +164,35 @@ class PoseHead(nn.Module):
         )
 
     def forward(self, pyramid: Pyramid, other: Tensor | None = None) -> Tensor:
+        """Compute the output of each cloud.
+
+        Parameters
+        ----------
+        pyramid : Pyramid
+            Of features.
+        other : (B, D) float32, optional
+            The feature that is fused after the pooling.
+
+        Returns
+        -------
+        (B, out) float32
+            Not limited.
+        """
         pooled = self.per_point(pyramid).amax(1)
         return self.whole(pooled if self.other is None else torch.cat([pooled, self.other(other)], dim=-1))
 
 
 class DenseHeads(nn.Module):
-    """What every point says, in training: where its mirror image lies, and which way and how far the faces of the box
-    are (GPV-Pose).
+    """What every point says in training (GPV-Pose): its mirror image, and where the faces of the box are.
+
+    Parameters
+    ----------
+    width_in : int
+        Channels of the pyramid.
+    width_global : int
+        Of the feature of the whole cloud.
+    width : int
+        Of the first layers.
     """
 
     def __init__(self, width_in: int, width_global: int, width: int) -> None:
@@ -127,6 +210,22 @@ class DenseHeads(nn.Module):
         )
 
     def forward(self, pyramid: Pyramid, whole: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """Compute what every point says.
+
+        Parameters
+        ----------
+        pyramid : Pyramid
+            Of features.
+        whole : (B, G) float32
+            The feature of the whole cloud.
+        points : (B, N, 3) float32
+            Network frame [scale].
+
+        Returns
+        -------
+        dict of Tensor
+            reconstruction, face_normals, face_distances and face_confidences, as `PoseNetwork` says.
+        """
         shared = self.shared(pyramid)
         whole = whole[:, None].expand(-1, points.shape[1], -1)
         faces = self.faces(torch.cat([whole, shared, points], dim=-1)).unflatten(-1, (FACES, 5))
@@ -139,7 +238,13 @@ class DenseHeads(nn.Module):
 
 
 class Clipose(nn.Module):
-    """Normalised cloud and category -> pose in the network frame (the interface is `training.networks.PoseNetwork`)."""
+    """Normalised cloud and category to a pose in the network frame (the interface is `training.networks.PoseNetwork`).
+
+    Parameters
+    ----------
+    config : CliposeConfig
+        Widths and options.
+    """
 
     def __init__(self, config: CliposeConfig = CliposeConfig()) -> None:
         super().__init__()
@@ -156,19 +261,31 @@ class Clipose(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """Of the feature of the whole cloud, for the alignment."""
+        """Width of the feature of the whole cloud, for the alignment."""
         return self.encoder.widths[-1]
 
     def forward(self, points: Tensor, category: Tensor, other: Tensor | None = None) -> dict[str, Tensor]:
-        """points (B, N, 3) float32 normalised, in raster order; category (B,) int64; other (B, D), the feature of CLIP
-        that the configuration fuses with the cloud's.
+        """Estimate poses.
 
-        Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
-        in training also reconstruction (B, N, 3) [scale, network frame], face_normals (B, N, 6, 3) unit, face_distances
-        (B, N, 6) [scale], face_confidences (B, N, 6) in 0..1, faces in the order y+, x+, z+, x-, z-, y-, and feature
-        (B, F), the last layer of the encoder
-        averaged over its points: a linear projection of it is the average of the projected points, in whichever order
-        the paper has it.
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            Network frame [scale], in raster order.
+        category : (B,) int64
+            Index into CATEGORIES.
+        other : (B, D) float32, optional
+            The feature of CLIP that the configuration fuses with the cloud's.
+
+        Returns
+        -------
+        dict of Tensor
+            As `PoseNetwork` says. The feature is the last layer of the encoder averaged over its points: a linear
+            projection of it is the average of the projected points, in whichever order the paper has it.
+
+        Raises
+        ------
+        ValueError
+            Where the feature to fuse is missing or of another width.
         """
         encoded = self.encoder(points)
         pyramid = encoded
@@ -191,7 +308,25 @@ class Clipose(nn.Module):
         return result
 
     def fused(self, pyramid: Pyramid, other: Tensor | None) -> Pyramid:
-        """The features that the heads see: with those of `other` (B, D), where the configuration says so."""
+        """Fuse the features that the heads see, where the configuration says so.
+
+        Parameters
+        ----------
+        pyramid : Pyramid
+            Of the cloud.
+        other : (B, D) float32 or None
+            The feature of CLIP.
+
+        Returns
+        -------
+        Pyramid
+            For the heads.
+
+        Raises
+        ------
+        ValueError
+            Where the feature to fuse is missing or of another width.
+        """
         config = self.config.fusion
         if config.manner != "none" and (other is None or other.shape[-1] != config.width):
             got = "none" if other is None else f"{other.shape[-1]} numbers"
@@ -202,12 +337,36 @@ class Clipose(nn.Module):
 
 
 def at_every_point(pyramid: Pyramid) -> Tensor:
-    """All levels at full resolution, concatenated: (B, N, C)."""
+    """Concatenate all levels at full resolution.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+        Of features.
+
+    Returns
+    -------
+    (B, N, C) float32
+        With the channels of all levels.
+    """
     finest, *coarser = pyramid.features
     return torch.cat([finest, *(rows(f, parent) for f, parent in zip(coarser, pyramid.parents, strict=True))], dim=-1)
 
 
 def beside(pyramid: Pyramid, values: Tensor) -> Pyramid:
-    """The pyramid with values (B, N, C) beside the features of its finest level."""
+    """Put values beside the features of the finest level.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+        Of features.
+    values : (B, N, C) float
+        Of every point.
+
+    Returns
+    -------
+    Pyramid
+        With C channels more, which come first.
+    """
     finest, *coarser = pyramid.features
     return Pyramid((torch.cat([values.to(finest.dtype), finest], dim=-1), *coarser), pyramid.parents)

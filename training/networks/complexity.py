@@ -19,10 +19,14 @@ from training.networks.patch_transformer import PatchTransformerConfig
 
 @dataclass(frozen=True)
 class Complexity:
-    """Both by group, which is a child module of the network.
+    """Costs by group, which is a child module of the network.
 
-    parameters: those on which the outputs at inference depend. multiply_adds: of the matrix products for one cloud
-    (FLOP counts are twice that).
+    Parameters
+    ----------
+    parameters : dict of int
+        Those on which the outputs at inference depend.
+    multiply_adds : dict of int
+        Of the matrix products for one cloud. FLOP counts are twice that.
     """
 
     parameters: dict[str, int]
@@ -30,7 +34,18 @@ class Complexity:
 
 
 def complexity(network: nn.Module) -> Complexity:
-    """Count on one cloud in eval mode, on the network's device; the network's mode is as before afterwards."""
+    """Count on one cloud in eval mode, on the network's device. The network's mode is as before afterwards.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A `PoseNetwork`.
+
+    Returns
+    -------
+    Complexity
+        By group.
+    """
     device = next(network.parameters()).device
     points = torch.randn(1, network.config.points, 3, generator=torch.Generator().manual_seed(0)).to(device)
     was_training = network.training
@@ -59,7 +74,13 @@ def complexity(network: nn.Module) -> Complexity:
 
 
 def main(network: NetworkConfig = PatchTransformerConfig()) -> None:
-    """Print the table of a configuration."""
+    """Print the table of a configuration.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+        Which network.
+    """
     cost = complexity(make_network(network))
     for group in cost.parameters | cost.multiply_adds:
         print(

@@ -1,22 +1,18 @@
-"""The point encoder of HS-Pose (the modified 3D-GCN that CLIPose builds on): five graph layers on three levels of the
-cloud.
+"""The point encoder of HS-Pose, the modified 3D-GCN that CLIPose builds on.
 
-A cloud of N points becomes features at N, N / 4 and N / 16 points. A layer looks at the nearest points in *feature*
+It has five graph layers on three levels of the cloud: a cloud of N points becomes features at N, N / 4 and N / 16 points. A layer looks at the nearest points in *feature*
 space and weighs them by the direction in which they lie (RF-F), adds what the whole cloud says (ORL) and a shortcut of
 its input (STE).
 
 What differs from the published code, and why:
 
 - Pooling keeps every fourth point instead of a random quarter, so the same cloud always gives the same output. The
-  cloud is in raster
-  order, so every fourth point covers the silhouette more evenly than a random quarter does.
+  cloud is in raster order, so every fourth point covers the silhouette more evenly than a random quarter does.
 - A point is taken out of its own neighbours by its index. The published code drops the nearest one, which is another
-  point wherever
-  a point occurs twice; and clouds of small objects are full of such points.
+  point wherever a point occurs twice; and clouds of small objects are full of such points.
 - The search in feature space sees the place of a point, too. Next to the features that weighs little, but pooling gives
-  the same features to points
-  at different places, in clouds of few distinct points, and which of them counts as near must not depend on how a
-  machine rounds.
+  the same features to points at different places, in clouds of few distinct points, and which of them counts as near
+  must not depend on how a machine rounds.
 - Of the neighbour searches only the seven different ones are done: in space once a level, in feature space once a
   layer. None needs a gradient.
 - Of the responses to all neighbours only the strongest is kept in memory: one support after the other, as a whole they
@@ -42,12 +38,22 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class HSEncoderConfig:
-    """Widths and neighbourhoods; the defaults are those of HS-Pose and CLIPose.
+    """Widths and neighbourhoods. The defaults are those of HS-Pose and CLIPose.
 
-    channels: of the five layers, the first two on all points, the next two on every 4th, the last on every 16th.
-    neighbours: at most an eighth of a level's points; None: 20, of the plain 3D-GCN 10. supports: directions that a
-    channel knows. aggregate: of the responses to the supports; None: the mean, of the plain 3D-GCN the sum.
-    hybrid: False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, Table VII).
+    Parameters
+    ----------
+    points : int
+        Of a cloud.
+    neighbours : int, optional
+        That a layer looks at, at most an eighth of a level's points. By default 20, of the plain 3D-GCN 10.
+    supports : int
+        Directions that a channel knows.
+    channels : tuple of 5 int
+        Of the layers: the first two on all points, the next two on every 4th, the last on every 16th.
+    aggregate : "mean" or "sum", optional
+        Of the responses to the supports. By default the mean, of the plain 3D-GCN the sum.
+    hybrid : bool
+        False leaves out RF-F, ORL and STE: the plain 3D-GCN of GPV-Pose (CLIPose, table VII).
     """
 
     points: int = 1024
@@ -83,9 +89,13 @@ class HSEncoderConfig:
 class Pyramid(NamedTuple):
     """Features of a cloud on levels of falling resolution.
 
-    features: (B, n, C) by level, the finest first; it has all N points. parents: for each coarser level the index (B,
-    N) of the
-    point nearest to each of the N points: `rows(features[i], parents[i - 1])` is the level at full resolution.
+    Attributes
+    ----------
+    features : tuple of (B, n, C) float32
+        By level, the finest first; that one has all N points.
+    parents : tuple of (B, N) int64
+        For each coarser level the index of its point nearest to each of the N points: `rows(features[i], parents[i -
+        1])` is the level at full resolution.
     """
 
     features: tuple[Tensor, ...]
@@ -93,7 +103,20 @@ class Pyramid(NamedTuple):
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:
-    """values (B, n, C) at index (B, ...) int64 -> (B, ..., C), as whole rows: far faster than `gather` in ONNX Runtime."""
+    """Take rows by index, as whole rows: far faster than `gather` in ONNX Runtime.
+
+    Parameters
+    ----------
+    values : (B, n, C) float
+        Rows of each cloud.
+    index : (B, ...) int64
+        Into n.
+
+    Returns
+    -------
+    (B, ..., C) float
+        The rows.
+    """
     batch, count, width = values.shape
     start = torch.arange(batch, device=index.device) * count
     flat = (index.flatten(1) + start[:, None]).flatten()
@@ -101,10 +124,21 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
 
 
 def distance_order(queries: Tensor, points: Tensor) -> Tensor:
-    """(B, m, C), (B, n, C) -> (B, m, n): squared distances less a constant of each query, which does not change their
-    order. No gradient.
+    """Compute squared distances less a constant of each query, which does not change their order. No gradient.
 
-    Always in single precision: half of it could not tell the neighbours of a dense cloud apart.
+    It is always in single precision: half of it could not tell the neighbours of a dense cloud apart.
+
+    Parameters
+    ----------
+    queries : (B, m, C) float
+        From where.
+    points : (B, n, C) float
+        To where.
+
+    Returns
+    -------
+    (B, m, n) float32
+        In order of the distances, query by query.
     """
     queries, points = queries.detach().float(), points.detach().float()
     with exact(queries):
@@ -112,7 +146,20 @@ def distance_order(queries: Tensor, points: Tensor) -> Tensor:
 
 
 def neighbours(points: Tensor, count: int) -> Tensor:
-    """Indices (B, n, count) of the nearest other points, nearest first, of points or features (B, n, C)."""
+    """Find the nearest other points of each.
+
+    Parameters
+    ----------
+    points : (B, n, C) float
+        Points or features.
+    count : int
+        How many.
+
+    Returns
+    -------
+    (B, n, count) int64
+        Their indices, nearest first.
+    """
     found = distance_order(points, points).topk(count + 1, dim=-1, largest=False).indices
     itself = found == torch.arange(points.shape[1], device=points.device)[:, None]
     passed = itself[..., :count].cumsum(-1) > 0  # from the point itself on, the next one takes the place
@@ -120,20 +167,49 @@ def neighbours(points: Tensor, count: int) -> Tensor:
 
 
 def directions(points: Tensor, index: Tensor) -> Tensor:
-    """Unit vectors (B, n, K, 3) from points (B, n, 3) to those at index (B, n, K); zero towards a point at the same
-    place.
+    """Point from points to others.
+
+    Parameters
+    ----------
+    points : (B, n, 3) float
+        All.
+    index : (B, n, K) int64
+        Of the others.
+
+    Returns
+    -------
+    (B, n, K, 3) float
+        Unit. Zero towards a point at the same place.
     """
     return F.normalize(rows(points, index) - points[:, :, None], dim=-1)
 
 
 class PointNorm(nn.Module):
-    """Batch normalisation of the last of (..., C): over all points of all clouds."""
+    """Batch normalisation of the last of (..., C): over all points of all clouds.
+
+    Parameters
+    ----------
+    width : int
+        C.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise.
+
+        Parameters
+        ----------
+        x : (..., C) float
+            Features.
+
+        Returns
+        -------
+        (..., C) float
+            Normalised.
+        """
         n = self.norm
         if self.training:
             return n(x.flatten(0, -2)).reshape(x.shape)
@@ -142,9 +218,16 @@ class PointNorm(nn.Module):
 
 
 class SurfaceConvolution(nn.Module):
-    """3D-GCN's surface layer: the directions in which the neighbours lie -> (B, n, C).
+    """3D-GCN's surface layer: the directions in which the neighbours lie.
 
     f = aggregate over supports s of max over neighbours k of ReLU(d_k · w_s), all vectors unit.
+
+    Parameters
+    ----------
+    config : HSEncoderConfig
+        Supports and aggregation.
+    width : int
+        Channels.
     """
 
     def __init__(self, config: HSEncoderConfig, width: int) -> None:
@@ -154,7 +237,18 @@ class SurfaceConvolution(nn.Module):
         self.supports = nn.Parameter(torch.empty(config.supports, 3, width).uniform_(-bound, bound))
 
     def forward(self, towards: Tensor) -> Tensor:
-        """towards (B, n, K, 3) unit."""
+        """Respond.
+
+        Parameters
+        ----------
+        towards : (B, n, K, 3) float
+            Unit, to the neighbours.
+
+        Returns
+        -------
+        (B, n, C) float
+            Features.
+        """
         blocks = towards.split(BLOCK, dim=1)
         strongest = [
             torch.cat([(block @ support).amax(2) for block in blocks], dim=1).relu()
@@ -169,6 +263,13 @@ class Convolution(nn.Module):
 
     f'_i = f_i W_0 + b_0 + aggregate over supports s of max over neighbours k of ReLU(d_ik · w_s) (f_k W_s + b_s), all
     of them (C,).
+
+    Parameters
+    ----------
+    config : HSEncoderConfig
+        Supports and aggregation.
+    width_in, width_out : int
+        Channels.
     """
 
     def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
@@ -181,7 +282,22 @@ class Convolution(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, features: Tensor, index: Tensor, towards: Tensor) -> Tensor:
-        """features (B, n, C_in); index (B, n, K) of the neighbours; towards (B, n, K, 3) unit -> (B, n, C_out)."""
+        """Convolve.
+
+        Parameters
+        ----------
+        features : (B, n, C_in) float
+            Of the points.
+        index : (B, n, K) int64
+            Of the neighbours.
+        towards : (B, n, K, 3) float
+            Unit, to the neighbours.
+
+        Returns
+        -------
+        (B, n, C_out) float
+            Features.
+        """
         centre, *values = self.project(features).chunk(self.count + 1, dim=-1)
         strongest = [
             self.strongest(v, support, index, towards)
@@ -191,11 +307,26 @@ class Convolution(nn.Module):
         return centre + (total / self.count if self.mean else total)
 
     def strongest(self, values: Tensor, support: Tensor, index: Tensor, towards: Tensor) -> Tensor:
-        """max over neighbours of ReLU(cosine) · value for one support: values (B, n, C), support (3, C) -> (B, n, C).
+        """Compute max over neighbours of ReLU(cosine) · value for one support.
 
         In training the winner is found without a record for the backward pass and then computed again with one, which
-        is the
-        same function with the same gradient: a maximum passes its gradient to the winner alone.
+        is the same function with the same gradient: a maximum passes its gradient to the winner alone.
+
+        Parameters
+        ----------
+        values : (B, n, C) float
+            Of the points, for this support.
+        support : (3, C) float
+            Unit.
+        index : (B, n, K) int64
+            Of the neighbours.
+        towards : (B, n, K, 3) float
+            Unit, to the neighbours.
+
+        Returns
+        -------
+        (B, n, C) float
+            Responses.
         """
         if not self.training:
             blocks = zip(index.split(BLOCK, dim=1), towards.split(BLOCK, dim=1), strict=True)
@@ -208,7 +339,13 @@ class Convolution(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """ORL: a residual from each feature and the mean over the cloud of the strongest nearby features."""
+    """ORL: a residual from each feature and the mean over the cloud of the strongest nearby features.
+
+    Parameters
+    ----------
+    width : int
+        Channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -216,14 +353,35 @@ class GlobalContext(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, 2 * width).uniform_(-bound, bound))
 
     def forward(self, features: Tensor, near: Tensor) -> Tensor:
-        """features (B, n, C); near (B, n, K) neighbours in space."""
+        """Add the residual.
+
+        Parameters
+        ----------
+        features : (B, n, C) float
+            Of the points.
+        near : (B, n, K) int64
+            Neighbours in space.
+
+        Returns
+        -------
+        (B, n, C) float
+            Features.
+        """
         context = rows(features, near).amax(2).mean(1)
         own, shared = self.weight.chunk(2, dim=1)  # [f, g] W = f W_f + g W_g, and g is the same for all points
         return features + F.linear(features, own) + F.linear(context, shared)[:, None]
 
 
 class HSSurface(nn.Module):
-    """The first layer: points -> (B, n, C)."""
+    """The first layer.
+
+    Parameters
+    ----------
+    config : HSEncoderConfig
+        Of the encoder.
+    width : int
+        Channels.
+    """
 
     def __init__(self, config: HSEncoderConfig, width: int) -> None:
         super().__init__()
@@ -232,13 +390,34 @@ class HSSurface(nn.Module):
         self.shortcut = nn.Linear(3, width, bias=False) if config.hybrid else None
 
     def forward(self, points: Tensor, near: Tensor) -> Tensor:
-        """points (B, n, 3) [scale]; near (B, n, K) neighbours in space."""
+        """Make features of points.
+
+        Parameters
+        ----------
+        points : (B, n, 3) float
+            Network frame [scale].
+        near : (B, n, K) int64
+            Neighbours in space.
+
+        Returns
+        -------
+        (B, n, C) float
+            Features.
+        """
         features = self.convolution(directions(points, near))
         return features if self.context is None else self.context(features, near) + self.shortcut(points)
 
 
 class HSLayer(nn.Module):
-    """A further layer: (B, n, C_in) -> (B, n, C_out)."""
+    """A further layer.
+
+    Parameters
+    ----------
+    config : HSEncoderConfig
+        Of the encoder.
+    width_in, width_out : int
+        Channels.
+    """
 
     def __init__(self, config: HSEncoderConfig, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -247,7 +426,22 @@ class HSLayer(nn.Module):
         self.shortcut = nn.Linear(width_in, width_out, bias=False) if config.hybrid else None
 
     def forward(self, features: Tensor, points: Tensor, near: Tensor) -> Tensor:
-        """features (B, n, C_in); points (B, n, 3) [scale]; near (B, n, K) neighbours in space."""
+        """Make features of features.
+
+        Parameters
+        ----------
+        features : (B, n, C_in) float
+            Of the points.
+        points : (B, n, 3) float
+            Network frame [scale].
+        near : (B, n, K) int64
+            Neighbours in space.
+
+        Returns
+        -------
+        (B, n, C_out) float
+            Features.
+        """
         if self.context is None:
             return self.convolution(features, near, directions(points, near))
         index = neighbours(torch.cat([features, points], dim=-1), near.shape[-1])
@@ -256,7 +450,13 @@ class HSLayer(nn.Module):
 
 
 class HSEncoder(nn.Module):
-    """Points -> pyramid of three levels: channels 0 + 1, 2 + 3 and 4 of the configuration, 1280 in all."""
+    """Points to a pyramid of three levels: channels 0 + 1, 2 + 3 and 4 of the configuration, 1280 in all.
+
+    Parameters
+    ----------
+    config : HSEncoderConfig
+        Widths and neighbourhoods.
+    """
 
     def __init__(self, config: HSEncoderConfig = HSEncoderConfig()) -> None:
         super().__init__()
@@ -273,15 +473,49 @@ class HSEncoder(nn.Module):
         return c[0] + c[1], c[2] + c[3], c[4]
 
     def near(self, points: Tensor) -> Tensor:
+        """Find the neighbours in space of a level.
+
+        Parameters
+        ----------
+        points : (B, n, 3) float
+            Of the level [scale].
+
+        Returns
+        -------
+        (B, n, K) int64
+            Nearest first.
+        """
         return neighbours(points, min(self.config.nearest, points.shape[1] // 8))
 
     def forward(self, points: Tensor) -> Pyramid:
-        """points (B, N, 3) [scale], in raster order."""
+        """Encode clouds, out of autocast: rounded features would have other neighbours (`training.precision`).
+
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            Network frame [scale], in raster order.
+
+        Returns
+        -------
+        Pyramid
+            Of features.
+        """
         with unlowered(points):
             return self.encoded(points)
 
     def encoded(self, points: Tensor) -> Pyramid:
-        """`forward` in whatever precision holds."""
+        """Encode clouds in whatever precision holds.
+
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            As for `forward`.
+
+        Returns
+        -------
+        Pyramid
+            Of features.
+        """
         layers, norms = self.layers, self.norms
         near = self.near(points)
         f0 = self.surface(points, near).relu()
@@ -300,5 +534,22 @@ class HSEncoder(nn.Module):
 
 
 def pool(points: Tensor, features: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Every fourth point, with the strongest features of its four neighbours: (B, n / 4, 3), (B, n / 4, C)."""
+    """Keep every fourth point, with the strongest features of its four neighbours.
+
+    Parameters
+    ----------
+    points : (B, n, 3) float
+        Of a level.
+    features : (B, n, C) float
+        Of its points.
+    near : (B, n, K) int64
+        Neighbours in space, nearest first.
+
+    Returns
+    -------
+    points : (B, n / 4, 3) float
+        That are kept.
+    features : (B, n / 4, C) float
+        Of them.
+    """
     return points[:, ::POOLING], rows(features, near[:, ::POOLING, :POOLING]).amax(2)

@@ -1,5 +1,4 @@
-"""The compact point network: patches of raw points become tokens of a small transformer, with the heads of CLIPose on
-top.
+"""The compact point network: patches of raw points are the tokens of a small transformer.
 
 The patches are gathered from the input, which needs no gradient, so the backward pass has no gather: it trains on two
 CPU cores and runs in a few milliseconds. The heads are CLIPose's: a plane normal with a confidence for y and for x, the
@@ -22,15 +21,37 @@ from training.precision import ExactLinear, exact
 
 @dataclass(frozen=True)
 class PatchTransformerConfig:
+    """Size of the network.
+
+    Parameters
+    ----------
+    points : int
+        Of a cloud.
+    patches : int
+        Tokens, a divisor of the points.
+    neighbours : int
+        Points of a patch.
+    stride : int
+        Every so many-th point is a candidate for the patches.
+    patch_scale : float
+        That a patch is expected to span [scale].
+    width : int
+        Of a token.
+    layers, heads : int
+        Of the transformer.
+    expansion : int
+        Of the MLP in each layer.
+    """
+
     points: int = 1024
     patches: int = 64
-    neighbours: int = 24  # points of a patch
-    stride: int = 1  # every so many-th point is a candidate for the patches
-    patch_scale: float = 0.2  # network units that a patch is expected to span
+    neighbours: int = 24
+    stride: int = 1
+    patch_scale: float = 0.2
     width: int = 128
     layers: int = 4
     heads: int = 4
-    expansion: int = 2  # of the MLP in each layer
+    expansion: int = 2
 
     def __post_init__(self) -> None:
         if self.points % self.patches:
@@ -47,7 +68,15 @@ class PatchTransformerConfig:
 
 
 class PatchEncoder(nn.Module):
-    """Points -> tokens: every (points / patches)-th point is a centre; its nearest points, relative to it, are pooled."""
+    """Points to tokens.
+
+    Every (points / patches)-th point is a centre. Its nearest points, relative to it, are pooled.
+
+    Parameters
+    ----------
+    config : PatchTransformerConfig
+        Size of the network.
+    """
 
     def __init__(self, config: PatchTransformerConfig) -> None:
         super().__init__()
@@ -63,7 +92,20 @@ class PatchEncoder(nn.Module):
         self.position = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, config.width))
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """points (B, N, 3) -> tokens (B, P, width), centres (B, P, 3)."""
+        """Make tokens.
+
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            Network frame [scale], in raster order.
+
+        Returns
+        -------
+        tokens : (B, P, width) float
+            Of the patches.
+        centres : (B, P, 3) float32
+            Of the patches [scale].
+        """
         c = self.config
         points = points.index_select(1, self.order)
         centres = points[:, : c.patches]  # (B, P, 3)
@@ -90,7 +132,13 @@ class PatchEncoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and MLP."""
+    """Pre-norm self-attention and MLP.
+
+    Parameters
+    ----------
+    width, heads, expansion : int
+        As in the configuration.
+    """
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -100,9 +148,19 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width))
 
     def forward(self, x: Tensor, tokens: int) -> Tensor:
-        """x (B T, width), T = tokens -> (B T, width).
+        """Run the layer on one long matrix: its products take the bias along, which those of (B, T, width) do not.
 
-        One long matrix: its products take the bias along, which those of (B, T, width) do not.
+        Parameters
+        ----------
+        x : (B T, width) float
+            Tokens of all clouds.
+        tokens : int
+            T, of a cloud.
+
+        Returns
+        -------
+        (B T, width) float
+            Tokens.
         """
         width, h = x.shape[-1] // self.heads, self.norm1(x)
         # three products, because taking one apart costs more
@@ -120,7 +178,18 @@ class PoseHeads(nn.ModuleDict):
     """Heads of two linear layers for the same input, computed as one: their small products cost less together."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (B, D) -> what each head says of it, in their order."""
+        """Compute what each head says.
+
+        Parameters
+        ----------
+        x : (B, D) float
+            Of the clouds.
+
+        Returns
+        -------
+        tuple of (B, out) float32
+            In the order of the heads.
+        """
         first, last = zip(*((head[0], head[-1]) for head in self.values()))
         hidden = F.gelu(
             F.linear(x, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
@@ -132,7 +201,13 @@ class PoseHeads(nn.ModuleDict):
 
 
 class PatchTransformer(nn.Module):
-    """Normalised cloud and category -> pose in the view frame (see `clipose_ros.core.normalization`)."""
+    """Normalised cloud and category to a pose in the network frame (the interface is `training.networks.PoseNetwork`).
+
+    Parameters
+    ----------
+    config : PatchTransformerConfig
+        Size of the network.
+    """
 
     def __init__(self, config: PatchTransformerConfig = PatchTransformerConfig()) -> None:
         super().__init__()
@@ -154,8 +229,12 @@ class PatchTransformer(nn.Module):
         nn.init.normal_(self.category.weight, std=0.5)
 
     def hidden_matrices(self) -> dict[int, list[nn.Parameter]]:
-        """The weight matrices of the blocks by the number of matrices that each stacks: query, key and value are one
-        parameter.
+        """Give the weight matrices of the blocks, for Muon.
+
+        Returns
+        -------
+        dict of list of nn.Parameter
+            By the number of matrices that each stacks: query, key and value are one parameter.
         """
         matrices = {name: p for name, p in self.blocks.named_parameters() if p.ndim == 2}
         return {
@@ -164,11 +243,19 @@ class PatchTransformer(nn.Module):
         }
 
     def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
-        """points (B, 1024, 3) float32 normalised; category (B,) int64.
+        """Estimate poses.
 
-        Returns y_axis, x_axis (B, 3) unit; confidence (B, 2) in 0..1 of (y, x); offset (B, 3) [scale]; size (B, 3) [m];
-        in training also centres (B, P, 3), coordinates (B, P, 3) of the centres in the object frame [scale], foreground
-        (B, P) logits.
+        Parameters
+        ----------
+        points : (B, N, 3) float32
+            Network frame [scale], in raster order.
+        category : (B,) int64
+            Index into CATEGORIES.
+
+        Returns
+        -------
+        dict of Tensor
+            As `PoseNetwork` says, in training also centres (B, P, 3) [scale].
         """
         tokens, centres = self.encoder(points)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
