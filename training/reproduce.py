@@ -202,7 +202,10 @@ def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp
         Its result is a folder.
     """
     result = settings.output / "models" / ("clipose" if precision == "fp32" else f"clipose-{precision}")
-    remark = f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}, aligned with {settings.alignment.clip}."
+    remark = (
+        f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}, "
+        f"aligned with {settings.alignment.clip}."
+    )
 
     def run() -> dict[str, Any]:
         export(training.result, result, remark=remark, precision=precision)
@@ -345,7 +348,8 @@ def is_finished(stage: Stage, output: Path) -> bool:
             name for name in {*record["settings"], *settings} if record["settings"].get(name) != settings.get(name)
         )
         raise ValueError(
-            f"{path}: expected the settings that {stage.name} was begun with, got others: {', '.join(changed)}; take another --output"
+            f"{path}: expected the settings that {stage.name} was begun with, got others: {', '.join(changed)}; "
+            "take another --output"
         )
     return record["finished"] and stage.result.exists()
 

@@ -226,7 +226,8 @@ def make_optimiser(
     if config.optimiser == "muon":
         if not hasattr(network, "hidden_matrices"):
             raise ValueError(
-                f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, got muon"
+                f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, "
+                "got muon"
             )
         hidden = network.hidden_matrices()
         taken = {id(p) for matrices in hidden.values() for p in matrices}
@@ -474,7 +475,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise ValueError(f"device: expected {config.device}, got {accelerator.device.type}: torch sees no other here")
     if accelerator.mixed_precision != "no":
         raise ValueError(
-            f"mixed_precision: expected it as --precision of the trainer, got {accelerator.mixed_precision} from accelerate"
+            f"mixed_precision: expected it as --precision of the trainer, got {accelerator.mixed_precision} from "
+            "accelerate"
         )
     if config.batch % accelerator.num_processes:
         raise ValueError(f"batch: expected a multiple of {accelerator.num_processes} processes, got {config.batch}")

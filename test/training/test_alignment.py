@@ -105,15 +105,16 @@ def test_category_cross_entropy_equals_equation_5():
 def test_training_text_states_the_pose():
     rotation = Rotation.from_euler("xyz", [[-103.73, 58.98, 71.62]], degrees=True).as_matrix()
     assert pose_texts(np.array([0]), rotation, np.array([[0.1063, 0.4878, 0.4132]])) == [
-        "a point cloud model of a bottle whose rotation euler angles is <-103.73, 58.98, 71.62> and translation is <10.63, 48.78, 41.32>."
+        "a point cloud model of a bottle whose rotation euler angles is <-103.73, 58.98, 71.62> "
+        "and translation is <10.63, 48.78, 41.32>."
     ]
 
 
 def test_zero_has_no_sign():
     (text,) = pose_texts(np.array([3]), np.eye(3)[None], np.array([[-1e-6, 0.0, 1.0]]))
     assert (
-        text
-        == "a point cloud model of a can whose rotation euler angles is <0.00, 0.00, 0.00> and translation is <0.00, 0.00, 100.00>."
+        text == "a point cloud model of a can whose rotation euler angles is <0.00, 0.00, 0.00> "
+        "and translation is <0.00, 0.00, 100.00>."
     )
 
 

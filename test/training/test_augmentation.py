@@ -112,7 +112,7 @@ def test_euler_rotation_equals_scipy():
 
 
 def cylinder(radius: float, height: float, handle: float) -> tuple[PosedClouds, float]:
-    """A mug from its tight box: a cylinder about an axis at x = -handle / 2 and a stub at half height that reaches +x."""
+    """A mug from its tight box: a cylinder about an axis at x = -handle / 2, and a stub at half height at +x."""
     angle, level = np.meshgrid(np.linspace(0, 2 * np.pi, 73), np.linspace(-height / 2, height / 2, 11))
     body = np.stack([radius * np.cos(angle) - handle / 2, level, radius * np.sin(angle)], axis=-1).reshape(-1, 3)
     points = np.vstack([body, [[radius + handle / 2, 0, 0]]]) if handle else body

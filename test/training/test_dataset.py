@@ -138,7 +138,7 @@ def test_cloud_holds_only_masked_pixels_near_the_median(pool):
 
 
 def test_measured_rows_keep_their_depth_and_mask(pool):
-    """A batch of both kinds: measured points lie on their own pixels' rays at the measured depth; rendered ones do not."""
+    """A batch of both kinds: measured points lie on their pixels' rays at the measured depth; rendered ones do not."""
     data = rows(pool)
     measured = torch.arange(len(pool)) % 3 == 0
     config = BatchConfig()

@@ -221,7 +221,7 @@ def test_vote_terms_of_one_moved_face_by_hand():
 
 
 def test_the_feet_of_a_vote_are_those_of_the_camera():
-    """The z+ face at z = 3 turned by 30° about x, through (0, 0, 3): 7 from the camera straight on, cos 30° of it now."""
+    """The z+ face at z = 3 turned by 30° about x, through (0, 0, 3): 7 from the camera, cos 30° of it now."""
     cosine, sine = math.cos(math.pi / 6), math.sin(math.pi / 6)
     planes = upright_planes()
     planes.normal[0, 2], planes.distance[0, 2] = tensor([0, sine, cosine]), 3 * cosine
@@ -238,7 +238,7 @@ def test_vote_offset_sees_a_centre_off_the_middle():
 
 
 def test_vote_size_does_not_take_a_centre_outside_the_box_for_one_inside():
-    """A centre 4 beyond the middle of faces at y = ±2 is 2 from one of them, as the true one is: only the sign tells."""
+    """A centre 4 beyond the middle of faces at y = ±2 is 2 from one of them, as the true one: the sign tells."""
     assert faces.vote_size_loss(
         upright_planes(), tensor([[0, 4, 0]]), tensor([[2, 4, 6]]), UNIT, ALL
     ).item() == pytest.approx((4 + 4) / 6)

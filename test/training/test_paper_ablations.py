@@ -1,4 +1,4 @@
-"""The paper's ablations as options of its trainer: each runs a step of `training.clipose`, tiny, with an untrained CLIP."""
+"""The paper's ablations as options: each runs a step of `training.clipose`, tiny, with an untrained CLIP."""
 
 import json
 
@@ -14,7 +14,8 @@ from training.networks.fusion import CrossAttention
 
 TINY = (
     "--share 1 --steps 1 --batch 4 --warm-up 1 --log-every 1 --checkpoint-every 1 --network.hidden 16 8 "
-    "--network.dense 8 --network.encoder.points 256 --batches.points 256 --network.encoder.supports 1 --network.encoder.channels 8 8 8 8 8 --alignment.clip random"
+    "--network.dense 8 --network.encoder.points 256 --batches.points 256 --network.encoder.supports 1 "
+    "--network.encoder.channels 8 8 8 8 8 --alignment.clip random"
 )
 NO_ALIGNMENT = "--alignment.point-image 0 --alignment.point-text 0 --alignment.image-category 0"
 TABLE_VI = {

@@ -1,4 +1,4 @@
-"""The trainer: exact resume, the same gradients from any number of processes, and runs that broken data does not stop."""
+"""The trainer: exact resume, the same gradients from any number of processes, runs that broken data does not stop."""
 
 import json
 import os
@@ -133,8 +133,8 @@ from training.processes import reduce_gradients
 from training.train import TrainConfig, batch_losses, make_accelerator, train
 views, folder = map(Path, sys.argv[1:])
 network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
-config = TrainConfig(data=(views,), output=folder / "run", steps=2, batch=6, warm_up=1, log_every=1, checkpoint_every=2, network=network)
-config = replace(config, precision="bf16")
+config = TrainConfig(data=(views,), output=folder / "run", steps=2, batch=6, warm_up=1, log_every=1, network=network)
+config = replace(config, checkpoint_every=2, precision="bf16")
 accelerator = make_accelerator(config)
 given = torch.load(folder / "given.pt", weights_only=True)
 model = make_network(network).train()
@@ -145,7 +145,8 @@ truth = {name: value[own] for name, value in given["truth"].items()}
 losses = batch_losses(model, truth, replace(config, precision="fp32"), accelerator)
 losses["total"].backward()
 reduce_gradients(model.parameters(), accelerator)
-result = {"losses": {k: v.detach() for k, v in losses.items()}, "gradients": {k: p.grad for k, p in model.named_parameters()}}
+gradients = {k: p.grad for k, p in model.named_parameters()}
+result = {"losses": {k: v.detach() for k, v in losses.items()}, "gradients": gradients}
 torch.save(result, folder / f"process_{accelerator.process_index}.pt")
 train(config)
 """

@@ -84,10 +84,12 @@ def main(network: NetworkConfig = PatchTransformerConfig()) -> None:
     cost = complexity(make_network(network))
     for group in cost.parameters | cost.multiply_adds:
         print(
-            f"{group:12} {cost.parameters.get(group, 0) / 1e6:8.3f} M parameters {cost.multiply_adds.get(group, 0) / 1e9:8.3f} G multiply-adds"
+            f"{group:12} {cost.parameters.get(group, 0) / 1e6:8.3f} M parameters "
+            f"{cost.multiply_adds.get(group, 0) / 1e9:8.3f} G multiply-adds"
         )
     print(
-        f"{'all':12} {sum(cost.parameters.values()) / 1e6:8.3f} M parameters {sum(cost.multiply_adds.values()) / 1e9:8.3f} G multiply-adds"
+        f"{'all':12} {sum(cost.parameters.values()) / 1e6:8.3f} M parameters "
+        f"{sum(cost.multiply_adds.values()) / 1e9:8.3f} G multiply-adds"
     )
 
 

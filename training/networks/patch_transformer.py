@@ -58,7 +58,8 @@ class PatchTransformerConfig:
             raise ValueError(f"patches: expected a divisor of points {self.points}, got {self.patches}")
         if not (self.stride >= 1 and self.neighbours <= self.candidates):
             raise ValueError(
-                f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, got {self.neighbours}"
+                f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, "
+                f"got {self.neighbours}"
             )
 
     @property

@@ -16,7 +16,19 @@ from training.nocs.shards import write_shards
 def main(
     config: tyro.conf.OmitArgPrefixes[NocsConfig], output: Path, shard_views: int = 2_000, workers: int = 2
 ) -> None:
-    """Write shards and print what was skipped, by reason."""
+    """Write shards and print what was skipped, by reason.
+
+    Parameters
+    ----------
+    config : NocsConfig
+        The split.
+    output : Path
+        Folder of the shards.
+    shard_views : int
+        Rows of a shard.
+    workers : int
+        Processes that write.
+    """
     report = write_shards(config, output, shard_views, workers)
     table = Table("skipped", "count", "for example", title=f"{config.split}: {report.rows} rows in {output}")
     for reason, count in report.skipped.most_common():
@@ -25,7 +37,8 @@ def main(
     console.print(table)
     if report.missing_models:
         console.print(
-            f"sizes from the coordinate maps, because these models are missing: {', '.join(sorted(report.missing_models))}"
+            "sizes from the coordinate maps, because these models are missing: "
+            f"{', '.join(sorted(report.missing_models))}"
         )
 
 

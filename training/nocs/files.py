@@ -1,12 +1,12 @@
-"""The files of NOCS_CVPR2019 and object-deformnet: splits, frames, coordinate maps, object models, pickles of truth and
-of Mask R-CNN.
+"""The files of NOCS_CVPR2019 and object-deformnet: frames, coordinate maps, models, pickles of truth and of Mask R-CNN.
 
-    ROOT/CAMERA/{train,val}/00000/0000_{color,depth,mask,coord}.png, 0000_meta.txt
-    ROOT/camera_full_depths/{train,val}/00000/0000_composed.png ROOT/Real/{train,test}/scene_1/0000_…
-    ROOT/gts/{val,real_test}/results_*_<scene>_<frame>.pkl
-    ROOT/obj_models/{train,val}/<synset>/<model>/{bbox.txt,model.obj}
-    ROOT/obj_models/{real_train,real_test}/<model>.{txt,obj} ROOT/obj_models/mug_meta.pkl and <frame>_label.pkl, where
-    object-deformnet's preparation has been run
+ROOT/CAMERA/{train,val}/00000/0000_{color,depth,mask,coord}.png, 0000_meta.txt
+ROOT/camera_full_depths/{train,val}/00000/0000_composed.png
+ROOT/Real/{train,test}/scene_1/0000_…
+ROOT/gts/{val,real_test}/results_*_<scene>_<frame>.pkl
+ROOT/obj_models/{train,val}/<synset>/<model>/{bbox.txt,model.obj}
+ROOT/obj_models/{real_train,real_test}/<model>.{txt,obj}
+ROOT/obj_models/mug_meta.pkl and <frame>_label.pkl, where object-deformnet's preparation has been run
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ FRAME_FILE = re.compile(r"(\d{4,6})_(?:color|depth|mask|coord)\.png|(\d{4,6})_me
 class Unusable(ValueError):
     """Something in the data cannot be used.
 
-    `reason` is a short phrase by which such cases are counted, the message says what and where.
+    Parameters
+    ----------
+    reason : str
+        Short phrase by which such cases are counted.
+    message : str
+        What and where.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -49,14 +54,30 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Where a split lies below the root and how its depth came about."""
+    """Where a split lies below the root and how its depth came about.
 
-    images: tuple[str, ...]  # folders that are in use for it
+    Parameters
+    ----------
+    images : tuple of str
+        Folders that are in use for it.
+    models : str
+        Folder below obj_models.
+    truth : str
+        Folder below gts; empty where none is published.
+    composed : str
+        Folder below camera_full_depths; empty where the depth files are whole.
+    intrinsics : Intrinsics
+        Of its camera.
+    measured : bool
+        By a sensor; rendered otherwise.
+    """
+
+    images: tuple[str, ...]
     models: str
-    truth: str  # folder below gts; empty where none is published
-    composed: str  # folder below camera_full_depths; empty where the depth files are whole
+    truth: str
+    composed: str
     intrinsics: Intrinsics
-    measured: bool  # by a sensor; rendered otherwise
+    measured: bool
 
 
 SPLITS = {
@@ -69,13 +90,32 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The files of one frame."""
+    """The files of one frame.
+
+    Parameters
+    ----------
+    folder : Path
+        The scene.
+    name : str
+        Number of the frame, as its files begin.
+    """
 
     folder: Path
     name: str
 
     def path(self, kind: str) -> Path:
-        """For example `path("color.png")`."""
+        """Give the path of a file.
+
+        Parameters
+        ----------
+        kind : str
+            For example "color.png".
+
+        Returns
+        -------
+        Path
+            It need not be there.
+        """
         return self.folder / f"{self.name}_{kind}"
 
     def __str__(self) -> str:
@@ -84,19 +124,36 @@ class FrameFiles:
 
 @dataclass(frozen=True)
 class MetaLine:
-    """An object of a frame: its number in the mask, its category and the name of its model."""
+    """An object of a frame.
+
+    Parameters
+    ----------
+    instance : int
+        Its number in the mask.
+    category : str
+        Its category.
+    model : str
+        Name of its model.
+    synset : str
+        Of ShapeNet; empty for scanned objects.
+    """
 
     instance: int
     category: str
     model: str
-    synset: str = ""  # empty for scanned objects
+    synset: str = ""
 
 
 @dataclass(frozen=True)
 class ModelBox:
     """Tight box of an object model in its coordinate map, whose unit is the diagonal of the box.
 
-    extents, centre: (3,) [diagonal]; diagonal [m] where the model has a metric size, else None.
+    Parameters
+    ----------
+    extents, centre : (3,) ndarray
+        Of the box [diagonal].
+    diagonal_m : float or None
+        Where the model has a metric size [m].
     """
 
     extents: np.ndarray
@@ -106,10 +163,20 @@ class ModelBox:
 
 @dataclass(frozen=True)
 class Truth:
-    """Published poses of one frame: scaled rotation and translation of the coordinates' frame, as they are stored.
+    """Published poses of one frame, of the coordinates' frame, as they are stored.
 
-    categories (M,); boxes (M, 4) y1, x1, y2, x2 [px]; rotations (M, 3, 3); translations (M, 3) [m]; scales (M,) [m per
-    unit].
+    Parameters
+    ----------
+    categories : tuple of str
+        Of M objects.
+    boxes : (M, 4) ndarray
+        y1, x1, y2, x2 [px].
+    rotations : (M, 3, 3) ndarray
+        R_camera_object.
+    translations : (M, 3) ndarray
+        Camera frame [m].
+    scales : (M,) ndarray
+        Metres per unit of the coordinates.
     """
 
     categories: tuple[str, ...]
@@ -121,8 +188,18 @@ class Truth:
 
 @dataclass(frozen=True)
 class Detections:
-    """Mask R-CNN's result for one frame: boxes (M, 4) y1, x1, y2, x2 [px]; categories (M,); scores (M,); masks (M, H,
-    W) bool.
+    """Mask R-CNN's result for one frame.
+
+    Parameters
+    ----------
+    boxes : (M, 4) ndarray
+        y1, x1, y2, x2 [px].
+    categories : tuple of str
+        Of M detections.
+    scores : (M,) ndarray
+        0..1.
+    masks : (M, H, W) bool ndarray
+        They may overlap.
     """
 
     boxes: np.ndarray
@@ -132,7 +209,27 @@ class Detections:
 
 
 def reading(kind: str, path: Path, read: Callable[[Path], T]) -> T:
-    """`read(path)`, with what is wrong named and counted by the kind of the file."""
+    """Read a file, with what is wrong named and counted by the kind of the file.
+
+    Parameters
+    ----------
+    kind : str
+        For the reason.
+    path : Path
+        Of the file.
+    read : callable
+        Reads it.
+
+    Returns
+    -------
+    Any
+        What `read` gives.
+
+    Raises
+    ------
+    Unusable
+        Where the file is missing or broken.
+    """
     if not path.is_file():
         raise Unusable(f"{kind}: file missing", f"{path}: expected a file, got none")
     try:
@@ -142,9 +239,26 @@ def reading(kind: str, path: Path, read: Callable[[Path], T]) -> T:
 
 
 def list_frames(root: Path, split: Split) -> tuple[FrameFiles, ...]:
-    """Frames in the published order: scenes by name, frames by number. A frame counts where any of its files is there.
+    """List the frames in the published order: scenes by name, frames by number.
 
-    Raises: ValueError where the folder of the split is missing or empty.
+    A frame counts where any of its files is there.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : Split
+        Which frames.
+
+    Returns
+    -------
+    tuple of FrameFiles
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        Where the folder of the split is missing or empty.
     """
     folder = next((root / name for name in split.images if (root / name).is_dir()), None)
     if folder is None:
@@ -159,7 +273,23 @@ def list_frames(root: Path, split: Split) -> tuple[FrameFiles, ...]:
 
 
 def read_meta(path: Path) -> tuple[MetaLine, ...]:
-    """Objects of the lines `instance class_id [synset] model`, without distractors (class 0)."""
+    """Read the objects of a frame from the lines `instance class_id [synset] model`, without distractors (class 0).
+
+    Parameters
+    ----------
+    path : Path
+        Of the text file.
+
+    Returns
+    -------
+    tuple of MetaLine
+        In the order of the lines.
+
+    Raises
+    ------
+    ValueError
+        For a line of another form, or an instance that comes twice.
+    """
     lines = []
     for line in filter(str.strip, _read_text(path).splitlines()):
         words = line.split()
@@ -178,8 +308,17 @@ def read_meta(path: Path) -> tuple[MetaLine, ...]:
 
 
 def read_coordinates(path: Path) -> np.ndarray:
-    """Coordinate map (H, W, 3) float32 [diagonal of the tight box], origin at the centre of the box: R, G, B are x + ½,
-    y + ½, ½ - z.
+    """Read a coordinate map. R, G, B are x + ½, y + ½, ½ - z.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+
+    Returns
+    -------
+    (H, W, 3) float32
+        Object frame [diagonal of the tight box], origin at the centre of the box.
     """
     red, green, blue = np.moveaxis(read_colour(path).astype(np.float32) / 255, -1, 0)
     return np.stack([red - 0.5, green - 0.5, 0.5 - blue], axis=-1)
@@ -188,7 +327,29 @@ def read_coordinates(path: Path) -> np.ndarray:
 def read_image(
     frame: FrameFiles, kind: str, read: Callable[[Path], np.ndarray], path: Path | None = None
 ) -> np.ndarray:
-    """An image of a frame, of at most MAXIMUM_SIDE_PX before memory is taken for it."""
+    """Read an image of a frame, of at most MAXIMUM_SIDE_PX before memory is taken for it.
+
+    Parameters
+    ----------
+    frame : FrameFiles
+        The frame.
+    kind : str
+        For example "depth".
+    read : callable
+        Decodes a path.
+    path : Path, optional
+        Of the image, where it is not among the frame's files.
+
+    Returns
+    -------
+    ndarray
+        What `read` gives.
+
+    Raises
+    ------
+    Unusable
+        Where it is missing, broken, no PNG or too large.
+    """
 
     def bounded(path: Path) -> np.ndarray:
         with path.open("rb") as file:
@@ -207,8 +368,16 @@ def read_image(
 class Images:
     """The decoded images of a frame.
 
-    depth: (H, W) uint16 [mm]; labels: (H, W) uint8, instance + 1, 0 background; coordinates: (H, W, 3) float32
-    [diagonal]; colour: (H, W, 3) RGB.
+    Parameters
+    ----------
+    depth : (H, W) uint16 ndarray
+        [mm].
+    labels : (H, W) uint8 ndarray
+        instance + 1; 0 is background.
+    coordinates : (H, W, 3) float32 ndarray
+        Object frame [diagonal].
+    colour : (H, W, 3) uint8 ndarray or None
+        RGB.
     """
 
     depth: np.ndarray
@@ -218,7 +387,29 @@ class Images:
 
 
 def read_images(root: Path, split: Split, frame: FrameFiles, colour: bool) -> Images:
-    """All images of a frame; the depth with its background where the split has composed depth on disk."""
+    """Read all images of a frame. The depth has its background where the split has composed depth on disk.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : Split
+        Of the frame.
+    frame : FrameFiles
+        The frame.
+    colour : bool
+        Whether to read colour, too.
+
+    Returns
+    -------
+    Images
+        Of one size.
+
+    Raises
+    ------
+    Unusable
+        Where one is missing, broken or of another size.
+    """
     composed = root / "camera_full_depths" / split.composed
     whole = (
         composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
@@ -240,9 +431,28 @@ def read_images(root: Path, split: Split, frame: FrameFiles, colour: bool) -> Im
 
 
 def read_model_box(root: Path, split: Split, meta: MetaLine) -> ModelBox | None:
-    """Box of an object model by the text file beside it, None where there is none.
+    """Read the box of an object model from the text file beside it.
 
     Scans have metric sizes, those of CAMERA a diagonal of 1.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : Split
+        Of the object.
+    meta : MetaLine
+        The object.
+
+    Returns
+    -------
+    ModelBox or None
+        None where there is no file.
+
+    Raises
+    ------
+    Unusable
+        Where the file is broken.
     """
     folder = root / "obj_models" / split.models
     path = folder / meta.synset / meta.model / "bbox.txt" if meta.synset else folder / f"{meta.model}.txt"
@@ -262,7 +472,27 @@ def _read_box(path: Path) -> ModelBox:
 
 
 def read_truth(root: Path, split: Split, frame: FrameFiles) -> Truth:
-    """Published ground truth of a frame of CAMERA val or REAL275 test."""
+    """Read the published ground truth of a frame of CAMERA val or REAL275 test.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : Split
+        Of the frame.
+    frame : FrameFiles
+        The frame.
+
+    Returns
+    -------
+    Truth
+        Of all its objects.
+
+    Raises
+    ------
+    Unusable
+        Where it is missing or broken.
+    """
     found = (
         sorted((root / "gts" / split.truth).glob(f"results_*_{frame.folder.name}_{frame.name}.pkl"))
         if split.truth
@@ -292,7 +522,23 @@ def _read_truth(path: Path) -> Truth:
 
 
 def read_mug_meta(root: Path) -> dict[str, tuple[np.ndarray, float]]:
-    """By mug: the shift (3,) and the factor with which object-deformnet moved its body's axis to x = 0."""
+    """Read how object-deformnet moved the axis of each mug's body to x = 0.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+
+    Returns
+    -------
+    dict of ((3,) ndarray, float)
+        By mug: shift and factor.
+
+    Raises
+    ------
+    Unusable
+        Where the file is missing or broken.
+    """
 
     def read(path: Path) -> dict[str, tuple[np.ndarray, float]]:
         content = load_pickle(path)
@@ -305,9 +551,22 @@ def read_mug_meta(root: Path) -> dict[str, tuple[np.ndarray, float]]:
 
 
 def read_label(frame: FrameFiles) -> dict[int, tuple[np.ndarray, np.ndarray, float]]:
-    """By instance: rotation, translation [m] and scale of object-deformnet's label file.
+    """Read object-deformnet's label file of a frame. Its mugs are re-centred: see `poses.tight_mug`.
 
-    Its mugs are re-centred: see `poses.tight_mug`.
+    Parameters
+    ----------
+    frame : FrameFiles
+        The frame.
+
+    Returns
+    -------
+    dict of ((3, 3) ndarray, (3,) ndarray, float)
+        By instance: R_camera_object, translation [m] and scale.
+
+    Raises
+    ------
+    Unusable
+        Where the file is missing or broken.
     """
 
     def read(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray, float]]:
@@ -322,9 +581,22 @@ def read_label(frame: FrameFiles) -> dict[int, tuple[np.ndarray, np.ndarray, flo
 
 
 def read_detections(path: Path) -> Detections:
-    """Mask R-CNN's detections of a frame (`rois`, `class_ids`, `scores`, `masks` (H, W, M)).
+    """Read Mask R-CNN's detections of a frame: `rois`, `class_ids`, `scores`, `masks` (H, W, M).
 
-    Raises: `Unusable` where the file is missing or broken.
+    Parameters
+    ----------
+    path : Path
+        Of the pickle.
+
+    Returns
+    -------
+    Detections
+        In their order.
+
+    Raises
+    ------
+    Unusable
+        Where the file is missing or broken.
     """
 
     def read(path: Path) -> Detections:
@@ -335,7 +607,8 @@ def read_detections(path: Path) -> Detections:
         masks = np.moveaxis(np.asarray(content["masks"]), -1, 0).astype(bool)
         if masks.ndim != 3 or not len(boxes) == len(scores) == len(masks) == len(categories):
             raise ValueError(
-                f"expected as many boxes, classes, scores and masks, got {len(boxes)}, {len(categories)}, {len(scores)}, {masks.shape}"
+                f"expected as many boxes, classes, scores and masks, got {len(boxes)}, {len(categories)}, "
+                f"{len(scores)}, {masks.shape}"
             )
         return Detections(boxes, categories, scores, masks)
 

@@ -1,5 +1,6 @@
-"""The pose of an instance as architecture and evaluation define it: the centre of the tight box, its full extents, the
-canonical frame's rotation.
+"""The pose of an instance as architecture and evaluation define it.
+
+It is the centre of the tight box, its full extents and the canonical frame's rotation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ HANDLE_GAP = 0.02  # beyond the body's wall [diagonal]: a handle begins, and coo
 
 @dataclass(frozen=True)
 class InstancePose:
-    """T_camera_object of the tight box: rotation (3, 3), translation (3,) [m], size (3,) [m]."""
+    """T_camera_object of the tight box.
+
+    Parameters
+    ----------
+    rotation : (3, 3) ndarray
+        R_camera_object.
+    translation : (3,) ndarray
+        Of the box's centre [m].
+    size : (3,) ndarray
+        Full extents [m].
+    """
 
     rotation: np.ndarray
     translation: np.ndarray
@@ -31,10 +42,27 @@ class InstancePose:
 
 
 def box_of(coordinates: np.ndarray, category: str) -> ModelBox:
-    """The tight box where the model is missing, from coordinates (N, 3) [diagonal] of its visible part.
+    """Estimate the tight box where the model is missing, from the coordinates of its visible part.
 
     The box is centred and its diagonal is 1, so that half of the surface is enough; the rim of the mask may carry
     strays.
+
+    Parameters
+    ----------
+    coordinates : (N, 3) float
+        Object frame [diagonal].
+    category : str
+        Of the object.
+
+    Returns
+    -------
+    ModelBox
+        Without a metric size.
+
+    Raises
+    ------
+    Unusable
+        Where the coordinates span too little.
     """
     extents = 2 * np.quantile(np.abs(coordinates), 0.998, axis=0)
     if category in AXIS_SYMMETRIC:
@@ -49,8 +77,23 @@ def box_of(coordinates: np.ndarray, category: str) -> ModelBox:
 
 
 def boxed(rotation: np.ndarray, translation: np.ndarray, scale: float, box: ModelBox) -> InstancePose:
-    """From the similarity that moves the coordinates' frame [diagonal] into the camera's [m] to the pose of the tight
-    box.
+    """Turn the similarity that moves the coordinates' frame into the camera's into the pose of the tight box.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float
+        R_camera_object.
+    translation : (3,) float
+        [m].
+    scale : float
+        Metres per diagonal.
+    box : ModelBox
+        Tight box in the coordinates' frame.
+
+    Returns
+    -------
+    InstancePose
+        Of the box.
     """
     return InstancePose(rotation, translation + scale * rotation @ box.centre, scale * box.extents)
 
@@ -64,10 +107,32 @@ def aligned_pose(
     box: ModelBox,
     config: SimilarityConfig,
 ) -> InstancePose:
-    """Pose by the similarity of the coordinate map to the back-projected depth.
+    """Find the pose by the similarity of the coordinate map to the back-projected depth.
 
-    Parameters: coordinates (N, 3) [diagonal] and depth_m (N,) of the instance's pixels v, u (N,) that have a depth.
-    Raises: `Unusable` where points and coordinates do not agree.
+    Parameters
+    ----------
+    coordinates : (N, 3) float
+        Of the instance's pixels that have a depth [diagonal].
+    depth_m : (N,) float
+        Of these [m].
+    v, u : (N,) int
+        Their rows and columns [px].
+    intrinsics : Intrinsics
+        Of the camera.
+    box : ModelBox
+        Of the object.
+    config : SimilarityConfig
+        Of the fit.
+
+    Returns
+    -------
+    InstancePose
+        Of the box.
+
+    Raises
+    ------
+    Unusable
+        Where points and coordinates do not agree.
     """
     points = pinhole(u, v, depth_m, intrinsics)
     try:
@@ -84,7 +149,27 @@ def aligned_pose(
 
 
 def matched_truth(truth: Truth, category: str, mask_box: np.ndarray) -> int:
-    """Index of the published instance of the same category whose bounding box (y1, x1, y2, x2) [px] is the mask's."""
+    """Find the published instance whose category and bounding box are those of a mask.
+
+    Parameters
+    ----------
+    truth : Truth
+        Of the frame.
+    category : str
+        Of the object.
+    mask_box : (4,) int
+        y1, x1, y2, x2 [px].
+
+    Returns
+    -------
+    int
+        Its index.
+
+    Raises
+    ------
+    Unusable
+        Where there is none.
+    """
     for i, (name, box) in enumerate(zip(truth.categories, truth.boxes, strict=True)):
         if name == category and np.abs(box - mask_box).sum() <= SAME_BOX_PX:
             return i
@@ -96,18 +181,53 @@ def matched_truth(truth: Truth, category: str, mask_box: np.ndarray) -> int:
 def tight_mug(
     rotation: np.ndarray, translation: np.ndarray, scale: float, shift: np.ndarray, factor: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """A re-centred mug's similarity back in the frame of its tight box.
+    """Bring a re-centred mug's similarity back into the frame of its tight box.
 
-    object-deformnet moves the model by `shift` (3,) so that the axis of the body lies at x = 0, and scales it by
-    `factor` to a diagonal of 1 again: t' = t - s R shift, s' = s / factor. This is the inverse.
+    object-deformnet moves the model by `shift` so that the axis of the body lies at x = 0, and scales it by `factor` to
+    a diagonal of 1 again: t' = t - s R shift, s' = s / factor. This is the inverse.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float
+        R_camera_object.
+    translation : (3,) float
+        Of the re-centred mug [m].
+    scale : float
+        Of the re-centred mug.
+    shift : (3,) float
+        From `files.read_mug_meta`.
+    factor : float
+        From there, too.
+
+    Returns
+    -------
+    rotation : (3, 3) float
+        The same.
+    translation : (3,) float
+        Of the tight box [m].
+    scale : float
+        Of the tight box.
     """
     tight = scale * factor
     return rotation, translation + tight * rotation @ shift, tight
 
 
 def handle_share(coordinates: np.ndarray, box: ModelBox) -> float:
-    """Share of a mug's visible points (N, 3) [diagonal] that lie on its handle: beyond the round body, which is as wide
-    in x as in z.
+    """Measure the share of a mug's visible points that lie on its handle.
+
+    They lie beyond the round body, which is as wide in x as in z.
+
+    Parameters
+    ----------
+    coordinates : (N, 3) float
+        Object frame [diagonal].
+    box : ModelBox
+        Of the mug.
+
+    Returns
+    -------
+    float
+        0..1.
     """
     wall = box.centre[0] - box.extents[0] / 2 + box.extents[2]
     return float((coordinates[:, 0] > wall + HANDLE_GAP).mean())

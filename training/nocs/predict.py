@@ -1,16 +1,14 @@
-"""Poses of REAL275's or CAMERA25's test frames as NOCS result pickles: an exported model, run through the estimator of
-the node.
+"""Poses of REAL275's or CAMERA25's test frames as NOCS result pickles.
 
-    python -m training.nocs.predict --root NOCS --split real_test --detections NOCS/mrcnn_results/real_test --model
-    clipose-base --output results
+    python -m training.nocs.predict --root NOCS --detections NOCS/mrcnn_results/real_test --output results
     clipose evaluate --results results
 
-A result holds the published truth of its frame as it is, and the poses of the detections that got one. A rejected
-detection is a missing prediction. A frame that cannot be read, or without detections, has a result without predictions:
-its objects count as missed. One without a truth has none.
+An exported model runs through the estimator of the node. A result holds the published truth of its frame as it is, and
+the poses of the detections that got one. A rejected detection is a missing prediction. A frame that cannot be read, or
+without detections, has a result without predictions: its objects count as missed. One without a truth has none.
 
 Mugs, estimated and true, stay in the frame of their tight box, as NOCS published them and as `clipose evaluate` takes
-them by default; with `--recentre-mugs` it moves both to the axis of their body, as object-deformnet and its followers
+them by default. With `--recentre-mugs` it moves both to the axis of their body, as object-deformnet and its followers
 do.
 """
 
@@ -73,11 +71,27 @@ RESULT_FILE = re.compile(r"results_.*?((?:scene_)?\d+_\d{4,6})\.pkl")
 
 @dataclass(frozen=True)
 class PredictionConfig:
-    """detections: folder of Mask R-CNN's pickles of the split, or "truth": the masks of the data set, then with the
-    poses' own scores.
+    """What is predicted, and by what.
 
-    output: a folder that is not there yet. model: a name, or the path (with a slash) of a model folder. seed: of the
-    point sampling.
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    output : Path
+        A folder that is not there yet.
+    detections : Path or "truth"
+        Folder of Mask R-CNN's pickles of the split, or "truth" for the masks of the data set with the poses' own
+        scores.
+    split : "real_test" or "camera_val"
+        Which frames.
+    model : str
+        A name, or the path (with a slash) of a model folder.
+    provider : "cpu", "cuda" or "tensorrt"
+        What runs it.
+    threads : int
+        On a CPU.
+    seed : int
+        Of the point sampling.
     """
 
     root: Path
@@ -92,13 +106,35 @@ class PredictionConfig:
 
 @dataclass
 class PredictionReport(Report):
-    """rows: result files; predictions: poses in them. Beside what was skipped stand the rejections, by reason."""
+    """What was written: `rows` are result files. Beside what was skipped stand the rejections, by reason.
+
+    Parameters
+    ----------
+    predictions : int
+        Poses in the results.
+    """
 
     predictions: int = 0
 
 
 def result_files(folder: Path) -> dict[str, Path]:
-    """Pickles of a folder by `scene_frame`, as `FrameFiles` names them. Raises ValueError where there are none."""
+    """List the pickles of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Of results.
+
+    Returns
+    -------
+    dict of Path
+        By `scene_frame`, as `FrameFiles` names them.
+
+    Raises
+    ------
+    ValueError
+        Where there are none.
+    """
     matches = ((RESULT_FILE.fullmatch(path.name), path) for path in sorted(folder.glob("*.pkl")))
     found = {match[1]: path for match, path in matches if match}
     if not found:
@@ -107,8 +143,22 @@ def result_files(folder: Path) -> dict[str, Path]:
 
 
 def read_published(path: Path) -> dict[str, np.ndarray]:
-    """The truth of a frame as it is published: `TRUTH_SHAPES`, M objects each, and `gt_handle_visibility` (M,) where it
-    is told.
+    """Read the truth of a frame as it is published.
+
+    Parameters
+    ----------
+    path : Path
+        Of the pickle.
+
+    Returns
+    -------
+    dict of ndarray
+        `TRUTH_SHAPES`, M objects each, and `gt_handle_visibility` (M,) where it is told.
+
+    Raises
+    ------
+    ValueError
+        Where their numbers differ.
     """
     content = load_pickle(path)
     objects = len(content["gt_class_ids"])
@@ -123,7 +173,23 @@ def read_published(path: Path) -> dict[str, np.ndarray]:
 
 
 def true_masks(frame: FrameFiles) -> Detections:
-    """The objects of a frame by its own mask, as a perfect detector would find them."""
+    """Find the objects of a frame by its own mask, as a perfect detector would.
+
+    Parameters
+    ----------
+    frame : FrameFiles
+        The frame.
+
+    Returns
+    -------
+    Detections
+        With scores of 1.
+
+    Raises
+    ------
+    Unusable
+        Where mask or meta file cannot be read.
+    """
     labels = read_image(frame, "mask", read_labels)
     seen = [line for line in reading("meta", frame.path("meta.txt"), read_meta) if (labels == line.instance + 1).any()]
     masks = np.array([labels == line.instance + 1 for line in seen], bool).reshape(-1, *labels.shape)
@@ -132,7 +198,27 @@ def true_masks(frame: FrameFiles) -> Detections:
 
 
 def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
-    """Depth (H, W) uint16 [mm], with its background where the split has composed depth on disk."""
+    """Read the depth, with its background where the split has composed depth on disk.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : Split
+        Of the frame.
+    frame : FrameFiles
+        The frame.
+
+    Returns
+    -------
+    (H, W) uint16
+        [mm].
+
+    Raises
+    ------
+    Unusable
+        Where it cannot be read.
+    """
     composed = root / "camera_full_depths" / split.composed
     whole = (
         composed / frame.folder.name / f"{frame.name}_composed.png" if split.composed and composed.is_dir() else None
@@ -141,7 +227,27 @@ def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
 
 
 def observations(depth: np.ndarray, detections: Detections, split: Split) -> list[Observation]:
-    """What the estimator sees of each detection; masks may overlap, which a label image cannot say."""
+    """Make what the estimator sees of each detection. Masks may overlap, which a label image cannot say.
+
+    Parameters
+    ----------
+    depth : (H, W) uint16
+        [mm].
+    detections : Detections
+        Of the frame.
+    split : Split
+        Of the frame.
+
+    Returns
+    -------
+    list of Observation
+        In the order of the detections.
+
+    Raises
+    ------
+    Unusable
+        Where masks and depth differ in size.
+    """
     if len(detections.masks) and detections.masks.shape[1:] != depth.shape:
         raise Unusable(
             "detections: size is not the depth's", f"expected masks of {depth.shape}, got {detections.masks.shape[1:]}"
@@ -153,8 +259,17 @@ def observations(depth: np.ndarray, detections: Detections, split: Split) -> lis
 
 
 def similarity(pose: PoseEstimate) -> np.ndarray:
-    """NOCS's form (4, 4) of a pose: the diagonal of the box is the scale of the rotation, and the unit of
-    `pred_scales`.
+    """Give NOCS's form of a pose: the diagonal of the box is the scale of the rotation, and the unit of `pred_scales`.
+
+    Parameters
+    ----------
+    pose : PoseEstimate
+        Of the tight box.
+
+    Returns
+    -------
+    (4, 4) float64
+        A similarity.
     """
     transform = np.eye(4)
     transform[:3] = np.column_stack([np.linalg.norm(pose.size) * pose.rotation, pose.translation])
@@ -164,8 +279,21 @@ def similarity(pose: PoseEstimate) -> np.ndarray:
 def predictions(
     detections: Detections, scores: Sequence[float], poses: Sequence[PoseEstimate | Rejection]
 ) -> dict[str, np.ndarray]:
-    """`PREDICTION_SHAPES`, of the detections that got a pose. scores: by which the evaluation ranks, one for each
-    detection.
+    """Give the detections that got a pose in NOCS's form.
+
+    Parameters
+    ----------
+    detections : Detections
+        Of the frame.
+    scores : sequence of float
+        By which the evaluation ranks, one for each detection.
+    poses : sequence of PoseEstimate or Rejection
+        One for each detection.
+
+    Returns
+    -------
+    dict of ndarray
+        `PREDICTION_SHAPES`.
     """
     kept = [i for i, pose in enumerate(poses) if isinstance(pose, PoseEstimate)]
     values = {
@@ -202,8 +330,25 @@ def frame_predictions(
     detect: Callable[[FrameFiles], Detections],
     report: PredictionReport,
 ) -> dict[str, np.ndarray]:
-    """The predictions of a frame, all its instances in one batch; none, and an entry in the report, where it cannot be
-    read.
+    """Predict a frame, all its instances in one batch.
+
+    Parameters
+    ----------
+    frame : FrameFiles
+        The frame.
+    config : PredictionConfig
+        What is predicted.
+    estimator : Estimator
+        By what.
+    detect : callable
+        Gives the detections of a frame.
+    report : PredictionReport
+        Gets what is skipped.
+
+    Returns
+    -------
+    dict of ndarray
+        As `predictions`. None of them, and an entry in the report, where the frame cannot be read.
     """
     nothing = Detections(np.zeros((0, 4)), (), np.zeros(0), np.zeros((0, 0, 0), bool))
     split = SPLITS[config.split]
@@ -224,15 +369,31 @@ def frame_predictions(
 
 
 def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
-    """Write a result for each frame whose truth is published, and report.json beside them; the folder is whole or not
-    there.
+    """Write a result for each frame whose truth is published, and report.json beside them.
 
-    Raises: ValueError where the output exists, the split or the folder of detections is not there, or no truth can be
-    read.
+    The folder is whole or not there.
+
+    Parameters
+    ----------
+    config : PredictionConfig
+        What is predicted.
+    estimator : Estimator
+        By what.
+
+    Returns
+    -------
+    PredictionReport
+        What was written and skipped.
+
+    Raises
+    ------
+    ValueError
+        Where the output exists, the split or the folder of detections is not there, or no truth can be read.
     """
     if config.output.exists():
         raise ValueError(
-            f"output: expected a folder that is not there yet, got {config.output}: nothing is written over, and nothing reused"
+            f"output: expected a folder that is not there yet, got {config.output}: nothing is written over, and "
+            "nothing reused"
         )
     split = SPLITS[config.split]
     frames, truths, detect = (
@@ -272,12 +433,36 @@ def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
 
 
 def load_estimator(config: PredictionConfig) -> Estimator:
-    """The estimator of the node around the model of the configuration."""
+    """Load the estimator of the node around the model of the configuration.
+
+    Parameters
+    ----------
+    config : PredictionConfig
+        Which model, and where it runs.
+
+    Returns
+    -------
+    Estimator
+        Ready.
+    """
     return estimators.load(config.model, config=SessionConfig(config.provider, config.threads), seed=config.seed)
 
 
 def report_table(config: PredictionConfig, report: PredictionReport) -> Table:
-    """For people: what was left out, by reason."""
+    """Lay out for people what was left out, by reason.
+
+    Parameters
+    ----------
+    config : PredictionConfig
+        What was predicted.
+    report : PredictionReport
+        What came of it.
+
+    Returns
+    -------
+    Table
+        A line for each reason.
+    """
     title = f"{config.split}: {report.predictions} poses in {report.rows} results in {config.output}"
     table = Table("skipped", "count", "for example", title=title)
     for reason, count in report.skipped.most_common():
@@ -286,7 +471,13 @@ def report_table(config: PredictionConfig, report: PredictionReport) -> Table:
 
 
 def main(config: tyro.conf.OmitArgPrefixes[PredictionConfig]) -> None:
-    """Write results and print what was skipped, by reason."""
+    """Write results and print what was skipped, by reason.
+
+    Parameters
+    ----------
+    config : PredictionConfig
+        What is predicted.
+    """
     Console().print(report_table(config, predict(config, load_estimator(config))))
 
 

@@ -1,6 +1,4 @@
-"""Every instance of REAL275 and CAMERA25 as a view row: cut out of its frame as `training.views` cuts out what it
-renders.
-"""
+"""Every instance of REAL275 and CAMERA25 as a row: cut out of its frame as `training.views` cuts out its own."""
 
 from __future__ import annotations
 
@@ -51,11 +49,28 @@ SPOILT_MODELS = frozenset({"b9be7cfe653740eb7633a2dd89cec754"})
 
 @dataclass(frozen=True)
 class NocsConfig:
+    """A split, and how its instances become rows.
+
+    Parameters
+    ----------
+    root : Path
+        Of the published files.
+    split : str
+        Of `files.SPLITS`.
+    poses : "coordinates", "published" or "labels"
+        Our alignment of the coordinate maps, the pickles of gts, or object-deformnet's label files.
+    colour : bool
+        Add `colour`, (224, 224, 3) uint8 RGB of the same crop.
+    margin : float
+        Around the mask, as a share of its longer side.
+    similarity : SimilarityConfig
+        Of the alignment.
+    """
+
     root: Path
     split: Literal["camera_train", "camera_val", "real_train", "real_test"] = "real_train"
-    # our alignment, the gts pickles, or object-deformnet's label files
     poses: Literal["coordinates", "published", "labels"] = "coordinates"
-    colour: bool = False  # add `colour`: (224, 224, 3) uint8 RGB of the same crop
+    colour: bool = False
     margin: float = MARGIN
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
 
@@ -68,14 +83,35 @@ class NocsConfig:
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of an image: its pixel (column i, row j) is seen at (left + i step, top + j step) [px]."""
+    """A square of an image: its pixel (column i, row j) is seen at (left + i step, top + j step).
+
+    Parameters
+    ----------
+    left, top : float
+        Of its first pixel [px].
+    step : float
+        Between its pixels [px].
+    """
 
     left: float
     top: float
     step: float
 
     def pixels(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Nearest rows and columns (GRID, GRID) of an image, moved into it, and whether they were inside."""
+        """Find the nearest pixels of an image.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of the image.
+
+        Returns
+        -------
+        rows, columns : (GRID, GRID) int
+            Moved into the image.
+        inside : (GRID, GRID) bool
+            Whether they were inside.
+        """
         v, u = np.meshgrid(
             *(np.rint(start + self.step * np.arange(GRID)).astype(int) for start in (self.top, self.left)),
             indexing="ij",
@@ -85,10 +121,21 @@ class Crop:
 
 
 def crop_around(box: np.ndarray, margin: float) -> Crop:
-    """The crop of `views.draw_view` around what is seen of an object.
+    """Choose the crop around what is seen of an object, as `views.draw_view` does.
 
-    Parameters: box (4,) y1, x1, y2, x2 of its pixels, the last outside; margin as a share of the longer side.
     No crop pixel shows less than an image pixel: near objects' pixels would only be repeated.
+
+    Parameters
+    ----------
+    box : (4,) int
+        y1, x1, y2, x2 of its pixels, the last outside.
+    margin : float
+        As a share of the longer side.
+
+    Returns
+    -------
+    Crop
+        Square.
     """
     low, high = box[:2].astype(float), box[2:] - 1.0
     side = (high - low).max() * (1 + 2 * margin) + 6
@@ -100,13 +147,37 @@ def crop_around(box: np.ndarray, margin: float) -> Crop:
 
 
 def mask_box(mask: np.ndarray) -> np.ndarray:
-    """Bounding box (4,) y1, x1, y2, x2 [px] of a mask (H, W) bool, the last outside."""
+    """Find the bounding box of a mask.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        With at least one pixel set.
+
+    Returns
+    -------
+    (4,) int
+        y1, x1, y2, x2 [px], the last outside.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
 def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
-    """The crop (224, 224, 3) uint8 of an image (H, W, 3), black outside of it."""
+    """Cut the colour crop out of an image.
+
+    Parameters
+    ----------
+    colour : (H, W, 3) uint8
+        RGB.
+    crop : Crop
+        Which part.
+
+    Returns
+    -------
+    (224, 224, 3) uint8
+        RGB, black outside of the image.
+    """
     step = crop.step * GRID / COLOUR_PX
     start = np.array([crop.left, crop.top]) - crop.step / 2 + step / 2
     image_from_crop = np.array([[step, 0, start[0]], [0, step, start[1]]])
@@ -118,10 +189,21 @@ def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
 class NocsViews(Dataset):
     """The instances of a split in the published order: scenes by name, frames and lines of the meta files as they come.
 
-    An item is a row as `rows.ROW_TYPES` describes it, its files read when it is asked for; what cannot be used raises
-    `Unusable`. The index is built
-    once, from the meta files alone: `category` (V,) int64 of its items, and `left_out`, why frames had to be left out.
-    So `DatasetRows(views, views.category)` is a source to train from.
+    An item is a row of `row_format.ROW_TYPES`, its files read when it is asked for; what cannot be used raises
+    `Unusable`. The index is built once, from the meta files alone. So `DatasetRows(views, views.category)` is a source
+    to train from.
+
+    Parameters
+    ----------
+    config : NocsConfig
+        Which split.
+
+    Attributes
+    ----------
+    category : (V,) int64
+        Of its items.
+    left_out : list of Unusable
+        Why frames had to be left out.
     """
 
     def __init__(self, config: NocsConfig) -> None:

@@ -23,8 +23,18 @@ _views: NocsViews  # of a worker
 
 @dataclass
 class Report:
-    """What was written: rows; by reason, how many instances were skipped and some examples; models whose size was taken
-    from the coordinate maps.
+    """What was written.
+
+    Parameters
+    ----------
+    rows : int
+        How many.
+    skipped : Counter of str
+        How many instances were skipped, by reason.
+    examples : dict of list of str
+        Some of them, by reason.
+    missing_models : set of str
+        Models whose size was taken from the coordinate maps.
     """
 
     rows: int = 0
@@ -33,12 +43,28 @@ class Report:
     missing_models: set[str] = field(default_factory=set)
 
     def skip(self, reason: str, message: str) -> None:
+        """Count something that was skipped.
+
+        Parameters
+        ----------
+        reason : str
+            Short phrase.
+        message : str
+            What and where.
+        """
         self.skipped[reason] += 1
         self.examples.setdefault(reason, [message])
         if len(self.examples[reason]) < EXAMPLES and message not in self.examples[reason]:
             self.examples[reason].append(message)
 
     def add(self, other: Report) -> None:
+        """Add what another part of the work says.
+
+        Parameters
+        ----------
+        other : Report
+            Of that part.
+        """
         self.rows += other.rows
         self.skipped += other.skipped
         self.missing_models |= other.missing_models
@@ -81,10 +107,28 @@ def _jobs(output: Path, instances: int, shard_views: int) -> Iterator[tuple[Path
 
 
 def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, workers: int = 2) -> Report:
-    """Write the split `config` names as shards in `output`, in the published order; an interrupted run goes on where it
-    stopped.
+    """Write a split as shards, in the published order. An interrupted run goes on where it stopped.
 
-    Raises: ValueError where there is no such split on disk, or `output` was written with another configuration.
+    Parameters
+    ----------
+    config : NocsConfig
+        The split.
+    output : Path
+        Folder of the shards.
+    shard_views : int
+        Rows of a shard.
+    workers : int
+        Processes that write.
+
+    Returns
+    -------
+    Report
+        Of all shards.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such split on disk, or `output` was written with another configuration.
     """
     views = NocsViews(config)
     output.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""Procedural shapes of the six NOCS categories in their canonical frames: the only objects that the network learns
-from.
-"""
+"""Procedural shapes of the six NOCS categories in their canonical frames: what the shipped networks learn from."""
 
 from __future__ import annotations
 
@@ -20,9 +18,24 @@ MAKERS = {"bottle": bottle, "bowl": bowl, "camera": camera, "can": can, "laptop"
 
 
 def make_shape(category: str, rng: np.random.Generator) -> Shape:
-    """A random object of a NOCS category; the same state of `rng` gives the same shape.
+    """Make a random object of a NOCS category. The same state of `rng` gives the same shape.
 
-    Raises: ValueError for an unknown category.
+    Parameters
+    ----------
+    category : str
+        Of CATEGORIES.
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+
+    Raises
+    ------
+    ValueError
+        For an unknown category.
     """
     if category not in MAKERS:
         raise ValueError(f"category: expected one of {', '.join(MAKERS)}, got {category}")

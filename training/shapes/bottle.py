@@ -9,7 +9,20 @@ from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, dr
 
 
 def cap(rng: np.random.Generator, radius: float, bottom: float, height: float) -> np.ndarray:
-    """Profile (P, 2) [m] of a screw cap: straight or tapered, flat or domed."""
+    """Draw the profile of a screw cap: straight or tapered, flat or domed.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius, bottom, height : float
+        Of the cap [m].
+
+    Returns
+    -------
+    (P, 2) float
+        Radius and height [m].
+    """
     shrink, dome = rng.uniform(0.82, 1.0), rng.choice([0.0, rng.uniform(0, 0.25)]) * radius
     line = [[radius, bottom], [radius * shrink, bottom + height], [0.5 * radius * shrink, bottom + height + dome]]
     return fillet(np.array(line), rng.uniform(0, 0.5) * min(radius, height))
@@ -18,8 +31,23 @@ def cap(rng: np.random.Generator, radius: float, bottom: float, height: float) -
 def necked(
     rng: np.random.Generator, radius: float, height: float, shoulder: float, neck_start: float, neck: float
 ) -> Parts:
-    """A foot, a body, a shoulder and a neck with a mouth or a cap. shoulder, neck_start: heights [m]; radius, neck:
-    radii [m].
+    """Make a foot, a body, a shoulder and a neck with a mouth or a cap.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius, height : float
+        Of the bottle [m].
+    shoulder, neck_start : float
+        Heights [m].
+    neck : float
+        Radius [m].
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
     """
     waist, bulge = (
         radius * rng.choice([1.0, rng.uniform(0.86, 1.0)]),
@@ -42,7 +70,7 @@ def necked(
 
 
 def glass(rng: np.random.Generator) -> Parts:
-    """Drink bottles: soda, juice, beer, wine."""
+    """As `Family`: drink bottles (soda, juice, beer, wine)."""
     height = rng.triangular(0.16, 0.23, 0.33)
     radius = np.clip(height * rng.triangular(0.11, 0.19, 0.26), 0.026, 0.054)
     shoulder = height * rng.uniform(0.4, 0.75)
@@ -51,7 +79,7 @@ def glass(rng: np.random.Generator) -> Parts:
 
 
 def flask(rng: np.random.Generator) -> Parts:
-    """Steel and plastic drinking flasks: a straight body, a wide neck, a large cap, sometimes a waist or a stepped lid."""
+    """As `Family`: steel and plastic flasks with a wide neck and a large cap, some with a waist or a stepped lid."""
     height = rng.triangular(0.16, 0.23, 0.3)
     radius = rng.uniform(0.032, 0.047)
     shoulder = height * rng.uniform(0.68, 0.88)
@@ -70,7 +98,7 @@ def flask(rng: np.random.Generator) -> Parts:
 
 
 def squeeze(rng: np.random.Generator) -> Parts:
-    """Shampoo, mustard, detergent: oval, flat or squared bodies under a flip-top, a nozzle or a screw cap."""
+    """As `Family`: shampoo, mustard, detergent; oval, flat or squared under a flip-top, a nozzle or a screw cap."""
     height = rng.triangular(0.12, 0.18, 0.25)
     radius = rng.uniform(0.028, 0.05)
     aspect, exponent = rng.uniform(0.45, 1.0), rng.choice([2.0, rng.uniform(2.2, 6)])
@@ -102,7 +130,7 @@ def squeeze(rng: np.random.Generator) -> Parts:
 
 
 def square(rng: np.random.Generator) -> Parts:
-    """Juice and spirit bottles: a squared body that turns round towards the neck."""
+    """As `Family`: juice and spirit bottles, a squared body that turns round towards the neck."""
     height = rng.uniform(0.16, 0.28)
     radius, aspect = rng.uniform(0.028, 0.045), rng.uniform(0.6, 1.0)
     shoulder = height * rng.uniform(0.55, 0.8)
@@ -126,7 +154,7 @@ def square(rng: np.random.Generator) -> Parts:
 
 
 def spray(rng: np.random.Generator) -> Parts:
-    """Aerosol cans: a straight body, a domed shoulder, a nozzle or an overcap; sometimes flat."""
+    """As `Family`: aerosol cans, a straight body, a domed shoulder, a nozzle or an overcap; sometimes flat."""
     height, radius = rng.uniform(0.14, 0.24), rng.uniform(0.022, 0.036)
     top = height * rng.uniform(0.72, 0.88)
     crown = radius * rng.uniform(0.5, 0.9)
@@ -138,7 +166,7 @@ def spray(rng: np.random.Generator) -> Parts:
 
 
 def jar(rng: np.random.Generator) -> Parts:
-    """Wide jars and pill bottles: a short body under a wide lid."""
+    """As `Family`: wide jars and pill bottles, a short body under a wide lid."""
     radius = rng.uniform(0.028, 0.055)
     height = 2 * radius * rng.uniform(1.15, 2.2)
     shoulder = height * rng.uniform(0.6, 0.8)
@@ -156,5 +184,16 @@ FAMILIES: dict[Family, float] = {glass: 0.36, flask: 0.2, squeeze: 0.18, square:
 
 
 def bottle(rng: np.random.Generator) -> Shape:
-    """A bottle: axis along y, mouth up."""
+    """Make a bottle: axis along y, mouth up.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     return assembled("bottle", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.06, upright=0.06, across=0.015))

@@ -10,7 +10,20 @@ from training.shapes.vessel import bellied, hollowed
 
 
 def foot_ring(rng: np.random.Generator, foot: float) -> np.ndarray:
-    """Profile (4, 2) [m] of the ring under a bowl whose base has radius `foot`."""
+    """Draw the profile of the ring under a bowl.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    foot : float
+        Radius of the bowl's base [m].
+
+    Returns
+    -------
+    (4, 2) float
+        Radius and height [m].
+    """
     depth, splay = rng.uniform(0.003, 0.014), rng.uniform(-0.004, 0.002)
     radius = foot * rng.uniform(0.75, 1.0)
     return np.array(
@@ -19,7 +32,7 @@ def foot_ring(rng: np.random.Generator, foot: float) -> np.ndarray:
 
 
 def bowl_parts(rng: np.random.Generator) -> Parts:
-    """A bowl in its upright position, rim at the top."""
+    """As `Family`: a bowl in its upright position, rim at the top."""
     rim = 0.5 * rng.triangular(0.105, 0.155, 0.225)
     height = 2 * rim * rng.triangular(0.3, 0.44, 0.68)
     foot = rim * rng.triangular(0.2, 0.45, 0.8)
@@ -41,5 +54,16 @@ def bowl_parts(rng: np.random.Generator) -> Parts:
 
 
 def bowl(rng: np.random.Generator) -> Shape:
-    """A bowl: axis along y."""
+    """Make a bowl: axis along y.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     return assembled("bowl", bowl_parts(rng), drawn_scale(rng, overall=0.04, upright=0.08, across=0.01))

@@ -32,8 +32,18 @@ MIRRORED = 0.03  # share with the grip and the controls at -z
 
 @dataclass(frozen=True)
 class Body:
-    """Dimensions [m] of a camera body that stands on y = 0 with its front at x = depth/2; grip: how far that sticks out
-    to the front.
+    """Dimensions of a camera body that stands on y = 0 with its front at x = depth / 2.
+
+    Parameters
+    ----------
+    width, height, depth : float
+        Extents in z, y and x [m].
+    grip : float
+        How far it sticks out to the front [m].
+    corner : float
+        Radius of the outline's corners [m].
+    edge : float
+        Radius of the upper and lower edges [m].
     """
 
     width: float
@@ -45,8 +55,21 @@ class Body:
 
 
 def housing(rng: np.random.Generator, body: Body) -> Mesh:
-    """The body, its front straight, bowed or tapered; at its +z end the grip, which may fall back towards the top, and
-    behind it a thumb rest.
+    """Make the body: its front straight, bowed or tapered.
+
+    At its +z end is the grip, which may fall back towards the top, and behind it a thumb rest.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    body : Body
+        Dimensions.
+
+    Returns
+    -------
+    Mesh
+        Standing on y = 0.
     """
     outline = resampled(rectangle(body.depth, body.width, body.corner), 72)
     front, along = np.clip(0.5 + outline[:, 0] / body.depth, 0, 1), 2 * outline[:, 1] / body.width
@@ -72,8 +95,21 @@ def housing(rng: np.random.Generator, body: Body) -> Mesh:
 
 
 def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
-    """A lens along +x from x = 0: rings of different radii or tubes drawn out of each other, then glass behind a rim, a
-    hood or a cap.
+    """Make a lens along +x from x = 0.
+
+    It has rings of different radii or tubes drawn out of each other, then glass behind a rim, a hood or a cap.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius, length : float
+        Of the lens [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     count = rng.integers(1, 5) if length > 0.02 else 1
     stations = np.concatenate([[0], np.sort(rng.uniform(0.1, 0.95, count - 1)), [1]]) * length
@@ -97,13 +133,39 @@ def barrel(rng: np.random.Generator, radius: float, length: float) -> Mesh:
 
 
 def dial(rng: np.random.Generator) -> Mesh:
-    """A dial or button standing on y = 0."""
+    """Make a dial or button standing on y = 0.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
     radius, height = rng.uniform(0.004, 0.012), rng.uniform(0.002, 0.009)
     return lathe(np.array([[radius, 0.0], [radius * rng.uniform(0.85, 1.0), height]]))
 
 
 def top_controls(rng: np.random.Generator, body: Body, clear: float) -> Parts:
-    """Dials on both shoulders, outside |z| < clear [m], and the shutter button above the grip."""
+    """Make dials on both shoulders and the shutter button above the grip.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    body : Body
+        Dimensions.
+    clear : float
+        Dials stay outside |z| of this [m].
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+    """
     dials = []
     for side, most in ((1, 3), (-1, 2)):
         for _ in range(rng.integers(0, most)):
@@ -117,7 +179,22 @@ def top_controls(rng: np.random.Generator, body: Body, clear: float) -> Parts:
 
 
 def back(rng: np.random.Generator, body: Body, film: float) -> Parts:
-    """The display, proud or folded out a little, or, with probability `film`, the plain door of a film camera."""
+    """Make the display, proud or folded out a little, or the plain door of a film camera.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    body : Body
+        Dimensions.
+    film : float
+        Probability of a door.
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+    """
     if rng.random() < film:
         door = box(rng.uniform(0.001, 0.004), 0.86 * body.height, rng.uniform(0.6, 0.8) * body.width, 0.0005)
         return [(door.moved(-0.5 * body.depth, 0.07 * body.height), DETAIL)]
@@ -137,10 +214,23 @@ def back(rng: np.random.Generator, body: Body, film: float) -> Parts:
 
 
 def hump(rng: np.random.Generator, body: Body, rise: float, width: float, overhang: float = 0.0) -> Parts:
-    """The prism or finder on top of the body around z = 0, from a bell to a block, with a hot shoe and an eyepiece at
-    the back.
+    """Make the prism or finder on top of the body, from a bell to a block, with a hot shoe and an eyepiece at the back.
 
-    overhang: how far it, or the flash folded into it, sticks out over the lens [m].
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    body : Body
+        Dimensions.
+    rise, width : float
+        Of the hump [m].
+    overhang : float
+        How far it, or the flash folded into it, sticks out over the lens [m].
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts, around z = 0.
     """
     length = body.depth * rng.uniform(0.7, 1.2) + overhang
     foot = rectangle(length, width, rng.uniform(0.002, 0.35 * min(length, width)), 24) + (0.5 * overhang, 0.0)
@@ -165,7 +255,20 @@ def hump(rng: np.random.Generator, body: Body, rise: float, width: float, overha
 
 
 def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
-    """The lens mount of a body without lens, along +x from x = 0: hollow, or closed by a cap."""
+    """Make the lens mount of a body without lens, along +x from x = 0: hollow, or closed by a cap.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius : float
+        Of the mount [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
     length, wall = rng.uniform(0.004, 0.028), rng.uniform(0.1, 0.25) * radius
     floor = 0.0021 if rng.random() < 0.75 else length - rng.uniform(0, 0.003)
     line = np.array(
@@ -175,8 +278,23 @@ def bare_mount(rng: np.random.Generator, radius: float) -> Mesh:
 
 
 def shroud(rng: np.random.Generator, radius: float, widest: float, longest: float = 0.028) -> Mesh:
-    """The body's bulge around the lens: a soft, hollow cone along +x from x = 0, its foot at most `widest` high [m],
-    squarish, wider than high.
+    """Make the body's bulge around the lens: a soft, hollow cone along +x from x = 0, squarish and wider than high.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius : float
+        Of the lens [m].
+    widest : float
+        Half height of its foot, at most [m].
+    longest : float
+        Its length, at most [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     foot, length = max(radius, min(radius * rng.uniform(1.05, 1.5), widest)), rng.uniform(0.006, longest)
     rim = np.array(
@@ -189,8 +307,21 @@ def shroud(rng: np.random.Generator, radius: float, widest: float, longest: floa
 
 
 def slumped(rng: np.random.Generator, parts: Parts, body: Body) -> Parts:
-    """The parts with shoulders that fall off towards both ends and a footprint that widens or narrows with height;
-    keeps the axes.
+    """Let the shoulders fall off towards both ends and the footprint widen or narrow with height. The axes stay.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    parts : list of (Mesh, int)
+        Of the camera.
+    body : Body
+        Dimensions.
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
     """
     fall = np.where(rng.random() < 0.5, 0.0, rng.uniform(0, 0.22, 2))
     power, widening = rng.uniform(1.5, 4), rng.uniform(-0.08, 0.08)
@@ -198,7 +329,26 @@ def slumped(rng: np.random.Generator, parts: Parts, body: Body) -> Parts:
 
 
 def slumped_mesh(mesh: Mesh, body: Body, fall: np.ndarray, power: float, widening: float) -> Mesh:
-    """One mesh of `slumped`. fall (2,): lowering [1] of the top at the -z and the +z end."""
+    """Do to one mesh what `slumped` does.
+
+    Parameters
+    ----------
+    mesh : Mesh
+        Of the camera.
+    body : Body
+        Dimensions.
+    fall : (2,) float
+        Lowering of the top at the -z and the +z end, as a share.
+    power : float
+        How suddenly it falls.
+    widening : float
+        Of the footprint over the height, as a share.
+
+    Returns
+    -------
+    Mesh
+        Changed.
+    """
     x, y, z = mesh.vertices.T
     level, end = y / body.height - 0.5, np.minimum(np.abs(2 * z / body.width), 1.0)
     lowered = y * (1 - fall[(z > 0).astype(int)] * end**power * np.clip(level + 0.5, 0, 1))
@@ -206,17 +356,30 @@ def slumped_mesh(mesh: Mesh, body: Body, fall: np.ndarray, power: float, widenin
 
 
 def lens(rng: np.random.Generator, radius: float, longest: float, bare: float) -> Mesh:
-    """What is in front of an interchangeable-lens body: a bare mount, a pancake to standard lens, or one up to
-    `longest` [m].
+    """Make what is in front of a body with exchangeable lenses: a bare mount, a short lens or a longer one.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius : float
+        Of the lens [m].
+    longest : float
+        Its length, at most [m].
+    bare : float
+        Weight of the bare mount.
+
+    Returns
+    -------
+    Mesh
+        Along +x from x = 0.
     """
     low, high = drawn(rng, {(0.0, 0.0): bare, (0.02, 0.07): 0.6, (0.06, longest): 0.24})
     return barrel(rng, radius, rng.uniform(low, high)) if high > 0 else bare_mount(rng, radius)
 
 
 def reflex(rng: np.random.Generator) -> Parts:
-    """Single-lens reflex, with or without a vertical grip: prism hump, often with a flash over the lens, deep grip,
-    large lens.
-    """
+    """As `Family`: single-lens reflex with a prism hump, often with a flash over the lens, deep grip, large lens."""
     width = rng.triangular(0.11, 0.15, 0.168)
     total = width * rng.triangular(0.6, 0.8, 1.0)
     rise = total * rng.uniform(0.13, 0.33)
@@ -245,7 +408,7 @@ def reflex(rng: np.random.Generator) -> Parts:
 
 
 def bridge(rng: np.random.Generator) -> Parts:
-    """Superzoom cameras: a rounded body nearly as deep as wide, a tall hump over a thick lens that grows out of it."""
+    """As `Family`: superzooms, a rounded body nearly as deep as wide, a tall hump over a thick lens."""
     width = rng.uniform(0.098, 0.132)
     height, depth = width * rng.uniform(0.5, 0.64), width * rng.uniform(0.3, 0.62)
     corner = rng.uniform(0.25, 0.49) * depth
@@ -269,7 +432,7 @@ def bridge(rng: np.random.Generator) -> Parts:
 
 
 def mirrorless(rng: np.random.Generator) -> Parts:
-    """Mirrorless bodies: flatter, a small finder or none, lens from pancake to long."""
+    """As `Family`: mirrorless bodies, flatter, a small finder or none, lens from pancake to long."""
     width = rng.uniform(0.098, 0.142)
     height = width * rng.uniform(0.5, 0.66)
     depth = rng.uniform(0.024, 0.042)
@@ -293,9 +456,7 @@ def mirrorless(rng: np.random.Generator) -> Parts:
 
 
 def rangefinder(rng: np.random.Generator) -> Parts:
-    """Film cameras and their descendants: round-ended, no grip, a top plate with knobs, a lever and sometimes a prism;
-    a lens that tapers.
-    """
+    """As `Family`: film cameras and their descendants, round-ended, no grip, a top plate with knobs and levers."""
     width = rng.uniform(0.115, 0.15)
     height, depth = width * rng.uniform(0.46, 0.64), rng.uniform(0.026, 0.044)
     plate = rng.uniform(0.15, 0.32) * height
@@ -334,7 +495,7 @@ def rangefinder(rng: np.random.Generator) -> Parts:
 
 
 def compact(rng: np.random.Generator) -> Parts:
-    """Pocket cameras: a small flat body, a telescope lens, often drawn in, out of the middle towards -z."""
+    """As `Family`: pocket cameras, a small flat body, a telescope lens out of the middle towards -z."""
     width = rng.uniform(0.083, 0.122)
     height = width * rng.uniform(0.54, 0.76)
     depth = rng.uniform(0.017, 0.042)
@@ -374,7 +535,7 @@ def compact(rng: np.random.Generator) -> Parts:
 
 
 def boxy(rng: np.random.Generator) -> Parts:
-    """Box cameras, upright or cubic: twin-lens reflex, medium format with a finder on top, action cameras."""
+    """As `Family`: box cameras, upright or cubic: twin-lens reflex, medium format, action cameras."""
     kind = drawn(rng, {"twin": 0.4, "medium": 0.35, "action": 0.25})
     if kind == "action":
         width, height, depth = rng.uniform((0.055, 0.038, 0.022), (0.075, 0.055, 0.045))
@@ -399,7 +560,7 @@ def boxy(rng: np.random.Generator) -> Parts:
 
 
 def instant(rng: np.random.Generator) -> Parts:
-    """Instant cameras: a broad rounded block, deeper at its foot, with a lens tower in front."""
+    """As `Family`: instant cameras, a broad rounded block, deeper at its foot, with a lens tower in front."""
     width = rng.uniform(0.1, 0.145)
     height, depth = width * rng.uniform(0.7, 1.0), rng.uniform(0.04, 0.075)
     corner = rng.uniform(0.2, 0.49) * depth
@@ -449,7 +610,18 @@ FAMILIES: dict[Family, float] = {
 
 
 def camera(rng: np.random.Generator) -> Shape:
-    """A camera: lens towards +x, y up, grip at +z; as drawn, or as a scanner sees it."""
+    """Make a camera: lens towards +x, y up, grip at +z; as drawn, or as a scanner sees it.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     parts = drawn(rng, FAMILIES)(rng)
     if rng.random() < MIRRORED:
         parts = [(mesh.scaled(z=-1), part) for mesh, part in parts]

@@ -9,13 +9,28 @@ from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, dr
 
 
 def ended(wall: np.ndarray, seam: float, recess: float) -> np.ndarray:
-    """The side wall (P, 2) [m], bottom to top, closed by a lid that lies `recess` below a seam of width `seam` [m]."""
+    """Close a side wall by a lid that lies below a seam.
+
+    Parameters
+    ----------
+    wall : (P, 2) float
+        Radius and height, bottom to top [m].
+    seam : float
+        Its width [m].
+    recess : float
+        How deep the lid lies [m].
+
+    Returns
+    -------
+    (P + 2, 2) float
+        Radius and height [m].
+    """
     radius, top = wall[-1]
     return np.concatenate([wall, [[radius - seam, top], [radius - 1.3 * seam, top - recess]]])
 
 
 def drink(rng: np.random.Generator) -> Parts:
-    """Necked in at the top and at the foot."""
+    """As `Family`: drink cans, necked in at the top and at the foot."""
     radius = 0.5 * rng.triangular(0.05, 0.066, 0.085)
     height = 2 * radius * rng.triangular(1.3, 1.9, 2.9)
     neck, foot = radius * rng.uniform(0.76, 0.98), radius * rng.uniform(0.72, 0.97)
@@ -25,7 +40,7 @@ def drink(rng: np.random.Generator) -> Parts:
 
 
 def tin(rng: np.random.Generator) -> Parts:
-    """Straight, with seams at both ends and sometimes beads around the belly; tuna-low to tall."""
+    """As `Family`: food tins, tuna-low to tall, with seams at both ends, sometimes with beads around the belly."""
     radius = 0.5 * rng.triangular(0.052, 0.075, 0.11)
     height = np.clip(2 * radius * rng.triangular(0.5, 1.4, 2.6), 0.045, 0.2)
     seam, recess = rng.uniform(0.001, 0.004), rng.uniform(0.001, 0.007)
@@ -43,7 +58,7 @@ def tin(rng: np.random.Generator) -> Parts:
 
 
 def tube(rng: np.random.Generator) -> Parts:
-    """A chip tube or a tea tin: straight, with a plain or domed overcap."""
+    """As `Family`: chip tubes and tea tins, straight, with a plain or domed overcap."""
     radius = 0.5 * rng.triangular(0.05, 0.072, 0.1)
     height = np.clip(2 * radius * rng.uniform(1.2, 3.2), 0.08, 0.24)
     cap_radius, cap_height = radius * rng.uniform(1.0, 1.06), rng.uniform(0.006, 0.035)
@@ -55,7 +70,7 @@ def tube(rng: np.random.Generator) -> Parts:
 
 
 def shaker(rng: np.random.Generator) -> Parts:
-    """A spice or pepper shaker: a body that tapers or narrows to a cap."""
+    """As `Family`: spice and pepper shakers, a body that tapers or narrows to a cap."""
     radius = 0.5 * rng.uniform(0.04, 0.072)
     height = np.clip(2 * radius * rng.uniform(1.3, 2.6), 0.07, 0.17)
     shoulder = height * rng.uniform(0.55, 0.85)
@@ -80,5 +95,16 @@ FAMILIES: dict[Family, float] = {drink: 0.4, tin: 0.32, tube: 0.16, shaker: 0.12
 
 
 def can(rng: np.random.Generator) -> Shape:
-    """A can: axis along y."""
+    """Make a can: axis along y.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     return assembled("can", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.05, upright=0.07, across=0.015))

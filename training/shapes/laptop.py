@@ -11,8 +11,23 @@ from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembl
 def panel(
     length: float, width: float, thickness: float, corner: float, edge: float, sunk: np.ndarray, depth: float
 ) -> Mesh:
-    """A plate over x in [0, length], y in [0, thickness] and z in +-width/2 [m] whose top has the outline `sunk` (C, 2)
-    lowered by `depth` [m].
+    """Make a plate over x in [0, length], y in [0, thickness], z in ±width/2, its top lowered within an outline.
+
+    Parameters
+    ----------
+    length, width, thickness : float
+        Extents [m].
+    corner, edge : float
+        Radii of the outline's corners and of the edges [m].
+    sunk : (C, 2) float
+        The outline in x, z [m].
+    depth : float
+        How far it is lowered [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     outline = rectangle(length, width, corner) + (0.5 * length, 0.0)
     well = raised(np.stack([sunk, sunk]), np.array([thickness, thickness - depth]))
@@ -20,7 +35,24 @@ def panel(
 
 
 def keyboard(rng: np.random.Generator, start: float, length: float, width: float, deck: float) -> Parts:
-    """Rows of keys from x = start [m] on; deck: height of their base [m]."""
+    """Make rows of keys.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    start : float
+        x of the first row [m].
+    length, width : float
+        Extents in x and z [m].
+    deck : float
+        Height of their base [m].
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+    """
     rows = 6
     pitch = length / rows
     rise = rng.uniform(0.0005, 0.003)
@@ -28,7 +60,22 @@ def keyboard(rng: np.random.Generator, start: float, length: float, width: float
 
 
 def screen(rng: np.random.Generator, length: float, width: float, corner: float) -> Mesh:
-    """The lid as it lies closed: hinge at x = 0, display (with a bezel) facing down at y = 0."""
+    """Make the lid as it lies closed: hinge at x = 0, display with a bezel facing down at y = 0.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    length, width : float
+        Extents in x and z [m].
+    corner : float
+        Radius of the corners [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
     thickness, bezel = rng.uniform(0.002, 0.01), rng.uniform(0.005, 0.02)
     chin = bezel * rng.uniform(1.0, 2.5)
     view = rectangle(length - bezel - chin, width - 2 * bezel, 0.002) + (0.5 * (length - bezel + chin), 0.0)
@@ -37,7 +84,22 @@ def screen(rng: np.random.Generator, length: float, width: float, corner: float)
 
 
 def hinge(rng: np.random.Generator, width: float, radius: float) -> list[Mesh]:
-    """One long or two short barrels along z through the origin."""
+    """Make one long or two short barrels along z through the origin.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    width : float
+        Of the laptop [m].
+    radius : float
+        Of the barrels [m].
+
+    Returns
+    -------
+    list of Mesh
+        One or two.
+    """
     span, count = (rng.uniform(0.5, 0.9), 1) if rng.random() < 0.4 else (rng.uniform(0.05, 0.2), 2)
     half = 0.5 * span * width
     barrel = lathe(np.array([[radius, -half], [radius, half]])).turned("x", np.pi / 2)
@@ -46,14 +108,27 @@ def hinge(rng: np.random.Generator, width: float, radius: float) -> list[Mesh]:
 
 
 def wedged(mesh: Mesh, slope: float) -> Mesh:
-    """The mesh with its heights reduced by `slope` [1/m] per x."""
+    """Reduce the heights of a mesh along x.
+
+    Parameters
+    ----------
+    mesh : Mesh
+        Of the base.
+    slope : float
+        By which share per length [1/m].
+
+    Returns
+    -------
+    Mesh
+        Changed.
+    """
     vertices = mesh.vertices.copy()
     vertices[:, 1] *= 1 - slope * vertices[:, 0]
     return Mesh(vertices, mesh.faces)
 
 
 def laptop_parts(rng: np.random.Generator) -> Parts:
-    """A laptop standing on y = 0 with its hinge near x = 0."""
+    """As `Family`: a laptop standing on y = 0 with its hinge near x = 0."""
     width = rng.triangular(0.25, 0.325, 0.41)
     depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
     # of scans, which lose what lies against the table, less than of the thing itself
@@ -92,5 +167,16 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
 
 
 def laptop(rng: np.random.Generator) -> Shape:
-    """An opened laptop: base at the bottom, screen at -x leaning towards -x, width along z."""
+    """Make an opened laptop: base at the bottom, screen at -x leaning towards -x, width along z.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     return assembled("laptop", laptop_parts(rng), drawn_scale(rng, overall=0.03, upright=0.03, across=0.03))

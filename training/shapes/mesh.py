@@ -16,21 +16,64 @@ QUADRANTS = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
 
 
 class Mesh(NamedTuple):
-    """vertices (V, 3) float64 [m]; faces (F, 3) int32."""
+    """Triangles.
+
+    Attributes
+    ----------
+    vertices : (V, 3) float64 ndarray
+        [m].
+    faces : (F, 3) int32 ndarray
+        Into the vertices.
+    """
 
     vertices: np.ndarray
     faces: np.ndarray
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
-        """The mesh shifted by (x, y, z) [m]."""
+        """Shift the mesh.
+
+        Parameters
+        ----------
+        x, y, z : float
+            [m].
+
+        Returns
+        -------
+        Mesh
+            Shifted.
+        """
         return Mesh(self.vertices + (x, y, z), self.faces)
 
     def scaled(self, x: float = 1.0, y: float = 1.0, z: float = 1.0) -> Mesh:
-        """The mesh scaled about the origin; a negative factor mirrors."""
+        """Scale the mesh about the origin.
+
+        Parameters
+        ----------
+        x, y, z : float
+            Factors; a negative one mirrors.
+
+        Returns
+        -------
+        Mesh
+            Scaled.
+        """
         return Mesh(self.vertices * (x, y, z), self.faces)
 
     def turned(self, axis: str, angle: float) -> Mesh:
-        """The mesh turned about a coordinate axis through the origin by `angle` [rad], right-handed."""
+        """Turn the mesh about a coordinate axis through the origin, right-handed.
+
+        Parameters
+        ----------
+        axis : "x", "y" or "z"
+            The axis.
+        angle : float
+            [rad].
+
+        Returns
+        -------
+        Mesh
+            Turned.
+        """
         first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
         vertices = self.vertices.copy()
         a, b = self.vertices[:, first], self.vertices[:, second]
@@ -40,8 +83,17 @@ class Mesh(NamedTuple):
 
 
 def loft(rings: np.ndarray) -> Mesh:
-    """Skin over rings (R, C, 3) of points, each closed, with a flat cap (a fan around its mean) on the first and on the
-    last.
+    """Put a skin over closed rings of points, with a flat cap (a fan around its mean) on the first and on the last.
+
+    Parameters
+    ----------
+    rings : (R, C, 3) float
+        One after the other [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     rows, columns = rings.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
@@ -58,7 +110,22 @@ def loft(rings: np.ndarray) -> Mesh:
 
 
 def superellipse(exponent: float = 2.0, aspect: float = 1.0, columns: int = COLUMNS) -> np.ndarray:
-    """Outline (C, 2) with half extents 1 and `aspect`: exponent 2 is an ellipse, larger is squarer."""
+    """Draw an outline between ellipse and rectangle.
+
+    Parameters
+    ----------
+    exponent : float
+        2 is an ellipse; larger is squarer.
+    aspect : float
+        Half extent along the second axis; along the first it is 1.
+    columns : int
+        Points.
+
+    Returns
+    -------
+    (columns, 2) float
+        Counter-clockwise.
+    """
     angle = 2 * np.pi * np.arange(columns) / columns
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     radius = (np.abs(direction) ** exponent).sum(axis=-1) ** (-1.0 / exponent)
@@ -66,8 +133,21 @@ def superellipse(exponent: float = 2.0, aspect: float = 1.0, columns: int = COLU
 
 
 def rectangle(length: float, width: float, corner: float, columns: int = COLUMNS) -> np.ndarray:
-    """Outline (C, 2) [m] of a rectangle `length` x `width` around the origin with rounded corners of radius `corner`
-    [m].
+    """Draw the outline of a rectangle around the origin with rounded corners.
+
+    Parameters
+    ----------
+    length, width : float
+        Extents along the first and the second axis [m].
+    corner : float
+        Radius of the corners [m].
+    columns : int
+        Points.
+
+    Returns
+    -------
+    (columns, 2) float
+        Counter-clockwise [m].
     """
     corner = min(corner, 0.49 * length, 0.49 * width)
     angle = (np.linspace(0, np.pi / 2, columns // 4) + QUARTERS).ravel()
@@ -76,7 +156,20 @@ def rectangle(length: float, width: float, corner: float, columns: int = COLUMNS
 
 
 def resampled(outline: np.ndarray, columns: int) -> np.ndarray:
-    """The closed outline (C, 2) with `columns` points at equal distances along it."""
+    """Put points at equal distances along a closed outline.
+
+    Parameters
+    ----------
+    outline : (C, 2) float
+        Closed.
+    columns : int
+        Points.
+
+    Returns
+    -------
+    (columns, 2) float
+        On the outline.
+    """
     closed = np.concatenate([outline, outline[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
     stations = along[-1] * np.arange(columns) / columns
@@ -84,7 +177,18 @@ def resampled(outline: np.ndarray, columns: int) -> np.ndarray:
 
 
 def inward(outline: np.ndarray) -> np.ndarray:
-    """Unit normals (C, 2) of the counter-clockwise closed outline (C, 2), towards its inside."""
+    """Find the unit normals of a closed outline towards its inside.
+
+    Parameters
+    ----------
+    outline : (C, 2) float
+        Counter-clockwise.
+
+    Returns
+    -------
+    (C, 2) float
+        At its points.
+    """
     closed = np.concatenate([outline[-1:], outline, outline[:1]])
     tangent = closed[2:] - closed[:-2]
     normal = tangent[:, ::-1] * (-1.0, 1.0)
@@ -92,11 +196,21 @@ def inward(outline: np.ndarray) -> np.ndarray:
 
 
 def fillet(polyline: np.ndarray, radius: float | np.ndarray, steps: int = 4) -> np.ndarray:
-    """The open polyline (P, 2) with its inner corners replaced by parabolic arcs.
+    """Replace the inner corners of an open polyline by parabolic arcs.
 
-    radius: [m], one for all corners or one for each of the P - 2; cut to fit the neighbouring edges, so a large one
-    gives smooth shoulders.
-    Returns: (2 + steps * (P - 2), 2).
+    Parameters
+    ----------
+    polyline : (P, 2) float
+        [m].
+    radius : float or (P - 2,) float
+        Of all corners, or of each [m]. It is cut to fit the neighbouring edges, so a large one gives smooth shoulders.
+    steps : int
+        Points of an arc.
+
+    Returns
+    -------
+    (2 + steps * (P - 2), 2) float
+        [m].
     """
     before, corner, after = polyline[:-2], polyline[1:-1], polyline[2:]
     to_before, to_after = before - corner, after - corner
@@ -109,10 +223,19 @@ def fillet(polyline: np.ndarray, radius: float | np.ndarray, steps: int = 4) -> 
 
 
 def lathe(profile: np.ndarray, section: np.ndarray | None = None) -> Mesh:
-    """Solid of revolution about y, or of a non-round section.
+    """Make a solid of revolution about y, or one of a section that is not round.
 
-    Parameters: profile (R, 2) of (radius, height) [m]; section (C, 2) or (R, C, 2) in x, z [1], default the unit
-    circle.
+    Parameters
+    ----------
+    profile : (R, 2) float
+        Radius and height [m].
+    section : (C, 2) or (R, C, 2) float, optional
+        In x, z, times the radius; the unit circle without.
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     section = superellipse() if section is None else section
     section = np.broadcast_to(section, (len(profile), *section.shape[-2:]))
@@ -124,10 +247,19 @@ def lathe(profile: np.ndarray, section: np.ndarray | None = None) -> Mesh:
 
 
 def sweep(path: np.ndarray, section: np.ndarray) -> Mesh:
-    """Tube along a curve in the xy plane.
+    """Make a tube along a curve in the xy plane.
 
-    Parameters: path (P, 2) of (x, y) [m]; section (C, 2) or (P, C, 2) [m]: first coordinate across the path in its
-    plane, second along z.
+    Parameters
+    ----------
+    path : (P, 2) float
+        x and y [m].
+    section : (C, 2) or (P, C, 2) float
+        First coordinate across the path in its plane, second along z [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     tangent = np.gradient(path, axis=0)
     across = np.stack([-tangent[:, 1], tangent[:, 0]], axis=-1) / np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -137,15 +269,41 @@ def sweep(path: np.ndarray, section: np.ndarray) -> Mesh:
 
 
 def raised(outlines: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Rings (R, C, 3): outlines (R, C, 2) in x, z [m] at the heights (R,) [m]."""
+    """Raise outlines to heights.
+
+    Parameters
+    ----------
+    outlines : (R, C, 2) float
+        In x, z [m].
+    heights : (R,) float
+        [m].
+
+    Returns
+    -------
+    (R, C, 3) float
+        Rings [m].
+    """
     rings = np.empty((*outlines.shape[:2], 3))
     rings[..., 0], rings[..., 1], rings[..., 2] = outlines[..., 0], np.asarray(heights)[:, None], outlines[..., 1]
     return rings
 
 
 def edge_steps(bottom: float, top: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Heights (R,) and insets (R,) [m] that take a side wall from `bottom` to `top` around edges of radius `edge` [m];
-    no edge, no extra rings.
+    """Find the steps that take a side wall around rounded edges. Without an edge there are no extra ones.
+
+    Parameters
+    ----------
+    bottom, top : float
+        Heights [m].
+    edge : float
+        Radius of the edges [m].
+
+    Returns
+    -------
+    heights : (R,) float
+        [m].
+    insets : (R,) float
+        [m].
     """
     edge = min(edge, 0.49 * (top - bottom))
     if edge <= 0:
@@ -156,20 +314,59 @@ def edge_steps(bottom: float, top: float, edge: float) -> tuple[np.ndarray, np.n
 
 
 def slab_rings(outline: np.ndarray, bottom: float, top: float, edge: float) -> np.ndarray:
-    """Rings (R, C, 3) from `bottom` to `top` [m] over the outline (C, 2) in x, z, with edges rounded by radius `edge`
-    [m].
+    """Put rings over an outline, with rounded edges.
+
+    Parameters
+    ----------
+    outline : (C, 2) float
+        In x, z [m].
+    bottom, top : float
+        Heights [m].
+    edge : float
+        Radius of the edges [m].
+
+    Returns
+    -------
+    (R, C, 3) float
+        Rings [m].
     """
     heights, insets = edge_steps(bottom, top, edge)
     return raised(outline + insets[:, None, None] * inward(outline), heights)
 
 
 def slab(outline: np.ndarray, bottom: float, top: float, edge: float = 0.0) -> Mesh:
-    """Plate over the outline (C, 2) in x, z from `bottom` to `top` [m] with rounded edges [m]."""
+    """Make a plate over an outline, with rounded edges.
+
+    Parameters
+    ----------
+    outline : (C, 2) float
+        In x, z [m].
+    bottom, top : float
+        Heights [m].
+    edge : float
+        Radius of the edges [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
     return loft(slab_rings(outline, bottom, top, edge))
 
 
 def box(length: float, height: float, width: float, edge: float = 0.0) -> Mesh:
-    """Block of x, y, z extents `length`, `height`, `width` [m] with rounded edges [m]: centred in x and z, standing on
-    y = 0.
+    """Make a block, centred in x and z and standing on y = 0, with rounded edges.
+
+    Parameters
+    ----------
+    length, height, width : float
+        Extents in x, y and z [m].
+    edge : float
+        Radius of the edges [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
     """
     return slab(rectangle(length, width, edge, columns=16 if edge > 0 else 4), 0.0, height, edge)

@@ -10,7 +10,18 @@ from training.shapes.vessel import bellied, hollowed
 
 
 def mug_outer(rng: np.random.Generator) -> np.ndarray:
-    """Outer profile (P, 2) [m]: straight, tapered, barrel, round-bottomed or conical."""
+    """Draw an outer profile: straight, tapered, barrel, round-bottomed or conical.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    (P, 2) float
+        Radius and height [m].
+    """
     rim = 0.5 * rng.triangular(0.064, 0.096, 0.12)
     height = np.clip(2 * rim * rng.triangular(0.65, 0.95, 1.45), 0.06, 0.145)
     straight = rng.random() < 0.45
@@ -24,7 +35,18 @@ def mug_outer(rng: np.random.Generator) -> np.ndarray:
 
 
 def bend(rng: np.random.Generator) -> np.ndarray:
-    """The handle's line (P, 2): out in [0, 1], up from 1 down to -1: C, D, square, triangular or ear."""
+    """Draw the handle's line: C, D, square, triangular or ear.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    (P, 2) float
+        Out in [0, 1], and up from 1 down to -1.
+    """
     angle = np.linspace(np.pi / 2, -np.pi / 2, 24)
     line = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     exponent = rng.choice([2.0, rng.uniform(1.3, 6.0)])
@@ -35,10 +57,23 @@ def bend(rng: np.random.Generator) -> np.ndarray:
 
 
 def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mesh]:
-    """A handle in the xy plane on the profile `outer` (P, 2) [m] of a vessel whose wall is `wall` [m] thick: a round
-    bar or a flat strip.
+    """Make a handle in the xy plane on a vessel: a round bar or a flat strip.
 
     Some have a thin web that fills the eye: small eyes look closed to a depth camera.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    outer : (P, 2) float
+        Radius and height of the vessel [m].
+    wall : float
+        Its thickness [m].
+
+    Returns
+    -------
+    list of Mesh
+        The handle, and its web where there is one.
     """
     height = outer[-1, 1]
     top, bottom = rng.uniform(0.68, 0.97) * height, rng.uniform(0.08, 0.38) * height
@@ -64,7 +99,20 @@ def handle(rng: np.random.Generator, outer: np.ndarray, wall: float) -> list[Mes
 
 
 def lid(rng: np.random.Generator, outer: np.ndarray) -> Mesh:
-    """A travel mug's lid on the rim of the profile `outer` (P, 2) [m]."""
+    """Make a travel mug's lid on the rim.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    outer : (P, 2) float
+        Radius and height of the mug [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
     rim, height = outer[-1]
     rise = rng.uniform(0.005, 0.025)
     over, drop = rng.uniform(0.96, 1.06) * rim, rng.uniform(0.0, 0.012)
@@ -80,7 +128,7 @@ def lid(rng: np.random.Generator, outer: np.ndarray) -> Mesh:
 
 
 def mug_parts(rng: np.random.Generator) -> Parts:
-    """A mug standing on y = 0, axis along y."""
+    """As `Family`: a mug standing on y = 0, axis along y."""
     outer = mug_outer(rng)
     wall = rng.uniform(0.002, 0.006)
     profile = hollowed(outer, wall, floor=rng.uniform(0.003, 0.01), lip=rng.choice([0.0, wall / 2]))
@@ -91,5 +139,16 @@ def mug_parts(rng: np.random.Generator) -> Parts:
 
 
 def mug(rng: np.random.Generator) -> Shape:
-    """A mug: y up, handle at +x."""
+    """Make a mug: y up, handle at +x.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    Shape
+        In metres.
+    """
     return assembled("mug", mug_parts(rng), drawn_scale(rng, overall=0.05, upright=0.06, across=0.015))

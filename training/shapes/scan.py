@@ -1,5 +1,6 @@
-"""What a scanner makes of an object: one smooth skin over all parts, gaps filled, edges rounded, bumps and holes where
-it saw badly.
+"""What a scanner makes of an object: one smooth skin over all parts.
+
+Gaps are filled, edges rounded, and there are bumps and holes where it saw badly.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ POINTS = 2500
 
 @cache
 def sphere() -> tuple[np.ndarray, np.ndarray, csr_array]:
-    """Points (V, 3) spread evenly over the unit sphere, faces (F, 3) wound outwards, and the (V, V) mean over each
-    point and its neighbours.
+    """Spread points evenly over the unit sphere.
+
+    Returns
+    -------
+    points : (V, 3) float
+        On the sphere.
+    faces : (F, 3) int32
+        Wound outwards.
+    mean : (V, V) csr_array
+        Averages each point and its neighbours.
     """
     index = np.arange(POINTS) + 0.5
     height, angle = 1 - 2 * index / POINTS, np.pi * (1 + np.sqrt(5)) * index
@@ -39,11 +48,28 @@ def sphere() -> tuple[np.ndarray, np.ndarray, csr_array]:
 
 
 def skin(shape: Shape, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outermost points (V, 3) [m] of a shape along the rays of `sphere` from `centre` (3,) [m], and the part of each
-    (V,).
+    """Find the outermost points of a shape along the rays of `sphere`.
 
     What cannot be seen from the centre is bridged, as a scanner bridges what it cannot look into.
-    Raises: ValueError where a ray meets nothing, because the centre is outside.
+
+    Parameters
+    ----------
+    shape : Shape
+        The object.
+    centre : (3,) float
+        From where the rays go [m].
+
+    Returns
+    -------
+    points : (V, 3) float
+        [m].
+    parts : (V,) uint8
+        Of each point.
+
+    Raises
+    ------
+    ValueError
+        Where a ray meets nothing, because the centre is outside.
     """
     scene = EmbreeScene()
     TriangleMesh(scene, shape.vertices, shape.faces)
@@ -58,7 +84,20 @@ def skin(shape: Shape, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bumps(rng: np.random.Generator, times: int) -> np.ndarray:
-    """Smooth noise (V,) over the sphere, of unit deviation; its bumps grow with the square root of `times`."""
+    """Draw smooth noise over the sphere, of unit deviation.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    times : int
+        The bumps grow with its square root.
+
+    Returns
+    -------
+    (V,) float
+        At the points of `sphere`.
+    """
     mean, noise = sphere()[2], rng.normal(size=POINTS)
     for _ in range(times):
         noise = mean @ noise
@@ -68,10 +107,25 @@ def bumps(rng: np.random.Generator, times: int) -> np.ndarray:
 def holes(
     rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, parts: np.ndarray
 ) -> np.ndarray:
-    """Which faces (F,) the scanner missed: dark glass in front, the shining display at the back, the side on which the
-    object stood.
+    """Draw what the scanner missed: dark glass in front, the shining display at the back, the side on which it stood.
 
-    Parameters: vertices (V, 3) [m]; normals (F, 3) unit; faces (F, 3); parts (F,).
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    vertices : (V, 3) float
+        [m].
+    normals : (F, 3) float
+        Unit.
+    faces : (F, 3) int
+        Into the vertices.
+    parts : (F,) uint8
+        Of each face.
+
+    Returns
+    -------
+    (F,) bool
+        True for the faces that it missed.
     """
     centres, extent = vertices[faces].mean(axis=1), np.ptp(vertices, axis=0)
     ragged = 1 + 0.2 * bumps(rng, 6)[faces[:, 0]]
@@ -92,7 +146,25 @@ def holes(
 
 
 def scanned(rng: np.random.Generator, shape: Shape) -> Parts:
-    """The skin of a shape with a front at +x: smoothed, bumpy, with holes."""
+    """Make the skin of a shape with a front at +x: smoothed, bumpy, with holes.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    shape : Shape
+        As drawn.
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+
+    Raises
+    ------
+    ValueError
+        Where a ray slips through a crack between its parts.
+    """
     body = shape.vertices[np.unique(shape.faces[shape.parts == BODY])]
     centre = 0.5 * (body.min(axis=0) + body.max(axis=0))
     # towards the centre of the box: bridges the corner between body and lens

@@ -10,11 +10,27 @@ from training.shapes.mesh import fillet
 def bellied(
     height: float, foot: float, rim: float, roundness: float, belly: float, flare: float, samples: int = 14
 ) -> np.ndarray:
-    """Outer profile (samples, 2) of (radius, height) [m] from the foot to the rim.
+    """Draw the outer profile of a vessel from the foot to the rim.
 
-    foot, rim: radii [m]. roundness: share of the height over which the wall turns up from the foot, 0 straight to 1 a
-    hemisphere.
-    belly: widening at half height [1]. flare: widening of the last fifth [1].
+    Parameters
+    ----------
+    height : float
+        Of the vessel [m].
+    foot, rim : float
+        Radii [m].
+    roundness : float
+        Share of the height over which the wall turns up from the foot: 0 is straight, 1 a hemisphere.
+    belly : float
+        Widening at half height, as a share.
+    flare : float
+        Widening of the last fifth, as a share.
+    samples : int
+        Points of the profile.
+
+    Returns
+    -------
+    (samples, 2) float
+        Radius and height [m].
     """
     t = np.sin(np.linspace(0, np.pi / 2, samples)) ** 2  # dense at both ends, where the wall turns
     corner = np.clip(1 - t / max(roundness, 1e-3), 0, 1)
@@ -26,9 +42,21 @@ def bellied(
 
 
 def hollowed(outer: np.ndarray, wall: float, floor: float, lip: float) -> np.ndarray:
-    """Closed profile of a vessel: up the outside (P, 2), over the rim and down the inside to the floor.
+    """Close the profile of a vessel: up the outside, over the rim and down the inside to the floor.
 
-    wall, floor: thicknesses [m]; lip: radius of the rim's rounding [m], 0 for a sharp rim.
+    Parameters
+    ----------
+    outer : (P, 2) float
+        Radius and height of the outside [m].
+    wall, floor : float
+        Thicknesses [m].
+    lip : float
+        Radius of the rim's rounding [m]; 0 for a sharp rim.
+
+    Returns
+    -------
+    (Q, 2) float
+        Radius and height [m].
     """
     height = outer[-1, 1]
     inner_heights = np.linspace(height, floor, len(outer))
