@@ -11,6 +11,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_system_default
@@ -44,7 +45,9 @@ from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 POSES = "/poses_9dof"
-DISCOVERY_S = 2.0  # at most, before a publisher is given up
+# At most, before a publisher is given up: Fast DDS repeats its announcement every 3 s, if the first ones were lost.
+DISCOVERY_S = 4.0
+FIRST_MESSAGE_S = 2.0  # at most, of publishers that were found
 KEPT = 30  # messages of each topic: a second of depth images, which masks may be late by
 MEASURED = 5  # images whose objects are compared with their usual sizes
 START = (
@@ -143,7 +146,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Reading:
-    """How running nodes read their inputs; as a node with default parameters where none says so.
+    """How the nodes that hear these inputs read them; a node with default parameters, if none runs.
 
     Parameters
     ----------
@@ -183,7 +186,10 @@ class Listener(Node):
         kept = QoSProfile(
             depth=KEPT, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
-        self.create_subscription(CameraInfo, topics.camera_info, self._adder(self.camera_info), kept)
+        silent = SubscriptionEventCallbacks(use_default_callbacks=False)  # others are heard by the one above
+        self.create_subscription(
+            CameraInfo, topics.camera_info, self._adder(self.camera_info), kept, event_callbacks=silent
+        )
         self.instances = self._listen(topics.instances, InstanceArray)
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos_profile_system_default)
@@ -199,6 +205,16 @@ class Listener(Node):
         for heard in (self.depth, self.camera_info, self.instances):
             heard.publishers = self.get_publishers_info_by_topic(heard.name)
         return self.depth, self.camera_info, self.instances
+
+    def heard_all(self) -> bool:
+        """Say whether there is a message of each input.
+
+        Returns
+        -------
+        bool
+            Whether there is.
+        """
+        return all(heard.messages for heard in (self.depth, self.camera_info, self.instances))
 
     def pose_nodes(self) -> dict[str, int]:
         """Find the nodes that publish 9DoF poses.
@@ -216,16 +232,18 @@ class Listener(Node):
         return {topic.removesuffix(POSES): count for topic in topics if (count := self.count_publishers(topic))}
 
     def reading(self) -> Reading:
-        """Say how running pose nodes read their inputs, as far as they said.
+        """Say how the pose nodes that hear this depth image read it, as far as they said on /diagnostics.
 
         Returns
         -------
         Reading
-            Of all of them together: their names, and what the first of them does with images.
+            The names of all of them together, and what the first of them does with images.
         """
+        hearers = self.get_subscriptions_info_by_topic(self.depth.name)
+        names = sorted({f"{hearer.node_namespace.rstrip('/')}/{hearer.node_name}" for hearer in hearers})
         said = [
             {value.key: value.value for value in self.diagnostics[name].values}
-            for name in sorted(self.pose_nodes())
+            for name in names
             if name in self.diagnostics
         ]
         facts = next((values for values in said if RECTIFIED in values), {})
@@ -276,7 +294,9 @@ def examine(topics: Topics = Topics(), seconds: float = 3.0, models_dir: Path | 
     rclpy.init(context=context)
     try:
         listener = Listener(topics, context=context)
-        listen(listener, DISCOVERY_S, until=lambda: all(heard.messages for heard in listener.inputs()))
+        listen(listener, DISCOVERY_S, until=listener.heard_all)
+        if all(heard.publishers for heard in listener.inputs()):
+            listen(listener, FIRST_MESSAGE_S, until=listener.heard_all)
         listen(listener, seconds)
         masked = listener.depth.messages and listener.instances.messages
         estimator = default_estimator(models_dir) if masked else None

@@ -2,30 +2,45 @@
 and broken.
 """
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import rclpy
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Header
 
-from clipose_ros.bench.latency import INTRINSICS, spheres_on_table
+from clipose_ros.bench.latency import INTRINSICS, Scene, spheres_on_table
+from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.object_sizes import ObjectSizes
+from clipose_ros.core.types import Detections, Intrinsics
 from clipose_ros.doctor.checkout import share_folder
 from clipose_ros.doctor.findings import Level, worst
-from clipose_ros.msg import ObjectPoseArray
-from clipose_ros.ros.conversions import camera_info_message, image_message, instance_array_message, stamp_message
-from clipose_ros.ros.doctor import Topics, examine
+from clipose_ros.msg import InstanceArray, ObjectPoseArray
+from clipose_ros.ros.conversions import (
+    camera_info_message,
+    frame_messages,
+    image_message,
+    instance_array_message,
+    stamp_message,
+)
+from clipose_ros.ros.doctor import Listener, Reading, Topics, examine, listen
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,
+    frame_finding,
+    lens_finding,
     lost_share,
     masks_finding,
     match_finding,
     rate_finding,
+    same_frame_finding,
     stamp_finding,
+    unit_finding,
 )
 from clipose_ros.ros.installation import declared_fields, definitions_finding, optional_finding
 
@@ -113,20 +128,73 @@ def test_the_calibration_is_that_of_the_depth_image():
         Level.FAIL,
         "expected the size",
     )
-    other = Header(stamp=HEADER.stamp, frame_id="depth")
-    expect_finding(
-        camera_info_finding("info", camera_info_message(INTRINSICS, (480, 640), other), depth_image()),
-        Level.WARN,
-        "frame_id",
-    )
     expect_finding(camera_info_finding("info", CameraInfo(header=HEADER), None), Level.FAIL)
+    expect_finding(same_frame_finding("frame", "depth", "camera"), Level.WARN, "expected 'camera'")
+    expect_finding(same_frame_finding("frame", "camera", "camera"), Level.OK)
+
+
+def test_a_calibration_that_is_binned_or_cut_as_the_image_is_not_says_so():
+    for change in ({"binning_x": 2, "binning_y": 2}, {"roi": RegionOfInterest(width=320, height=240)}):
+        info = camera_info_message(INTRINSICS, (480, 640), HEADER)
+        for name, value in change.items():
+            setattr(info, name, value)
+        finding = camera_info_finding("info", info, depth_image())
+        expect_finding(finding, Level.FAIL, "expected the size of the depth image, 640x480, got 320x240 (640x480")
+        assert "neither binned nor cut" in finding.cure
+        small = image_message(FRAME.depth[::2, ::2], "16UC1", HEADER)
+        expect_finding(camera_info_finding("info", info, small), Level.OK)
+
+
+def test_the_lens_is_taken_care_of_or_warned_of():
+    info = camera_info_message(INTRINSICS, (480, 640), HEADER)
+    expect_finding(lens_finding("lens", info, "/camera/image_raw"), Level.OK, "no distortion")
+    info.d = [-0.05, 0.06, 0.0, 0.0, -0.02]
+    expect_finding(lens_finding("lens", info, "/camera/image_rect"), Level.OK, "called rectified")
+    expect_finding(lens_finding("lens", info, "/camera/image_raw", rectified=False), Level.OK, "undistorts")
+    finding = lens_finding("lens", info, "/camera/image_raw")
+    expect_finding(finding, Level.WARN, "points at 1 m are off by up to")
+    assert "rectified:=false" in finding.cure
+    expect_finding(lens_finding("lens", info, "/camera/image_rect", rectified=False), Level.WARN, "undistort twice")
+    info.distortion_model = "fov"
+    expect_finding(camera_info_finding("info", info, depth_image()), Level.OK)
+    expect_finding(camera_info_finding("info", info, depth_image(), rectified=False), Level.FAIL, "'fov'")
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "level", "cure"),
+    [("camera", Level.OK, ""), ("", Level.WARN, "driver"), ("/camera", Level.WARN, "'camera'")],
+)
+def test_frames_have_names_that_tf_bears(frame_id, level, cure):
+    finding = frame_finding("frame", frame_id)
+    expect_finding(finding, level, "")
+    assert cure in finding.cure
+
+
+def test_depth_in_another_unit_is_read_in_it():
+    tenths = depth_image(FRAME.depth * np.uint16(10))
+    expect_finding(depth_finding("depth", tenths, unit_m=0.0001), Level.OK, "median 1.0")
+    metres = depth_image(FRAME.depth // 1000 + 1)
+    expect_finding(depth_finding("depth", metres, unit_m=1.0), Level.OK)
+
+
+def test_objects_of_impossible_sizes_are_blamed_on_the_unit():
+    sizes = ObjectSizes()
+    clouds = [cloud.points for cloud in backproject(FRAME, FOUND)]
+    for _ in range(2):
+        sizes.add(clouds, [0.2, 0.2])
+    expect_finding(unit_finding("unit", sizes), Level.OK, "4 objects")
+    sizes = ObjectSizes()
+    for _ in range(2):
+        sizes.add([10 * cloud for cloud in clouds], [0.2, 0.2])
+    finding = unit_finding("unit", sizes)
+    expect_finding(finding, Level.WARN, "another unit than 1 mm")
+    assert "depth_scale_m:=0.0001" in finding.cure
 
 
 def test_masks_fit_the_depth_image():
-    def judge(depth=FRAME.depth, header=HEADER, **change):
-        return masks_finding(
-            "masks", instance_array_message(replace(FOUND, **change), header), depth_image(depth), CATEGORIES
-        )
+    def judge(depth=FRAME.depth, names=CATEGORIES, **change):
+        masks = instance_array_message(replace(FOUND, **change), HEADER)
+        return masks_finding("masks", masks, depth_image(depth), names)
 
     expect_finding(judge(), Level.OK, "2 objects")
     expect_finding(judge(instances=()), Level.WARN, "no objects")
@@ -144,7 +212,7 @@ def test_masks_fit_the_depth_image():
         Level.WARN,
         "0% of the objects' pixels",
     )
-    expect_finding(judge(header=Header(stamp=HEADER.stamp, frame_id="depth")), Level.WARN, "frame_id")
+    expect_finding(judge(names=()), Level.OK, "2 objects")
 
 
 def test_stamps_are_of_this_clock():
@@ -166,6 +234,8 @@ def test_losses_are_told_from_the_steps_of_the_stamps():
     expect_finding(rate_finding("rate", sent.tolist(), (sent / 1e9).tolist(), 1), Level.OK, "30.3 Hz")
     expect_finding(rate_finding("rate", kept.tolist(), (kept / 1e9).tolist(), 1), Level.WARN, "23% are lost")
     expect_finding(rate_finding("rate", [], [], 3), Level.FAIL, "nothing came in 3 s")
+    expect_finding(rate_finding("rate", [], [], 3, kept=True), Level.FAIL, "nothing came in 3 s")
+    expect_finding(rate_finding("rate", [0], [0.1], 3, kept=True), Level.OK, "sent once, and kept")
 
 
 def test_masks_are_joined_by_stamp():
@@ -190,6 +260,15 @@ def test_masks_are_joined_by_stamp():
         match_finding("joined", depth, {(k * 33 + k % 2) * MS: k * 0.033 for k in range(20)}), Level.WARN, "10 of 20"
     )
     expect_finding(match_finding("joined", depth, {10**12: 1.0}), Level.WARN, "no masks from the time")
+
+
+def test_masks_whose_stamps_are_nearly_those_of_images_are_joined_on_request():
+    depth = {k * 33 * MS: k * 0.033 for k in range(30)}
+    near = {(k * 33 + 1) * MS: k * 0.033 + 0.2 for k in range(20)}
+    finding = match_finding("joined", depth, near)
+    expect_finding(finding, Level.FAIL, "1.0 ms away")
+    assert "max_stamp_difference_s:=0.002" in finding.cure
+    expect_finding(match_finding("joined", depth, near, max_difference_s=0.002), Level.OK, "come 200 ms after it")
 
 
 # Topics over DDS.
@@ -249,3 +328,123 @@ def test_one_topic_that_nobody_publishes_is_a_failure(broken):
     broken.create_publisher(Image, "/o/depth", 1)
     found = by_subject(examine(Topics("/o/depth", "/o/info", "/o/masks"), seconds=0.0))
     expect_finding(found["/o/info: publisher"], Level.FAIL, "nobody publishes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "cure"),
+    [
+        (CompressedImage, "depth", "republish"),
+        (PointCloud2, "depth", "depth image that the cloud is made of"),
+        (Image, "masks", "mask_adapter"),
+    ],
+)
+def test_a_topic_of_another_type_is_named_with_what_makes_the_right_one(broken, kind, name, cure):
+    broken.create_publisher(kind, f"/t/{name}", 1)
+    found = by_subject(examine(Topics("/t/depth", "/t/info", "/t/masks"), seconds=0.0))
+    finding = found[f"/t/{name}: publisher"]
+    expect_finding(finding, Level.FAIL, f"got sensor_msgs/msg/{kind.__name__}")
+    assert cure in finding.cure
+
+
+def small(scene):
+    """A quarter of the size: the doctor and the camera share a process here."""
+    k = scene.frame.intrinsics
+    quarter = Intrinsics(k.fx / 4, k.fy / 4, k.cx / 4, k.cy / 4)
+    frame = replace(scene.frame, depth=scene.frame.depth[::4, ::4].copy(), intrinsics=quarter)
+    return Scene(frame, Detections(scene.detections.instances, scene.detections.masks[::4, ::4].copy()))
+
+
+@pytest.fixture
+def camera(broken):
+    """Publishes small frames on /c/… every 50 ms while the doctor listens, as a test damages them."""
+    kinds = {"depth": Image, "info": CameraInfo, "masks": InstanceArray}
+    publishers = {name: broken.create_publisher(kind, f"/c/{name}", 5) for name, kind in kinds.items()}
+    stop, threads = threading.Event(), []
+
+    def examined(
+        damage=lambda depth, info, masks: None, scene=small(Scene(FRAME, FOUND)), frame_id="camera", latched=False
+    ):
+        if latched:
+            broken.destroy_publisher(publishers["info"])
+            kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            publishers["info"] = broken.create_publisher(CameraInfo, "/c/info", kept)
+
+        def play():
+            sent = 0
+            while not stop.wait(0.05):
+                header = Header(stamp=stamp_message(time.time_ns()), frame_id=frame_id)
+                depth, info, masks = frame_messages(*scene, header)
+                damage(depth, info, masks)
+                for name, message in (("depth", depth), ("info", info), ("masks", masks)):
+                    if name != "info" or not latched or not sent:
+                        publishers[name].publish(message)
+                sent += 1
+
+        threads.append(threading.Thread(target=play))
+        threads[0].start()
+        time.sleep(0.5)
+        return by_subject(examine(Topics("/c/depth", "/c/info", "/c/masks"), seconds=1.0))
+
+    yield examined
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_calibration_that_was_sent_once_and_kept_is_heard(camera):
+    found = camera(latched=True)
+    expect_finding(found["/c/info: rate"], Level.OK, "sent once, and kept")
+    expect_finding(found["/c/info: calibration"], Level.OK, "56° wide")
+    assert "/c/info: stamps" not in found
+
+
+def test_a_sound_camera_has_no_warning(camera):
+    found = camera()
+    assert {found[key].level for key in found if key.startswith("/c/")} == {Level.OK}
+    assert {"/c/depth: frame", "/c/info: frame", "/c/masks: frame", "/c/info: lens", "/c/depth: unit"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "text", "cure"), [("", "got none", "driver"), ("/cam", "got '/cam'", "call it 'cam'")]
+)
+def test_the_name_of_a_cameras_frame_has_a_finding_of_its_own(camera, frame_id, text, cure):
+    finding = camera(frame_id=frame_id)["/c/depth: frame"]
+    expect_finding(finding, Level.WARN, text)
+    assert cure in finding.cure
+
+
+def test_each_fault_of_a_camera_has_a_finding_of_its_own(camera):
+    """Binned, of another frame, distorted, and in tenth millimetres: all at once."""
+
+    def damage(depth, info, masks):
+        info.header = Header(stamp=info.header.stamp, frame_id="other")
+        info.binning_x = info.binning_y = 2
+        info.d = [-0.2, 0.05, 0.0, 0.0, 0.0]
+
+    found = camera(damage)
+    expect_finding(found["/c/info: frame"], Level.WARN, "got 'other'")
+    expect_finding(found["/c/info: calibration"], Level.FAIL, "binned by 2x2")
+    expect_finding(found["/c/info: lens"], Level.WARN, "distortion (plumb_bob)")
+
+
+def test_depth_in_tenth_millimetres_is_told_from_the_objects(camera):
+    scene = spheres_on_table(3, CATEGORIES)
+    near = replace(scene.frame, depth=scene.frame.depth * np.uint16(3))  # 0.3 m away, times ten
+    finding = camera(scene=small(scene._replace(frame=near)))["/c/depth: unit"]
+    expect_finding(finding, Level.WARN, "another unit than 1 mm")
+    assert "depth_scale_m:=0.0001" in finding.cure
+
+
+def test_names_and_settings_are_those_of_the_running_node(dds, start_process, write_model, client, wait_until):
+    model = write_model(names=("gadget",), symmetry={}, scale={"gadget": 0.2})
+    arguments = (f"models:={model}", "rectified:=false", "depth_scale_m:=0.0001", "diagnostics_s:=0.1")
+    start_process("node", *(word for argument in arguments for word in ("-p", argument)), "-r", "__ns:=/named")
+    wait_until(lambda: "/named/clipose" in [d.status[0].name for d in client.received["diagnostics"]])
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    listener = Listener(Topics("/named/depth_registered/image_rect"), context=context)
+    other = Listener(Topics("/nowhere/depth"), context=context)
+    listen(listener, 20.0, until=lambda: listener.reading().names)
+    assert listener.reading() == Reading(("gadget",), False, 0.0001)
+    assert other.reading() == Reading()
+    rclpy.shutdown(context=context)
