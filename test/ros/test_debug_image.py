@@ -70,10 +70,11 @@ def test_without_a_subscriber_there_is_no_subscription_to_colour(client, spheres
     assert client.node.count_subscribers(COLOUR) == 0
 
 
-def test_boxes_are_drawn_on_the_colour_image_of_the_stamp(picture_of, spheres):
+@pytest.mark.parametrize(("encoding", "channels"), [("rgb8", 3), ("bgra8", 4), ("mono8", 1)])
+def test_boxes_are_drawn_on_the_colour_image_of_the_stamp(picture_of, spheres, encoding, channels):
     for _ in range(10):  # best effort may lose a colour image: then it is not waited for
         header = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
-        picture = picture_of(spheres, header, colour_message(spheres, header))
+        picture = picture_of(spheres, header, colour_message(spheres, header, channels, encoding))
         if (picture == GREY).mean() > 0.5:
             break
     drawn = (picture != GREY).any(axis=2)
@@ -91,7 +92,7 @@ def test_without_colour_of_the_stamp_the_poses_do_not_wait_and_depth_is_the_back
 
 
 def test_colour_of_another_size_or_encoding_is_replaced_by_depth(picture_of, spheres, header):
-    picture = picture_of(spheres, header, colour_message(spheres, header, channels=4, encoding="rgba8"))
+    picture = picture_of(spheres, header, colour_message(spheres, header, encoding="8UC3"))
     assert np.mean(picture == depth_picture(spheres.frame.depth)) > 0.9
     later = Header(stamp=stamp_message(time.time_ns()), frame_id="optical")
     smaller = image_message(np.full((240, 320, 3), GREY, np.uint8), "rgb8", later)
