@@ -104,11 +104,11 @@ class PoseNode(Node):
 
         self._inputs = InputThread(self)
         self._qos = input_qos(self.parameters.reliable_inputs)
+        # The first to be served: of what has come, an image's calibration is taken before the image is complete.
+        self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
         callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
         heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
-        # first: of messages that wait together the calibration is taken before the masks that complete their frame
-        self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         for topic in callbacks:
             if topic in self._topics:
                 self.create_subscription(self._topics[topic], topic, callbacks[topic], **heard)

@@ -17,6 +17,7 @@ MOST_BUFFERED = 1000  # that buffer_size may keep: images of 640x480 are 0.6 GB
 REMEMBERED = 2048  # stamps of each stream at least: a minute at 30 Hz
 RECENT = 30  # that are judged
 LEAST = 3  # of fewer, no time between them is told
+OTHER_CLOCK_NS = NS_PER_S  # further apart, stamps are of two clocks, not of two images of one camera
 SPARE = 1.25  # of a buffer_size that is advised, beside what was seen
 TOLERANCE_SPARE = 1.5  # likewise of a tolerance
 
@@ -227,7 +228,7 @@ class StampEvidence:
             return ""
         compared = self._compare(True)
         own = f"stamp {second} with the stamp of the image that they are of"
-        if compared is None:
+        if compared is None or np.median(compared.apart_ns) > OTHER_CLOCK_NS:
             ahead_s = (stamps_ns[-1] - others_ns[-1]) / NS_PER_S
             return f"{second} are stamped {abs(ahead_s):.2f} s {'after' if ahead_s > 0 else 'before'} {first}: {own}"
         if np.mean(compared.apart_ns <= self._tolerance_ns) >= 0.5:
@@ -252,7 +253,10 @@ class StampEvidence:
         half_step_ns = int(np.median(np.diff(other_ns))) // 2
         comparable = (stamps_ns >= other_ns[0] - half_step_ns) & (stamps_ns <= other_ns[-1] + half_step_ns)
         comparable &= others > forgotten  # else nothing is known of when it came
-        stamps_ns, others = stamps_ns[comparable][-RECENT:], others[comparable][-RECENT:]
+        newest = comparable & (np.arange(len(stamps_ns)) >= len(stamps_ns) - RECENT)
+        if not newest.any():  # the other stream lags behind, or has another clock
+            newest = comparable & (stamps_ns >= other_ns[-RECENT:][0] - half_step_ns)
+        stamps_ns, others = stamps_ns[newest][-RECENT:], others[newest][-RECENT:]
         if not len(stamps_ns):
             return None
         after = np.searchsorted(other_ns, stamps_ns).clip(1, len(other_ns) - 1)

@@ -69,6 +69,17 @@ def test_messages_come_to_the_thread_and_not_to_the_executor(listener, wait_unti
     assert {thread.name for thread in listener.threads} == {"inputs"}
 
 
+def test_a_subscription_that_is_made_later_is_served_too(listener, wait_until):
+    heard, later = [], listener.node.create_publisher(Header, "later", 10)
+    publish_until(listener, wait_until, lambda: listener.threads)
+    none = SubscriptionEventCallbacks(use_default_callbacks=False)
+    listener.node.create_subscription(
+        Header, "later", heard.append, RELIABLE, callback_group=listener.inputs, event_callbacks=none
+    )
+    listener.inputs.refresh()
+    wait_until(lambda: later.publish(Header()) or heard)
+
+
 def test_messages_come_while_a_callback_of_the_executor_takes_its_time(listener, wait_until):
     publish_until(listener, wait_until, lambda: listener.threads)
     during = []

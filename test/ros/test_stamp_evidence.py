@@ -101,6 +101,15 @@ def test_another_clock_is_told(apart_s, words):
     assert said(streams(90, apart=apart_s * NS_PER_S)).startswith(f"instances are stamped {words}")
 
 
+@pytest.mark.parametrize("before", [{}, {"masks_late": 75}, {"depth_late": 75}], ids=["well", "late", "depth late"])
+@pytest.mark.parametrize("apart_s", [30, -30])
+def test_what_was_before_is_not_said_of_what_is_now(before, apart_s):
+    """Masks whose clock is set while the node runs."""
+    now = [(second, stamp + 300 * PERIOD) for second, stamp in streams(90, apart=apart_s * NS_PER_S)]
+    text = said([*streams(300, **before), *now])
+    assert "arrive" not in text and "max_stamp" not in text and "stamp instances with the stamp of the image" in text
+
+
 def test_one_stamp_again_and_again_is_told():
     assert said([(False, 0), (True, 0)] * 5).startswith("depth images have one stamp again and again, 0.000 s")
     frozen = said((second, stamp if not second else BEGIN) for second, stamp in streams(30))

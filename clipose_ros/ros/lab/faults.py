@@ -20,7 +20,7 @@ from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
-from clipose_ros.ros.topics import DEPTH
+from clipose_ros.ros.topics import CAMERA_INFO, DEPTH
 
 PERIOD_NS = NS_PER_S // 30  # of the camera
 LATE_IMAGES = 15  # by which masks come late: half a second
@@ -347,6 +347,14 @@ def calibration_is_NaN(shot: Shot) -> Case:
     """K and P are NaN; the calibration before it holds"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, k=[np.nan] * 9, p=[np.nan] * 12))
     return _answered(damaged, counted={f"refused: {NO_FOCAL_LENGTH}": 1})
+
+
+@fault()
+def calibration_is_of_another_frame(shot: Shot) -> Case:
+    """its frame_id is another than the depth image's; a warning names both"""
+    header = Header(stamp=shot.depth.header.stamp, frame_id="another_frame")
+    warning = f"warned: {CAMERA_INFO} frame_id: expected {shot.depth.header.frame_id!r} as {DEPTH}"
+    return _answered(replace(shot, camera_info=_changed(shot.camera_info, header=header)), counted={warning: 1})
 
 
 # Label image
