@@ -35,10 +35,26 @@ BINS = np.linspace(0, 1, 6)
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """model: folder with model.onnx and card.yaml. data: folder of shards of which the last `shards` by name were held
-    out of training.
+    """Which model is calibrated, on what.
 
-    draws: how often each view is given anew to the sensor model.
+    Parameters
+    ----------
+    model : Path
+        Folder with model.onnx and card.yaml.
+    data : Path
+        Folder of shards.
+    shards : int
+        The last so many of them by name were held out of training.
+    draws : int
+        How often each view is given anew to the sensor model.
+    points : int
+        Drawn of each view's pixels, for the estimator to draw its clouds from.
+    batch : int
+        Views in one call.
+    seed : int
+        Of the sensor model.
+    batches : BatchConfig
+        How clouds are observed.
     """
 
     model: Path
@@ -52,10 +68,23 @@ class CalibrationConfig:
 
 
 def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the estimator makes of the held-out views.
+    """Estimate the held-out views.
 
-    Returns: category (V,) index into CATEGORIES, score (V,), success (V,) bool: within 10° 5 cm; of views that gave a
-    pose.
+    Parameters
+    ----------
+    estimator : Clipose
+        Without a calibration.
+    config : CalibrationConfig
+        Which views.
+
+    Returns
+    -------
+    category : (V,) int
+        Index into CATEGORIES, of the views that gave a pose.
+    score : (V,) float
+        The network's confidence.
+    success : (V,) bool
+        Whether the pose is within 10° 5 cm.
     """
     pool = ViewPool(sorted(config.data.glob("shard_*.npz"))[-config.shards :])
     generator = torch.Generator().manual_seed(config.seed)
@@ -89,7 +118,20 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray,
 
 
 def fitted(score: np.ndarray, success: np.ndarray) -> Calibration:
-    """The rising curve closest to the successes, at `KNOTS` quantiles of the scores. score (V,); success (V,) bool."""
+    """Fit the rising curve closest to the successes, at `KNOTS` quantiles of the scores.
+
+    Parameters
+    ----------
+    score : (V,) float
+        Confidences.
+    success : (V,) bool
+        Whether the poses were right.
+
+    Returns
+    -------
+    Calibration
+        The curve.
+    """
     order = np.argsort(score, kind="stable")
     rising = isotonic_regression(success[order].astype(float)).x
     knots = np.quantile(score, np.linspace(0, 1, KNOTS))
@@ -107,7 +149,20 @@ def fitted(score: np.ndarray, success: np.ndarray) -> Calibration:
 
 
 def reliability(score: np.ndarray, success: np.ndarray) -> list[dict[str, float]]:
-    """By range of the score: how many views, their mean score, and the share that is within the limits."""
+    """Say how reliable scores are, by range of the score.
+
+    Parameters
+    ----------
+    score : (V,) float
+        Calibrated scores.
+    success : (V,) bool
+        Whether the poses were right.
+
+    Returns
+    -------
+    list of dict of str to float
+        For each range with views: `from`, `to`, `mean_score`, `success` (the share within the limits) and `views`.
+    """
     rows = []
     for low, high in zip(BINS[:-1], BINS[1:], strict=True):
         within = (score >= low) & ((score < high) | (high == 1))
@@ -118,7 +173,13 @@ def reliability(score: np.ndarray, success: np.ndarray) -> list[dict[str, float]
 
 
 def calibrate(config: CalibrationConfig) -> None:
-    """Write the calibration to the model's card, with the reliability measured on views that the fit did not see."""
+    """Write the calibration to the model's card, with the reliability on views that the fit did not see.
+
+    Parameters
+    ----------
+    config : CalibrationConfig
+        Which model, on what.
+    """
     card = read_card(config.model)
     settings = replace(CliposeSettings.of(card), calibration={})
     estimator = Clipose(config.model, replace(card, settings=settings.as_mapping()))

@@ -50,19 +50,49 @@ SEARCH_ARITHMETIC = {
 
 
 class Exported(nn.Module):
-    """The network with its outputs in the order of `OUTPUTS`."""
+    """The network with its outputs in the order of `OUTPUTS`.
+
+    Parameters
+    ----------
+    network : Module
+        Gives a dictionary of outputs.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, points: Tensor, category: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Parameters
+        ----------
+        points : (B, N, 3) Tensor
+            Clouds in the network's units.
+        category : (B,) Tensor
+            Indices into CATEGORIES.
+
+        Returns
+        -------
+        tuple of Tensor
+            The outputs.
+        """
         output = self.network(points, category)
         return tuple(output[name] for name in OUTPUTS)
 
 
 def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
-    """One self-contained ONNX file with a free batch dimension; inputs and outputs are float32 in either precision."""
+    """Write one self-contained ONNX file with a free batch dimension.
+
+    Parameters
+    ----------
+    network : Module
+        With a `config`.
+    path : Path
+        To write.
+    precision : str
+        fp32 or fp16, of what is inside; inputs and outputs are float32 in either.
+    """
     points, category = example(3, network.config.points)
     batch = torch.export.Dim("batch", min=1, max=256)
     program = torch.onnx.export(
@@ -80,8 +110,17 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights and values in float16, but for inputs, outputs and what decides which points are
-    neighbours.
+    """Convert a model to float16, but for inputs, outputs and what decides which points are neighbours.
+
+    Parameters
+    ----------
+    model : ModelProto
+        In float32.
+
+    Returns
+    -------
+    ModelProto
+        In float16.
     """
     return convert_float_to_float16(
         model, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=search_nodes(model.graph)
@@ -89,10 +128,20 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def search_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that compute what a TopK compares: back from each, over arithmetic without weights, to points
-    or features.
+    """Find the nodes that compute what a TopK compares.
 
-    Squared distances are small differences of large numbers; in float16 they would pick other neighbours.
+    They lie back from each TopK, over arithmetic without weights, to points or features. Squared distances are small
+    differences of large numbers; in float16 they would pick other neighbours.
+
+    Parameters
+    ----------
+    graph : GraphProto
+        Of the model.
+
+    Returns
+    -------
+    list of str
+        Names of the nodes.
     """
     weights = {tensor.name for tensor in graph.initializer if np.prod(tensor.dims) > 1}
     producers = {output: node for node in graph.node for output in node.output}
@@ -112,7 +161,20 @@ def search_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 def example(batch: int, points: int) -> tuple[Tensor, Tensor]:
-    """Clouds that fill about the space that real ones fill; always the same."""
+    """Draw clouds that fill about the space that real ones fill; always the same.
+
+    Parameters
+    ----------
+    batch, points : int
+        Clouds, and points of each.
+
+    Returns
+    -------
+    points : (B, N, 3) Tensor
+        In the network's units.
+    category : (B,) Tensor
+        Indices into CATEGORIES.
+    """
     generator = torch.Generator().manual_seed(batch)
     return 0.4 * torch.randn(batch, points, 3, generator=generator), torch.arange(batch) % len(CATEGORIES)
 
@@ -120,8 +182,23 @@ def example(batch: int, points: int) -> tuple[Tensor, Tensor]:
 def parity(
     network: nn.Module, session: Session, batches: tuple[int, ...] = (1, 3, 8, 32), share: float = 1.0
 ) -> dict[str, float]:
-    """Largest absolute difference between torch and ONNX Runtime by output, over the share of the clouds that differ
-    least in it.
+    """Measure how far ONNX Runtime is from torch.
+
+    Parameters
+    ----------
+    network : Module
+        In torch.
+    session : Session
+        The same network in ONNX Runtime.
+    batches : tuple of int
+        Clouds in each comparison.
+    share : float
+        Of the clouds, those that differ least, count.
+
+    Returns
+    -------
+    dict of str to float
+        Largest absolute difference by output.
     """
     differences: dict[str, list[np.ndarray]] = {name: [] for name in OUTPUTS}
     for batch in batches:
@@ -135,7 +212,13 @@ def parity(
 
 
 def commit() -> str:
-    """Of the code that exports; unknown outside a git checkout."""
+    """Name the commit of the code that exports.
+
+    Returns
+    -------
+    str
+        Its hash; unknown outside a git checkout.
+    """
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
@@ -202,12 +285,27 @@ def export(
 ) -> None:
     """Write model.onnx and card.yaml.
 
-    precision: of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at
-    each step.
-    accuracy: YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says
-    nothing about accuracy.
-    remark: what the card should say about the training beyond its figures. draws, passes: as in the card.
-    Raises ValueError when ONNX Runtime and torch differ by more than PARITY says.
+    Parameters
+    ----------
+    checkpoint : Path
+        As the trainer writes it.
+    output : Path
+        Folder of the model.
+    accuracy : Path, optional
+        YAML mapping for the card's `accuracy`, as measured with `clipose evaluate`; without it the card says nothing
+        about accuracy.
+    remark : str
+        What the card should say about the training beyond its figures.
+    precision : str
+        Of weights and values inside; inputs and outputs are float32. fp16 is for GPUs: a CPU converts back at each
+        step.
+    draws, passes : int
+        As in the card.
+
+    Raises
+    ------
+    ValueError
+        When ONNX Runtime and torch differ by more than PARITY says.
     """
     network, saved = load_network(checkpoint)
     config = json.loads(saved["config"])
@@ -227,7 +325,8 @@ def export(
             **config["network"],
             "parameters": sum(cost.parameters.values()),
             "multiply_adds": sum(cost.multiply_adds.values()),
-            "data": f"{saved['views']} views (training.views, training.nocs), through the sensor model anew at each step unless measured (training.sensor)",
+            "data": f"{saved['views']} views (training.views, training.nocs), through the sensor model anew at each "
+            "step unless measured (training.sensor)",
             "steps": saved["step"],
             "batch": config["batch"],
             "seconds": round(saved["seconds"]),

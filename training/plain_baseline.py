@@ -21,7 +21,17 @@ from training.networks import CliposeConfig, PatchTransformerConfig, make_networ
 def write_baseline(
     output: Path, config: CliposeConfig | PatchTransformerConfig = CliposeConfig(), seed: int = 0
 ) -> None:
-    """Write model.onnx and card.yaml, each object estimated once from one draw of its points, as in the paper."""
+    """Write model.onnx and card.yaml, each object estimated once from one draw of its points, as in the paper.
+
+    Parameters
+    ----------
+    output : Path
+        Folder to write.
+    config : CliposeConfig or PatchTransformerConfig
+        The network.
+    seed : int
+        Of its random weights.
+    """
     torch.manual_seed(seed)
     network = make_network(config)
     output.mkdir(parents=True, exist_ok=True)
@@ -38,7 +48,13 @@ def write_baseline(
 
 
 def main(output: Path = Path("build/bench/clipose-paper")) -> None:
-    """Write the folder, which takes a minute or two."""
+    """Write the folder, which takes a minute or two.
+
+    Parameters
+    ----------
+    output : Path
+        Folder to write.
+    """
     write_baseline(output)
     print(f"{output}: written")
 

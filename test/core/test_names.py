@@ -30,3 +30,9 @@ def test_no_two_modules_share_a_name():
 
 def test_no_two_public_classes_share_a_name():
     assert places_by_name(public_classes) == {}
+
+
+def test_hardly_a_module_lies_outside_of_a_room():
+    """So that someone new finds the room in a minute."""
+    loose = [path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert len(loose) <= 4, loose

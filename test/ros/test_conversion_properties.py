@@ -100,8 +100,9 @@ def test_any_image_is_seen_as_it_is_or_refused(view_and_encodings, image):
 
 
 @given(
-    st.floats(1, 5000), st.floats(1, 5000), st.floats(-1000, 5000), st.floats(-1000, 5000), st.integers(0, 4), st.integers(0, 4),
-    st.integers(0, 50), st.integers(0, 50), st.integers(1, 40), st.integers(1, 40), st.booleans(),
+    st.floats(1, 5000), st.floats(1, 5000), st.floats(-1000, 5000), st.floats(-1000, 5000),
+    st.integers(0, 4), st.integers(0, 4), st.integers(0, 50), st.integers(0, 50),
+    st.integers(1, 40), st.integers(1, 40), st.booleans(),
 )  # fmt: skip
 def test_a_point_is_seen_at_its_pixel_cut_and_binned(fx, fy, cx, cy, bin_x, bin_y, left, top, width, height, from_p):
     """A pixel u of the whole image is (u - x_offset) / binning of the one that is published."""

@@ -167,7 +167,8 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
     topic = client.inputs["depth"][1]
     wait_until(
         lambda: nodes[namespace].said(
-            f"/{namespace}/{topic}: expected messages, got none for 0.5 s (subscribed reliable, depth 5; offered: best_effort)"
+            f"/{namespace}/{topic}: expected messages, got none for 0.5 s "
+            "(subscribed reliable, depth 5; offered: best_effort)"
         )
     )
 

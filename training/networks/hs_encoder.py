@@ -1,8 +1,8 @@
 """The point encoder of HS-Pose, the modified 3D-GCN that CLIPose builds on.
 
 It has five graph layers on three levels of the cloud: a cloud of N points becomes features at N, N / 4 and N / 16
-points. A layer looks at the nearest points in *feature* space and weighs them by the direction in which they lie (RF-F),
-adds what the whole cloud says (ORL) and a shortcut of its input (STE).
+points. A layer looks at the nearest points in *feature* space and weighs them by the direction in which they lie
+(RF-F), adds what the whole cloud says (ORL) and a shortcut of its input (STE).
 
 What differs from the published code, and why:
 

@@ -33,7 +33,13 @@ NO_FOCAL_LENGTH = "intrinsics: expected finite values with fx, fy > 0"
 
 @dataclass(frozen=True)
 class Shot:
-    """What camera and segmenter send of one image, in this order; None is not sent."""
+    """What camera and segmenter send of one image, in this order.
+
+    Parameters
+    ----------
+    camera_info, depth, instances : message, optional
+        None is not sent.
+    """
 
     camera_info: CameraInfo | None = None
     depth: Image | None = None
@@ -42,7 +48,15 @@ class Shot:
 
 @dataclass(frozen=True)
 class Answer:
-    """To one image: how many poses and rejections, and by how much counters of /diagnostics grow."""
+    """What the node makes of one image.
+
+    Parameters
+    ----------
+    poses, rejections : int
+        How many of them the answer has.
+    counted : mapping of str to int
+        By how much counters of /diagnostics grow.
+    """
 
     poses: int
     rejections: int
@@ -53,8 +67,15 @@ class Answer:
 class Case:
     """A damaged stream.
 
-    sent: in this order. answers: by stamp [ns]; what is not in it must not be answered. counted: by how much counters
-    of /diagnostics grow beside those of the answers, at the latest when a good frame has followed.
+    Parameters
+    ----------
+    sent : tuple of Shot
+        What is sent, in this order.
+    answers : mapping of int to Answer
+        By stamp [ns]; what is not in it must not be answered.
+    counted : mapping of str to int
+        By how much counters of /diagnostics grow beside those of the answers, at the latest when a good frame has
+        followed.
     """
 
     sent: tuple[Shot, ...]
@@ -64,8 +85,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to damage so many good images that follow each other. everywhere: cheap, and the same for every model, so
-    that the soak can inject it.
+    """A way to damage good images that follow each other.
+
+    Parameters
+    ----------
+    name, text : str
+        What it is called, and what is sent.
+    images : int
+        How many good images it takes.
+    everywhere : bool
+        Cheap, and the same for every model, so that the soak can inject it.
+    damage : callable
+        Gets the good shots and gives the case.
     """
 
     name: str
@@ -79,10 +110,21 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(images: int = 1, everywhere: bool = True) -> Callable:
-    """Puts a function into the catalogue; its name and docstring are those of the fault."""
+    """Put a function into the catalogue; its name and docstring are those of the fault.
+
+    Parameters
+    ----------
+    images, everywhere
+        As of `Fault`.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
 
     def register(damage: Callable[..., Case]) -> Callable[..., Case]:
-        name = damage.__name__.replace("_", " ")
+        name = damage.__name__.strip("_").replace("_", " ")
         FAULTS[name] = Fault(name, damage.__doc__, images, everywhere, damage)
         return damage
 
@@ -90,24 +132,70 @@ def fault(images: int = 1, everywhere: bool = True) -> Callable:
 
 
 def good_shot(scene: Scene, time_ns: int) -> Shot:
-    """The messages of a frame, with this stamp [ns]."""
+    """Make the messages of a frame.
+
+    Parameters
+    ----------
+    scene : Scene
+        Frame, and what is in it.
+    time_ns : int
+        Stamp of all messages [ns].
+
+    Returns
+    -------
+    Shot
+        All three messages.
+    """
     header = Header(stamp=stamp_message(time_ns), frame_id=scene.frame.frame_id)
     depth, info, instances = frame_messages(*scene, header)
     return Shot(info, depth, instances)
 
 
 def good_answer(shot: Shot) -> Answer:
-    """To a shot that nothing is wrong with."""
+    """Give the answer to a shot that nothing is wrong with.
+
+    Parameters
+    ----------
+    shot : Shot
+        The shot.
+
+    Returns
+    -------
+    Answer
+        A pose for every instance.
+    """
     return Answer(len(shot.instances.instances), 0, {"frames": 1})
 
 
 def stamp_of(shot: Shot) -> int:
-    """Of its depth image [ns]."""
+    """Give the stamp of a shot's depth image.
+
+    Parameters
+    ----------
+    shot : Shot
+        With depth.
+
+    Returns
+    -------
+    int
+        Stamp [ns].
+    """
     return stamp_ns(shot.depth.header.stamp)
 
 
 def expected_growth(case: Case) -> dict[str, int]:
-    """By how much the counters grow when every answer comes."""
+    """Add up by how much the counters grow when every answer comes.
+
+    Parameters
+    ----------
+    case : Case
+        The damaged stream.
+
+    Returns
+    -------
+    dict of str to int
+        Growth by counter.
+    """
     growth = dict(case.counted)
     for answer in case.answers.values():
         for key, number in answer.counted.items():
@@ -196,37 +284,37 @@ def _moved(shot: Shot, by_ns: int) -> Shot:
 
 
 @fault()
-def depth_is_NaN(shot: Shot) -> Case:
+def _depth_is_NaN(shot: Shot) -> Case:
     """32FC1, NaN on an object"""
     return _first_object_at(shot, np.nan)
 
 
 @fault()
-def depth_is_infinite(shot: Shot) -> Case:
+def _depth_is_infinite(shot: Shot) -> Case:
     """32FC1, infinity on an object"""
     return _first_object_at(shot, np.inf)
 
 
 @fault()
-def depth_is_zero(shot: Shot) -> Case:
+def _depth_is_zero(shot: Shot) -> Case:
     """32FC1, 0 on an object"""
     return _first_object_at(shot, 0.0)
 
 
 @fault()
-def depth_is_negative(shot: Shot) -> Case:
+def _depth_is_negative(shot: Shot) -> Case:
     """32FC1, -1 m on an object"""
     return _first_object_at(shot, -1.0)
 
 
 @fault()
-def depth_is_out_of_range(shot: Shot) -> Case:
+def _depth_is_out_of_range(shot: Shot) -> Case:
     """32FC1, 60 m on an object, further than `max_depth_m`"""
     return _first_object_at(shot, 60.0)
 
 
 @fault()
-def depth_has_holes(shot: Shot) -> Case:
+def _depth_has_holes(shot: Shot) -> Case:
     """32FC1, NaN in every other row"""
     depth = np.array(metres(depth_view(shot.depth)))
     depth[::2] = np.nan
@@ -234,7 +322,7 @@ def depth_has_holes(shot: Shot) -> Case:
 
 
 @fault()
-def rows_are_padded(shot: Shot) -> Case:
+def _rows_are_padded(shot: Shot) -> Case:
     """`step` of depth and labels is larger than the row; what fills it is not zero"""
 
     def padded(image: Image, pixels: np.ndarray) -> Image:
@@ -250,7 +338,7 @@ def rows_are_padded(shot: Shot) -> Case:
 
 
 @fault()
-def bytes_are_big_endian(shot: Shot) -> Case:
+def _bytes_are_big_endian(shot: Shot) -> Case:
     """depth in the other order of bytes, and said so"""
     pixels = depth_view(shot.depth)
     other = image_message(pixels.byteswap(), shot.depth.encoding, shot.depth.header)
@@ -258,19 +346,19 @@ def bytes_are_big_endian(shot: Shot) -> Case:
 
 
 @fault()
-def depth_is_colour(shot: Shot) -> Case:
+def _depth_is_colour(shot: Shot) -> Case:
     """depth with the encoding rgb8"""
     return _failed(_with_depth(shot, encoding="rgb8"), "depth encoding: expected 16UC1 or 32FC1")
 
 
 @fault()
-def depth_is_compressed(shot: Shot) -> Case:
+def _depth_is_compressed(shot: Shot) -> Case:
     """depth with the encoding of compressed_depth_image_transport"""
     return _failed(_with_depth(shot, encoding="16UC1; compressedDepth png"), "depth encoding: expected 16UC1 or 32FC1")
 
 
 @fault()
-def depth_is_cut_short(shot: Shot) -> Case:
+def _depth_is_cut_short(shot: Shot) -> Case:
     """half of the bytes are missing"""
     image = shot.depth
     cause = f"depth data: expected {image.step * image.height} bytes for {image.height} rows"
@@ -278,7 +366,7 @@ def depth_is_cut_short(shot: Shot) -> Case:
 
 
 @fault()
-def depth_has_short_rows(shot: Shot) -> Case:
+def _depth_has_short_rows(shot: Shot) -> Case:
     """`step` is smaller than the row"""
     image = shot.depth
     return _failed(
@@ -288,13 +376,13 @@ def depth_has_short_rows(shot: Shot) -> Case:
 
 
 @fault()
-def depth_has_no_pixels(shot: Shot) -> Case:
+def _depth_has_no_pixels(shot: Shot) -> Case:
     """0x0 pixels"""
     return _failed(_with_depth(shot, height=0, width=0, step=0, data=b""), "depth: expected pixels")
 
 
 @fault()
-def depth_claims_an_absurd_size(shot: Shot) -> Case:
+def _depth_claims_an_absurd_size(shot: Shot) -> Case:
     """2^30 x 2^31 pixels in a few bytes: no memory is taken for them"""
     height, width = 2**31, 2**30
     cause = f"depth data: expected {2 * width * height} bytes for {height} rows"
@@ -302,7 +390,7 @@ def depth_claims_an_absurd_size(shot: Shot) -> Case:
 
 
 @fault()
-def depth_has_another_size(shot: Shot) -> Case:
+def _depth_has_another_size(shot: Shot) -> Case:
     """half as wide and high as calibration and labels"""
     half = image_message(depth_view(shot.depth)[::2, ::2], "16UC1", shot.depth.header)
     return _failed(
@@ -314,13 +402,13 @@ def depth_has_another_size(shot: Shot) -> Case:
 
 
 @fault()
-def camera_info_is_missing(shot: Shot) -> Case:
+def _camera_info_is_missing(shot: Shot) -> Case:
     """not sent; the one before it holds"""
     return _answered(replace(shot, camera_info=None))
 
 
 @fault()
-def camera_info_has_another_size(shot: Shot) -> Case:
+def _camera_info_has_another_size(shot: Shot) -> Case:
     """of images twice as wide"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, width=2 * shot.camera_info.width))
     return _failed(
@@ -329,28 +417,28 @@ def camera_info_has_another_size(shot: Shot) -> Case:
 
 
 @fault()
-def camera_info_has_no_size(shot: Shot) -> Case:
+def _camera_info_has_no_size(shot: Shot) -> Case:
     """0x0 pixels; the one before it holds"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, width=0, height=0))
     return _answered(damaged, counted={"refused: camera_info: expected the size of an image": 1})
 
 
 @fault()
-def camera_is_not_calibrated(shot: Shot) -> Case:
+def _camera_is_not_calibrated(shot: Shot) -> Case:
     """K and P are zero; the calibration before it holds"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, k=[0.0] * 9, p=[0.0] * 12))
     return _answered(damaged, counted={f"refused: {NO_FOCAL_LENGTH}": 1})
 
 
 @fault()
-def calibration_is_NaN(shot: Shot) -> Case:
+def _calibration_is_NaN(shot: Shot) -> Case:
     """K and P are NaN; the calibration before it holds"""
     damaged = replace(shot, camera_info=_changed(shot.camera_info, k=[np.nan] * 9, p=[np.nan] * 12))
     return _answered(damaged, counted={f"refused: {NO_FOCAL_LENGTH}": 1})
 
 
 @fault()
-def calibration_is_of_another_frame(shot: Shot) -> Case:
+def _calibration_is_of_another_frame(shot: Shot) -> Case:
     """its frame_id is another than the depth image's; a warning names both"""
     header = Header(stamp=shot.depth.header.stamp, frame_id="another_frame")
     warning = f"warned: {CAMERA_INFO} frame_id: expected {shot.depth.header.frame_id!r} as {DEPTH}"
@@ -361,21 +449,21 @@ def calibration_is_of_another_frame(shot: Shot) -> Case:
 
 
 @fault()
-def labels_have_another_size(shot: Shot) -> Case:
+def _labels_have_another_size(shot: Shot) -> Case:
     """half as wide and high as the depth"""
     damaged = _with_label_pixels(shot, label_view(shot.instances.label_image)[::2, ::2])
     return _failed(damaged, f"labels: expected {(shot.depth.height, shot.depth.width)} as depth")
 
 
 @fault()
-def labels_are_missing(shot: Shot) -> Case:
+def _labels_are_missing(shot: Shot) -> Case:
     """instances, but no label image"""
     damaged = replace(shot, instances=_changed(shot.instances, label_image=Image()))
     return _failed(damaged, "label_image encoding: expected mono8 or 8UC1 or mono16 or 16UC1")
 
 
 @fault()
-def labels_are_numbers_of_another_kind(shot: Shot) -> Case:
+def _labels_are_numbers_of_another_kind(shot: Shot) -> Case:
     """the encoding 32SC1"""
     return _failed(
         _with_labels(shot, encoding="32SC1"), "label_image encoding: expected mono8 or 8UC1 or mono16 or 16UC1"
@@ -383,7 +471,7 @@ def labels_are_numbers_of_another_kind(shot: Shot) -> Case:
 
 
 @fault()
-def labels_are_cut_short(shot: Shot) -> Case:
+def _labels_are_cut_short(shot: Shot) -> Case:
     """half of the bytes are missing"""
     image = shot.instances.label_image
     cause = f"label_image data: expected {image.step * image.height} bytes for {image.height} rows"
@@ -391,7 +479,7 @@ def labels_are_cut_short(shot: Shot) -> Case:
 
 
 @fault()
-def labels_claim_an_absurd_size(shot: Shot) -> Case:
+def _labels_claim_an_absurd_size(shot: Shot) -> Case:
     """2^30 x 2^31 pixels in a few bytes: no memory is taken for them"""
     height, width = 2**31, 2**30
     cause = f"label_image data: expected {2 * width * height} bytes for {height} rows"
@@ -399,7 +487,7 @@ def labels_claim_an_absurd_size(shot: Shot) -> Case:
 
 
 @fault()
-def frames_differ(shot: Shot) -> Case:
+def _frames_differ(shot: Shot) -> Case:
     """the masks' frame_id is another than the depth image's; a warning asks whether the depth is registered"""
     header = Header(stamp=shot.depth.header.stamp, frame_id="another_frame")
     case = _answered(replace(shot, instances=_changed(shot.instances, header=header)))
@@ -412,14 +500,14 @@ def frames_differ(shot: Shot) -> Case:
 
 
 @fault()
-def mask_is_empty(shot: Shot) -> Case:
+def _mask_is_empty(shot: Shot) -> Case:
     """an instance whose label no pixel has"""
     ghost = ObjectInstance(label=60_000, category=CATEGORIES[0], score=0.9, id="ghost")
     return _answered(_with_instances(shot, [*shot.instances.instances, ghost]), {FEW_POINTS: 1})
 
 
 @fault()
-def mask_is_tiny(shot: Shot) -> Case:
+def _mask_is_tiny(shot: Shot) -> Case:
     """five pixels are left of an object's mask"""
     labels = np.array(label_view(shot.instances.label_image))
     rows, columns = np.nonzero(_first_mask(shot))
@@ -428,20 +516,20 @@ def mask_is_tiny(shot: Shot) -> Case:
 
 
 @fault()
-def mask_covers_everything(shot: Shot) -> Case:
+def _mask_covers_everything(shot: Shot) -> Case:
     """all pixels have the label of one instance, none that of the others"""
     labels = np.full_like(label_view(shot.instances.label_image), shot.instances.instances[0].label)
     return _answered(_with_label_pixels(shot, labels), {FEW_POINTS: len(shot.instances.instances) - 1})
 
 
 @fault()
-def mask_has_no_instance(shot: Shot) -> Case:
+def _mask_has_no_instance(shot: Shot) -> Case:
     """a label in the image that no instance has: background"""
     return _answered(_with_instances(shot, shot.instances.instances[1:]))
 
 
 @fault()
-def masks_overlap(shot: Shot) -> Case:
+def _masks_overlap(shot: Shot) -> Case:
     """two instances with the same label: the higher score has the pixels"""
     first, *others = shot.instances.instances
     twin = _changed(first, score=first.score / 2, id="twin")
@@ -449,7 +537,7 @@ def masks_overlap(shot: Shot) -> Case:
 
 
 @fault()
-def label_is_the_background(shot: Shot) -> Case:
+def _label_is_the_background(shot: Shot) -> Case:
     """an instance with label 0"""
     return _answered(_with_first(shot, label=0), {"label: expected another one than that of the background": 1})
 
@@ -458,49 +546,49 @@ def label_is_the_background(shot: Shot) -> Case:
 
 
 @fault()
-def class_is_unknown(shot: Shot) -> Case:
+def _class_is_unknown(shot: Shot) -> Case:
     """a shoe"""
     return _answered(_with_first(shot, category="shoe"), {f"category: expected one of {', '.join(CATEGORIES)}": 1})
 
 
 @fault()
-def class_is_empty(shot: Shot) -> Case:
+def _class_is_empty(shot: Shot) -> Case:
     """no class name"""
     return _answered(_with_first(shot, category=""), {f"category: expected one of {', '.join(CATEGORIES)}": 1})
 
 
 @fault()
-def score_is_NaN(shot: Shot) -> Case:
+def _score_is_NaN(shot: Shot) -> Case:
     """a detector that computed nonsense"""
     return _answered(_with_first(shot, score=float("nan")), {"score: expected a finite number": 1})
 
 
 @fault()
-def nothing_was_detected(shot: Shot) -> Case:
+def _nothing_was_detected(shot: Shot) -> Case:
     """no instances, and no label image either: an empty answer"""
     return _answered(replace(shot, instances=InstanceArray(header=shot.instances.header)))
 
 
 @fault()
-def one_instance(shot: Shot) -> Case:
+def _one_instance(shot: Shot) -> Case:
     """no fault"""
     return _answered(_with_instances(shot, shot.instances.instances[:1]))
 
 
 @fault(everywhere=False)
-def as_many_instances_as_allowed(shot: Shot) -> Case:
+def _as_many_instances_as_allowed(shot: Shot) -> Case:
     """`max_instances` masks; no fault"""
     return _answered(_tiled(shot, MAX_INSTANCES))
 
 
 @fault(everywhere=False)
-def one_instance_too_many(shot: Shot) -> Case:
+def _one_instance_too_many(shot: Shot) -> Case:
     """`max_instances` + 1 masks: the lowest score is rejected"""
     return _answered(_tiled(shot, MAX_INSTANCES + 1), {f"instances: expected at most {MAX_INSTANCES}": 1})
 
 
 @fault()
-def many_bad_instances_before_the_good(shot: Shot) -> Case:
+def _many_bad_instances_before_the_good(shot: Shot) -> Case:
     """1000 instances with empty masks and low scores come first in the list"""
     many, good = 1000, shot.instances.instances
     noise = [ObjectInstance(label=60_000 + i, category=CATEGORIES[0], score=0.01, id=f"noise_{i}") for i in range(many)]
@@ -528,14 +616,14 @@ def _tiled(shot: Shot, count: int) -> Shot:
 
 
 @fault()
-def instances_come_first(shot: Shot) -> Case:
+def _instances_come_first(shot: Shot) -> Case:
     """masks before the depth image"""
     case = _answered(shot)
     return replace(case, sent=(Shot(instances=shot.instances), replace(shot, instances=None)))
 
 
 @fault(images=LATE_IMAGES + 1)
-def masks_come_late(*shots: Shot) -> Case:
+def _masks_come_late(*shots: Shot) -> Case:
     """the masks of an image 500 ms after it, with newer images in between: joined to their own"""
     answers = {stamp_of(shot): good_answer(shot) for shot in shots}
     return Case(
@@ -545,33 +633,33 @@ def masks_come_late(*shots: Shot) -> Case:
 
 
 @fault()
-def instances_are_missing(shot: Shot) -> Case:
+def _instances_are_missing(shot: Shot) -> Case:
     """a depth image without masks"""
     return _unanswered(replace(shot, instances=None), depth_without_partners=1)
 
 
 @fault()
-def depth_is_missing(shot: Shot) -> Case:
+def _depth_is_missing(shot: Shot) -> Case:
     """masks without a depth image"""
     return _unanswered(replace(shot, depth=None), instances_without_partners=1)
 
 
 @fault()
-def stamps_differ(shot: Shot) -> Case:
+def _stamps_differ(shot: Shot) -> Case:
     """the masks' stamp is a nanosecond off: no image is taken for another"""
     later = replace(shot, instances=_moved(shot, 1).instances)
     return _unanswered(later, depth_without_partners=1, instances_without_partners=1)
 
 
 @fault()
-def messages_come_twice(shot: Shot) -> Case:
+def _messages_come_twice(shot: Shot) -> Case:
     """everything is sent two times"""
     case = _answered(shot, counted={"dropped: depth twice": 1, "dropped: instances twice": 1})
     return replace(case, sent=(shot, shot))
 
 
 @fault(images=2)
-def images_change_places(first: Shot, second: Shot) -> Case:
+def _images_change_places(first: Shot, second: Shot) -> Case:
     """the older image after the newer one"""
     case = _answered(
         second, counted={"dropped: depth after a newer frame": 1, "dropped: instances after a newer frame": 1}
@@ -580,7 +668,7 @@ def images_change_places(first: Shot, second: Shot) -> Case:
 
 
 @fault(images=2)
-def recording_starts_again(*shots: Shot) -> Case:
+def _recording_starts_again(*shots: Shot) -> Case:
     """the clock goes back by ten seconds, and forward again: answered, with new tracks"""
     moved = tuple(_moved(shot, -LOOP_NS) for shot in shots)
     resets = {"tracking: reset: clock went back": 1, "tracking: reset: gap in time": 1}
@@ -588,6 +676,6 @@ def recording_starts_again(*shots: Shot) -> Case:
 
 
 @fault()
-def stamp_is_in_the_future(shot: Shot) -> Case:
+def _stamp_is_in_the_future(shot: Shot) -> Case:
     """one depth image an hour ahead: what follows is answered"""
     return _unanswered(Shot(depth=_moved(shot, 3600 * NS_PER_S).depth), clock_went_back=1)
