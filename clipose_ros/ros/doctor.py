@@ -11,7 +11,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_system_default
@@ -182,14 +181,7 @@ class Listener(Node):
         self.qos = input_qos(topics.reliable)
         self.depth = self._listen(topics.depth, Image)
         self.camera_info = self._listen(topics.camera_info, CameraInfo)
-        # For what was sent before we came: a volatile subscription does not get it, and this one hears no others.
-        kept = QoSProfile(
-            depth=KEPT, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        silent = SubscriptionEventCallbacks(use_default_callbacks=False)  # others are heard by the one above
-        self.create_subscription(
-            CameraInfo, topics.camera_info, self._adder(self.camera_info), kept, event_callbacks=silent
-        )
+        self._hears_kept = False
         self.instances = self._listen(topics.instances, InstanceArray)
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos_profile_system_default)
@@ -204,6 +196,8 @@ class Listener(Node):
         """
         for heard in (self.depth, self.camera_info, self.instances):
             heard.publishers = self.get_publishers_info_by_topic(heard.name)
+        if self.camera_info.kept and not self._hears_kept:
+            self._hear_kept()
         return self.depth, self.camera_info, self.instances
 
     def heard_all(self) -> bool:
@@ -214,7 +208,7 @@ class Listener(Node):
         bool
             Whether there is.
         """
-        return all(heard.messages for heard in (self.depth, self.camera_info, self.instances))
+        return all(heard.messages for heard in self.inputs())
 
     def pose_nodes(self) -> dict[str, int]:
         """Find the nodes that publish 9DoF poses.
@@ -259,6 +253,17 @@ class Listener(Node):
         heard = Heard(self.resolve_topic_name(topic), kind)
         self.create_subscription(kind, topic, self._adder(heard), self.qos)
         return heard
+
+    def _hear_kept(self) -> None:
+        """Subscribe to calibrations that were sent before we came, too.
+
+        Only once their publisher is known: one that keeps nothing would warn of such a subscription.
+        """
+        qos = QoSProfile(
+            depth=KEPT, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
+        self.create_subscription(CameraInfo, self.camera_info.name, self._adder(self.camera_info), qos)
+        self._hears_kept = True
 
     @staticmethod
     def _adder(heard: Heard) -> Callable[[Any, dict], None]:
