@@ -13,6 +13,8 @@ import numpy as np
 from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
+from clipose_ros.core.resting import set_onto
+from clipose_ros.core.support import SupportSettings, Surface, find_surfaces, resting_surfaces
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import (
     Detections,
@@ -83,6 +85,9 @@ class Pipeline:
         The most instances of a frame that are estimated.
     min_score : float
         Poses with a lower score are rejected, 0..1.
+    support : SupportSettings, optional
+        How surfaces are found. Poses that fit one are set onto the surface that they rest on. Without it, all poses stay
+        as they were estimated.
 
     Raises
     ------
@@ -98,6 +103,7 @@ class Pipeline:
         depth_range: DepthRange = DepthRange(),
         max_instances: int = MAX_INSTANCES,
         min_score: float = 0.0,
+        support: SupportSettings | None = None,
     ) -> None:
         expect("max_instances", max_instances >= 1, "1 or more", max_instances)
         expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
@@ -107,6 +113,8 @@ class Pipeline:
         self.depth_range = depth_range
         self.max_instances = max_instances
         self.min_score = min_score
+        self.support = support
+        self._surfaces: list[Surface] = []
 
     def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
         """Estimate the pose of every instance of a frame.
@@ -140,7 +148,11 @@ class Pipeline:
         with stopwatch.stage("backprojection"):
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
             observations = self._observations(frame, _without(detections, refused))
-        estimates = iter(self.estimator.estimate(observations, stopwatch))
+        found = self.estimator.estimate(observations, stopwatch)
+        if self.support is not None:
+            with stopwatch.stage("support"):
+                found = self._at_rest(frame, detections, observations, found)
+        estimates = iter(found)
         results = tuple(
             (instance, Rejection(instance.category, refused[i]) if i in refused else self._admitted(next(estimates)))
             for i, instance in enumerate(detections.instances)
@@ -172,6 +184,27 @@ class Pipeline:
             Observation(cloud.points, instance.category, *others)
             for instance, cloud, *others in zip(detections.instances, clouds, pixels, crops, priors)
         ]
+
+    def _at_rest(
+        self,
+        frame: Frame,
+        detections: Detections,
+        observations: list[Observation],
+        found: list[PoseEstimate | Rejection],
+    ) -> list[PoseEstimate | Rejection]:
+        """The results, with the poses that fit one set onto the surface that they rest on."""
+        surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
+        if self.tracker is not None:  # without one there is no state
+            self._surfaces = surfaces
+        seen = [i for i, result in enumerate(found) if isinstance(result, PoseEstimate)]
+        clouds = [observations[i].points for i in seen]
+        results = list(found)
+        for i, surface in zip(seen, resting_surfaces([found[i] for i in seen], clouds, surfaces, self.support)):
+            if surface is not None:
+                name = found[i].category
+                rests, symmetry = self.estimator.rests(name), self.estimator.symmetry(name)
+                results[i] = set_onto(found[i], surface, rests, symmetry) or found[i]
+        return results
 
     def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
         """Reject a pose whose score is too low."""

@@ -20,7 +20,7 @@ import yaml
 from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from torch import Tensor, nn
 
-from clipose_ros.core.categories import CATEGORIES, nocs_symmetry
+from clipose_ros.core.categories import CATEGORIES, NOCS_RESTS, nocs_symmetry
 from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 from clipose_ros.inference.session import Session
@@ -268,6 +268,7 @@ def network_card(
             )
         },
         symmetry={category: nocs_symmetry(category) for category in CATEGORIES},
+        rests=NOCS_RESTS,
         settings=CliposeSettings(scale, outlier_radius, points, draws, passes).as_mapping(),
         licence="Apache-2.0",
         **others,

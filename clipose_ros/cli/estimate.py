@@ -14,6 +14,7 @@ from clipose_ros import estimators
 from clipose_ros.cli.options import Flag, provider_advice
 from clipose_ros.cli.output_paths import check_output_file, check_output_folder
 from clipose_ros.cli.tables import tracked
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Detections, Frame, PoseEstimate
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
@@ -37,6 +38,7 @@ def estimate(
     precision: Precision = SessionConfig.precision,
     seed: int = 0,
     min_score: float = 0.0,
+    support: Support = SUPPORT_DEFAULT,
     strict: Flag = False,
     draw: Path | None = None,
 ) -> None:
@@ -69,6 +71,8 @@ def estimate(
         Of the point sampling. The same seed gives the same file, bit for bit.
     min_score
         Poses with a lower score are rejected, 0 to 1.
+    support
+        auto sets poses that fit onto the surface that they rest on; off leaves them as they were estimated.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -87,7 +91,9 @@ def estimate(
         )
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
-        pipeline = Pipeline(estimators.load_all(model, models_dir, config, seed), min_score=min_score)
+        pipeline = Pipeline(
+            estimators.load_all(model, models_dir, config, seed), min_score=min_score, support=support_settings(support)
+        )
     frames.objects = pipeline.estimator.names
     results, without_colour = [], 0
     for name, frame, detections in _readable(frames, strict, skipped):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry
 
 # Index = NOCS class id - 1. The one-hot order of every model.
@@ -24,6 +25,17 @@ MEAN_SIZES = {
     "can": np.array([0.068, 0.146, 0.072]),
     "laptop": np.array([0.346, 0.200, 0.335]),
     "mug": np.array([0.146, 0.083, 0.114]),
+}
+
+
+# Ways in which the objects rest: standing first. A camera's lens points along +x: it lies on its back, or on the lens.
+NOCS_RESTS = {
+    "bottle": (Rest.Y, Rest.MINUS_Y, Rest.SIDE),
+    "bowl": (Rest.Y, Rest.MINUS_Y),
+    "camera": (Rest.Y, Rest.X, Rest.MINUS_X),
+    "can": (Rest.Y, Rest.MINUS_Y, Rest.SIDE),
+    "laptop": (Rest.Y,),
+    "mug": (Rest.Y, Rest.MINUS_Y, Rest.SIDE),
 }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
 from clipose_ros.core.normalization import from_view, to_view
+from clipose_ros.core.resting import Rest
 from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
 from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
@@ -165,6 +166,10 @@ class Clipose:
     def symmetry(self, name: str) -> Symmetry:
         """See `Estimator.symmetry`."""
         return self._card.symmetry.get(name, Symmetry.NONE)
+
+    def rests(self, name: str) -> tuple[Rest, ...]:
+        """See `Estimator.rests`."""
+        return self._card.rests.get(name, ())
 
     def diagonal_m(self, name: str) -> float | None:
         """See `Estimator.diagonal_m`. The unit of the network is the diagonal of a name's mean box."""

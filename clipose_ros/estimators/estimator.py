@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
@@ -62,6 +63,21 @@ class Estimator(Protocol):
         -------
         Symmetry
             Symmetry of the objects of this name.
+        """
+        ...
+
+    def rests(self, name: str) -> tuple[Rest, ...]:
+        """Say in which ways an object rests on a surface.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        tuple of Rest
+            None where that is not known: its poses are never set onto a surface.
         """
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
+from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
@@ -45,6 +46,11 @@ class Router:
         """See `Estimator.symmetry`."""
         estimator = self._answering(name)
         return estimator.symmetry(name) if estimator else Symmetry.NONE
+
+    def rests(self, name: str) -> tuple[Rest, ...]:
+        """See `Estimator.rests`."""
+        estimator = self._answering(name)
+        return estimator.rests(name) if estimator else ()
 
     def diagonal_m(self, name: str) -> float | None:
         """See `Estimator.diagonal_m`."""

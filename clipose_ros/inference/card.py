@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.validation import expect
 
@@ -83,6 +84,8 @@ class ModelCard:
         The model's networks, by their purpose.
     symmetry : mapping of str to Symmetry
         Symmetry of each name. A name that is left out has none.
+    rests : mapping of str to tuple of Rest
+        Ways in which the objects of each name rest on a surface. A name that is left out is never set onto one.
     settings : mapping
         What the estimator needs beside the networks. Only the estimator knows the keys.
     training, accuracy : mapping
@@ -101,6 +104,7 @@ class ModelCard:
     names: tuple[str, ...]
     networks: Mapping[str, NetworkFile]
     symmetry: Mapping[str, Symmetry] = field(default_factory=dict)
+    rests: Mapping[str, tuple[Rest, ...]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -113,13 +117,18 @@ class ModelCard:
         expect("names", listed, "a list of names", self.names)
         expect("names", len(set(self.names)) == len(self.names), "different names", self.names)
         object.__setattr__(self, "names", tuple(self.names))
-        for key in ("networks", "symmetry", "settings", "training", "accuracy"):
+        for key in ("networks", "symmetry", "rests", "settings", "training", "accuracy"):
             expect(key, isinstance(getattr(self, key), Mapping), "a mapping", getattr(self, key))
         known = f"some of {', '.join(self.names)}"
         expect("symmetry", set(self.symmetry) <= set(self.names), known, ", ".join(map(str, self.symmetry)))
         for name, symmetry in self.symmetry.items():
             expect(f"symmetry.{name}", symmetry in list(Symmetry), f"one of {', '.join(Symmetry)}", symmetry)
         object.__setattr__(self, "symmetry", {name: Symmetry(value) for name, value in self.symmetry.items()})
+        expect("rests", set(self.rests) <= set(self.names), known, ", ".join(map(str, self.rests)))
+        for name, rests in self.rests.items():
+            listed = isinstance(rests, (list, tuple)) and all(rest in list(Rest) for rest in rests)
+            expect(f"rests.{name}", listed, f"a list of {', '.join(Rest)}", rests)
+        object.__setattr__(self, "rests", {name: tuple(map(Rest, rests)) for name, rests in self.rests.items()})
 
     def network(self, key: str) -> NetworkFile:
         """Look up a network.
@@ -186,6 +195,7 @@ def write_card(card: ModelCard, folder: Path) -> None:
     data = dataclasses.asdict(card)
     data["names"] = list(card.names)
     data["symmetry"] = {name: str(symmetry) for name, symmetry in card.symmetry.items()}
+    data["rests"] = {name: [str(rest) for rest in rests] for name, rests in card.rests.items()}
     for network in data["networks"].values():
         for key in ("inputs", "outputs"):
             network[key] = {name: list(shape) for name, shape in network[key].items()}

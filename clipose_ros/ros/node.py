@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from clipose_ros import estimators
+from clipose_ros.core.support import support_settings
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.estimator import Estimator
@@ -88,6 +89,7 @@ class PoseNode(Node):
             depth_range=self.parameters.depth_range(),
             max_instances=self.parameters.max_instances,
             min_score=self.parameters.min_score,
+            support=support_settings(self.parameters.support),
         )
         self._topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
         self._synchroniser = Synchroniser(
@@ -193,6 +195,7 @@ class PoseNode(Node):
         with self._pipeline_lock:
             self.parameters = parameters
             self._pipeline.depth_range, self._pipeline.min_score = parameters.depth_range(), parameters.min_score
+            self._pipeline.support = support_settings(parameters.support)
             if parameters.tracker() != self._tracker.settings:
                 self._tracker.configure(parameters.tracker())
             self._pipeline.tracker = self._tracker if parameters.tracking else None

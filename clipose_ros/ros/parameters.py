@@ -10,7 +10,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -154,8 +154,8 @@ class _Changes:
 
 def _messages(parameters: Parameters, types: dict[str, type]) -> list[Parameter]:
     """What ROS shows of the parameters with these types."""
-    values = {name: getattr(parameters, name) for name in types}
-    return [Parameter(name, ROS_TYPES[types[name]], value) for name, value in values.items()]
+    kinds = {name: str if typing.get_origin(kind) is Literal else kind for name, kind in types.items()}
+    return [Parameter(name, ROS_TYPES[kind], getattr(parameters, name)) for name, kind in kinds.items()]
 
 
 def _typed(name: str, expected: type, value: object) -> object:
@@ -166,6 +166,11 @@ def _typed(name: str, expected: type, value: object) -> object:
         return int(value)
     if expected == LIST:
         return _list(name, value)
+    if typing.get_origin(expected) is Literal:
+        words = typing.get_args(expected)
+        word = "off" if value is False and "off" in words else value  # YAML takes off for false
+        expect(name, word in words, f"one of {', '.join(words)}", f"{value!r}")
+        return word
     got = "an empty list" if value is None else repr(value)  # rcl has no type for one
     expect(name, type(value) is expected, EXPECTED[expected].format(name=name), got)
     expect(name, expected is not float or math.isfinite(value), "a finite number", value)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -53,6 +54,8 @@ class PoseNodeParameters:
         Of one frame; of more, those with the highest scores are estimated and the others rejected.
     min_score : float
         Poses below are rejected, 0..1.
+    support : str
+        auto sets poses that fit onto the surface that they rest on; off leaves them as they were estimated.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float
@@ -100,6 +103,7 @@ class PoseNodeParameters:
     max_stamp_difference_s: float = 0.0
     max_instances: int = MAX_INSTANCES
     min_score: float = 0.0
+    support: Support = SUPPORT_DEFAULT
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -123,6 +127,7 @@ class PoseNodeParameters:
             "min_depth_m",
             "max_depth_m",
             "min_score",
+            "support",
             "marker_lifetime_s",
             "tracking",
             "confirm_after",

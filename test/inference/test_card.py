@@ -66,6 +66,8 @@ def test_a_network_that_the_card_lacks_is_named(write_model):
         ({"names": ["mug", "mug"]}, "names: expected different names"),
         ({"symmetry": {"jug": "none"}}, "symmetry: expected some of bottle"),
         ({"symmetry": {"mug": "round"}}, "symmetry.mug: expected one of none, y_axis, got round"),
+        ({"rests": {"jug": ["y"]}}, "rests: expected some of bottle"),
+        ({"rests": {"mug": ["up"]}}, "rests.mug: expected a list of y, -y, x, -x, z, -z, side, got"),
         ({"settings": [1]}, "settings: expected a mapping"),
         ({"training": 3}, "training: expected a mapping, got 3"),
         ({"licence": ""}, "licence: expected a text"),

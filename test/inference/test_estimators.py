@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from clipose_ros import estimators
-from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.bench.latency import TABLE_CENTRE, TABLE_NORMAL, spheres_on_table
+from clipose_ros.core.resting import Rest
+from clipose_ros.core.support import SupportSettings
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Detections, Instance, Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
@@ -24,6 +27,9 @@ class Witness:
 
     def symmetry(self, name):
         return Symmetry.Y if name == "cup" else Symmetry.NONE
+
+    def rests(self, name):
+        return (Rest.Y,)
 
     def facts(self):
         return {"model": self.name, "provider": "cpu"}
@@ -146,3 +152,33 @@ def test_with_a_tracker_an_estimator_that_asks_for_it_gets_the_predicted_pose():
     for seen in after:
         assert (seen.prior.category, seen.prior.track) == (seen.name, poses[seen.name].track)
         np.testing.assert_allclose(seen.prior.translation, poses[seen.name].translation, atol=1e-6)
+
+
+class Tilted(Witness):
+    """Spheres that stand askew by 10 degrees, and 5 mm too high."""
+
+    def estimate(self, observations, stopwatch=None):
+        x = np.array([1.0, 0.0, 0.0])
+        upright = np.stack([x, TABLE_NORMAL, np.cross(x, TABLE_NORMAL)], axis=1)
+        askew = Rotation.from_euler("x", 10, degrees=True).as_matrix() @ upright
+        centres = [TABLE_CENTRE + 0.055 * TABLE_NORMAL + np.array([shift, 0, 0]) for shift in (-0.075, 0.075)]
+        return [
+            PoseEstimate(seen.name, 0.5, askew, centre, np.full(3, 0.1)) for seen, centre in zip(observations, centres)
+        ]
+
+
+def test_poses_are_set_onto_the_table_where_that_is_wanted_and_their_estimator_knows_how_they_rest():
+    scene = spheres_on_table(2, ["mug", "cup"])
+    plain = Pipeline(Tilted("t", ("mug", "cup"))).process(*scene)
+    rested = Pipeline(Tilted("t", ("mug", "cup")), support=SupportSettings()).process(*scene)
+    assert "support" not in plain.stages_ms and "support" in rested.stages_ms
+    for (_, before), (_, after) in zip(plain.results, rested.results, strict=True):
+        assert before.rotation[:, 1] @ TABLE_NORMAL < 0.99 and after.rotation[:, 1] @ TABLE_NORMAL > 0.99999
+        underside = (after.translation - TABLE_CENTRE) @ TABLE_NORMAL - after.size[1] / 2
+        assert underside == pytest.approx(0, abs=1e-3)
+    unknown = Tilted("t", ("mug", "cup"))
+    unknown.rests = lambda name: ()
+    for (_, before), (_, after) in zip(
+        plain.results, Pipeline(unknown, support=SupportSettings()).process(*scene).results, strict=True
+    ):
+        np.testing.assert_array_equal(before.rotation, after.rotation)

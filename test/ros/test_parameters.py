@@ -47,6 +47,11 @@ def test_one_model_may_be_written_without_a_list(read, text):
     assert read("-p", f"models:={text}").models == ("clipose-lite",)
 
 
+@pytest.mark.parametrize(("text", "word"), [("off", "off"), ("'off'", "off"), ("auto", "auto")])
+def test_off_is_a_word_though_yaml_takes_it_for_false(read, text, word):
+    assert read("-p", f"support:={text}").support == word
+
+
 def test_the_name_that_a_parameter_had_before_leads_to_the_one_that_it_has_now(read):
     with pytest.raises(ValueError, match=r"model: expected models, a list of names: models:=\[clipose-lite\], got the"):
         read("-p", "model:=clipose-lite")
@@ -107,6 +112,8 @@ WRONG = [
     ("max_stamp_difference_s:=-0.001", "max_stamp_difference_s: expected 0 to 0.5, got -0.001"),
     ("max_stamp_difference_s:=2", "max_stamp_difference_s: expected 0 to 0.5, got 2.0"),
     ("min_score:=1.5", "min_score: expected 0 to 1, got 1.5"),
+    ("support:=on", "support: expected one of auto, off, got True"),
+    ("support:=table", "support: expected one of auto, off, got 'table'"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
     ("threads:=-1", "threads: expected 0"),

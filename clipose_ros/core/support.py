@@ -1,0 +1,267 @@
+"""The surfaces that objects rest on, from the depth of a frame.
+
+A plane is linear in inverse depth: of a pixel's ray X = (x, y, 1) it shows 1 / z = q · X, with q = normal / offset. So
+the difference of two neighbours gives a guess without a cross product, and all guesses are judged on all pixels by one
+matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from clipose_ros.core.backprojection import DepthRange, metres
+from clipose_ros.core.types import Detections, Frame, PoseEstimate
+from clipose_ros.core.validation import expect
+
+LEAST_NEAR = 6  # samples of a surface near an object's foot
+MOST_BELOW = 0.05  # of an object's points: more is background that leaked through its mask, or another surface
+LEAST_WHOLE = 0.4  # of a surface's samples: as many have a neighbour that is on it; noise meets a plane here and there
+Support = Literal["auto", "off"]
+SUPPORT_DEFAULT: Support = "auto"
+
+
+@dataclass(frozen=True)
+class SupportSettings:
+    """How surfaces are found, and which of them an object rests on.
+
+    Parameters
+    ----------
+    grid : int
+        Columns of the grid that the depth image is sampled on; its rows follow.
+    guesses : int
+        Planes that are tried for each surface.
+    surfaces : int
+        Most surfaces of a frame.
+    least : int
+        Samples that a surface must have.
+    noise_m : float
+        Distance from its surface that a sample may have, at no distance from the camera [m].
+    noise_by_squared_distance : float
+        What is added to it, by the squared distance from the camera [1/m].
+    below_m : float
+        Points of an object may lie so far below its surface [m].
+    gap_m : float
+        Underside of an object's box and its surface may be so far apart [m], or `gap` of the box's height.
+    gap : float
+        See `gap_m`.
+    reach_m : float
+        A surface must have been seen so near to the foot of the object [m].
+
+    Raises
+    ------
+    ValueError
+        For settings that are none.
+    """
+
+    grid: int = 40
+    guesses: int = 24
+    surfaces: int = 3
+    least: int = 20
+    noise_m: float = 0.005
+    noise_by_squared_distance: float = 0.005
+    below_m: float = 0.02
+    gap_m: float = 0.03
+    gap: float = 0.25
+    reach_m: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("grid", "guesses", "surfaces", "least"):
+            expect(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
+        for name in ("noise_m", "below_m", "gap_m", "reach_m"):
+            expect(name, getattr(self, name) > 0, "more than 0 m", getattr(self, name))
+
+
+def support_settings(support: Support) -> SupportSettings | None:
+    """Give the settings that a user's choice asks for.
+
+    Parameters
+    ----------
+    support : str
+        auto or off.
+
+    Returns
+    -------
+    SupportSettings or None
+        None for off.
+
+    Raises
+    ------
+    ValueError
+        For another word.
+    """
+    expect("support", support in get_args(Support), f"one of {', '.join(get_args(Support))}", support)
+    return SupportSettings() if support == "auto" else None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A plane that was seen: normal · p = offset of its points p, in the camera frame.
+
+    Parameters
+    ----------
+    normal : (3,) float
+        Unit normal, towards the camera.
+    offset : float
+        Less than 0 [m].
+    samples : (S, 3) float
+        Where it was seen [m].
+    """
+
+    normal: np.ndarray
+    offset: float
+    samples: np.ndarray
+
+    def height(self, points: np.ndarray) -> np.ndarray:
+        """Measure how high points lie above the surface.
+
+        Parameters
+        ----------
+        points : (..., 3) float
+            Camera frame [m].
+
+        Returns
+        -------
+        (...) float
+            Heights, on the camera's side more than 0 [m].
+        """
+        return points @ self.normal - self.offset
+
+
+def find_surfaces(
+    frame: Frame,
+    detections: Detections,
+    depth_range: DepthRange = DepthRange(),
+    known: Sequence[Surface] = (),
+    settings: SupportSettings = SupportSettings(),
+) -> list[Surface]:
+    """Find the largest planes of what belongs to no instance: tables, shelves, floors, and walls, too.
+
+    Parameters
+    ----------
+    frame : Frame
+        Depth and intrinsics.
+    detections : Detections
+        Their pixels are left out.
+    depth_range : DepthRange
+        Valid depths.
+    known : sequence of Surface
+        Surfaces of the frame before, which are tried first.
+    settings : SupportSettings
+        How they are found.
+
+    Returns
+    -------
+    list of Surface
+        The largest first; none where no plane is seen.
+    """
+    rays, inverse_m, valid, guesses = _samples(frame, detections, depth_range, settings)
+    if len(known):
+        guesses = np.concatenate([np.array([surface.normal / surface.offset for surface in known]), guesses])
+    if not len(guesses):
+        return []
+    points = rays / inverse_m[:, None]
+    z = points[:, 2]
+    tolerance = settings.noise_m + settings.noise_by_squared_distance * z * z
+    # The distance of a point from a plane is its offset times (q · p - 1).
+    near = np.abs(points @ guesses.T - 1) < np.outer(tolerance, np.linalg.norm(guesses, axis=1))
+    surfaces, free = [], np.ones(len(points), bool)
+    while len(surfaces) < settings.surfaces:
+        on_plane = near[:, np.count_nonzero(near, axis=0).argmax()]
+        for _ in range(2):
+            if np.count_nonzero(on_plane) < settings.least:
+                return surfaces
+            chosen = points[on_plane]
+            plane = np.linalg.solve(chosen.T @ chosen, chosen.sum(axis=0))  # least squares of q · p = 1
+            length = float(np.linalg.norm(plane))
+            on_plane = free & (np.abs(points @ plane - 1) < tolerance * length)
+        if np.count_nonzero(on_plane) < settings.least or not _whole(on_plane, valid):
+            return surfaces
+        surfaces.append(Surface(-plane / length, -1 / length, points[on_plane]))
+        free &= ~on_plane
+        near &= free[:, None]
+    return surfaces
+
+
+def resting_surfaces(
+    poses: Sequence[PoseEstimate],
+    clouds: Sequence[np.ndarray],
+    surfaces: Sequence[Surface],
+    settings: SupportSettings = SupportSettings(),
+) -> list[Surface | None]:
+    """Choose the surface that each object of a frame rests on, if any.
+
+    The object's points lie above it, the underside of the box near it, and it was seen near the object's foot. Where
+    several fit, such as a table and the wall that a mug touches, the one that fits more of the frame's objects counts,
+    then the one that faces further up in the image.
+
+    Parameters
+    ----------
+    poses : sequence of PoseEstimate
+        Of the objects.
+    clouds : sequence of (N, 3) float
+        Points of each object, camera frame [m].
+    surfaces : sequence of Surface
+        Of the frame.
+    settings : SupportSettings
+        What is near.
+
+    Returns
+    -------
+    list of (Surface or None)
+        For each object; None where none fits.
+    """
+    fits = [[_fits(pose, cloud, surface, settings) for surface in surfaces] for pose, cloud in zip(poses, clouds)]
+    votes = [sum(of_one[i] for of_one in fits) for i in range(len(surfaces))]
+    order = sorted(range(len(surfaces)), key=lambda i: (-votes[i], surfaces[i].normal[1]))
+    return [next((surfaces[i] for i in order if of_one[i]), None) for of_one in fits]
+
+
+def _fits(pose: PoseEstimate, points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:
+    """Whether an object can rest on a surface."""
+    height = float(surface.height(pose.translation))
+    half = float(np.abs(surface.normal @ pose.rotation) @ pose.size) / 2
+    if abs(height - half) > max(settings.gap_m, settings.gap * 2 * half):
+        return False
+    away = surface.samples - (pose.translation - height * surface.normal)
+    reach = settings.reach_m + float(np.linalg.norm(pose.size)) / 2
+    if np.count_nonzero(np.einsum("ij,ij->i", away, away) < reach**2) < LEAST_NEAR:
+        return False
+    below = np.count_nonzero(points @ surface.normal.astype(points.dtype) < surface.offset - settings.below_m)
+    return below <= MOST_BELOW * len(points)
+
+
+def _whole(on_plane: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether samples (S,) bool of a grid hang together."""
+    grid = np.zeros(valid.shape, bool)
+    grid[valid] = on_plane
+    return np.count_nonzero(grid[:, 1:] & grid[:, :-1]) >= LEAST_WHOLE * np.count_nonzero(on_plane)
+
+
+def _samples(
+    frame: Frame, detections: Detections, depth_range: DepthRange, settings: SupportSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rays (S, 3), inverse depths (S,) [1/m], where they are on the grid (h, w), and guesses (K, 3) of q."""
+    stride = max(1, frame.depth.shape[1] // settings.grid)
+    rows, columns = (slice(stride // 2, None, stride),) * 2
+    z = metres(frame.depth[rows, columns], frame.depth_unit_m)
+    masks = detections.masks[..., rows, columns]
+    free = ~masks.any(axis=0) if detections.overlap else masks == 0
+    valid = (z >= depth_range.minimum) & (z <= depth_range.maximum) & free
+    inverse = np.where(valid, 1 / np.where(valid, z, 1), 0)
+    k = frame.intrinsics
+    x = (np.arange(z.shape[1]) * stride + stride // 2 - k.cx) / k.fx
+    y = (np.arange(z.shape[0]) * stride + stride // 2 - k.cy) / k.fy
+    v, u = np.nonzero(valid[:-1, :-1] & valid[:-1, 1:] & valid[1:, :-1])
+    if len(u) > settings.guesses:
+        chosen = np.linspace(0, len(u) - 1, settings.guesses).astype(int)
+        v, u = v[chosen], u[chosen]
+    by_x = (inverse[v, u + 1] - inverse[v, u]) * (k.fx / stride)
+    by_y = (inverse[v + 1, u] - inverse[v, u]) * (k.fy / stride)
+    guesses = np.stack([by_x, by_y, inverse[v, u] - by_x * x[u] - by_y * y[v]], axis=1)
+    guesses = guesses[np.linalg.norm(guesses, axis=1) > 0]
+    v, u = np.nonzero(valid)
+    return np.stack([x[u], y[v], np.ones(len(u))], axis=1), inverse[v, u], valid, guesses
