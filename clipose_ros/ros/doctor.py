@@ -13,7 +13,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_system_default
+from rclpy.qos import qos_profile_system_default
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -39,8 +39,8 @@ from clipose_ros.ros.input_findings import (
     stamp_finding,
     unit_finding,
 )
-from clipose_ros.ros.qos import input_qos
-from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED
+from clipose_ros.ros.qos import LATCHED_QOS, input_qos
+from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, STAMP_DIFFERENCE
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 POSES = "/poses_9dof"
@@ -138,9 +138,9 @@ class Heard:
 
     @property
     def kept(self) -> bool:
-        """Whether all publishers keep their last message for whoever comes later."""
+        """Whether all publishers keep their last message for those who subscribe later."""
         durabilities = {publisher.qos_profile.durability for publisher in self.publishers}
-        return durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
+        return durabilities == {LATCHED_QOS.durability}
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Listener(Node):
             tuple(dict.fromkeys(names)),
             facts.get(RECTIFIED, "True") == "True",
             float(facts.get(DEPTH_SCALE, 0.0)) or None,
-            float(facts.get("max_stamp_difference_s", 0.0)),
+            float(facts.get(STAMP_DIFFERENCE, 0.0)),
         )
 
     def _listen(self, topic: str, kind: type) -> Heard:
@@ -259,10 +259,7 @@ class Listener(Node):
 
         Only once their publisher is known: one that keeps nothing would warn of such a subscription.
         """
-        qos = QoSProfile(
-            depth=KEPT, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        self.create_subscription(CameraInfo, self.camera_info.name, self._adder(self.camera_info), qos)
+        self.create_subscription(CameraInfo, self.camera_info.name, self._adder(self.camera_info), LATCHED_QOS)
         self._hears_kept = True
 
     @staticmethod

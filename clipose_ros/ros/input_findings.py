@@ -18,6 +18,7 @@ from clipose_ros.doctor.findings import Finding, fail, ok, warn
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.camera_info import camera_info_shape, distortion_warning, intrinsics_from, is_distorted
 from clipose_ros.ros.conversions import depth_view, label_view
+from clipose_ros.ros.stamp_evidence import sufficient_tolerance_s
 from clipose_ros.ros.transforms import frame_id_warning
 
 # more lost messages than this are worth a warning; of fewer stamps no period can be told
@@ -459,13 +460,16 @@ def match_finding(
     nearest = {stamp: int(stamps[np.abs(stamps - stamp).argmin()]) for stamp in comparable}
     matched = {mask: image for mask, image in nearest.items() if abs(mask - image) <= max_difference_s * NS_PER_S}
     if not matched:
-        apart_ms = float(np.median([abs(mask - image) for mask, image in nearest.items()])) / 1e6
-        return fail(
-            subject,
-            f"no mask has the stamp of a depth image; the nearest is {apart_ms:.1f} ms away",
+        apart_s = np.array([abs(mask - image) for mask, image in nearest.items()]) / NS_PER_S
+        text = f"no mask has the stamp of a depth image; the nearest is {np.median(apart_s) * 1e3:.1f} ms away"
+        cure = (
             "stamp the masks with the stamp of their image, and let the driver synchronise colour and depth "
-            f"(RealSense: enable_sync:=true); or join the nearest: max_stamp_difference_s:={_above(apart_ms):g}",
+            "(RealSense: enable_sync:=true)"
         )
+        step_s = float(np.median(np.diff(np.sort(stamps)))) / NS_PER_S if len(stamps) > 1 else 0.0
+        enough_s = sufficient_tolerance_s(float(apart_s.max()), step_s)
+        joined = f"; or join the nearest: max_stamp_difference_s:={enough_s:g}" if enough_s else ""
+        return fail(subject, text, cure + joined)
     late_s = float(np.median([instances_s[mask] - depth_s[image] for mask, image in matched.items()]))
     share = f"{len(matched)} of {len(comparable)} masks have the stamp of a depth image"
     text = f"{share} and come {late_s * 1e3:.0f} ms after it"
@@ -485,8 +489,3 @@ def _other_unit(encoding: str, seen: np.ndarray) -> tuple[float, str, str, str] 
     if encoding == "32FC1" and typical >= LEAST_MILLIMETRES:
         return typical, "millimetres", "metres", "publish metres, or 16UC1; or depth_scale_m:=0.001"
     return None
-
-
-def _above(milliseconds: float) -> float:
-    """A difference of stamps [s] that leaves some room above this one."""
-    return (np.floor(1.5 * milliseconds) + 1) / 1e3

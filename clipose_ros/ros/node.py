@@ -44,7 +44,7 @@ from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import advertise, input_qos
 from clipose_ros.ros.serialized import read_image, read_instances
-from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, PoseNodeParameters
+from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, STAMP_DIFFERENCE, PoseNodeParameters
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
@@ -320,8 +320,8 @@ def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, obj
     dict of str to object
         The estimator's facts, what it answers, and how images are read.
     """
-    own = {NAMES: ", ".join(estimator.names), RECTIFIED: parameters.rectified, DEPTH_SCALE: parameters.depth_scale_m}
-    return {**estimator.facts(), **own}
+    read_as = {name: getattr(parameters, name) for name in (RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE)}
+    return {**estimator.facts(), NAMES: ", ".join(estimator.names), **read_as}
 
 
 def load_estimator(parameters: PoseNodeParameters) -> Estimator:

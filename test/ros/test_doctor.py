@@ -268,6 +268,8 @@ def test_masks_whose_stamps_are_nearly_those_of_images_are_joined_on_request():
     finding = match_finding("joined", depth, near)
     expect_finding(finding, Level.FAIL, "1.0 ms away")
     assert "max_stamp_difference_s:=0.002" in finding.cure
+    halfway = {(k * 33 + 16) * MS + MS // 2: k * 0.033 for k in range(20)}
+    assert "max_stamp_difference_s" not in match_finding("joined", depth, halfway).cure
     expect_finding(match_finding("joined", depth, near, max_difference_s=0.002), Level.OK, "come 200 ms after it")
 
 

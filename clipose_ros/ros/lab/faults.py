@@ -496,6 +496,28 @@ def _frames_differ(shot: Shot) -> Case:
     return replace(case, answers={stamp: replace(answer, counted=answer.counted | warning)})
 
 
+@fault()
+def frame_has_no_name(shot: Shot) -> Case:
+    """an empty frame_id in every message: answered, but not on TF"""
+    return _named(shot, "", "the name of the camera's optical frame")
+
+
+@fault()
+def frame_begins_with_a_slash(shot: Shot) -> Case:
+    """a frame_id as ROS 1 had them, /camera, in every message: answered, and on TF without the slash"""
+    return _named(shot, "/camera", "a name without / in front, as tf2 has it")
+
+
+def _named(shot: Shot, frame_id: str, expected: str) -> Case:
+    """Another name of the frame, which is warned of."""
+    header = Header(stamp=shot.depth.header.stamp, frame_id=frame_id)
+    messages = (_changed(message, header=header) for message in (shot.camera_info, shot.depth, shot.instances))
+    case = _answered(Shot(*messages))
+    ((stamp, answer),) = case.answers.items()
+    warning = {f"warned: {DEPTH} frame_id: expected {expected}": 1}
+    return replace(case, answers={stamp: replace(answer, counted=answer.counted | warning)})
+
+
 # Masks
 
 
