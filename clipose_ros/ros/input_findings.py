@@ -466,9 +466,9 @@ def match_finding(
             "stamp the masks with the stamp of their image, and let the driver synchronise colour and depth "
             "(RealSense: enable_sync:=true)"
         )
-        step_s = float(np.median(np.diff(np.sort(stamps)))) / NS_PER_S if len(stamps) > 1 else 0.0
+        step_s = float(np.median(np.diff(np.unique(stamps)))) / NS_PER_S if len(stamps) > 1 else np.inf
         enough_s = sufficient_tolerance_s(float(apart_s.max()), step_s)
-        joined = f"; or join the nearest: max_stamp_difference_s:={enough_s:g}" if enough_s else ""
+        joined = "" if enough_s is None else f"; or join the nearest: max_stamp_difference_s:={enough_s:g}"
         return fail(subject, text, cure + joined)
     late_s = float(np.median([instances_s[mask] - depth_s[image] for mask, image in matched.items()]))
     share = f"{len(matched)} of {len(comparable)} masks have the stamp of a depth image"

@@ -10,6 +10,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from clipose_ros.doctor.shared_memory import ONE_USER, foreign_owners_text
 from clipose_ros.ros.calibration_input import CalibrationInput
 from clipose_ros.ros.health import CLOCK, LATE, STALLED, Health
 from clipose_ros.ros.qos import INPUT_DEPTH, offer, unheard, unheard_warning
@@ -60,6 +61,7 @@ class InputWatch:
         self._calibration = calibration
         self._reminder = Reminder(silence_s)
         self._begin_s = time.monotonic()
+        self._owners = ""  # of shared memory that is not ours, as of the last warning
         self._unheard: set[tuple[int, ...]] = set()
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time and no /clock these must still fire
         node.create_timer(min(LOOK_S, silence_s / 2), self.look, clock=steady)
@@ -108,11 +110,13 @@ class InputWatch:
 
     def _tell_of(self, topic: str) -> None:
         found = offer(self._node, self._topics[topic], topic, self._qos)
-        self._health.note(topic, input_reason(found))
         if self._reminder.due(topic):
-            name = self._node.resolve_topic_name(topic)
+            self._owners = foreign_owners_text() if found.matching else ""
+            transport = f"{self._owners}: {ONE_USER}" if self._owners else ""
             asked = f"{self._qos.reliability.name.lower().replace('_', ' ')}, depth {INPUT_DEPTH}"
-            self._node.get_logger().warning(input_sentence(name, self._silence_s, asked, found))
+            name = self._node.resolve_topic_name(topic)
+            self._node.get_logger().warning(input_sentence(name, self._silence_s, asked, found, transport))
+        self._health.note(topic, input_reason(found, self._owners))
 
     def _why_stalled(self) -> str:
         if not self._synchroniser.calibrated:

@@ -15,13 +15,15 @@ WITHOUT_CLOCK = (
 UNKNOWN = "no image has had all of its partners; the counters 'dropped:' say what became of them"
 
 
-def input_reason(offer: Offer) -> str:
+def input_reason(offer: Offer, transport: str = "") -> str:
     """Say in some words why an input is silent.
 
     Parameters
     ----------
     offer : Offer
         What its publishers offer.
+    transport : str
+        What keeps messages from this process that others may get; empty where nothing is known.
 
     Returns
     -------
@@ -29,7 +31,7 @@ def input_reason(offer: Offer) -> str:
         For /diagnostics.
     """
     if offer.matching:
-        return "published, but nothing arrives"
+        return f"published, but nothing arrives{transport and ': '}{transport}"
     if offer.refused:
         return f"incompatible {offer.refused}"
     if offer.types:
@@ -45,7 +47,7 @@ def input_cure(offer: Offer, transport: str = "") -> str:
     offer : Offer
         What its publishers offer.
     transport : str
-        What keeps messages from this process that others may get; empty where nothing is known.
+        As of `input_reason`, with its cure.
 
     Returns
     -------

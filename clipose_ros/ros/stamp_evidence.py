@@ -19,6 +19,7 @@ RECENT = 30  # that are judged
 LEAST = 3  # of fewer, no time between them is told
 OTHER_CLOCK_NS = NS_PER_S  # further apart, stamps are of two clocks, not of two images of one camera
 SPARE = 1.25  # of a buffer_size that is advised, beside what was seen
+CLEARLY_NEAREST = 1 / 3  # of a step: the next nearest is twice as far away
 TOLERANCE_SPARE = 1.5  # likewise of a tolerance
 
 
@@ -281,10 +282,10 @@ def sufficient_tolerance_s(apart_s: float, step_s: float) -> float | None:
     Returns
     -------
     float or None
-        Of one digit where that is less than half a step, so that no message has two partners. None where there is
-        none [s].
+        Of one digit where that is less than half a step, so that no message has two partners. None where they are so
+        far apart that the nearest may be another image's [s].
     """
-    if not 0 < apart_s < step_s / 2:
+    if not 0 < apart_s < step_s * CLEARLY_NEAREST:
         return None
     unit = 10.0 ** math.floor(math.log10(TOLERANCE_SPARE * apart_s))
     rounded_s = math.ceil(TOLERANCE_SPARE * apart_s / unit - 1e-9) * unit

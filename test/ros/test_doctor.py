@@ -256,6 +256,10 @@ def test_masks_are_joined_by_stamp():
     expect_finding(
         match_finding("joined", depth, {(k * 33 + 12) * MS: 0.0 for k in range(20)}), Level.FAIL, "12.0 ms away"
     )
+    near = match_finding("joined", depth, {(k * 33 + 1) * MS: 0.0 for k in range(20)})
+    assert near.cure.endswith("; or join the nearest: max_stamp_difference_s:=0.002")
+    far = match_finding("joined", depth, {(k * 33 + 17) * MS: 0.0 for k in range(19)})
+    assert "max_stamp_difference_s" not in far.cure  # it would join one mask with two images
     expect_finding(
         match_finding("joined", depth, {(k * 33 + k % 2) * MS: k * 0.033 for k in range(20)}), Level.WARN, "10 of 20"
     )

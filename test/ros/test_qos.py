@@ -165,12 +165,8 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
     publishers(namespace, qos("best_effort", "volatile"))
     wait_until(lambda: nodes[namespace].said("let it publish reliable, or set reliable_inputs to false"))
     topic = client.inputs["depth"][1]
-    wait_until(
-        lambda: nodes[namespace].said(
-            f"/{namespace}/{topic}: expected messages, got none for 0.5 s "
-            "(subscribed reliable, depth 5; offered: best_effort)"
-        )
-    )
+    silence = f"/{namespace}/{topic}: expected messages, got none for 0.5 s"
+    wait_until(lambda: nodes[namespace].said(f"{silence} (subscribed reliable, depth 5; offered: best_effort)"))
 
     def status():
         return next(

@@ -58,10 +58,14 @@ def test_a_silent_input_has_a_reason_and_a_cure(reason, offer, cure):
     )
 
 
-def test_what_keeps_messages_of_others_away_takes_the_place_of_a_guess():
-    offer = OFFERS["published, but nothing arrives"][0]
-    assert input_cure(offer, "the camera is another user's") == "the camera is another user's"
-    assert "user" not in input_cure(Offer(), "the camera is another user's")
+def test_another_users_shared_memory_takes_the_place_of_a_guess():
+    offer, others = (
+        OFFERS["published, but nothing arrives"][0],
+        "processes of other users are on this domain: camera (1)",
+    )
+    assert input_cure(offer, f"{others}: run all as one") == f"{others}: run all as one"
+    assert input_reason(offer, others) == f"published, but nothing arrives: {others}"
+    assert "camera" not in input_cure(Offer(), others) + input_reason(Offer(), others)
 
 
 class Clock:

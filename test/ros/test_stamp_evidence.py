@@ -90,8 +90,9 @@ def test_a_tolerance_that_is_too_small_is_told_too():
 
 
 def test_where_no_tolerance_is_safe_none_is_advised():
-    far = said(streams(90, apart=PERIOD // 2))
-    assert "max_stamp" not in far and "differ in their stamps, the nearest by 16.5 ms (median), too much" in far
+    """The nearest image is no nearer than another: it may be the wrong one."""
+    far = said(streams(90, apart=13 * MS))
+    assert "max_stamp" not in far and "differ in their stamps, the nearest by 13 ms (median), too much" in far
 
 
 @pytest.mark.parametrize(
@@ -180,9 +181,8 @@ def test_whatever_comes_there_is_an_answer(messages, tolerance_ns):
 @given(st.floats(1e-6, 1.0), st.floats(1e-3, 10.0))
 def test_the_tolerance_that_is_advised_joins_and_is_below_half_a_period(apart_s, step_s):
     advised_s = sufficient_tolerance_s(apart_s, step_s)
-    if apart_s < step_s / 2 * 0.99:
-        assert apart_s <= advised_s <= step_s / 2
-    assert (advised_s is None) == (not apart_s < step_s / 2)
+    assert (advised_s is None) == (not apart_s < step_s / 3)
+    assert advised_s is None or apart_s <= advised_s <= step_s / 2
 
 
 def test_it_is_the_synchroniser_that_notes():
