@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.backprojection import DepthRange
-from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL

@@ -497,13 +497,13 @@ def _frames_differ(shot: Shot) -> Case:
 
 
 @fault()
-def frame_has_no_name(shot: Shot) -> Case:
+def _frame_has_no_name(shot: Shot) -> Case:
     """an empty frame_id in every message: answered, but not on TF"""
     return _named(shot, "", "the name of the camera's optical frame")
 
 
 @fault()
-def frame_begins_with_a_slash(shot: Shot) -> Case:
+def _frame_begins_with_a_slash(shot: Shot) -> Case:
     """a frame_id as ROS 1 had them, /camera, in every message: answered, and on TF without the slash"""
     return _named(shot, "/camera", "a name without / in front, as tf2 has it")
 
