@@ -86,8 +86,8 @@ class Pipeline:
     min_score : float
         Poses with a lower score are rejected, 0..1.
     support : SupportSettings, optional
-        How surfaces are found. Poses that fit one are set onto the surface that they rest on. Without it, all poses stay
-        as they were estimated.
+        How surfaces are found. Poses that fit are set onto the surface that they rest on. Without it, all poses stay as
+        they were estimated.
 
     Raises
     ------

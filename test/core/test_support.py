@@ -102,7 +102,7 @@ def test_an_object_rests_on_the_table_and_not_on_the_wall_behind_it():
     )
     # A wall that the object touches would fit as well: the table faces up.
     assert resting_surfaces([sphere], [cloud], [behind, table]) == [table]
-    # Two objects stand on the table, one of them at the wall: however the camera is mounted, the table has more of them.
+    # Two objects stand on the table, one at the wall: however the camera is mounted, the table has more of them.
     other = replace(sphere, translation=centre + np.array([0.15, 0, 0]))
     clouds = [cloud, cloud + np.float32([0.15, 0, 0])]
     for wall in (behind, Surface(*(-np.array([1.0, 0, 0]), -(centre[0] + RADIUS_M)), behind.samples)):
