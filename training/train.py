@@ -809,7 +809,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         step, seconds = saved["step"], saved["seconds"]
         del saved
         if step >= config.steps:
-            print(f"{path}: has {step} of {config.steps} steps, so there is nothing to do")
+            accelerator.print(f"{path}: has {step} of {config.steps} steps, so there is nothing to do")
             return path
 
     def save() -> None:
