@@ -164,7 +164,10 @@ def main(
     clip : str, optional
         Align the paper's network with this CLIP beside: a name at the hub, a folder, or "random", a small one.
     """
-    pool = ViewPool(sorted(data.glob("shard_*.npz")), in_memory)
+    shards = sorted(data.glob("shard_*.npz"))
+    if not shards:
+        raise ValueError(f"data: expected shard_*.npz in {data}, got none")
+    pool = ViewPool(shards, in_memory)
     rounding = f", {'TF32' if tf32 else 'no TF32'}" if device == "cuda" else ""
     title = f"{len(pool)} views, {device}, {torch.get_num_threads()} threads, {precision}{rounding}"
     table = Table("batch", "clouds/s", *(f"{name} steps/s (views/s)" for name in networks), title=title)

@@ -35,6 +35,11 @@ def test_the_table_has_a_line_for_each_batch(views, capsys):
     assert len([line for line in said.splitlines() if line.startswith(("│ 4", "│ 6"))]) == 2
 
 
+def test_a_folder_without_shards_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"data: expected shard_\*.npz in .*, got none"):
+        throughput.main(tmp_path)
+
+
 def test_papers_schedule_is_flat_then_falls_to_nothing():
     paper = replace(clipose.PAPER, data=(), output=None)
     assert learning_rate(999, paper) == learning_rate(int(0.71 * paper.steps), paper) == 1e-4
