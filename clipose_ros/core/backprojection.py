@@ -107,6 +107,24 @@ def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     return rays * focal + np.array([intrinsics.cx, intrinsics.cy])
 
 
+def depth_unit_m(dtype: np.dtype, given_m: float | None = None) -> float:
+    """Determine the unit of a depth image.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the image, uint16 or float32.
+    given_m : float, optional
+        The unit, if somebody said it [m].
+
+    Returns
+    -------
+    float
+        The given unit; else millimetres for uint16 and metres for float32 [m].
+    """
+    return given_m if given_m is not None else MILLIMETRE_M if dtype == np.uint16 else 1.0
+
+
 def metres(depth: np.ndarray, unit_m: float | None = None) -> np.ndarray:
     """Convert depths to metres.
 
@@ -122,8 +140,7 @@ def metres(depth: np.ndarray, unit_m: float | None = None) -> np.ndarray:
     (...) float32
         Depths [m]; the array itself where it has them already.
     """
-    if unit_m is None:
-        unit_m = MILLIMETRE_M if depth.dtype == np.uint16 else 1.0
+    unit_m = depth_unit_m(depth.dtype, unit_m)
     return depth if unit_m == 1 and depth.dtype == np.float32 else depth / np.float32(1 / unit_m)
 
 

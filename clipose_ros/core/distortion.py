@@ -1,6 +1,6 @@
 """Lens distortion: where a raw image shows a ray.
 
-A ray is (x, y) for the direction (x, y, 1) in the camera frame. A lens moves it to another place (x, y), which the
+The ray (x, y) is the direction (x, y, 1) in the camera frame. The lens shows it at another place (x, y), which the
 camera matrix K turns into a pixel. The models are those of ROS, with OpenCV's equations and order of coefficients.
 """
 
@@ -16,31 +16,31 @@ import numpy as np
 from clipose_ros.core.validation import expect
 
 MOST_COEFFICIENTS = 14  # k1 k2 p1 p2 k3, k4 k5 k6, s1 s2 s3 s4, tau_x tau_y
-# As OpenCV has them: radial and tangential, with a denominator, with a thin prism, with a tilted sensor.
+# Radial and tangential terms; with the radial denominator; with a thin prism; with a tilted sensor.
 NUMBERS_OF_COEFFICIENTS = (4, 5, 8, 12, MOST_COEFFICIENTS)
 FISHEYE_COEFFICIENTS = 4
 
-FARTHEST = 8.0  # of a ray from the optical axis: 83°, more than an image with a plane of depth can show
-SAMPLES = 4097  # of the lens from its axis to there
-MOST_STEPS = 12  # of Newton's method: where an image is usable it takes three to five
+FARTHEST = 8.0  # largest length of a ray (x, y), 83° off the optical axis
+SAMPLES = 4097  # between the axis and the farthest ray, to find where a model turns back
+MOST_STEPS = 12  # of Newton's method, which takes three to five in the usable part of an image
 STEP_FOR_SLOPE = 1e-6
-# Between where a ray is seen and where it was to be: the search ends, and what is accepted (a thousandth of a pixel).
-CLOSE, NEAR_ENOUGH = 1e-9, 1e-6
+CLOSE = 1e-9  # the search ends when every ray is seen so near its place
+NEAR_ENOUGH = 1e-6  # a ray that is seen further from its place is not accepted; about a thousandth of a pixel
 
 
 @dataclass(frozen=True)
 class PolynomialDistortion:
-    """Radial and tangential distortion: plumb_bob and rational_polynomial of ROS.
+    """Radial and tangential distortion, plumb_bob and rational_polynomial in ROS.
 
     Parameters
     ----------
     coefficients : tuple of float
-        k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tau_x tau_y]]]], as OpenCV has them.
+        k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tau_x tau_y]]]], in OpenCV's order.
 
     Raises
     ------
     ValueError
-        For another number of coefficients, and for what is no number.
+        If the number of coefficients is another, or one is not finite.
     """
 
     coefficients: tuple[float, ...]
@@ -53,7 +53,7 @@ class PolynomialDistortion:
         _expect_finite(self.coefficients)
 
     def distort(self, rays: np.ndarray) -> np.ndarray:
-        """Say where the lens shows rays.
+        """Compute where the lens shows rays.
 
         Parameters
         ----------
@@ -63,31 +63,32 @@ class PolynomialDistortion:
         Returns
         -------
         (..., 2) float64
-            Where they are seen; NaN further from the axis than the model holds.
+            Where they are seen. NaN for rays so far from the axis that the model turns back.
         """
         rays = np.asarray(rays, dtype=np.float64)
-        seen = np.stack(self._seen(rays[..., 0], rays[..., 1]), axis=-1)
+        with np.errstate(all="ignore"):  # far rays overflow, and become NaN
+            seen = np.stack(self._seen(rays[..., 0], rays[..., 1]), axis=-1)
         seen[np.hypot(rays[..., 0], rays[..., 1]) > self.farthest] = np.nan
         return seen
 
     def undistort(self, seen: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
-        """Find the rays that the lens shows somewhere, the inverse of `distort`.
+        """Find the rays that are seen at given places, the inverse of `distort`.
 
         Parameters
         ----------
         seen : (..., 2) float
             Where the rays are seen.
         near : (..., 2) float, optional
-            Where the rays are known to be nearly, which saves time; without it the search begins at `seen`.
+            A guess of the rays, which saves time. Without it the search begins at `seen`.
 
         Returns
         -------
         (..., 2) float64
-            Rays; NaN where the lens shows none, as beyond the place where a polynomial turns back.
+            Rays. NaN where the lens shows none.
         """
         seen = np.asarray(seen, dtype=np.float64)
         x, y = np.moveaxis(np.array(seen if near is None else near, dtype=np.float64, order="C"), -1, 0)
-        with np.errstate(all="ignore"):  # what runs away becomes NaN
+        with np.errstate(all="ignore"):  # a search that runs away becomes NaN
             for step in range(MOST_STEPS + 1):
                 at = self._seen(x, y)
                 off_x, off_y = at[0] - seen[..., 0], at[1] - seen[..., 1]
@@ -103,18 +104,18 @@ class PolynomialDistortion:
 
     @cached_property
     def farthest(self) -> float:
-        """Distance of a ray from the axis up to which the lens shows every ray at a place of its own."""
+        """Length of the farthest ray (x, y). Up to it, no two rays are seen at one place."""
         with np.errstate(all="ignore"):
             return _growing_up_to(lambda r: r * self._radial(r * r), FARTHEST)
 
     def _radial(self, squared: np.ndarray) -> np.ndarray:
-        """Factor of a ray at a squared distance from the axis."""
+        """Compute the radial factor of rays of a squared length."""
         k1, k2, _, _, k3, k4, k5, k6, *_ = self._padded
         factor = 1 + squared * (k1 + squared * (k2 + squared * k3))
         return factor / (1 + squared * (k4 + squared * (k5 + squared * k6))) if k4 or k5 or k6 else factor
 
     def _seen(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where rays are seen, however far from the axis they are."""
+        """Compute where rays are seen, also far from the axis, where the model does not hold."""
         _, _, p1, p2, _, _, _, _, s1, s2, s3, s4, *tilt = self._padded
         squared = x * x + y * y
         radial, xy = self._radial(squared), 2 * x * y
@@ -136,17 +137,19 @@ class PolynomialDistortion:
 
 @dataclass(frozen=True)
 class FisheyeDistortion:
-    """Distance from the axis as a polynomial of the angle to it: equidistant of ROS, cv2.fisheye, Kannala-Brandt.
+    """Distortion of a fisheye lens: equidistant in ROS, cv2.fisheye, Kannala-Brandt.
+
+    The distance from the centre of the image is a polynomial of the angle to the axis.
 
     Parameters
     ----------
     coefficients : tuple of float
-        k1 k2 k3 k4. With four zeros, too, it is no pinhole camera.
+        k1 k2 k3 k4. A camera with four zeros is still no pinhole camera.
 
     Raises
     ------
     ValueError
-        For another number of coefficients, and for what is no number.
+        If the number of coefficients is another, or one is not finite.
     """
 
     coefficients: tuple[float, ...]
@@ -183,11 +186,11 @@ class FisheyeDistortion:
 
     @cached_property
     def widest(self) -> float:
-        """Angle to the axis up to which the lens shows every ray at a place of its own [rad]."""
+        """Largest angle to the axis [rad]. Up to it, no two rays are seen at one place."""
         return _growing_up_to(self._seen, math.atan(FARTHEST))
 
     def _seen(self, angle: np.ndarray) -> np.ndarray:
-        """Distance from the axis at which a ray of this angle is seen."""
+        """Compute the distance from the centre at which rays of an angle are seen."""
         k1, k2, k3, k4 = self.coefficients
         squared = angle * angle
         return angle * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
@@ -201,7 +204,7 @@ def _expect_finite(coefficients: tuple[float, ...]) -> None:
 
 
 def _largest(errors: np.ndarray) -> float:
-    """Largest error of those that are numbers."""
+    """Find the largest error, apart from NaN."""
     return float(np.fmax.reduce(np.abs(errors), axis=None, initial=0.0))
 
 
@@ -210,16 +213,16 @@ def _slopes(there: tuple[np.ndarray, ...], here: tuple[np.ndarray, ...]) -> tupl
 
 
 def _growing_up_to(function: Callable[[np.ndarray], np.ndarray], limit: float) -> float:
-    """How far from 0 a function grows, at most to the limit: beyond, it has two arguments for one value."""
+    """Find the end of the interval from 0 in which a function grows, at most the limit."""
     arguments = np.linspace(0, limit, SAMPLES)
     values = function(arguments)
-    # a pole jumps to the other side of the axis
+    # Behind a pole the values are negative.
     stops = np.flatnonzero(~((np.diff(values) > 0) & (values[1:] > 0)))
     return float(arguments[stops[0]]) if len(stops) else limit
 
 
 def _tilted_plane(tau_x: float, tau_y: float) -> np.ndarray:
-    """(3, 3) projection from the plane before the lens to that of a sensor turned about x and y [rad]."""
+    """Compute the projection (3, 3) to the plane of a sensor that is turned about x and y [rad]."""
     (cos_x, sin_x), (cos_y, sin_y) = ((math.cos(tau), math.sin(tau)) for tau in (tau_x, tau_y))
     about_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
     about_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])

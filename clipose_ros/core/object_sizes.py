@@ -1,4 +1,4 @@
-"""How large objects look, against how large their kinds are: what a wrong unit of depth shows itself by."""
+"""Sizes of objects in the point cloud against their usual sizes, which show whether the unit of depth is right."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEAST_POINTS = 32  # of a cloud that has a size
+LEAST_POINTS = 32  # of a cloud; fewer do not show a size
 LEAST_OBSERVATIONS = 3
 KEPT = 60  # observations
-INNER = (0.05, 0.95)  # quantiles of the points: what a mask has of the background lies beyond
-# Across the line of sight, what is seen of an object measures this share of the diagonal of its kind's mean box: the
-# median over rendered and genuine frames is 0.65 to 0.73, and 90 % of the objects lie between 0.46 and 1.03.
+INNER = (0.05, 0.95)  # quantiles of the points; the outermost ones may be background inside the mask
+# The visible part of an object, across the line of sight, over the diagonal of the mean box of its category. On rendered
+# and genuine frames the median is 0.65 to 0.73, and 90 % of the objects lie between 0.46 and 1.03.
 USUAL_SHARE = 0.7
-# So objects scatter by a factor of 1.27, and the median of n of them by 1.35 to the power of 1 / sqrt(n). It must be
-# off by more than three times that. Beyond four objects it is the kinds that may be unusual, all together.
+# The logarithm of that share has a sigma of 0.24, and the median over n objects one of 0.3 / sqrt(n). Objects are too
+# large beyond three sigma. More than four objects give no more certainty: they may all be unusual.
 TOO_LARGE, MOST_OBJECTS = 1.0, 4
-# Clutter hides large parts of objects, but hardly of most of them.
-TOO_SMALL = math.log(1 / 3)
+TOO_SMALL = math.log(1 / 3)  # clutter may hide large parts of objects, but hardly of most of them
 
 
 class ObjectSizes:
-    """Gathers sizes of objects over frames, until they say that the unit of depth is another one."""
+    """Collects sizes of objects over frames, and judges them."""
 
     def __init__(self) -> None:
-        self._factors: deque[float] = deque(maxlen=KEPT)  # logarithms
-        self._most = 0  # objects of a frame
+        self._factors: deque[float] = deque(maxlen=KEPT)  # logarithms of size over usual size
+        self._most = 0  # objects in one frame
 
     def __len__(self) -> int:
-        """Number of sizes that are known."""
+        """Number of sizes."""
         return len(self._factors)
 
     def add(self, clouds: Sequence[np.ndarray], diagonals_m: Sequence[float | None]) -> None:
-        """Take the objects of a frame into account.
+        """Add the objects of a frame.
 
         Parameters
         ----------
         clouds : sequence of (N, 3) float
             Points of each object, camera frame [m].
         diagonals_m : sequence of (float or None)
-            Usual diagonal of the tight box of such objects [m]; None where it is not known.
+            Usual diagonal of the tight box of each object [m]; None if it is unknown.
         """
         factors = [
             math.log(_across(cloud) / (USUAL_SHARE * diagonal_m))
@@ -52,12 +51,12 @@ class ObjectSizes:
         self._most = max(self._most, len(factors))
 
     def suspicion(self) -> float | None:
-        """Say by which factor all objects look too large or too small.
+        """Judge whether all objects look too large or too small.
 
         Returns
         -------
         float or None
-            About so many times as large as they should; None where that may well be.
+            Size over usual size, about; None if the sizes are possible.
         """
         if len(self._factors) < LEAST_OBSERVATIONS:
             return None
@@ -67,30 +66,31 @@ class ObjectSizes:
 
 
 def unit_warning(factor: float, unit_m: float) -> tuple[str, str]:
-    """Say what objects of wrong sizes mean.
+    """Describe objects of impossible sizes.
 
     Parameters
     ----------
     factor : float
-        Of `ObjectSizes.suspicion`.
+        Size over usual size.
     unit_m : float
-        In which depth is read [m].
+        Unit in which depth is read [m].
 
     Returns
     -------
     str, str
         What is wrong, as `name: expected …, got …`, and what to do.
     """
-    # tenth millimetres, of a D405 or an L515, are by far the commonest
-    likely_m = unit_m / 10 if factor > 1 else unit_m * 10
+    # Units of other cameras are powers of ten apart: a D405 or an L515 may send tenth millimetres.
+    decades = math.copysign(max(1, round(abs(math.log10(factor)))), factor - 1)
+    likely_m = float(f"{unit_m / 10**decades:.3g}")
     return (
-        f"depth: expected objects about as large as their categories are, got {factor:.2g} times that: "
-        f"the image may be in another unit than {unit_m * 1e3:g} mm",
-        f"if it is in {likely_m * 1e3:g} mm: depth_scale_m:={likely_m:g}",
+        f"depth: expected objects of about the usual size, got {factor:.2g} times that: "
+        f"the depth image may have another unit than {unit_m * 1e3:g} mm",
+        f"if its unit is {likely_m * 1e3:g} mm: depth_scale_m:={likely_m:g}",
     )
 
 
 def _across(cloud: np.ndarray) -> float:
-    """Diagonal of what is seen (N, 3) across the line of sight, without its outermost points [m]."""
+    """Measure points (N, 3) across the line of sight, without the outermost ones [m]."""
     low, high = np.quantile(cloud[:, :2], INNER, axis=0)
     return max(float(np.hypot(*(high - low))), 1e-6)

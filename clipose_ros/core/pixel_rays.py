@@ -9,9 +9,9 @@ import numpy as np
 
 from clipose_ros.core.types import Intrinsics
 
-KEPT = 4  # calibrations; of 1280x720 each takes 8 MB
-GRID = 8  # every so manieth pixel is found from nothing, the others from their neighbours on this grid
-BLOCK = 32  # rows at a time, so that what is computed stays in the processor's cache
+KEPT = 4  # calibrations; one of 1280x720 takes 8 MB
+GRID = 8  # every eighth pixel is searched without a guess; the others start from their neighbours on this grid
+BLOCK = 32  # rows at a time, so that all intermediate arrays fit into the processor's cache
 
 
 class PixelRays(NamedTuple):
@@ -20,9 +20,9 @@ class PixelRays(NamedTuple):
     Attributes
     ----------
     x, y : (H * W,) float32
-        Rays; 0 where none is known.
+        Rays. 0 where the lens shows none.
     known : (H * W,) bool
-        Whether the lens shows a ray there at all.
+        Whether the lens shows a ray.
     """
 
     x: np.ndarray
@@ -32,7 +32,7 @@ class PixelRays(NamedTuple):
 
 @lru_cache(maxsize=KEPT)
 def pixel_rays(intrinsics: Intrinsics, shape: tuple[int, int]) -> PixelRays:
-    """Find the rays of all pixels. The second call with the same values costs nothing.
+    """Find the rays of all pixels. A second call with the same values costs nothing.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def pixel_rays(intrinsics: Intrinsics, shape: tuple[int, int]) -> PixelRays:
     Returns
     -------
     PixelRays
-        Read only: every caller gets the same arrays.
+        Read-only arrays, the same for every caller.
     """
     height, width = shape
     x = (np.arange(width) - intrinsics.cx) / intrinsics.fx
@@ -66,7 +66,10 @@ def pixel_rays(intrinsics: Intrinsics, shape: tuple[int, int]) -> PixelRays:
 
 
 class _Grid:
-    """Rays of some pixels, and between them about those of the others. x, y: where all columns and rows are seen."""
+    """Guesses of all rays: exact on a grid of pixels, interpolated between them.
+
+    x, y: where all columns and rows are seen, before the camera matrix.
+    """
 
     def __init__(self, intrinsics: Intrinsics, x: np.ndarray, y: np.ndarray) -> None:
         self._rows, columns = (np.unique(np.r_[0 : len(axis) : GRID, len(axis) - 1]) for axis in (y, x))
@@ -76,17 +79,17 @@ class _Grid:
         self._rays = _between(rays.swapaxes(0, 1), columns, np.arange(len(x))).swapaxes(0, 1)
 
     def rays(self, rows: np.ndarray) -> np.ndarray:
-        """Rays (R, W, 2) of whole rows."""
+        """Guess the rays (R, W, 2) of whole rows."""
         return _between(self._rays, self._rows, rows)
 
 
 def _seen(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(R, C, 2) where the pixels of columns x (C,) and rows y (R,) lie before the camera matrix."""
+    """Pair columns x (C,) with rows y (R,): places (R, C, 2)."""
     return np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1)
 
 
 def _between(values: np.ndarray, at: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values (N, ...) at the places `at` (N,), ascending, as straight lines between them have them at those wanted."""
+    """Interpolate values (N, ...), known at ascending places (N,), at the wanted places."""
     after = at.searchsorted(wanted).clip(1 if len(at) > 1 else 0)
     before = np.maximum(after - 1, 0)
     share = (wanted - at[before]) / np.maximum(at[after] - at[before], 1)

@@ -1,4 +1,4 @@
-"""`sensor_msgs/CameraInfo` to and from the intrinsics of the core: which matrix holds, cut, binned and distorted."""
+"""`sensor_msgs/CameraInfo` to and from the intrinsics of the core."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from clipose_ros.core.distortion import (
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 
-RECTIFIED = "_rect"  # in the names of rectified images: image_rect, image_rect_color, image_rect_raw
+RECTIFIED = "_rect"  # part of the names of rectified images: image_rect, image_rect_color, image_rect_raw
 MODELS = ("plumb_bob", "rational_polynomial", "equidistant")  # all of sensor_msgs' distortion_models
-# Drivers that pass librealsense's words on. What it calls inverse it undistorts as plumb_bob, but for terms of second
-# order (rs2_deproject_pixel_to_point), and its own ROS driver calls it plumb_bob, too.
+# Some drivers use librealsense's names. Its "inverse" model is plumb_bob but for terms of second order: see
+# rs2_deproject_pixel_to_point. realsense2_camera publishes it as plumb_bob, too.
 OTHER_NAMES = {
     "": "plumb_bob",
     "none": "plumb_bob",
@@ -35,7 +35,7 @@ OTHER_NAMES = {
 
 
 def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
-    """Say of which size the images of a calibration are.
+    """Compute the size of the images of a calibration.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def check_camera_info(info: CameraInfo, rectified: bool = True) -> None:
     Raises
     ------
     ValueError
-        Without a size or, as uncalibrated cameras send it, without a focal length; and of an image that is not
-        rectified, for an unknown distortion.
+        If it has no size, or no focal length, as uncalibrated cameras send it; for a raw image also if its distortion
+        is unknown.
     """
     height, width = camera_info_shape(info)
     expect("camera_info", height and width, "the size of an image", f"{width}x{height}")
@@ -82,7 +82,8 @@ def intrinsics_from(info: CameraInfo, shape: tuple[int, int], rectified: bool = 
     shape : (int, int)
         Height and width of the image [px].
     rectified : bool
-        Whether the image is: then P holds, or K where P is not filled in; else K and the distortion.
+        Whether the image is rectified. A rectified image has P, or K if P is not filled in. A raw image has K and the
+        distortion.
 
     Returns
     -------
@@ -92,8 +93,7 @@ def intrinsics_from(info: CameraInfo, shape: tuple[int, int], rectified: bool = 
     Raises
     ------
     ValueError
-        When the image has another size than `info` says, for intrinsics that are no pinhole's, and for an unknown
-        distortion.
+        If the image has another size than `info` says, the intrinsics are no pinhole's, or the distortion is unknown.
     """
     if camera_info_shape(info) != tuple(shape):
         expected = f"the size of the depth image, {shape[1]}x{shape[0]}"
@@ -121,12 +121,12 @@ def distortion_from(info: CameraInfo) -> Distortion | None:
     Returns
     -------
     Distortion or None
-        None where the lens distorts nothing.
+        None if the lens distorts nothing.
 
     Raises
     ------
     ValueError
-        For another model than those of ROS, and for numbers that are not its own.
+        If the model is none of ROS's, or has another number of coefficients.
     """
     model, d = _model(info), tuple(info.d)
     if not is_distorted(info):
@@ -136,7 +136,7 @@ def distortion_from(info: CameraInfo) -> Distortion | None:
         whole = len(d) >= FISHEYE_COEFFICIENTS and not any(d[FISHEYE_COEFFICIENTS:])
         expect("camera_info d", whole, f"{FISHEYE_COEFFICIENTS} numbers for {model}", len(d))
         return FisheyeDistortion(d[:FISHEYE_COEFFICIENTS])
-    # Both names for all lengths: Orbbec's driver sends eight numbers of plumb_bob.
+    # Any length under both names: Orbbec's driver sends eight numbers as plumb_bob.
     known = ", ".join(map(str, NUMBERS_OF_COEFFICIENTS))
     expect("camera_info d", len(d) in NUMBERS_OF_COEFFICIENTS, f"{known} numbers for {model}", len(d))
     return PolynomialDistortion(d)
@@ -153,13 +153,13 @@ def is_distorted(info: CameraInfo) -> bool:
     Returns
     -------
     bool
-        Whether a coefficient is not zero, or the model is that of a fisheye, which is no pinhole camera in any case.
+        True if a coefficient is not zero. True for every fisheye: it is no pinhole camera, even with zeros.
     """
     return any(info.d) or _model(info) == "equidistant"
 
 
 def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> tuple[str, str] | None:
-    """Say that a lens is corrected too little or too much, as far as the name of a topic tells.
+    """Warn of a distortion that is ignored or removed twice, as far as the name of the topic tells.
 
     Parameters
     ----------
@@ -173,12 +173,12 @@ def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> 
     Returns
     -------
     (str, str) or None
-        What is wrong, as `name: expected …, got …`, and what to do; None where all is well.
+        What is wrong, as `name: expected …, got …`, and what to do; None if all is well.
     """
     if not is_distorted(info) or rectified == (RECTIFIED in topic):
         return None
     if not rectified:
-        text = f"expected a raw image, as rectified is false, got one that is called *{RECTIFIED}*, to undistort twice"
+        text = f"expected a raw image, as rectified is false, got one called *{RECTIFIED}*: is it undistorted twice?"
         return f"{topic}: {text}", "rectified:=true, or the topic of the raw image"
     model, (cost, cure) = info.distortion_model or "no name", _ignored(info)
     text = f"expected a rectified image, called *{RECTIFIED}*, got another, and a distortion ({model}) in camera_info"
@@ -191,7 +191,7 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
     Parameters
     ----------
     intrinsics : Intrinsics
-        Of the image; with a distortion, of the raw one.
+        Of the image. A raw image has a distortion.
     shape : (int, int)
         Height and width [px].
     header : Header
@@ -200,7 +200,7 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
     Returns
     -------
     CameraInfo
-        With K and P alike.
+        K and P are the same.
     """
     fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
     model, d = _model_and_numbers(intrinsics.distortion)
@@ -212,7 +212,7 @@ def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: 
 
 
 def _ignored(info: CameraInfo) -> tuple[str, str]:
-    """How wrong points are where a distortion is ignored, in words, and what to do."""
+    """Say how wrong points are if the distortion is ignored, and what to do."""
     shape = camera_info_shape(info)
     try:
         raw = intrinsics_from(info, shape, rectified=False)
@@ -240,7 +240,7 @@ def _model_and_numbers(distortion: Distortion | None) -> tuple[str, list[float]]
 
 
 def _size_in_words(info: CameraInfo) -> str:
-    """Width and height, and what makes them other than those of the whole camera."""
+    """Write width and height, and how the image was cut and binned."""
     (height, width), roi = camera_info_shape(info), info.roi
     cut = [f"cut to {roi.width}x{roi.height}"] if roi.width or roi.height else []
     binned = [f"binned by {info.binning_x}x{info.binning_y}"] if max(info.binning_x, info.binning_y) > 1 else []

@@ -1,4 +1,4 @@
-"""What may be wrong with a camera whose frames can be estimated all the same: it is logged once, and counted."""
+"""Warnings about a camera whose frames can still be estimated. Each is logged once, and counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from clipose_ros.core.admission import MAX_INSTANCES, refusals
-from clipose_ros.core.backprojection import MILLIMETRE_M, backproject
+from clipose_ros.core.backprojection import backproject, depth_unit_m
 from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.estimators.estimator import Estimator
@@ -19,12 +19,12 @@ from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.topics import DEPTH
 from clipose_ros.ros.transforms import frame_id_warning
 
-UNIT_PERIOD_S = 1.0  # between frames whose objects are measured, which takes a millisecond
-MOST_UNIT_FRAMES = 60  # that are: if all was well by then, the unit is right
+UNIT_PERIOD_S = 1.0  # between two frames in which objects are measured; each takes a millisecond
+MOST_UNIT_FRAMES = 60  # after so many frames without suspicion the unit is right
 
 
 class CameraWarnings:
-    """Warns of a camera's calibration, of its frames' names and of its unit of depth.
+    """Warns of a camera's calibration, frame_id and unit of depth.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ class CameraWarnings:
         self._next_unit_s = 0.0
 
     def of_calibration(self, info: CameraInfo) -> None:
-        """Warn of a lens that nobody corrects, or that is corrected twice: counted once.
+        """Warn of a distortion that is ignored or removed twice. Called by the thread of the inputs.
 
-        Called by the thread of the inputs.
+        A calibration that comes again is not counted again.
 
         Parameters
         ----------
         info : CameraInfo
-            That was accepted.
+            An accepted calibration.
         """
         numbers = (info.distortion_model, *info.d)
         if numbers != self._lens:
@@ -67,7 +67,7 @@ class CameraWarnings:
             self._warn(distortion_warning(info, self._node.resolve_topic_name(DEPTH), self._parameters.rectified))
 
     def of_header(self, header: Header) -> None:
-        """Warn of a name that TF does not bear: counted for each frame. Called by the worker.
+        """Warn of a frame_id that TF refuses, and count each frame. Called by the worker.
 
         Parameters
         ----------
@@ -77,9 +77,9 @@ class CameraWarnings:
         self._warn(frame_id_warning(header.frame_id), f"{DEPTH} ")
 
     def of_unit(self, frame: Frame, detections: Detections) -> None:
-        """Warn of depth in another unit, when objects are impossibly large or small. Called by the worker.
+        """Warn of a wrong unit of depth if objects are impossibly large or small. Called by the worker.
 
-        Looks at a frame a second, of the first ones that show objects.
+        It measures one frame a second, until a minute of frames was sound.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class CameraWarnings:
         self._sizes.add([cloud.points for cloud in clouds], diagonals_m)
         factor = self._sizes.suspicion()
         if factor is not None:
-            self._warn(unit_warning(factor, frame.depth_unit_m or MILLIMETRE_M))
+            self._warn(unit_warning(factor, depth_unit_m(frame.depth.dtype, frame.depth_unit_m)))
             self._unit_frames = MOST_UNIT_FRAMES
 
     def _warn(self, warning: tuple[str, str] | None, subject: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Colour as cameras send it, by the names of sensor_msgs: what its pixels are made of, and how they become RGB."""
+"""Encodings of colour images, by their names in sensor_msgs, and how their pixels become RGB."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from clipose_ros.core.validation import expect
 
 @dataclass(frozen=True)
 class ColourEncoding:
-    """One way to write colour down.
+    """One encoding of colour.
 
     Parameters
     ----------
     scalar : type
-        Of a channel.
+        Type of a channel.
     channels : int
-        Of a pixel.
+        Channels of a pixel.
     to_rgb : callable
-        Makes (H, W, 3) uint8 RGB of (H', W[, C]) pixels.
+        Makes (H, W, 3) uint8 RGB of (H * planes, W[, C]) pixels.
     block : (int, int)
-        Height and width of the smallest image [px]; 4:2:x images are made of such blocks.
+        Height and width of the blocks that share chroma or a Bayer pattern [px].
     planes : float
-        Rows of the data for each row of the image.
+        Rows of data for each row of the image.
     """
 
     scalar: type
@@ -36,7 +36,7 @@ class ColourEncoding:
     planes: float = 1.0
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Refuse images of which this encoding cannot be.
+        """Refuse a size that this encoding cannot have.
 
         Parameters
         ----------
@@ -46,7 +46,7 @@ class ColourEncoding:
         Raises
         ------
         ValueError
-            For a size that is not made of whole blocks.
+            If the image is not made of whole blocks.
         """
         (height, width), (of_height, of_width) = shape, self.block
         whole = height % of_height == 0 and width % of_width == 0
@@ -54,12 +54,12 @@ class ColourEncoding:
 
 
 def _converted(code: int) -> Callable[[np.ndarray], np.ndarray]:
-    """By OpenCV; it computes Bayer patterns in 16 bits, too."""
+    """Convert by OpenCV, Bayer patterns of 16 bits, too."""
     return lambda pixels: _eight_bits(cv2.cvtColor(pixels, code))
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """The upper eight of sixteen bits."""
+    """Keep the upper eight of sixteen bits."""
     return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
 
 
@@ -74,7 +74,7 @@ def _bgr(pixels: np.ndarray) -> np.ndarray:
 _GREY = _converted(cv2.COLOR_GRAY2RGB)
 _UYVY = ColourEncoding(np.uint8, 2, _converted(cv2.COLOR_YUV2RGB_UYVY), block=(1, 2))
 _YUYV = ColourEncoding(np.uint8, 2, _converted(cv2.COLOR_YUV2RGB_YUY2), block=(1, 2))
-# OpenCV calls a pattern by the second and third pixel of its second row, ROS by its first four pixels.
+# OpenCV names a pattern after the second and third pixel of its second row, ROS after its first four pixels.
 _BAYER = {
     "rggb": cv2.COLOR_BAYER_BG2RGB,
     "bggr": cv2.COLOR_BAYER_RG2RGB,
@@ -91,9 +91,9 @@ COLOUR_ENCODINGS = {
     "mono8": ColourEncoding(np.uint8, 1, _GREY),
     "mono16": ColourEncoding(np.uint16, 1, _GREY),
     "uyvy": _UYVY,
-    "yuv422": _UYVY,  # its name until Humble
+    "yuv422": _UYVY,  # the older name
     "yuyv": _YUYV,
-    "yuv422_yuy2": _YUYV,  # likewise
+    "yuv422_yuy2": _YUYV,  # the older name
     "nv12": ColourEncoding(np.uint8, 1, _converted(cv2.COLOR_YUV2RGB_NV12), block=(2, 2), planes=1.5),
     "nv21": ColourEncoding(np.uint8, 1, _converted(cv2.COLOR_YUV2RGB_NV21), block=(2, 2), planes=1.5),
     **{

@@ -18,14 +18,14 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros import estimators
-from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.backprojection import backproject, depth_unit_m
 from clipose_ros.core.object_sizes import ObjectSizes
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, Level, ok, warn
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import detections_from, frame_from, stamp_ns
+from clipose_ros.ros.conversions import depth_view, detections_from, frame_from, stamp_ns
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,
@@ -460,7 +460,8 @@ def _objects_findings(
     if info.messages and estimator is not None:
         sizes = _object_sizes(pairs[-MEASURED:], info.messages[-1], reading, estimator)
         if len(sizes):
-            found.append(unit_finding(f"{depth.name}: unit", sizes, reading.depth_unit_m))
+            unit_m = depth_unit_m(depth_view(image).dtype, reading.depth_unit_m)
+            found.append(unit_finding(f"{depth.name}: unit", sizes, unit_m))
     return found
 
 

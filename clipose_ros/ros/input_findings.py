@@ -11,7 +11,7 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image
 
-from clipose_ros.core.backprojection import MILLIMETRE_M, DepthRange, metres
+from clipose_ros.core.backprojection import DepthRange, metres
 from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, fail, ok, warn
@@ -350,7 +350,7 @@ def depth_finding(
     return ok(subject, text)
 
 
-def unit_finding(subject: str, sizes: ObjectSizes, unit_m: float | None = None) -> Finding:
+def unit_finding(subject: str, sizes: ObjectSizes, unit_m: float) -> Finding:
     """Judge the unit of depth by how large objects look.
 
     Parameters
@@ -359,8 +359,8 @@ def unit_finding(subject: str, sizes: ObjectSizes, unit_m: float | None = None) 
         What the finding is about.
     sizes : ObjectSizes
         Of the objects that were seen.
-    unit_m : float, optional
-        In which they were read [m]; None: millimetres.
+    unit_m : float
+        Unit in which their depth was read [m].
 
     Returns
     -------
@@ -369,7 +369,7 @@ def unit_finding(subject: str, sizes: ObjectSizes, unit_m: float | None = None) 
     """
     factor = sizes.suspicion()
     if factor is not None:
-        return warn(subject, *unit_warning(factor, unit_m or MILLIMETRE_M))
+        return warn(subject, *unit_warning(factor, unit_m))
     return ok(subject, f"{len(sizes)} objects are as large as such objects may be")
 
 

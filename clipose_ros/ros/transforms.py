@@ -1,7 +1,7 @@
 """Objects as frames of TF: `<prefix>/<class>_<track>`, children of the camera's optical frame, stamped as the image.
 
-tf2 knows frames without a slash in front, as ROS 1's tf once had them: it takes "/camera" for "camera" where it stores
-transforms, and refuses it where it is asked for one.
+ROS 1's tf had frames with a slash in front. tf2 has none: it stores a transform of "/camera" as one of "camera", and
+refuses to look "/camera" up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.optional_packages import optional_package
 
-AUTO_PREFIX = "auto"  # the node's name with its namespace, so that two nodes have no child in common
+AUTO_PREFIX = "auto"  # the node's name with its namespace, so that two nodes never broadcast the same child
 
 
 class ObjectTransforms:
@@ -38,7 +38,7 @@ class ObjectTransforms:
         self._prefix = f"{prefix}/" if prefix else ""
 
     def publish(self, message: ObjectPoseArray) -> None:
-        """Broadcast what a frame confirmed; nothing when there is nothing.
+        """Broadcast the confirmed objects of a frame.
 
         Parameters
         ----------
@@ -61,24 +61,24 @@ class ObjectTransforms:
 
 
 def object_transforms(node: Node, prefix: str) -> ObjectTransforms:
-    """Make what broadcasts the objects of a node.
+    """Make the broadcaster of a node's objects.
 
     Parameters
     ----------
     node : Node
         Of the poses.
     prefix : str
-        Of the objects' names, as it is; or `AUTO_PREFIX`.
+        Of the objects' names, or `AUTO_PREFIX`.
 
     Returns
     -------
     ObjectTransforms
-        With a broadcaster of its own.
+        Ready to publish.
 
     Raises
     ------
     RuntimeError
-        When tf2_ros is not there.
+        If tf2_ros is not installed.
     """
     tf2_ros = optional_package("tf2_ros", "tf: true")
     own_prefix = object_prefix(prefix, node.get_fully_qualified_name())
@@ -86,19 +86,20 @@ def object_transforms(node: Node, prefix: str) -> ObjectTransforms:
 
 
 def object_prefix(wanted: str, full_name: str) -> str:
-    """Choose what the names of objects begin with.
+    """Choose the prefix of objects' names.
 
     Parameters
     ----------
     wanted : str
-        Taken as it is, unless it is `AUTO_PREFIX`.
+        Prefix of the user, or `AUTO_PREFIX`.
     full_name : str
         Of the node, with its namespace.
 
     Returns
     -------
     str
-        Another one for each node, if it is automatic: the child of two parents would jump between them.
+        The user's prefix as it is. The automatic one differs between nodes: a child with two parents would jump
+        between them.
     """
     return tf_name(full_name) if wanted == AUTO_PREFIX else wanted
 
@@ -109,18 +110,18 @@ def tf_name(frame_id: str) -> str:
     Parameters
     ----------
     frame_id : str
-        Of a header, perhaps in ROS 1's style, with a slash in front.
+        Of a header, perhaps with ROS 1's slash in front.
 
     Returns
     -------
     str
-        Without it.
+        The name without the slash.
     """
     return frame_id.removeprefix("/")
 
 
 def frame_id_warning(frame_id: str) -> tuple[str, str] | None:
-    """Say what is wrong with the name of a camera's frame.
+    """Warn of a frame_id that TF refuses.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def frame_id_warning(frame_id: str) -> tuple[str, str] | None:
     Returns
     -------
     (str, str) or None
-        What is wrong, as `name: expected …, got …`, and what to do; None where all is well.
+        What is wrong, as `name: expected …, got …`, and what to do; None if all is well.
     """
     lost = "RViz cannot place poses and markers"
     if not frame_id:

@@ -55,5 +55,7 @@ def test_objects_of_unknown_size_and_empty_clouds_say_nothing():
 def test_the_warning_names_unit_and_cure():
     text, cure = unit_warning(9.6, 0.001)
     assert text.startswith("depth: expected objects") and "got 9.6 times that" in text and "1 mm" in text
-    assert cure == "if it is in 0.1 mm: depth_scale_m:=0.0001"
-    assert unit_warning(0.1, 0.0001)[1] == "if it is in 1 mm: depth_scale_m:=0.001"
+    assert cure == "if its unit is 0.1 mm: depth_scale_m:=0.0001"
+    assert unit_warning(1.9, 0.001)[1] == cure
+    assert unit_warning(0.1, 0.0001)[1] == "if its unit is 1 mm: depth_scale_m:=0.001"
+    assert unit_warning(900.0, 1.0)[1] == "if its unit is 1 mm: depth_scale_m:=0.001"

@@ -154,7 +154,7 @@ def test_the_lens_is_taken_care_of_or_warned_of():
     finding = lens_finding("lens", info, "/camera/image_raw")
     expect_finding(finding, Level.WARN, "points at 1 m are off by up to")
     assert "rectified:=false" in finding.cure
-    expect_finding(lens_finding("lens", info, "/camera/image_rect", rectified=False), Level.WARN, "undistort twice")
+    expect_finding(lens_finding("lens", info, "/camera/image_rect", rectified=False), Level.WARN, "undistorted twice")
     info.distortion_model = "fov"
     expect_finding(camera_info_finding("info", info, depth_image()), Level.OK)
     expect_finding(camera_info_finding("info", info, depth_image(), rectified=False), Level.FAIL, "'fov'")
@@ -182,11 +182,11 @@ def test_objects_of_impossible_sizes_are_blamed_on_the_unit():
     clouds = [cloud.points for cloud in backproject(FRAME, FOUND)]
     for _ in range(2):
         sizes.add(clouds, [0.2, 0.2])
-    expect_finding(unit_finding("unit", sizes), Level.OK, "4 objects")
+    expect_finding(unit_finding("unit", sizes, 0.001), Level.OK, "4 objects")
     sizes = ObjectSizes()
     for _ in range(2):
         sizes.add([10 * cloud for cloud in clouds], [0.2, 0.2])
-    finding = unit_finding("unit", sizes)
+    finding = unit_finding("unit", sizes, 0.001)
     expect_finding(finding, Level.WARN, "another unit than 1 mm")
     assert "depth_scale_m:=0.0001" in finding.cure
 

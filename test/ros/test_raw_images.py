@@ -19,7 +19,7 @@ UNKNOWN_LENS = "refused: camera_info distortion_model: expected one of plumb_bob
 IGNORED_LENS = f"warned: /{RAW}: expected a rectified image, called *_rect*"
 NO_FRAME = "warned: depth_registered/image_rect frame_id: expected the name of the camera's optical frame"
 SLASHED_FRAME = "warned: depth_registered/image_rect frame_id: expected a name without / in front, as tf2 has it"
-OTHER_UNIT = "warned: depth: expected objects about as large as their categories are"
+OTHER_UNIT = "warned: depth: expected objects of about the usual size"
 
 
 @pytest.fixture
