@@ -12,8 +12,8 @@ LEAST_POINTS = 32  # of a cloud; fewer do not show a size
 LEAST_OBSERVATIONS = 3
 KEPT = 60  # observations
 INNER = (0.05, 0.95)  # quantiles of the points; the outermost ones may be background inside the mask
-# The visible part of an object, across the line of sight, over the diagonal of the mean box of its category. On rendered
-# and genuine frames the median is 0.65 to 0.73, and 90 % of the objects lie between 0.46 and 1.03.
+# The visible part of an object, across the line of sight, over the usual diagonal of its box. In rendered
+# and genuine frames the median is 0.65 to 0.73; 90 % of the objects lie between 0.46 and 1.03.
 USUAL_SHARE = 0.7
 # The logarithm of that share has a sigma of 0.24, and the median over n objects one of 0.3 / sqrt(n). Objects are too
 # large beyond three sigma. More than four objects give no more certainty: they may all be unusual.
