@@ -22,6 +22,8 @@ OVERRIDES = {
     "target_frame": str,
     "rectified": bool,
     "depth_scale_m": float,
+    "max_stamp_difference_s": float,
+    "min_score": float,
 }
 # of Fast DDS 2 (Jazzy), of later ones
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -35,6 +37,8 @@ ARGUMENTS = (
     ("target_frame", "", "frame of the poses; empty: as params_file says"),
     ("rectified", "", "whether the depth image is, true or false; empty: as params_file says"),
     ("depth_scale_m", "", "what 1 in the depth image means [m]; empty: as params_file says"),
+    ("max_stamp_difference_s", "", "of depth and masks of one image; 0: equal stamps; empty: as params_file says"),
+    ("min_score", "", "poses with a lower score are rejected, 0..1; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
     (

@@ -73,6 +73,8 @@ def read_parameters(
     ValueError
         With the parameter's name, for unknown names, missing or mistyped values and what `kind` itself refuses.
     """
+    for text in unread_files(sys.argv, node.get_fully_qualified_name()):
+        node.get_logger().warning(text)
     types = typing.get_type_hints(kind)
     # rclpy tells of what was given for undeclared names, which may be misspelt, in no other way.
     overrides = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
@@ -98,8 +100,6 @@ def read_parameters(
     node.add_pre_set_parameters_callback(changes.convert)
     node.add_on_set_parameters_callback(changes.judge)
     node.add_post_set_parameters_callback(changes.apply)
-    for text in unread_files(sys.argv, node.get_fully_qualified_name()):
-        node.get_logger().warning(text)
     return parameters
 
 

@@ -1,14 +1,18 @@
 """`launch` is not on PyPI: the launch files must compile, and load where it is installed."""
 
+import ast
 import importlib.util
 import py_compile
 import subprocess
 import sys
+import typing
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
+
+from clipose_ros.ros.settings import PoseNodeParameters
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -29,6 +33,19 @@ def test_there_are_launch_files():
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
 def test_launch_files_compile(path, tmp_path):
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
+
+
+def test_arguments_that_override_parameters_are_parameters_of_their_types():
+    """Read as text: launch is not needed for it. A list has no type, so that a single name may be given, too."""
+    tree = ast.parse((ROOT / "launch" / "pose.launch.py").read_text())
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    overrides = assigned["OVERRIDES"]
+    types = {key.value: getattr(value, "id", None) for key, value in zip(overrides.keys, overrides.values)}
+    own = {name: kind.__name__ for name, kind in typing.get_type_hints(PoseNodeParameters).items()}
+    assert types == {name: None if own[name] == "tuple" else own[name] for name in types}
+    assert {"models", "min_score", "max_stamp_difference_s"} <= types.keys()
+    arguments = {entry.elts[0].value: ast.unparse(entry.elts[1]) for entry in assigned["ARGUMENTS"].elts}
+    assert {arguments[name] for name in types} == {"''"}  # which is: as params_file says
 
 
 def load(name):
@@ -69,7 +86,7 @@ def test_arguments_that_are_given_override_the_parameters_file_with_their_types(
     module, context = load("pose.launch.py"), LaunchContext()
     context.launch_configurations.update(
         {name: "" for name, _, _ in module.ARGUMENTS}
-        | {"use_sim_time": "true", "tracking": "false", "models": "clipose-lite"}
+        | {"use_sim_time": "true", "tracking": "false", "models": "clipose-lite", "min_score": "0.5"}
         | {"rectified": "false", "depth_scale_m": "0.0001"}
     )
     (node,) = module.pose_node(context)

@@ -76,6 +76,16 @@ def test_a_refused_parameter_ends_the_node_with_its_name(dds, start):
     assert "max_depht_m: expected one of the parameters" in text and "Traceback" not in text
 
 
+def test_a_renamed_node_that_loses_its_parameter_file_says_so(dds, start, tmp_path):
+    """Before it says what it lacks."""
+    file = tmp_path / "params.yaml"
+    file.write_text("/**/clipose:\n  ros__parameters:\n    silence_s: 3.0\n")
+    process, output = start("--params-file", str(file), "-r", "__node:=left", "-p", "seed:=-1")
+    text = output.of_ended()
+    assert process.returncode == 1 and "[WARN]" in text
+    assert text.index(f"{file}: expected a section for /left, got /**/clipose: nothing of it") < text.index("seed: exp")
+
+
 @pytest.mark.parametrize(
     ("numbers", "apart_s"), [((signal.SIGINT,), 0), ((signal.SIGTERM,) * 2, 0.01), ((signal.SIGINT,) * 30, 0.01)]
 )
