@@ -147,7 +147,8 @@ class Pipeline:
                 self.tracker.predict(frame.stamp_ns)
         with stopwatch.stage("backprojection"):
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
-            observations = self._observations(frame, _without(detections, refused))
+            kept = [i for i in range(len(detections.instances)) if i not in refused]
+            observations = self._observations(frame, detections.only(kept) if refused else detections)
         found = self.estimator.estimate(observations, stopwatch)
         if self.support is not None:
             with stopwatch.stage("support"):
@@ -228,12 +229,3 @@ def warm_up(estimator: Estimator) -> None:
     colour = np.zeros((*labels.shape, 3), np.uint8) if estimator.needs.colour else None
     frame = Frame(0, "", one_metre, Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5), colour)
     Pipeline(estimator).process(frame, Detections(instances, labels))
-
-
-def _without(detections: Detections, refused: dict[int, str]) -> Detections:
-    """Leave out the instances that are not estimated."""
-    if not refused:
-        return detections
-    kept = [i for i in range(len(detections.instances)) if i not in refused]
-    masks = detections.masks[kept] if detections.overlap else detections.masks
-    return Detections(tuple(detections.instances[i] for i in kept), masks)
