@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from clipose_ros.core.backprojection import DepthRange, metres
+from clipose_ros.core.backprojection import DepthRange, metres, pinhole
 from clipose_ros.core.types import Detections, Frame, PoseEstimate
 from clipose_ros.core.validation import expect
 
@@ -250,18 +250,18 @@ def _samples(
     z = metres(frame.depth[rows, columns], frame.depth_unit_m)
     masks = detections.masks[..., rows, columns]
     free = ~masks.any(axis=0) if detections.overlap else masks == 0
-    valid = (z >= depth_range.minimum) & (z <= depth_range.maximum) & free
+    v, u = np.indices(z.shape) * stride + stride // 2
+    x, y, _ = pinhole(u.ravel(), v.ravel(), np.ones(z.size), frame.intrinsics).T.reshape(3, *z.shape)
+    valid = (z >= depth_range.minimum) & (z <= depth_range.maximum) & free & np.isfinite(x)
     inverse = np.where(valid, 1 / np.where(valid, z, 1), 0)
-    k = frame.intrinsics
-    x = (np.arange(z.shape[1]) * stride + stride // 2 - k.cx) / k.fx
-    y = (np.arange(z.shape[0]) * stride + stride // 2 - k.cy) / k.fy
     v, u = np.nonzero(valid[:-1, :-1] & valid[:-1, 1:] & valid[1:, :-1])
     if len(u) > settings.guesses:
         chosen = np.linspace(0, len(u) - 1, settings.guesses).astype(int)
         v, u = v[chosen], u[chosen]
-    by_x = (inverse[v, u + 1] - inverse[v, u]) * (k.fx / stride)
-    by_y = (inverse[v + 1, u] - inverse[v, u]) * (k.fy / stride)
-    guesses = np.stack([by_x, by_y, inverse[v, u] - by_x * x[u] - by_y * y[v]], axis=1)
+    # a lens that distorts bends the grid a little, which a guess may ignore
+    by_x = (inverse[v, u + 1] - inverse[v, u]) / (x[v, u + 1] - x[v, u])
+    by_y = (inverse[v + 1, u] - inverse[v, u]) / (y[v + 1, u] - y[v, u])
+    guesses = np.stack([by_x, by_y, inverse[v, u] - by_x * x[v, u] - by_y * y[v, u]], axis=1)
     guesses = guesses[np.linalg.norm(guesses, axis=1) > 0]
     v, u = np.nonzero(valid)
-    return np.stack([x[u], y[v], np.ones(len(u))], axis=1), inverse[v, u], valid, guesses
+    return np.stack([x[v, u], y[v, u], np.ones(len(u))], axis=1), inverse[v, u], valid, guesses

@@ -7,7 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.bench.latency import RADIUS_M, TABLE_CENTRE, TABLE_NORMAL, spheres_on_table
-from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.backprojection import backproject, pinhole
+from clipose_ros.core.distortion import PolynomialDistortion
 from clipose_ros.core.resting import Rest, RestingSettings, set_onto
 from clipose_ros.core.support import (
     SupportSettings,
@@ -51,6 +52,17 @@ def test_the_table_is_found_between_the_objects_that_stand_on_it():
     assert angle_deg(table.normal, TABLE_NORMAL) < 0.1 and not others
     assert table.offset == pytest.approx(TABLE_CENTRE @ TABLE_NORMAL, abs=1e-3)
     assert np.abs(table.height(table.samples)).max() < 0.01
+
+
+def test_a_lens_that_distorts_bends_no_table():
+    lens = PolynomialDistortion((-0.25, 0.08, 0.001, -0.002, 0.0))
+    v, u = np.mgrid[:480, :640]
+    camera = replace(CAMERA, distortion=lens)
+    rays = pinhole(u.ravel(), v.ravel(), np.ones(u.size), camera).astype(float)
+    z = -0.4 / np.minimum(rays @ UP, -1e-9)
+    depth = np.where(z < 5, z * 1000, 0).reshape(480, 640).astype(np.uint16)
+    (floor, *_) = find_surfaces(Frame(0, "camera", depth, camera), NOTHING)
+    assert angle_deg(floor.normal, UP) < 0.3 and floor.offset == pytest.approx(-0.4, abs=3e-3)
 
 
 def test_several_levels_and_walls_are_all_surfaces_the_largest_first():
