@@ -169,6 +169,7 @@ def _typed(name: str, expected: type, value: object) -> object:
     if typing.get_origin(expected) is Literal:
         words = typing.get_args(expected)
         word = "off" if value is False and "off" in words else value  # YAML takes off for false
+        word = word.lower() if isinstance(word, str) else word
         expect(name, word in words, f"one of {', '.join(words)}", f"{value!r}")
         return word
     got = "an empty list" if value is None else repr(value)  # rcl has no type for one

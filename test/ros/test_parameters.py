@@ -47,7 +47,7 @@ def test_one_model_may_be_written_without_a_list(read, text):
     assert read("-p", f"models:={text}").models == ("clipose-lite",)
 
 
-@pytest.mark.parametrize(("text", "word"), [("off", "off"), ("'off'", "off"), ("auto", "auto")])
+@pytest.mark.parametrize(("text", "word"), [("off", "off"), ("'off'", "off"), ("OFF", "off"), ("Auto", "auto")])
 def test_off_is_a_word_though_yaml_takes_it_for_false(read, text, word):
     assert read("-p", f"support:={text}").support == word
 
