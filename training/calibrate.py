@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.estimators.clipose import Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
+from training.command import run
 from training.dataset import BatchConfig, observed_clouds
 from training.networks.patch_transformer import category_scales
 from training.rows import BROKEN, ViewPool
@@ -172,7 +174,7 @@ def reliability(score: np.ndarray, success: np.ndarray) -> list[dict[str, float]
     return rows
 
 
-def calibrate(config: CalibrationConfig) -> None:
+def calibrate(config: Annotated[CalibrationConfig, tyro.conf.arg(name="")]) -> None:
     """Write the calibration to the model's card, with the reliability on views that the fit did not see.
 
     Parameters
@@ -213,4 +215,4 @@ def calibrate(config: CalibrationConfig) -> None:
 
 
 if __name__ == "__main__":
-    calibrate(tyro.cli(CalibrationConfig))
+    run(calibrate)

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import torch
-import tyro
 import yaml
 from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
+from training.command import run
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
 
@@ -348,4 +348,4 @@ def export(
 
 
 if __name__ == "__main__":
-    tyro.cli(export)
+    run(export)

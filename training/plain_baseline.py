@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import tyro
 
 from clipose_ros.inference.card import write_card
+from training.command import run
 from training.export import commit, network_card, write_onnx
 from training.networks import CliposeConfig, PatchTransformerConfig, make_network
 
@@ -60,4 +60,4 @@ def main(output: Path = Path("build/bench/clipose-paper")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    run(main, __doc__)
