@@ -110,7 +110,7 @@ class InputWatch:
 
     def _tell_of(self, topic: str) -> None:
         found = offer(self._node, self._topics[topic], topic, self._qos)
-        if self._reminder.due(topic):
+        if self._reminder.due(f"{topic}: {input_reason(found)}"):  # another reason is told at once
             self._owners = foreign_owners_text() if found.matching else ""
             transport = f"{self._owners}: {ONE_USER}" if self._owners else ""
             asked = f"{self._qos.reliability.name.lower().replace('_', ' ')}, depth {INPUT_DEPTH}"
