@@ -16,6 +16,7 @@ import numpy as np
 from clipose_ros import estimators
 from clipose_ros.bench.report import latency_row, machine
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.support import Support, support_settings
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import Pipeline
@@ -83,7 +84,12 @@ def spheres_on_table(count: int, categories: Sequence[str]) -> Scene:
 
 
 def bench(
-    folders: Sequence[Path], instances: Sequence[int], config: SessionConfig, frames: int, rounds: int
+    folders: Sequence[Path],
+    instances: Sequence[int],
+    config: SessionConfig,
+    frames: int,
+    rounds: int,
+    support: Support = "off",
 ) -> dict[str, Any]:
     """Measure the models of some folders, with frames in memory.
 
@@ -97,6 +103,8 @@ def bench(
         How the networks run.
     frames, rounds : int
         As `measure`.
+    support : str
+        auto sets poses onto their surface, off does not.
 
     Returns
     -------
@@ -105,13 +113,16 @@ def bench(
     """
     found = machine()
     loaded = [estimators.load(str(folder.resolve()), config=config) for folder in folders]
-    results = measure([Pipeline(estimator) for estimator in loaded], instances, frames, rounds)
+    results = measure(
+        [Pipeline(estimator, support=support_settings(support)) for estimator in loaded], instances, frames, rounds
+    )
     facts = [estimator.facts() for estimator in loaded]
     names = [of_one["model"] for of_one in facts]
     memory = [
         {
             "results": rows,
             **{key: of_one[key] for key in ("provider", "precision", "threads")},
+            "support": support,
             "model": name if names.count(name) == 1 else str(folder),
         }
         for of_one, name, folder, rows in zip(facts, names, folders, results)

@@ -18,6 +18,7 @@ from clipose_ros.cli.options import Flag, JsonFlag, provider_advice
 from clipose_ros.cli.output_paths import check_output_file, check_plot_file
 from clipose_ros.cli.tables import print_comparison, print_json, print_latencies
 from clipose_ros.core.admission import MAX_INSTANCES
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support
 from clipose_ros.core.validation import expect
 from clipose_ros.doctor.environment import refusal
 from clipose_ros.inference.builds import built_providers
@@ -34,6 +35,7 @@ def bench(
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
+    support: Support = SUPPORT_DEFAULT,
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
@@ -63,6 +65,8 @@ def bench(
         Where to look for models, instead of the usual places.
     provider
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
+    support
+        auto sets poses that fit onto the surface that they rest on, as the node does; off does not.
     allow_cpu
         Run on the CPU when the provider cannot be had.
     threads
@@ -106,11 +110,13 @@ def bench(
     measure_nodes = _node_bench() if dds else None
     config = SessionConfig(provider, threads, allow_cpu, precision)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
-        report = latency.bench([*folders, *([baseline] if baseline else [])], instances, config, frames, rounds)
+        report = latency.bench(
+            [*folders, *([baseline] if baseline else [])], instances, config, frames, rounds, support
+        )
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if measure_nodes:
         paths = [str(folder.resolve()) for folder in folders]
-        measured = measure_nodes(paths, instances, config, PlayConfig(rate_hz, seconds), rounds)
+        measured = measure_nodes(paths, instances, config, PlayConfig(rate_hz, seconds), rounds, support)
         report["node"] = [
             {**entry, "rate_hz": rate_hz, "results": results} for entry, results in zip(report["memory"], measured)
         ]

@@ -26,6 +26,7 @@ from rich.progress import track
 from clipose_ros.bench.latency import spheres_on_table, write_frame
 from clipose_ros.bench.report import PlayConfig, latency_row, percentiles
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.msg import ObjectPoseArray
@@ -256,7 +257,12 @@ class Recorder(Node):
 
 
 def measure_nodes(
-    models: Sequence[str], instances: Sequence[int], session: SessionConfig, play: PlayConfig, rounds: int
+    models: Sequence[str],
+    instances: Sequence[int],
+    session: SessionConfig,
+    play: PlayConfig,
+    rounds: int,
+    support: Support = SUPPORT_DEFAULT,
 ) -> list[list[dict[str, Any]]]:
     """Measure nodes over DDS. In each round every model gets a node of its own.
 
@@ -272,6 +278,8 @@ def measure_nodes(
         Rate and length of a round.
     rounds : int
         Their number.
+    support : str
+        As the node's parameter.
 
     Returns
     -------
@@ -297,7 +305,7 @@ def measure_nodes(
             turns = [model for _ in range(rounds) for model in models]
             for model in track(turns, "nodes", console=Console(stderr=True), transient=True):
                 recorder.start()
-                with started("clipose_ros.ros.node", *node_arguments(model, session)) as node:
+                with started("clipose_ros.ros.node", *node_arguments(model, session, support)) as node:
                     for count in instances:
                         found[model, count].append(_round(recorder, node, Path(folder) / str(count), count, play))
     finally:
@@ -331,7 +339,7 @@ def node_row(instances: int, rounds: Sequence[Round]) -> dict[str, Any]:
     return row | {f"stamp_{key}": value for key, value in stamped.items()} | usage | frames
 
 
-def node_arguments(model: str, session: SessionConfig) -> list[str]:
+def node_arguments(model: str, session: SessionConfig, support: Support = SUPPORT_DEFAULT) -> list[str]:
     """Give the arguments of a node.
 
     Parameters
@@ -340,6 +348,8 @@ def node_arguments(model: str, session: SessionConfig) -> list[str]:
         Its name or path.
     session : SessionConfig
         How its network runs.
+    support : str
+        As the node's parameter.
 
     Returns
     -------
@@ -352,6 +362,7 @@ def node_arguments(model: str, session: SessionConfig) -> list[str]:
         "allow_cpu": str(session.allow_cpu).lower(),
         "threads": session.threads,
         "precision": session.precision,
+        "support": support,
     }
     return [*(word for name, value in settings.items() for word in ("-p", f"{name}:={value}")), "--log-level", "error"]
 
