@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from clipose_ros.core.rotation import CROSS
 from clipose_ros.core.support import Surface
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.core.validation import expect
+from clipose_ros.core.vectors import cross, inner, unit
+
+EYE = np.eye(3)
 
 
 class Rest(StrEnum):
@@ -74,17 +76,18 @@ def set_onto(
     PoseEstimate or None
         The pose at rest; None where the object leans, or is held.
     """
-    up = surface.normal
-    ways = list(_ways(pose, up, rests))
+    # In plain floats: of so few numbers, numpy takes longer for one operation than Python for a dozen.
+    up = surface.normal.tolist()
+    ways = list(_ways(pose.rotation.T.tolist(), up, rests))
     if not ways:
         return None
-    rest, source, target = max(ways, key=lambda way: float(way[1] @ way[2]))
-    if source @ target < math.cos(math.radians(settings.turn_deg)):
+    rest, source, target = max(ways, key=lambda way: inner(way[1], way[2]))
+    if inner(source, target) < math.cos(math.radians(settings.turn_deg)):
         return None
     rotation = _turn(source, target) @ pose.rotation
-    height = float(surface.height(pose.translation))
+    height = inner(pose.translation.tolist(), up) - surface.offset
     round_side = rest is Rest.SIDE and symmetry is Symmetry.Y
-    half = (pose.size[0] + pose.size[2]) / 4 if round_side else float(np.abs(up @ rotation) @ pose.size) / 2
+    half = (pose.size[0] + pose.size[2]) / 4 if round_side else float(np.abs(surface.normal @ rotation) @ pose.size) / 2
     at_rest = (height + half) / 2  # half of what lies between the surface and the top
     if at_rest <= 0:
         return None
@@ -95,24 +98,27 @@ def set_onto(
         size["xyz".index(rest[-1])] = 2 * at_rest
     else:
         at_rest = half  # what is not round keeps its extents, and is only shifted
-    return replace(pose, rotation=rotation, translation=pose.translation + (at_rest - height) * up, size=size)
+    translation = pose.translation + (at_rest - height) * surface.normal
+    return PoseEstimate(pose.category, pose.score, rotation, translation, size)
 
 
-def _ways(pose: PoseEstimate, up: np.ndarray, rests: Sequence[Rest]) -> Iterator[tuple[Rest, np.ndarray, np.ndarray]]:
+def _ways(
+    axes: Sequence[Sequence[float]], up: Sequence[float], rests: Sequence[Rest]
+) -> Iterator[tuple[Rest, Sequence[float], Sequence[float]]]:
     """For each way to rest: it, a direction of the object in the camera frame, and where that should point."""
     for rest in rests:
         if rest is Rest.SIDE:
-            y = pose.rotation[:, 1]
-            level = y - (y @ up) * up
-            length = np.linalg.norm(level)
-            if length > 1e-6:
-                yield rest, y, level / length
+            y, along = axes[1], inner(axes[1], up)
+            level = unit([a - along * b for a, b in zip(y, up)])
+            if level is not None:
+                yield rest, y, level
         else:
-            axis = pose.rotation[:, "xyz".index(rest[-1])]
-            yield rest, -axis if rest.startswith("-") else axis, up
+            axis = axes["xyz".index(rest[-1])]
+            yield rest, [-a for a in axis] if rest.startswith("-") else axis, up
 
 
-def _turn(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _turn(source: Sequence[float], target: Sequence[float]) -> np.ndarray:
     """The smallest rotation (3, 3) from one unit vector to another, less than half a turn away."""
-    cross = (np.cross(source, target) @ CROSS.reshape(3, 9)).reshape(3, 3)
-    return np.eye(3) + cross + cross @ cross / (1 + source @ target)
+    x, y, z = cross(source, target)
+    turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return EYE + turn + turn @ turn / (1 + inner(source, target))

@@ -7,16 +7,19 @@ matrix product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 
 from clipose_ros.core.backprojection import DepthRange, metres, pinhole
-from clipose_ros.core.types import Detections, Frame, PoseEstimate
+from clipose_ros.core.types import Detections, Frame, Intrinsics, PoseEstimate
 from clipose_ros.core.validation import expect
 
+JUDGED_POINTS = 512  # of an object
 LEAST_NEAR = 6  # samples of a surface near an object's foot
 MOST_BELOW = 0.05  # of an object's points: more is background that leaked through its mask, or another surface
 LEAST_WHOLE = 0.4  # of a surface's samples: as many have a neighbour that is on it; noise meets a plane here and there
@@ -57,8 +60,8 @@ class SupportSettings:
         For settings that are none.
     """
 
-    grid: int = 40
-    guesses: int = 24
+    grid: int = 32
+    guesses: int = 16
     surfaces: int = 3
     least: int = 20
     noise_m: float = 0.005
@@ -169,21 +172,35 @@ def find_surfaces(
     # The distance of a point from a plane is its offset times (q · p - 1).
     near = np.abs(points @ guesses.T - 1) < np.outer(tolerance, np.linalg.norm(guesses, axis=1))
     surfaces, free = [], np.ones(len(points), bool)
-    while len(surfaces) < settings.surfaces:
+    for _ in range(2 * settings.surfaces):  # some of what lies on a plane is none: a line, or noise
         on_plane = near[:, np.count_nonzero(near, axis=0).argmax()]
-        for _ in range(2):
-            if np.count_nonzero(on_plane) < settings.least:
-                return surfaces
-            chosen = points[on_plane]
-            plane = np.linalg.solve(chosen.T @ chosen, chosen.sum(axis=0))  # least squares of q · p = 1
-            length = float(np.linalg.norm(plane))
-            on_plane = free & (np.abs(points @ plane - 1) < tolerance * length)
-        if np.count_nonzero(on_plane) < settings.least or not _whole(on_plane, valid):
-            return surfaces
-        surfaces.append(Surface(-plane / length, -1 / length, points[on_plane]))
-        free &= ~on_plane
+        if np.count_nonzero(on_plane) < settings.least or len(surfaces) == settings.surfaces:
+            break
+        surface, taken = _fitted(points, on_plane, free, tolerance, settings.least)
+        if surface is not None and _whole(taken, valid):
+            surfaces.append(surface)
+        free &= ~(taken | on_plane)
         near &= free[:, None]
     return surfaces
+
+
+def _fitted(
+    points: np.ndarray, on_plane: np.ndarray, free: np.ndarray, tolerance: np.ndarray, least: int
+) -> tuple[Surface | None, np.ndarray]:
+    """The plane through samples (S,) bool, and the free samples that lie on it; None where they span no plane."""
+    for _ in range(2):
+        chosen = points[on_plane]
+        if len(chosen) < least:
+            return None, on_plane
+        try:
+            plane = np.linalg.solve(chosen.T @ chosen, chosen.sum(axis=0))  # least squares of q · p = 1
+        except np.linalg.LinAlgError:
+            return None, on_plane
+        length = float(np.linalg.norm(plane))
+        on_plane = free & (np.abs(points @ plane - 1) < tolerance * length)
+    if np.count_nonzero(on_plane) < least:
+        return None, on_plane
+    return Surface(-plane / length, -1 / length, points[on_plane]), on_plane
 
 
 def resting_surfaces(
@@ -222,23 +239,35 @@ def resting_surfaces(
 
 def _fits(pose: PoseEstimate, points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:
     """Whether an object can rest on a surface."""
-    height = float(surface.height(pose.translation))
+    height = float(pose.translation @ surface.normal) - surface.offset
     half = float(np.abs(surface.normal @ pose.rotation) @ pose.size) / 2
     if abs(height - half) > max(settings.gap_m, settings.gap * 2 * half):
         return False
     away = surface.samples - (pose.translation - height * surface.normal)
-    reach = settings.reach_m + float(np.linalg.norm(pose.size)) / 2
-    if np.count_nonzero(np.einsum("ij,ij->i", away, away) < reach**2) < LEAST_NEAR:
+    away *= away
+    reach = settings.reach_m + math.hypot(*pose.size.tolist()) / 2
+    if np.count_nonzero(away.sum(axis=1) < reach**2) < LEAST_NEAR:
         return False
+    points = points[:: -(-len(points) // JUDGED_POINTS) or 1]
     below = np.count_nonzero(points @ surface.normal.astype(points.dtype) < surface.offset - settings.below_m)
     return below <= MOST_BELOW * len(points)
+
+
+@lru_cache(maxsize=4)
+def _grid_rays(intrinsics: Intrinsics, shape: tuple[int, int], stride: int) -> np.ndarray:
+    """x and y of the rays (2, h, w) on a grid, with z = 1: those of a calibration stay the same."""
+    v, u = np.indices(shape) * stride + stride // 2
+    rays = pinhole(u.ravel(), v.ravel(), np.ones(u.size), intrinsics).T[:2].reshape(2, *shape)
+    rays.flags.writeable = False
+    return rays
 
 
 def _whole(on_plane: np.ndarray, valid: np.ndarray) -> bool:
     """Whether samples (S,) bool of a grid hang together."""
     grid = np.zeros(valid.shape, bool)
     grid[valid] = on_plane
-    return np.count_nonzero(grid[:, 1:] & grid[:, :-1]) >= LEAST_WHOLE * np.count_nonzero(on_plane)
+    beside, below = grid[:, 1:] & grid[:, :-1], grid[1:] & grid[:-1]
+    return min(np.count_nonzero(beside), np.count_nonzero(below)) >= LEAST_WHOLE * np.count_nonzero(on_plane)
 
 
 def _samples(
@@ -250,8 +279,7 @@ def _samples(
     z = metres(frame.depth[rows, columns], frame.depth_unit_m)
     masks = detections.masks[..., rows, columns]
     free = ~masks.any(axis=0) if detections.overlap else masks == 0
-    v, u = np.indices(z.shape) * stride + stride // 2
-    x, y, _ = pinhole(u.ravel(), v.ravel(), np.ones(z.size), frame.intrinsics).T.reshape(3, *z.shape)
+    x, y = _grid_rays(frame.intrinsics, z.shape, stride)
     valid = (z >= depth_range.minimum) & (z <= depth_range.maximum) & free & np.isfinite(x)
     inverse = np.where(valid, 1 / np.where(valid, z, 1), 0)
     v, u = np.nonzero(valid[:-1, :-1] & valid[:-1, 1:] & valid[1:, :-1])

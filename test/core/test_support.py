@@ -81,11 +81,23 @@ def test_several_levels_and_walls_are_all_surfaces_the_largest_first():
         np.full((480, 640), np.nan, np.float32),
         np.full((2, 2), 900, np.uint16),
         np.random.default_rng(0).integers(300, 3000, (480, 640)).astype(np.uint16),
+        np.where(np.arange(480)[:, None] // 20 == 12, 900, 0).repeat(640, axis=1).astype(np.uint16),  # a line
+        np.where(np.arange(640) // 20 == 12, 900, 0)[None].repeat(480, axis=0).astype(np.uint16),
     ],
 )
 def test_where_no_plane_is_seen_there_is_none(depth):
     nothing = Detections((), np.zeros(depth.shape, np.uint8))
     assert find_surfaces(Frame(0, "camera", depth, CAMERA), nothing) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_a_frame_shows_it_ends_and_gives_unit_normals_towards_the_camera(seed):
+    rng = np.random.default_rng(seed)
+    depth = np.where(rng.random((60, 80)) < rng.random(), rng.choice([0, 1, 400, 900, 65535], (60, 80)), 0)
+    masks = (rng.random((60, 80)) < 0.2).astype(np.uint8)
+    for surface in find_surfaces(Frame(0, "camera", depth.astype(np.uint16), CAMERA), Detections((), masks)):
+        assert np.linalg.norm(surface.normal) == pytest.approx(1) and surface.offset < 0
+        assert np.isfinite(surface.samples).all()
 
 
 def test_the_same_frame_gives_the_same_surfaces_and_known_ones_change_nothing():
