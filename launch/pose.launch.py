@@ -24,6 +24,10 @@ OVERRIDES = {
     "depth_scale_m": float,
     "max_stamp_difference_s": float,
     "min_score": float,
+    "support": str,
+    "buffer_size": int,
+    "coast_s": float,
+    "acceleration": float,
 }
 # of Fast DDS 2 (Jazzy), of later ones
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -39,6 +43,10 @@ ARGUMENTS = (
     ("depth_scale_m", "", "what 1 in the depth image means [m]; empty: as params_file says"),
     ("max_stamp_difference_s", "", "of depth and masks of one image; 0: equal stamps; empty: as params_file says"),
     ("min_score", "", "poses with a lower score are rejected, 0..1; empty: as params_file says"),
+    ("support", "", "set poses onto the surface that they rest on: auto or off; empty: as params_file says"),
+    ("buffer_size", "", "images that wait for their masks; empty: as params_file says"),
+    ("coast_s", "", "an object unseen for longer is lost [s]; empty: as params_file says"),
+    ("acceleration", "", "of the objects as the camera sees them; empty: as params_file says"),
     ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
     (

@@ -156,6 +156,10 @@ def provider_finding(provider: str, wanted: bool, built: bool, model: Path) -> F
     if not built:
         return bad(subject, "not in this build of onnxruntime", cure)
     try:
+        read_card(model)
+    except ValueError:  # a finding of its own
+        return warn(subject, f"not tried: {model.name} cannot be read", "see what is said of the model")
+    try:
         missing = _missing_engines(read_card(model).networks.values()) if provider == "tensorrt" else []
         if missing:
             return warn(
@@ -215,11 +219,9 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
             return warn(subject, "its card is sound; its network is not tried without onnxruntime", CURE)
         milliseconds = _run_ms(folder, SessionConfig())
     except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
-        return fail(
-            subject,
-            f"{folder}: {_first_line(error)}",
-            "fetch the folder again: card and network must come from the same export",
-        )
+        text = _first_line(error)
+        cure = "fetch the folder again, or export it again: card and network must come from the same export"
+        return fail(subject, text if str(folder) in text else f"{folder}: {text}", cure)
     networks = ", ".join(
         f"{network.precision}, sha256 {network.sha256[:12]} fits" for network in card.networks.values()
     )

@@ -5,6 +5,7 @@ A model's card says which estimator it is for. No other module names one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,8 @@ from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.estimators.router import Router
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.session import SessionConfig
+
+log = logging.getLogger(__name__)
 
 # Module and class, by the word in the card. A class takes the model's folder, its card, how networks run, and a seed.
 # It raises ValueError for a card that does not fit, and RuntimeError for a provider that cannot be had.
@@ -89,5 +92,11 @@ def load_all(
         As `load`. Also ValueError if there is no model.
     """
     expect("models", models, "at least one name or path", "none")
+    expect("models", len(set(models)) == len(models), "each once", ", ".join(models))
     estimators = [load(model, models_dir, config, seed) for model in models]
+    answered: set[str] = set()
+    for model, estimator in zip(models, estimators):
+        if answered and answered.issuperset(estimator.names):
+            log.warning("models: %s is never asked: those before it answer all its names", model)
+        answered |= set(estimator.names)
     return estimators[0] if len(estimators) == 1 else Router(estimators)

@@ -252,6 +252,9 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
         If the model is not found. The message lists the names that there are.
     """
     candidates = [Path(model).expanduser()] if "/" in model else []
+    if candidates and candidates[0].is_file():
+        raise ValueError(f"model: expected a folder, got a file; give {candidates[0].parent}")
+    expect("models_dir", models_dir is None or models_dir.is_dir(), "a folder", models_dir)
     if "/" not in (name := model.rstrip("/")):
         candidates += [folder / name for folder in ([models_dir] if models_dir else models_folders())]
     for candidate in candidates:

@@ -91,7 +91,7 @@ def read_parameters(
         if field.default is dataclasses.MISSING and field.name not in given
     )
     if missing:
-        raise ValueError(f"{missing[0]}: expected a value, got none")
+        raise ValueError(f"{missing[0]}: expected a value, got none; give it: --ros-args -p {missing[0]}:=…")
     parameters = kind(**{name: _typed(name, types[name], value) for name, value in given.items()})
     for name in types:  # of any type: it is `_Changes` that says what is wrong with one
         node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True), ignore_override=True)

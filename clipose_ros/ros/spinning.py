@@ -6,11 +6,13 @@ import ctypes
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
 
 from clipose_ros.ros.console_scripts import HELP
 
@@ -39,9 +41,13 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 1 where ROS does not start or the node refuses its configuration, which is said, else 0.
+        Exit status: 2 for arguments that ROS would ignore in silence, 1 where ROS does not start or the node refuses
+        its configuration, which is said, else 0.
     """
     try:
+        command, *others = remove_ros_args(sys.argv if args is None else ["node", *args])
+        if others:
+            return _answer(Path(command).name, others)
         executor = _let_rclpy_answer_signals(args)
     except Exception as error:  # ROS's own errors, of its arguments and of what surrounds it
         print(f"ROS cannot start: {_one_line(error)}. Try: {HELP}", file=sys.stderr)
@@ -74,6 +80,16 @@ def give_back_large_memory() -> None:
     """From now on, where the C library is glibc: see LARGE_BYTES."""
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _answer(command: str, arguments: list[str]) -> int:
+    """Answer arguments that ROS does not take: usage for help, else what is wrong with them. Exit status."""
+    usage = f"{command} --ros-args -p PARAMETER:=VALUE … -r TOPIC:=OTHER_TOPIC … --params-file FILE"
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {usage}\nlaunch/params.yaml has the pose node's parameters; README.md has topics and adapters.")
+        return 0
+    print(f"arguments: expected them after --ros-args ({usage}), got {' '.join(arguments)}", file=sys.stderr)
+    return 2
 
 
 def _one_line(error: Exception) -> str:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -124,3 +126,11 @@ def test_an_unknown_model_is_refused_with_the_names_that_there_are(write_model, 
     write_model()
     with pytest.raises(ValueError, match="model: expected one of tiny in .*models, got huge"):
         find_model("huge", tmp_path / "models")
+
+
+def test_a_file_of_a_model_in_place_of_its_folder_is_said(write_model):
+    folder = write_model()
+    with pytest.raises(ValueError, match=f"model: expected a folder, got a file; give {folder}"):
+        find_model(str(folder / "model.onnx"))
+    with pytest.raises(ValueError, match="models_dir: expected a folder, got /nowhere"):
+        find_model("tiny", Path("/nowhere"))

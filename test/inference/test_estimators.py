@@ -57,11 +57,14 @@ def test_the_card_chooses_the_estimator(write_model, tmp_path):
         estimators.load_all([])
 
 
-def test_one_model_is_its_own_estimator_and_several_are_routed(write_model):
+def test_one_model_is_its_own_estimator_and_several_are_routed(write_model, caplog):
     folder = str(write_model())
     assert isinstance(estimators.load_all([folder]), Clipose)
-    both = estimators.load_all([folder, folder])
+    both = estimators.load_all([folder, f"{folder}/"])
     assert isinstance(both, Router) and both.names == estimators.load(folder).names
+    assert "is never asked: those before it answer all its names" in caplog.text
+    with pytest.raises(ValueError, match="models: expected each once, got"):
+        estimators.load_all([folder, folder])
 
 
 def test_each_object_goes_to_the_first_that_answers_its_name_and_keeps_its_place():

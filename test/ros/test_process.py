@@ -171,3 +171,13 @@ def test_silent_inputs_are_named_with_their_qos(dds, start, tiny_model, wait_unt
         wait_until(lambda: output.said(text))
     process.send_signal(signal.SIGINT)
     assert_clean_end(process, output)
+
+
+@pytest.mark.parametrize("module", ["node", "lab.player", "adapters.yolo"])
+def test_arguments_that_ros_would_ignore_end_a_node_and_help_is_given(start_command, output_of, module):
+    for arguments, status, text in (
+        (["-p", "models:=x"], 2, "arguments: expected them after --ros-args"),
+        (["--help"], 0, "usage: "),
+    ):
+        process = start_command(sys.executable, "-m", f"clipose_ros.ros.{module}", *arguments)
+        assert text in output_of(process).of_ended() and process.returncode == status
