@@ -295,8 +295,10 @@ def read_report(path: Path) -> dict[str, Any]:
                     "positive times of the rounds",
                     values,
                 )
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected a report of clipose bench, got another form ({error})") from error
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path}: expected the key {error}, got none") from error
     return report

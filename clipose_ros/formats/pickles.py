@@ -55,6 +55,8 @@ def load_pickle(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Any:
         content = file.read(size)
     try:
         return _ArrayUnpickler(content).load()
+    except KeyError as error:  # an opcode that no pickle has
+        raise ValueError(f"{path}: expected a whole pickle of arrays and plain containers, got another file") from error
     except Exception as error:  # a broken pickle can raise anything, as the documentation of `pickle` says
         raise ValueError(
             f"{path}: expected a whole pickle of arrays and plain containers, got {type(error).__name__}: {error}"

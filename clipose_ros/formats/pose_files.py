@@ -125,8 +125,12 @@ def _reading(path: Path, parse: Callable[[Any], Any]) -> Any:
         raise ValueError(f"{path}: expected the key {error} in every entry, got none") from error
     except OSError as error:
         raise ValueError(f"{path}: expected a file with poses, got {error.strerror or error}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected frames as clipose estimate writes them, got another form ({error})"
+        ) from error
 
 
 def _poses(frames: Any) -> PosesByInstance:

@@ -167,3 +167,8 @@ def test_the_size_is_bounded(load):
         load(content, maximum_bytes=len(content) - 1)
     with pytest.raises(OSError, match="none.pkl"):
         load_pickle(Path("none.pkl"))
+
+
+def test_a_file_that_is_no_pickle_is_called_so(load):
+    with pytest.raises(ValueError, match="file.pkl: expected a whole pickle .*, got another file"):
+        load(b'{"a": 1}')

@@ -53,7 +53,7 @@ def test_a_truth_with_a_rejection_is_refused(tmp_path):
         ("{}", "poses: expected a list of frames, got dict"),
         ('[{"frame": ["0"], "instances": [{"instance": 1}]}]', "frame: expected a name or a number"),
         ('[{"frame": "0", "instances": [{"instance": 1.5}]}]', "instance: expected a name or a number, got 1.5"),
-        ('["0"]', "string indices"),
+        ('["0"]', "expected frames as clipose estimate writes them"),
         ('[{"frame": "0"}]', "expected the key 'instances'"),
         ('[{"frame": "0", "instances": [{"instance": 1, "class": "mug"}]}]', "expected the key 'R'"),
         (

@@ -118,8 +118,8 @@ def test_a_written_report_is_read_again(tmp_path):
             lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=[0.0]),
             "lite p95_ms: expected positive times",
         ),
-        (lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=["fast"]), "ufunc"),
-        (lambda data: data.update(memory=3), "not iterable"),
+        (lambda data: data["memory"][0]["results"][0]["rounds"].update(p95_ms=["fast"]), "expected a report of"),
+        (lambda data: data.update(memory=3), "expected a report of clipose bench"),
     ],
 )
 def test_broken_reports_are_refused_with_their_path(tmp_path, change, message):
