@@ -194,10 +194,16 @@ class Pipeline:
         found: list[PoseEstimate | Rejection],
     ) -> list[PoseEstimate | Rejection]:
         """The results, with the poses that fit one set onto the surface that they rest on."""
+        seen = [
+            i
+            for i, result in enumerate(found)
+            if isinstance(result, PoseEstimate) and self.estimator.rests(result.category)
+        ]
+        if not seen:
+            return found
         surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
         if self.tracker is not None:  # without one there is no state
             self._surfaces = surfaces
-        seen = [i for i, result in enumerate(found) if isinstance(result, PoseEstimate)]
         clouds = [observations[i].points for i in seen]
         results = list(found)
         for i, surface in zip(seen, resting_surfaces([found[i] for i in seen], clouds, surfaces, self.support)):

@@ -185,3 +185,18 @@ def test_poses_are_set_onto_the_table_where_that_is_wanted_and_their_estimator_k
         plain.results, Pipeline(unknown, support=SupportSettings()).process(*scene).results, strict=True
     ):
         np.testing.assert_array_equal(before.rotation, after.rotation)
+
+
+def test_surfaces_are_sought_only_for_poses_that_may_rest_on_them(monkeypatch):
+    sought = []
+    monkeypatch.setattr("clipose_ros.pipeline.find_surfaces", lambda *frame: sought.append(frame) or [])
+    scene = spheres_on_table(2, ["mug", "cup"])
+    pipeline = Pipeline(Tilted("t", ("mug", "cup")), support=SupportSettings())
+    nothing = Detections((), np.zeros_like(scene[1].masks))
+    pipeline.process(scene[0], nothing)
+    pipeline.estimator.rests = lambda name: ()
+    pipeline.process(*scene)
+    assert not sought
+    pipeline.estimator.rests = lambda name: (Rest.Y,)
+    pipeline.process(*scene)
+    assert len(sought) == 1
