@@ -14,21 +14,27 @@ from training.shapes.scan import bumps, scanned, skin, sphere
 from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
 
 SEEDS = range(40)
+MANY = 200  # draws that show every family
 
 # What the objects of a category may measure: least and largest extents x, y, z [m].
 SIZE_RANGES = {
     "bottle": ((0.025, 0.09, 0.025), (0.14, 0.42, 0.14)),
     "bowl": ((0.09, 0.03, 0.09), (0.26, 0.18, 0.26)),
     "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
-    "can": ((0.035, 0.04, 0.035), (0.13, 0.29, 0.13)),
+    "can": ((0.035, 0.017, 0.035), (0.13, 0.29, 0.13)),
     "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
     "mug": ((0.07, 0.045, 0.05), (0.21, 0.18, 0.15)),
 }
 
 
 @cache
-def shapes(category: str) -> list[Shape]:
-    return [make_shape(category, np.random.default_rng(seed)) for seed in SEEDS]
+def shapes(category: str, count: int = len(SEEDS)) -> list[Shape]:
+    return [make_shape(category, np.random.default_rng(seed)) for seed in range(count)]
+
+
+def vertices_of(shape: Shape, part: int) -> np.ndarray:
+    """Vertices of one part (V, 3) [m]."""
+    return shape.vertices[np.unique(shape.faces[shape.parts == part])]
 
 
 def centre_of(shape: Shape, part: int) -> np.ndarray:
@@ -94,8 +100,9 @@ def test_sizes_are_those_of_real_objects(category):
 @pytest.mark.parametrize("category", sorted(AXIS_SYMMETRIC))
 def test_axis_symmetric_categories_have_their_axis_on_y(category):
     for shape in shapes(category):
+        body = vertices_of(shape, BODY)  # a pull tab or the nozzle of a detergent may lie beside the axis
         for height in np.linspace(-0.45, 0.45, 7) * shape.size[1]:
-            ring = shape.vertices[np.abs(shape.vertices[:, 1] - height) < 0.03 * shape.size[1]]
+            ring = body[np.abs(body[:, 1] - height) < 0.03 * shape.size[1]]
             if len(ring):
                 offset = 0.5 * (ring.min(axis=0) + ring.max(axis=0))[[0, 2]]
                 np.testing.assert_allclose(offset, 0, atol=0.02 * shape.size[0])
@@ -214,6 +221,23 @@ def test_mug_wall_is_thin_at_the_rim():
         body = body - [0.5 * (body[:, 0].min() + body[:, 0].max()), 0, 0]
         rim = np.hypot(body[:, 0], body[:, 2])[body[:, 1] > 0.48 * shape.size[1]]
         assert 0.001 < np.ptp(rim) < 0.02
+
+
+def test_some_cans_are_flat_tins():
+    sizes = np.array([shape.size for shape in shapes("can", MANY)])
+    assert 0.06 < np.mean(sizes[:, 1] < 0.55 * sizes[:, 0]) < 0.25
+    assert sizes[:, 1].min() < 0.035
+
+
+def test_many_cans_have_a_pull_tab_on_the_lid():
+    tabs = [(shape, vertices_of(shape, DETAIL)) for shape in shapes("can", MANY) if DETAIL in shape.parts]
+    assert 0.25 < len(tabs) / MANY < 0.7
+    for shape, tab in tabs:
+        half = 0.5 * shape.size
+        assert np.hypot(tab[:, 0] / half[0], tab[:, 2] / half[2]).max() < 1
+        assert half[1] - 0.011 < tab[:, 1].min() and tab[:, 1].max() < half[1] + 1e-6
+        across = np.linalg.norm(tab[:, None, [0, 2]] - tab[None, :, [0, 2]], axis=-1).max()
+        assert 0.012 < across < 0.035 and np.ptp(tab[:, 1]) < 0.005
 
 
 def test_unknown_category_is_refused():

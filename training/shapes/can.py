@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import fillet, lathe
-from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.shapes.mesh import Mesh, box, fillet, lathe, rectangle, superellipse, sweep
+from training.shapes.shape import BODY, DETAIL, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
 
 
 def ended(wall: np.ndarray, seam: float, recess: float) -> np.ndarray:
@@ -29,6 +29,50 @@ def ended(wall: np.ndarray, seam: float, recess: float) -> np.ndarray:
     return np.concatenate([wall, [[radius - seam, top], [radius - 1.3 * seam, top - recess]]])
 
 
+def pull_tab(rng: np.random.Generator) -> list[Mesh]:
+    """Make a pull tab: a flat loop along x, half of it filled, over a rivet at the origin.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    list of Mesh
+        Loop, web and rivet, on y = 0.
+    """
+    length, breadth = rng.uniform(0.015, 0.025), rng.uniform(0.012, 0.019)
+    bar, thickness, rise = rng.uniform(0.002, 0.0035), rng.uniform(0.0008, 0.0016), rng.uniform(0.0, 0.0012)
+    path = superellipse(rng.uniform(2, 5), columns=20) * (0.5 * (length - bar), 0.5 * (breadth - bar))
+    loop = sweep(np.concatenate([path, path[:1]]), rectangle(bar, thickness, 0.0, columns=4))
+    ahead = 0.5 * length - rng.uniform(0.004, 0.007)  # from the rivet to the middle of the loop
+    web = box(0.45 * length, 0.8 * thickness, breadth - bar, 0.0).moved(x=ahead - 0.22 * length, y=rise)
+    rivet = lathe(np.array([[0.003, 0.0], [0.0025, rise + 1.2 * thickness]]), superellipse(columns=12))
+    return [loop.turned("x", np.pi / 2).moved(x=ahead, y=rise + 0.5 * thickness), web, rivet]
+
+
+def tabbed(rng: np.random.Generator, lid: float, rivet: float) -> Parts:
+    """Lay a pull tab on a lid, in any direction.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    lid : float
+        Its height [m].
+    rivet : float
+        How far its rivet is from the axis, which the loop lies towards [m].
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+    """
+    angle = rng.uniform(0, 2 * np.pi)
+    return [(mesh.moved(x=-rivet, y=lid).turned("y", angle), DETAIL) for mesh in pull_tab(rng)]
+
+
 def drink(rng: np.random.Generator) -> Parts:
     """As `Family`: drink cans, necked in at the top and at the foot."""
     radius = 0.5 * rng.triangular(0.05, 0.066, 0.085)
@@ -36,14 +80,47 @@ def drink(rng: np.random.Generator) -> Parts:
     neck, foot = radius * rng.uniform(0.76, 0.98), radius * rng.uniform(0.72, 0.97)
     slope, toe = rng.uniform(0.006, 0.03), rng.uniform(0.003, 0.014)
     wall = [[foot, 0], [radius, toe], [radius, height - slope], [neck, height - 0.004], [neck * 1.02, height]]
-    return [(lathe(fillet(ended(np.array(wall), 0.003, rng.uniform(0.002, 0.008)), rng.uniform(0, 0.008))), BODY)]
+    recess = rng.uniform(0.002, 0.008)
+    parts: Parts = [(lathe(fillet(ended(np.array(wall), 0.003, recess), rng.uniform(0, 0.008))), BODY)]
+    if rng.random() < 0.75:
+        parts += tabbed(rng, height - recess, rivet=rng.uniform(0.0, 0.003))
+    return parts
 
 
 def tin(rng: np.random.Generator) -> Parts:
-    """As `Family`: food tins, tuna-low to tall, with seams at both ends, sometimes with beads around the belly."""
+    """As `Family`: food tins, low to tall, with seams at both ends, sometimes with beads around the belly."""
     radius = 0.5 * rng.triangular(0.052, 0.075, 0.11)
     height = np.clip(2 * radius * rng.triangular(0.5, 1.4, 2.6), 0.045, 0.2)
+    return seamed(rng, radius, height, ringed=0.4)
+
+
+def flat_tin(rng: np.random.Generator) -> Parts:
+    """As `Family`: tuna and pet food tins, much wider than high."""
+    radius = 0.5 * rng.triangular(0.06, 0.083, 0.11)
+    height = np.clip(2 * radius * rng.uniform(0.28, 0.5), 0.022, 0.05)
+    return seamed(rng, radius, height, ringed=0.6)
+
+
+def seamed(rng: np.random.Generator, radius: float, height: float, ringed: float) -> Parts:
+    """Make a tin with a seam around its lid, and sometimes around its foot.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    radius, height : float
+        Of the tin [m].
+    ringed : float
+        Probability of a pull tab.
+
+    Returns
+    -------
+    list of (Mesh, int)
+        Parts.
+    """
     seam, recess = rng.uniform(0.001, 0.004), rng.uniform(0.001, 0.007)
+    tapered = rng.random() < 0.25  # drawn of one piece: no seam at a narrower foot
+    shrink = rng.uniform(0.86, 0.98) if tapered else 1.0
     proud = rng.uniform(0, 0.002)
     y = np.linspace(0.006, height - 0.006, 24)
     beads = (
@@ -51,10 +128,15 @@ def tin(rng: np.random.Generator) -> Parts:
         * np.sin(rng.uniform(20, 60) * y / height)
         * (np.abs(y / height - 0.5) < 0.3)
     )
-    belly = np.stack([radius + beads, y], axis=-1)
+    belly = np.stack([radius * (shrink + (1 - shrink) * y / height) + beads, y], axis=-1)
     foot = [[radius + proud, 0], [radius + proud, 0.003], [radius, 0.004]]
+    if tapered:
+        foot = [[radius * shrink - 0.003, 0], [radius * shrink, 0.003]]
     head = [[radius, height - 0.004], [radius + proud, height - 0.003], [radius + proud, height]]
-    return [(lathe(ended(np.concatenate([foot, belly, head]), seam, recess)), BODY)]
+    parts: Parts = [(lathe(ended(np.concatenate([foot, belly, head]), seam, recess)), BODY)]
+    if rng.random() < ringed:
+        parts += tabbed(rng, height - recess, rivet=radius - 1.3 * seam - rng.uniform(0.008, 0.012))
+    return parts
 
 
 def tube(rng: np.random.Generator) -> Parts:
@@ -91,7 +173,7 @@ def shaker(rng: np.random.Generator) -> Parts:
     return [(lathe(fillet(np.array(line), soft)), BODY), (lathe(fillet(np.array(top), soft)), LID)]
 
 
-FAMILIES: dict[Family, float] = {drink: 0.4, tin: 0.32, tube: 0.16, shaker: 0.12}
+FAMILIES: dict[Family, float] = {drink: 0.38, tin: 0.25, flat_tin: 0.12, tube: 0.14, shaker: 0.11}
 
 
 def can(rng: np.random.Generator) -> Shape:
