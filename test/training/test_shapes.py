@@ -19,7 +19,7 @@ MANY = 200  # draws that show every family
 # What the objects of a category may measure: least and largest extents x, y, z [m].
 SIZE_RANGES = {
     "bottle": ((0.025, 0.09, 0.025), (0.14, 0.42, 0.14)),
-    "bowl": ((0.09, 0.03, 0.09), (0.26, 0.18, 0.26)),
+    "bowl": ((0.055, 0.022, 0.055), (0.26, 0.18, 0.26)),
     "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
     "can": ((0.035, 0.017, 0.035), (0.13, 0.29, 0.13)),
     "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
@@ -238,6 +238,17 @@ def test_many_cans_have_a_pull_tab_on_the_lid():
         assert half[1] - 0.011 < tab[:, 1].min() and tab[:, 1].max() < half[1] + 1e-6
         across = np.linalg.norm(tab[:, None, [0, 2]] - tab[None, :, [0, 2]], axis=-1).max()
         assert 0.012 < across < 0.035 and np.ptp(tab[:, 1]) < 0.005
+
+
+def test_some_bowls_are_small_with_steep_walls():
+    small = [shape for shape in shapes("bowl", MANY) if shape.size[0] < 0.11]
+    assert 0.08 < len(small) / MANY < 0.25
+    assert np.mean([base_width(shape) > 0.7 * shape.size[0] for shape in small]) > 0.7
+
+
+def base_width(shape: Shape) -> float:
+    """Extent along x of the lowest tenth [m]."""
+    return float(np.ptp(shape.vertices[shape.vertices[:, 1] < -0.4 * shape.size[1], 0]))
 
 
 def test_unknown_category_is_refused():

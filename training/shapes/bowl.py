@@ -1,11 +1,11 @@
-"""Bowls: hemispherical, conical and flat-bottomed, with and without a foot ring."""
+"""Bowls: hemispherical, conical and flat-bottomed, with and without a foot ring, and ramekins."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from training.shapes.mesh import COLUMNS, lathe, superellipse
-from training.shapes.shape import BODY, DETAIL, Parts, Shape, assembled, drawn_scale
+from training.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
 from training.shapes.vessel import bellied, hollowed
 
 
@@ -31,7 +31,7 @@ def foot_ring(rng: np.random.Generator, foot: float) -> np.ndarray:
     )
 
 
-def bowl_parts(rng: np.random.Generator) -> Parts:
+def open_bowl(rng: np.random.Generator) -> Parts:
     """As `Family`: a bowl in its upright position, rim at the top."""
     rim = 0.5 * rng.triangular(0.105, 0.155, 0.225)
     height = 2 * rim * rng.triangular(0.3, 0.44, 0.68)
@@ -53,6 +53,27 @@ def bowl_parts(rng: np.random.Generator) -> Parts:
     return parts
 
 
+def ramekin(rng: np.random.Generator) -> Parts:
+    """As `Family`: small dishes with steep straight walls on a broad flat base."""
+    rim = 0.5 * rng.triangular(0.065, 0.088, 0.11)
+    height = 2 * rim * rng.uniform(0.4, 0.65)
+    outer = bellied(
+        height,
+        foot=rim * rng.uniform(0.78, 0.99),
+        rim=rim,
+        roundness=rng.choice([0.0, rng.uniform(0.05, 0.3)]),
+        belly=rng.choice([0.0, rng.uniform(0, 0.04)]),
+        flare=rng.choice([0.0, rng.uniform(0, 0.05)]),
+    )
+    wall = rng.uniform(0.002, 0.006)
+    profile = hollowed(outer, wall, floor=rng.uniform(0.002, 0.006), lip=rng.choice([0.0, wall / 2]))
+    section = superellipse(rng.uniform(2.5, 4.5)) if rng.random() < 0.12 else None
+    return [(lathe(profile, section), BODY)]
+
+
+FAMILIES: dict[Family, float] = {open_bowl: 0.85, ramekin: 0.15}
+
+
 def bowl(rng: np.random.Generator) -> Shape:
     """Make a bowl: axis along y.
 
@@ -66,4 +87,4 @@ def bowl(rng: np.random.Generator) -> Shape:
     Shape
         In metres.
     """
-    return assembled("bowl", bowl_parts(rng), drawn_scale(rng, overall=0.04, upright=0.08, across=0.01))
+    return assembled("bowl", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.04, upright=0.08, across=0.01))
