@@ -9,6 +9,7 @@ import pytest
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.shapes import Shape, make_shape
+from training.shapes.bottle import flat
 from training.shapes.mesh import box
 from training.shapes.scan import bumps, scanned, skin, sphere
 from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
@@ -18,7 +19,7 @@ MANY = 200  # draws that show every family
 
 # What the objects of a category may measure: least and largest extents x, y, z [m].
 SIZE_RANGES = {
-    "bottle": ((0.025, 0.09, 0.025), (0.14, 0.42, 0.14)),
+    "bottle": ((0.022, 0.07, 0.022), (0.15, 0.42, 0.15)),
     "bowl": ((0.055, 0.022, 0.055), (0.26, 0.18, 0.26)),
     "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
     "can": ((0.035, 0.017, 0.035), (0.13, 0.29, 0.13)),
@@ -249,6 +250,21 @@ def test_some_bowls_are_small_with_steep_walls():
 def base_width(shape: Shape) -> float:
     """Extent along x of the lowest tenth [m]."""
     return float(np.ptp(shape.vertices[shape.vertices[:, 1] < -0.4 * shape.size[1], 0]))
+
+
+def test_some_bottles_are_flat_along_x_or_z():
+    ratios = [np.divide(*np.ptp(vertices_of(shape, BODY), axis=0)[[0, 2]]) for shape in shapes("bottle", MANY)]
+    assert 0.03 < np.mean(np.array(ratios) < 0.65) < 0.2
+    assert 0.03 < np.mean(np.array(ratios) > 1 / 0.65) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_flat_bottle_keeps_its_lid_over_its_body(seed):
+    shape = assembled("bottle", flat(np.random.default_rng(seed)))
+    lid = vertices_of(shape, LID)
+    assert (np.abs(lid[:, [0, 2]]) <= 0.5 * shape.size[[0, 2]] + 1e-6).all()
+    assert lid[:, 1].max() == shape.vertices[:, 1].max()
+    assert lid[:, 1].min() <= vertices_of(shape, BODY)[:, 1].max()
 
 
 def test_unknown_category_is_refused():

@@ -1,10 +1,10 @@
-"""Bottles: glass, soda, wine, steel flasks, squeeze bottles, spray cans and jars; round and not."""
+"""Bottles: glass, soda, wine, steel flasks, squeeze and detergent bottles, spray cans and jars; round and not."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import COLUMNS, fillet, lathe, superellipse
+from training.shapes.mesh import COLUMNS, Mesh, fillet, lathe, loft, raised, superellipse, sweep
 from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
 
 
@@ -58,10 +58,10 @@ def necked(
     line += [[bulge, shoulder], [neck, neck_start], [neck, height]]
     soft = np.array([rng.uniform(0, 0.012), 0.05, rng.uniform(0, 0.08), rng.uniform(0, 0.08)])
     parts: Parts = [(lathe(fillet(np.array(line), soft, steps=6)), BODY)]
-    closure = max(rng.uniform(0.008, 0.03), 0.25 * neck)
+    rise = max(rng.uniform(0.008, 0.03), 0.25 * neck)
     if rng.random() < 0.75:
         wide = min(max(neck, 0.011) * rng.uniform(1.02, 1.35), max(1.04 * radius, 1.02 * neck))
-        parts.append((lathe(cap(rng, wide, height - 0.8 * closure, closure)), LID))
+        parts.append((lathe(cap(rng, wide, height - 0.8 * rise, rise)), LID))
     else:  # an open mouth with a lip
         lip = neck * rng.uniform(1.0, 1.2)
         mouth = [[lip, height - rng.uniform(0.004, 0.02)], [lip, height + 0.001], [0.8 * neck, height + 0.001]]
@@ -113,20 +113,103 @@ def squeeze(rng: np.random.Generator) -> Parts:
     profile = fillet(np.array(line), np.array([0.06, 0.06, rng.uniform(0, 0.04)]), steps=6)
     flat = (profile[:, 1] < shoulder + 0.5 * (neck_start - shoulder))[:, None, None]
     section = np.where(flat, superellipse(exponent, aspect), superellipse())
-    closure = rng.uniform(0.012, 0.05)
-    style = rng.choice(3)
-    if style == 0:  # a flip-top that goes on with the body's section
-        lid = lathe(
-            cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, max(closure, 1.3 * (neck_start - shoulder))),
-            superellipse(exponent, aspect),
-        )
-    elif style == 1:  # a nozzle
-        widths, rises = neck * np.array([1.1, 1.0, 0.35, 0.2]), closure * np.array([0.0, 0.3, 0.4, 1.0])
-        lid = lathe(fillet(np.stack([widths, neck_start - 0.003 + rises], axis=-1), rng.uniform(0, 0.01)))
+    if rng.random() < 1 / 3:  # a flip-top that goes on with the body's section
+        rise = max(rng.uniform(0.012, 0.05), 1.3 * (neck_start - shoulder))
+        lid = lathe(cap(rng, radius * rng.uniform(0.6, 1.0), shoulder, rise), superellipse(exponent, aspect))
     else:
-        lid = lathe(cap(rng, neck * rng.uniform(0.95, 1.3), neck_start - 0.003, closure))
+        lid = closure(rng, neck, neck_start)
     quarter = rng.choice([0.0, np.pi / 2])  # scans have the broad side along x or along z
     return [(lathe(profile, section).turned("y", quarter), BODY), (lid.turned("y", quarter), LID)]
+
+
+def closure(rng: np.random.Generator, neck: float, start: float) -> Mesh:
+    """Make a nozzle or a screw cap on a neck.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    neck : float
+        Radius [m].
+    start : float
+        Height [m].
+
+    Returns
+    -------
+    Mesh
+        Closed.
+    """
+    rise = rng.uniform(0.012, 0.05)
+    if rng.random() < 0.5:
+        return lathe(cap(rng, neck * rng.uniform(0.95, 1.3), start - 0.003, rise))
+    widths, rises = neck * np.array([1.1, 1.0, 0.35, 0.2]), rise * np.array([0.0, 0.3, 0.4, 1.0])
+    return lathe(fillet(np.stack([widths, start - 0.003 + rises], axis=-1), rng.uniform(0, 0.01)))
+
+
+def flat(rng: np.random.Generator) -> Parts:
+    """As `Family`: sauce, shampoo and detergent; flat under broad shoulders, some with a grip hole at one side.
+
+    A mouth that is not over the middle, towards the side without the grip, belongs to the lid with its neck.
+    """
+    gripped = rng.random() < 0.35
+    height = rng.uniform(0.17, 0.27) if gripped else rng.triangular(0.12, 0.18, 0.25)
+    radius = rng.uniform(0.047, 0.062) if gripped else rng.uniform(0.034, 0.052)
+    aspect, exponent = rng.uniform(0.35, 0.6), rng.uniform(2.0, 5.0)
+    shoulder = height * rng.uniform(0.72, 0.9)
+    crown = radius * rng.uniform(0.45, 0.8)
+    line = [[radius * rng.uniform(0.88, 1.0), 0], [radius, rng.uniform(0.1, 0.3) * shoulder]]
+    line += [[radius * rng.uniform(0.88, 1.0), shoulder], [crown, shoulder + rng.uniform(0.008, 0.03)]]
+    profile = fillet(np.array(line), np.array([0.06, rng.uniform(0.01, 0.06)]), steps=6)
+    section = superellipse(exponent, aspect)
+    top = profile[-1, 1]
+    bodies = holed(rng, profile, section) if gripped else [lathe(profile, section)]
+
+    if rng.random() < 0.3:  # a flip-top that goes on with the body's section
+        lids = [lathe(cap(rng, crown * rng.uniform(0.9, 1.1), top - 0.002, rng.uniform(0.012, 0.035)), section)]
+    else:
+        widest = 0.9 * aspect * crown
+        neck = min(max(widest * rng.uniform(0.5, 1.0), 0.009), 0.02)
+        stem = rng.uniform(0.003, 0.015)
+        offset = rng.choice([0.0, rng.uniform(0.2, 0.6)]) * max(crown - 1.2 * neck, 0.0)
+        lids = [lathe(np.array([[neck, top - 0.004], [neck, top + stem]])), closure(rng, neck, top + stem)]
+        lids = [mesh.moved(x=-offset) for mesh in lids]
+    side = rng.choice(4) * np.pi / 2  # scans have the broad side along x or along z
+    parts: Parts = [(mesh.turned("y", side), BODY) for mesh in bodies]
+    return parts + [(mesh.turned("y", side), LID) for mesh in lids]
+
+
+def holed(rng: np.random.Generator, profile: np.ndarray, section: np.ndarray) -> list[Mesh]:
+    """Make a body with a grip at +x: a hole along z within the body's outline, and the bar beside it.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    profile : (P, 2) float
+        Half width and height, bottom to top [m].
+    section : (C, 2) float
+        In x, z, times the half width.
+
+    Returns
+    -------
+    list of Mesh
+        Body and bar.
+    """
+    widest, top = profile.max(axis=0)
+    bar, hole = rng.uniform(0.3, 0.42) * widest, rng.uniform(0.38, 0.55) * widest
+    shoulder = profile[profile[:, 0] > 0.85 * widest, 1].max() - 0.012
+    low, high = rng.uniform(0.3, 0.5) * top, min(rng.uniform(0.8, 0.9) * top, shoulder)
+    heights = np.linspace(low - 0.012, high + 0.012, 28)
+    levels = np.union1d(profile[:, 1], heights)
+    half = np.interp(levels, profile[:, 1], profile[:, 0])
+    open_share = np.clip(np.minimum(levels - low, high - levels) / rng.uniform(0.006, 0.02), 0, 1)
+    narrowed = half - open_share * 0.5 * (bar + hole)  # half widths, the face at -x stays
+    outline = np.stack([narrowed[:, None] * section[:, 0], half[:, None] * section[:, 1]], axis=-1)
+    outline[..., 0] += (narrowed - half)[:, None]
+    path = np.stack([np.interp(heights, profile[:, 1], profile[:, 0]) - 0.5 * bar, heights], axis=-1)
+    breadth = min(bar * rng.uniform(0.8, 1.3), 1.7 * section[:, 1].max() * path[:, 0].min())
+    grip = sweep(path, superellipse(rng.uniform(2, 4), columns=20) * (0.5 * bar, 0.5 * breadth))
+    return [loft(raised(outline, levels)), grip]
 
 
 def square(rng: np.random.Generator) -> Parts:
@@ -180,7 +263,15 @@ def jar(rng: np.random.Generator) -> Parts:
     )
 
 
-FAMILIES: dict[Family, float] = {glass: 0.36, flask: 0.2, squeeze: 0.18, square: 0.08, spray: 0.1, jar: 0.08}
+FAMILIES: dict[Family, float] = {
+    glass: 0.34,
+    flask: 0.18,
+    squeeze: 0.14,
+    flat: 0.1,
+    square: 0.08,
+    spray: 0.09,
+    jar: 0.07,
+}
 
 
 def bottle(rng: np.random.Generator) -> Shape:
