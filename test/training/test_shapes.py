@@ -24,7 +24,7 @@ SIZE_RANGES = {
     "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
     "can": ((0.035, 0.017, 0.035), (0.13, 0.29, 0.13)),
     "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
-    "mug": ((0.07, 0.045, 0.05), (0.21, 0.18, 0.15)),
+    "mug": ((0.07, 0.045, 0.05), (0.21, 0.25, 0.16)),
 }
 
 
@@ -265,6 +265,21 @@ def test_flat_bottle_keeps_its_lid_over_its_body(seed):
     assert (np.abs(lid[:, [0, 2]]) <= 0.5 * shape.size[[0, 2]] + 1e-6).all()
     assert lid[:, 1].max() == shape.vertices[:, 1].max()
     assert lid[:, 1].min() <= vertices_of(shape, BODY)[:, 1].max()
+
+
+def squareness(shape: Shape) -> float:
+    """Largest radius of the body over its half width."""
+    body = vertices_of(shape, BODY)[:, [0, 2]]
+    body = (body - 0.5 * (body.min(axis=0) + body.max(axis=0))) / (0.5 * np.ptp(body, axis=0))
+    return float(np.hypot(*body.T).max())
+
+
+def test_some_mugs_are_square_tall_or_strongly_tapered():
+    mugs = shapes("mug", MANY)
+    assert 0.03 < np.mean([squareness(shape) > 1.08 for shape in mugs]) < 0.2
+    assert np.mean([shape.size[1] > 0.14 for shape in mugs]) > 0.03
+    tapers = [base_width(shape) / np.ptp(vertices_of(shape, BODY)[:, 0]) for shape in mugs]
+    assert np.mean(np.array(tapers) < 0.65) > 0.05
 
 
 def test_unknown_category_is_refused():
