@@ -23,7 +23,7 @@ SIZE_RANGES = {
     "bowl": ((0.055, 0.022, 0.055), (0.26, 0.18, 0.26)),
     "camera": ((0.015, 0.03, 0.045), (0.26, 0.2, 0.22)),
     "can": ((0.035, 0.017, 0.035), (0.13, 0.29, 0.13)),
-    "laptop": ((0.15, 0.1, 0.2), (0.56, 0.35, 0.48)),
+    "laptop": ((0.13, 0.05, 0.2), (0.6, 0.35, 0.48)),
     "mug": ((0.07, 0.045, 0.05), (0.21, 0.25, 0.16)),
 }
 
@@ -280,6 +280,24 @@ def test_some_mugs_are_square_tall_or_strongly_tapered():
     assert np.mean([shape.size[1] > 0.14 for shape in mugs]) > 0.03
     tapers = [base_width(shape) / np.ptp(vertices_of(shape, BODY)[:, 0]) for shape in mugs]
     assert np.mean(np.array(tapers) < 0.65) > 0.05
+
+
+def opening(shape: Shape) -> float:
+    """Angle between base and screen [deg]."""
+    screen = vertices_of(shape, ORIENTING)[:, :2]
+    x, y = np.linalg.svd(screen - screen.mean(axis=0), full_matrices=False)[2][0]
+    return float(np.degrees(np.arctan2(abs(y), x * np.sign(y))))
+
+
+def test_laptops_open_from_70_to_165_degrees():
+    openings = np.array([opening(shape) for shape in shapes("laptop", MANY)])
+    assert 66 < openings.min() < 80 and 155 < openings.max() < 168
+
+
+def test_laptops_have_deep_and_narrow_bases():
+    bases = np.array([np.ptp(vertices_of(shape, BODY), axis=0) for shape in shapes("laptop", MANY)])
+    ratios = bases[:, 0] / bases[:, 2]
+    assert ratios.min() < 0.58 and ratios.max() > 0.72
 
 
 def test_unknown_category_is_refused():

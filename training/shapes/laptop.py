@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.shapes.mesh import Mesh, box, lathe, loft, raised, rectangle, slab_rings
-from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn_scale
+from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
 
 
 def panel(
@@ -59,7 +59,7 @@ def keyboard(rng: np.random.Generator, start: float, length: float, width: float
     return [(box(0.8 * pitch, rise, width).moved(x=start + (row + 0.5) * pitch, y=deck), DETAIL) for row in range(rows)]
 
 
-def screen(rng: np.random.Generator, length: float, width: float, corner: float) -> Mesh:
+def screen(rng: np.random.Generator, length: float, width: float, corner: float, thickest: float) -> Mesh:
     """Make the lid as it lies closed: hinge at x = 0, display with a bezel facing down at y = 0.
 
     Parameters
@@ -70,13 +70,15 @@ def screen(rng: np.random.Generator, length: float, width: float, corner: float)
         Extents in x and z [m].
     corner : float
         Radius of the corners [m].
+    thickest : float
+        Its thickness, at most [m].
 
     Returns
     -------
     Mesh
         Closed.
     """
-    thickness, bezel = rng.uniform(0.002, 0.01), rng.uniform(0.005, 0.02)
+    thickness, bezel = rng.uniform(0.002, thickest), rng.uniform(0.005, 0.02)
     chin = bezel * rng.uniform(1.0, 2.5)
     view = rectangle(length - bezel - chin, width - 2 * bezel, 0.002) + (0.5 * (length - bezel + chin), 0.0)
     lid = panel(length, width, thickness, corner, rng.uniform(0, 0.4) * thickness, view, rng.uniform(0, 0.002))
@@ -130,9 +132,11 @@ def wedged(mesh: Mesh, slope: float) -> Mesh:
 def laptop_parts(rng: np.random.Generator) -> Parts:
     """As `Family`: a laptop standing on y = 0 with its hinge near x = 0."""
     width = rng.triangular(0.25, 0.325, 0.41)
-    depth = np.clip(width * rng.uniform(0.6, 0.78), 0.16, 0.29)
+    narrow, deep = drawn(rng, {(0.6, 0.78): 0.75, (0.56, 0.64): 0.25})  # the second: 16:9 without a palm rest
+    depth = np.clip(width * rng.uniform(narrow, deep), 0.15, 0.29)
     # of scans, which lose what lies against the table, less than of the thing itself
-    thickness = rng.triangular(0.002, 0.008, 0.028)
+    thin = rng.random() < 0.3
+    thickness = rng.uniform(0.002, 0.008) if thin else rng.triangular(0.002, 0.008, 0.028)
     corner = rng.uniform(0.001, 0.02)
 
     margin, key_length = rng.uniform(0.008, 0.035), depth * rng.uniform(0.38, 0.55)
@@ -155,9 +159,9 @@ def laptop_parts(rng: np.random.Generator) -> Parts:
     slope = rng.choice([0.0, rng.uniform(0, 0.5)])  # a wedge: thinner towards the user
     parts = [(wedged(mesh, slope / depth), part) for mesh, part in parts]
 
-    opening = np.radians(np.clip(rng.normal(122, 15), 80, 165) if rng.random() < 0.7 else rng.uniform(80, 165))
+    opening = np.radians(np.clip(rng.normal(120, 16), 70, 165) if rng.random() < 0.65 else rng.uniform(70, 165))
     hinge_x, hinge_y = rng.uniform(-0.006, 0.012), thickness + rng.uniform(-0.006, 0.008)
-    lid = screen(rng, depth * rng.uniform(0.9, 1.03), width * rng.uniform(0.97, 1.0), corner)
+    lid = screen(rng, depth * rng.uniform(0.9, 1.03), width * rng.uniform(0.97, 1.0), corner, 0.005 if thin else 0.01)
     parts.append((lid.turned("z", opening).moved(hinge_x, hinge_y), ORIENTING))
     parts += [(barrel.moved(hinge_x, hinge_y), DETAIL) for barrel in hinge(rng, width, rng.uniform(0.003, 0.008))]
     if rng.random() < 0.15:  # a battery that sticks out at the back
