@@ -10,6 +10,7 @@ import pytest
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.shapes import Shape, make_shape
 from training.shapes.bottle import flat
+from training.shapes.camera import folding
 from training.shapes.mesh import box
 from training.shapes.scan import bumps, scanned, skin, sphere
 from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
@@ -298,6 +299,14 @@ def test_laptops_have_deep_and_narrow_bases():
     bases = np.array([np.ptp(vertices_of(shape, BODY), axis=0) for shape in shapes("laptop", MANY)])
     ratios = bases[:, 0] / bases[:, 2]
     assert ratios.min() < 0.58 and ratios.max() > 0.72
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_folding_camera_has_its_lens_in_front_above_a_foot_that_reaches_further(seed):
+    shape = assembled("camera", folding(np.random.default_rng(seed)))
+    lens, body, other = (vertices_of(shape, part) for part in (ORIENTING, BODY, DETAIL))
+    assert lens[:, 0].max() > body[:, 0].max() and other[:, 0].max() > body[:, 0].max() + 0.01
+    assert lens[:, 1].mean() > 0 and np.abs(lens[:, 2].mean()) < 0.15 * shape.size[2]
 
 
 def test_unknown_category_is_refused():

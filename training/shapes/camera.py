@@ -446,7 +446,7 @@ def mirrorless(rng: np.random.Generator) -> Parts:
         edge=rng.uniform(0.1, 0.7) * corner,
     )
     parts: Parts = [(housing(rng, body), BODY), *top_controls(rng, body, 0.2 * width), *back(rng, body, film=0.0)]
-    if rng.random() < 0.6:
+    if rng.random() < 0.45:
         parts += hump(rng, body, rng.uniform(0.006, 0.022), width * rng.uniform(0.2, 0.38))
     radius = min(rng.uniform(0.024, 0.036), 0.52 * height)
     front = lens(rng, radius, 0.1, bare=0.16).moved(
@@ -598,14 +598,40 @@ def instant(rng: np.random.Generator) -> Parts:
     )
 
 
+def folding(rng: np.random.Generator) -> Parts:
+    """As `Family`: instant cameras of integral film, a deep flat foot under an upright front with a small lens."""
+    width, height = rng.uniform(0.095, 0.125), rng.uniform(0.08, 0.115)
+    depth, reach = rng.uniform(0.055, 0.085), rng.uniform(0.015, 0.045)  # the foot reaches out to the front
+    corner = rng.uniform(0.05, 0.2) * depth
+    body = Body(width, height, depth, grip=0.0, corner=corner, edge=rng.uniform(0.3, 0.9) * corner)
+    front, foot = 0.5 * depth, rng.uniform(0.25, 0.42) * height
+    upper = housing(rng, body)
+    x, y, z = upper.vertices.T
+    lean = rng.uniform(0.0, 0.7) * np.clip((y - foot) / (height - foot), 0.0, 1.0)  # the back falls off towards the top
+    upper = Mesh(np.stack([np.where(x < 0, x * (1 - lean), x), y, z], axis=-1), upper.faces)
+    tray = box(depth + reach, foot, width * rng.uniform(0.98, 1.04), rng.uniform(0.002, 0.008)).moved(x=0.5 * reach)
+    parts: Parts = [(upper, BODY), (tray, DETAIL)]
+    if rng.random() < 0.5:  # a flash or a finder on the top, towards the front
+        bar = box(0.3 * depth, rng.uniform(0.008, 0.03), width * rng.uniform(0.3, 1.0), 0.003)
+        parts.append((bar.moved(0.3 * depth, height - 0.003), DETAIL))
+    radius = min(rng.uniform(0.012, 0.024), 0.45 * (height - foot))
+    axis_y, axis_z = rng.uniform(0.45, 0.55) * (height + foot), rng.uniform(-0.1, 0.1) * width
+    plate = rectangle(2.2 * radius, 2.2 * radius * rng.uniform(1.0, 1.6), 0.3 * radius, 24)
+    step = rng.uniform(0.002, 0.012)
+    parts.append((slab(plate, 0.0, 2 * step).turned("z", -np.pi / 2).moved(front - step, axis_y, axis_z), DETAIL))
+    tube = barrel(rng, 0.9 * radius, rng.uniform(0.004, 0.016)).moved(front + step - 0.001, axis_y, axis_z)
+    return [*parts, (tube, ORIENTING)]
+
+
 FAMILIES: dict[Family, float] = {
-    reflex: 0.47,
+    reflex: 0.4,
     bridge: 0.1,
-    mirrorless: 0.13,
+    mirrorless: 0.17,
     rangefinder: 0.08,
-    compact: 0.17,
+    compact: 0.16,
     boxy: 0.03,
-    instant: 0.02,
+    instant: 0.03,
+    folding: 0.03,
 }
 
 
