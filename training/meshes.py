@@ -244,8 +244,8 @@ def bulk_behind(points: np.ndarray) -> float:
 def heading(category: str, points: np.ndarray) -> int:
     """Find where a mug's handle, the front of a laptop or a camera's lens points.
 
-    Of 100 generated shapes each, all mugs and laptops are found; of the cameras 57, 42 are not clear and 1 is taken for
-    its back.
+    Of 100 generated shapes each, all laptops are found; of the mugs 97, 3 are not clear; of the cameras 64, 35 are not
+    clear and 1 is taken for its back.
 
     Parameters
     ----------
