@@ -13,6 +13,9 @@ from clipose_ros.core.types import PoseEstimate
 # (degrees, centimetres), as papers report them.
 THRESHOLDS = ((5, 2), (5, 5), (10, 2), (10, 5), (10, 10))
 
+# No turn, and the half turns about x and z, which point the y axis the other way.
+END_SWAPS = tuple(np.diag(signs) for signs in ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)))
+
 
 @dataclass(frozen=True)
 class PoseError:
@@ -54,7 +57,7 @@ def rotation_error_deg(rotation: np.ndarray, truth: np.ndarray, symmetry: Symmet
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
-def pose_error(estimate: PoseEstimate, truth: PoseEstimate, symmetry: Symmetry) -> PoseError:
+def pose_error(estimate: PoseEstimate, truth: PoseEstimate, symmetry: Symmetry, either_end: bool = False) -> PoseError:
     """Measure how far a pose is from the truth.
 
     Parameters
@@ -63,14 +66,17 @@ def pose_error(estimate: PoseEstimate, truth: PoseEstimate, symmetry: Symmetry) 
         Poses of the same object.
     symmetry : Symmetry
         Of the object.
+    either_end : bool
+        A half turn that swaps the ends of the object, about its x or z axis, is no error.
 
     Returns
     -------
     PoseError
         The three errors.
     """
+    turns = END_SWAPS if either_end else END_SWAPS[:1]
     return PoseError(
-        rotation_error_deg(estimate.rotation, truth.rotation, symmetry),
+        min(rotation_error_deg(estimate.rotation @ turn, truth.rotation, symmetry) for turn in turns),
         float(np.linalg.norm(estimate.translation - truth.translation)),
         float(np.mean(np.abs(estimate.size - truth.size) / truth.size)),
     )
@@ -90,15 +96,28 @@ def success_rates(errors: Mapping[str, Sequence[PoseError | None]]) -> dict[str,
     dict of str to dict of str to float
         {category: {"5deg_2cm": 0..1, ...}, ..., "mean": {...}}. The mean is over the categories.
     """
-    rates = {
-        category: {name: _share(of_category, deg, cm) for name, deg, cm in _named_thresholds()}
-        for category, of_category in errors.items()
-    }
+    rates = {category: rates_within_limits(of_category) for category, of_category in errors.items()}
     if rates:
         rates["mean"] = {
             name: float(np.mean([rate[name] for rate in rates.values()])) for name, _, _ in _named_thresholds()
         }
     return rates
+
+
+def rates_within_limits(errors: Sequence[PoseError | None]) -> dict[str, float]:
+    """Give the share of objects within n degrees and m centimetres, limits included.
+
+    Parameters
+    ----------
+    errors : sequence of (PoseError or None)
+        As `success_rates` takes those of a category.
+
+    Returns
+    -------
+    dict of str to float
+        {"5deg_2cm": 0..1, ...}.
+    """
+    return {name: _share(errors, deg, cm) for name, deg, cm in _named_thresholds()}
 
 
 def box_corners(pose: PoseEstimate) -> np.ndarray:

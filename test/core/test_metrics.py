@@ -41,6 +41,27 @@ def test_pose_error_by_hand():
     assert pose_error(pose("mug", turned("y", 50)), pose("mug"), Symmetry.NONE).rotation_deg == pytest.approx(50)
 
 
+@pytest.mark.parametrize("symmetry", list(Symmetry))
+@pytest.mark.parametrize("axis", "xz")
+def test_with_either_end_right_half_turns_that_swap_the_ends_are_no_error(symmetry, axis):
+    truth = pose("can", turned("xyz", [10, 20, 30]))
+    swapped = pose("can", truth.rotation @ turned(axis, 180))
+    assert pose_error(swapped, truth, symmetry).rotation_deg == pytest.approx(180)
+    assert pose_error(swapped, truth, symmetry, either_end=True).rotation_deg == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("symmetry", list(Symmetry))
+def test_with_either_end_right_the_smaller_error_counts(symmetry):
+    for degrees, error in ((12, 12), (90, 90), (170, 10)):
+        tilted = pose("can", turned("x", degrees))
+        assert pose_error(tilted, pose("can"), symmetry, either_end=True).rotation_deg == pytest.approx(error)
+
+
+def test_with_either_end_right_a_turn_about_y_is_an_error_of_what_has_no_symmetry():
+    about_y = pose("mug", turned("y", 50))
+    assert pose_error(about_y, pose("mug"), Symmetry.NONE, either_end=True).rotation_deg == pytest.approx(50)
+
+
 def test_success_rates_count_misses_as_wrong_and_limits_as_right():
     errors = {
         "mug": [PoseError(5, 0.02, 0), PoseError(5.1, 0.02, 0), PoseError(4, 0.051, 0), None],
