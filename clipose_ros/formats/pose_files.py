@@ -50,11 +50,14 @@ class Truth:
         Mugs whose handle the camera does not see (`handle_visibility` 0).
     hidden_objects : mapping of frame to tuple of HiddenObject
         What is too hidden to count.
+    lying : frozenset of (frame, instance)
+        Objects that lie (`lying` true). The others stand.
     """
 
     poses: Mapping[InstanceKey, PoseEstimate]
     hidden_handles: frozenset[InstanceKey] = frozenset()
     hidden_objects: Mapping[str | int, tuple[HiddenObject, ...]] = field(default_factory=dict)
+    lying: frozenset[InstanceKey] = frozenset()
 
 
 def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]]) -> None:
@@ -97,12 +100,12 @@ def read_poses(path: Path) -> PosesByInstance:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read true poses, with what the file says of hidden handles and hidden objects.
+    """Read true poses, with what the file says of hidden handles, of hidden objects and of what lies.
 
     Parameters
     ----------
     path : Path
-        Of `truth.json`. Instances may carry `handle_visibility`, frames `hidden`: [{class, t}]; `lying`, `up` and
+        Of `truth.json`. Instances may carry `handle_visibility` and `lying`, frames `hidden`: [{class, t}]; `up` and
         others are ignored.
 
     Returns
@@ -160,7 +163,16 @@ def _truth(frames: Any) -> Truth:
         if entry["class"] == "mug" and entry.get("handle_visibility") == 0
     )
     hidden = {frame["frame"]: tuple(map(_hidden_object, frame["hidden"])) for frame in frames if frame.get("hidden")}
-    return Truth(poses, hidden_handles, hidden)
+    lying = frozenset(
+        (frame["frame"], entry["instance"]) for frame in frames for entry in frame["instances"] if _lies(entry)
+    )
+    return Truth(poses, hidden_handles, hidden, lying)
+
+
+def _lies(entry: Mapping[str, Any]) -> bool:
+    lies = entry.get("lying")
+    expect("lying", lies is None or isinstance(lies, bool), "true or false", repr(lies))
+    return bool(lies)
 
 
 def _hidden_object(entry: Mapping[str, Any]) -> HiddenObject:

@@ -39,6 +39,14 @@ def test_the_truth_knows_hidden_handles_and_hidden_objects(write):
     assert can.category == "can" and can.translation.tolist() == [0.1, 0.2, 1.0]
 
 
+def test_the_truth_knows_what_lies(write):
+    lies = ({"lying": True}, {"lying": False}, {"lying": None}, {})
+    instances = [{"instance": number, **POSE, **further} for number, further in enumerate(lies)]
+    assert read_truth(write([{"frame": "0000", "instances": instances}])).lying == {("0000", 0)}
+    with pytest.raises(ValueError, match="lying: expected true or false, got 'no'"):
+        read_truth(write([{"frame": "0000", "instances": [{"instance": 1, **POSE, "lying": "no"}]}]))
+
+
 def test_a_truth_with_a_rejection_is_refused(tmp_path):
     path = tmp_path / "truth.json"
     path.write_text(json.dumps([{"frame": "0", "instances": [{"instance": 1, "class": "mug", "rejected": "?"}]}]))
