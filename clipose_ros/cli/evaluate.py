@@ -19,6 +19,7 @@ from clipose_ros.formats.pose_files import read_poses, read_truth
 def evaluate(
     poses: Path | None = None,
     truth: Path | None = None,
+    either_end: tuple[str, ...] = (),
     results: Path | None = None,
     iou: IouVariant = NocsProtocol.iou,
     mugs: MugRotation = NocsProtocol.mugs,
@@ -38,7 +39,11 @@ def evaluate(
         As `clipose estimate` writes it.
     truth
         The same fields, with a pose for every object. A mug with handle_visibility 0 counts by its axis, and the mugs
-        get a second row by their whole rotation.
+        get a second row by their whole rotation. Where instances are lying (true or false), what lies and what stands
+        get rows of their own, which are not in the mean.
+    either_end
+        Categories of the truth that are right up to a half turn that swaps their ends, so that the y axis may point
+        either way: for objects whose ends look alike.
     results
         Folder of result pickles, or one file, instead of poses and truth. The options below are for it alone.
     iou
@@ -53,18 +58,22 @@ def evaluate(
     as_json
         Print JSON instead of a table.
     """
-    if results and not (poses or truth):
+    if results and not (poses or truth or either_end):
         _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
     elif poses and truth and not (results or plot):
-        evaluation = evaluate_poses(read_poses(poses), read_truth(truth))
+        swappable = [name for names in either_end for name in names.split(",") if name]
+        evaluation = evaluate_poses(read_poses(poses), read_truth(truth), swappable)
         if as_json:
             print_json(evaluation.as_json())
         else:
             print_evaluation(evaluation)
     else:
-        given = {"--poses": poses, "--truth": truth, "--results": results, "--plot": plot}
-        names = " ".join(name for name, path in given.items() if path) or "none"
-        raise ValueError(f"evaluate: expected --poses with --truth, or --results with or without --plot, got {names}")
+        files = {"--poses": poses, "--truth": truth, "--results": results}
+        given = {**files, "--either-end": either_end, "--plot": plot}
+        names = " ".join(name for name, value in given.items() if value) or "none"
+        raise ValueError(
+            f"evaluate: expected --poses with --truth (and --either-end), or --results (and --plot), got {names}"
+        )
 
 
 def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:

@@ -13,9 +13,10 @@ from rich.progress import track
 from rich.table import Table
 
 from clipose_ros.bench.report import PATHS, PERCENTILES, Comparison, ratios, rows
+from clipose_ros.core.metrics import PoseError, rates_within_limits
 from clipose_ros.doctor.findings import Finding, Level
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, Precision
-from clipose_ros.evaluation.poses import Evaluation
+from clipose_ros.evaluation.poses import Evaluation, medians_of
 from clipose_ros.formats.nocs_results import NocsResults
 
 Item = TypeVar("Item")
@@ -78,36 +79,32 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the shares within the limits and the median errors, a row per category, and what did not count.
+    """Print the shares within the limits and the median errors, row by row, and what did not count.
 
     Parameters
     ----------
     evaluation : Evaluation
         Of a file of poses.
     """
-    rates, medians = evaluation.rates, evaluation.medians
+    mean = evaluation.rates["mean"]
     title = "% of n objects within limits; median errors of those with a pose"
-    thresholds = list(rates["mean"])
-    table = _table(
-        title, "category", "n", "no pose", *(name.replace("deg_", "°") for name in thresholds), "°", "cm", "size"
-    )
-    for category, errors in evaluation.errors.items():
-        without = evaluation.rejected[category] + evaluation.missing[category]
-        row = (str(len(errors)), str(without), *_percent(rates[category]), *_medians(medians[category]))
-        table.add_row(category, *row)
-        if category == "mug" and evaluation.mugs_in_full:
-            full = evaluation.as_json()["mug_full_rotation"]
-            table.add_row("mug, full rotation", *row[:2], *_percent(full["pose"]), *_medians(full["median"]))
+    thresholds = (name.replace("deg_", "°") for name in mean)
+    table = _table(title, "category", "n", "no pose", *thresholds, "°", "cm", "size")
+
+    def add(name: str, errors: list[PoseError | None], rates: dict[str, float], *further: str) -> None:
+        table.add_row(name, str(len(errors)), str(errors.count(None)), *_percent(rates), *further)
+
+    for name, errors in evaluation.rows.items():
+        add(name, errors, rates_within_limits(errors), *_medians(medians_of(errors)))
     table.add_section()
-    counts = (
-        sum(map(len, evaluation.errors.values())),
-        sum(evaluation.rejected.values()) + sum(evaluation.missing.values()),
-    )
-    table.add_row("mean", *map(str, counts), *_percent(rates["mean"]))
+    add("mean", [scored.error for scored in evaluation.objects], mean)
     console = _console()
     console.print(table)
     if evaluation.mugs_in_full:
         console.print("mugs whose handle is hidden count by their axis, in the mean, too", markup=False)
+    if evaluation.either_end:
+        names = ", ".join(evaluation.either_end)
+        console.print(f"{names}: a pose with swapped ends is right, in the mean, too", markup=False)
     for count, text in (
         (evaluation.unmatched_truths, "objects of the truth have no entry in the poses: they count as without a pose"),
         (evaluation.unmatched_poses, "entries of the poses have no object in the truth: they do not count"),

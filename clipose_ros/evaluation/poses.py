@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from clipose_ros.core.categories import nocs_symmetry
-from clipose_ros.core.metrics import PoseError, pose_error, success_rates
+from clipose_ros.core.metrics import PoseError, pose_error, rates_within_limits, success_rates
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
@@ -18,16 +18,34 @@ HIDDEN_RADIUS_M = 0.1  # from a hidden object: a pose of its class nearer than t
 
 
 @dataclass(frozen=True)
+class Scored:
+    """How well a true object was found.
+
+    Parameters
+    ----------
+    category : str
+        Its class.
+    error : PoseError or None
+        None for an object without a pose. A mug whose handle is hidden counts by its axis.
+    lying : bool
+        It lies, by the truth; otherwise it stands.
+    """
+
+    category: str
+    error: PoseError | None
+    lying: bool
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a file of poses is worth.
 
     Parameters
     ----------
-    errors : dict of str to list of PoseError or None
-        By category in the order of the truth, None for an object without a pose. Mugs whose handle is hidden count by
-        their axis.
+    objects : list of Scored
+        In the order of the truth.
     rejected, missing : dict of str to int
-        How many of those None, by category.
+        How many of them have no pose, by category.
     mugs_in_full : list of PoseError or None
         Of the mugs, all by their whole rotation; empty where no handle is hidden.
     unmatched_truths : int
@@ -38,9 +56,11 @@ class Evaluation:
         Poses of objects that are too hidden to count; they are not among the unmatched.
     matched_by_value : int
         Objects whose frame or instance is written otherwise in the two files: 0 for "0000", "1" for 1.
+    either_end : list of str
+        Categories of which a pose with swapped ends is right, too.
     """
 
-    errors: dict[str, list[PoseError | None]]
+    objects: list[Scored]
     rejected: dict[str, int]
     missing: dict[str, int]
     mugs_in_full: list[PoseError | None]
@@ -48,6 +68,34 @@ class Evaluation:
     unmatched_poses: int
     hidden_poses: int
     matched_by_value: int
+    either_end: list[str]
+
+    @property
+    def errors(self) -> dict[str, list[PoseError | None]]:
+        """Of all objects, by category."""
+        return _by_category(self.objects)
+
+    @property
+    def by_rest(self) -> dict[str, dict[str, list[PoseError | None]]]:
+        """Errors of the objects that lie and of those that stand, by category; empty where none lies."""
+        if not any(scored.lying for scored in self.objects):
+            return {}
+        return {
+            rest: _by_category(scored for scored in self.objects if scored.lying == lying)
+            for rest, lying in (("lying", True), ("standing", False))
+        }
+
+    @property
+    def rows(self) -> dict[str, list[PoseError | None]]:
+        """Errors by row of a table: below each category mugs in full, then what lies of it and what stands."""
+        rows, by_rest = {}, self.by_rest
+        for category, errors in self.errors.items():
+            rows[category] = errors
+            if category == "mug" and self.mugs_in_full:
+                rows["mug, full rotation"] = self.mugs_in_full
+            if category in by_rest.get("lying", ()):
+                rows |= {f"{category}, {rest}": of[category] for rest, of in by_rest.items() if category in of}
+        return rows
 
     @property
     def rates(self) -> dict[str, dict[str, float]]:
@@ -65,23 +113,40 @@ class Evaluation:
         Returns
         -------
         dict
-            Rates, medians and counts; `mug_full_rotation` is None where no handle is hidden.
+            Rates, medians and counts; `mug_full_rotation` is None where no handle is hidden, `by_rest` where nothing
+            lies.
         """
-        full = self.mugs_in_full
         return {
             "pose": self.rates,
             "median": self.medians,
             "instances": {category: len(errors) for category, errors in self.errors.items()},
             "rejected": self.rejected,
             "missing": self.missing,
-            "mug_full_rotation": {"pose": success_rates({"mug": full})["mug"], "median": medians_of(full)}
-            if full
-            else None,
+            "mug_full_rotation": _accuracy(self.mugs_in_full) if self.mugs_in_full else None,
+            "by_rest": {rest: _accuracy_of_each(errors) for rest, errors in self.by_rest.items()} or None,
+            "either_end": self.either_end,
             "unmatched_truths": self.unmatched_truths,
             "unmatched_poses": self.unmatched_poses,
             "hidden_poses": self.hidden_poses,
             "matched_by_value": self.matched_by_value,
         }
+
+
+def _by_category(objects: Iterable[Scored]) -> dict[str, list[PoseError | None]]:
+    errors: dict[str, list[PoseError | None]] = {}
+    for scored in sorted(objects, key=lambda scored: scored.category):
+        errors.setdefault(scored.category, []).append(scored.error)
+    return errors
+
+
+def _accuracy(errors: list[PoseError | None]) -> dict[str, dict]:
+    return {"pose": rates_within_limits(errors), "median": medians_of(errors)}
+
+
+def _accuracy_of_each(errors: dict[str, list[PoseError | None]]) -> dict[str, dict]:
+    """By category, with counts, and the mean of the rates."""
+    by_category = {category: {**_accuracy(some), "instances": len(some)} for category, some in errors.items()}
+    return {**by_category, "mean": {"pose": success_rates(errors).get("mean")}}
 
 
 def medians_of(errors: Collection[PoseError | None]) -> dict[str, float | None]:
@@ -109,7 +174,7 @@ def medians_of(errors: Collection[PoseError | None]) -> dict[str, float | None]:
     }
 
 
-def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
+def evaluate(poses: PosesByInstance, truth: Truth, either_end: Collection[str] = ()) -> Evaluation:
     """Compare poses with the truth by frame and instance.
 
     A pose of another category is missing; poses without a truth are not scored. Mugs whose handle is hidden are scored
@@ -121,6 +186,8 @@ def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
         What was estimated.
     truth : Truth
         What is right. Where frames and instances are the same numbers written otherwise (0 and "0000"), they match.
+    either_end : collection of str
+        Categories of which a pose is right up to a half turn that swaps the ends of the object.
 
     Returns
     -------
@@ -130,12 +197,15 @@ def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
     Raises
     ------
     ValueError
-        Where the truth has no object, or no frame and instance in common with the poses.
+        Where the truth has no object, none of a category in `either_end`, or no frame and instance in common with the
+        poses.
     """
     expect("truth", len(truth.poses) > 0, "at least one object", "none")
-    keys = match_keys(poses, truth.poses)
     categories = sorted({true.category for true in truth.poses.values()})
-    errors: dict[str, list[PoseError | None]] = {category: [] for category in categories}
+    unknown = sorted(set(either_end) - set(categories))
+    expect("--either-end", not unknown, f"some of {', '.join(categories)}", ", ".join(unknown))
+    keys = match_keys(poses, truth.poses)
+    objects: list[Scored] = []
     rejected, missing = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)
     mugs_in_full: list[PoseError | None] = []
     for key, true in truth.poses.items():
@@ -146,17 +216,18 @@ def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
         elif isinstance(pose, Rejection):
             rejected[true.category] += 1
         else:
-            error = in_full = pose_error(pose, true, nocs_symmetry(true.category))
+            swappable = true.category in either_end
+            error = in_full = pose_error(pose, true, nocs_symmetry(true.category), swappable)
             if key in truth.hidden_handles:
-                error = pose_error(pose, true, Symmetry.Y)
-        errors[true.category].append(error)
+                error = pose_error(pose, true, Symmetry.Y, swappable)
+        objects.append(Scored(true.category, error, key in truth.lying))
         if true.category == "mug":
             mugs_in_full.append(in_full)
     with_truth = set(keys.values())
     without_truth = {key: pose for key, pose in poses.items() if key not in with_truth}
     hidden = _of_hidden_objects(without_truth, truth)
     return Evaluation(
-        errors,
+        objects,
         rejected,
         missing,
         mugs_in_full if truth.hidden_handles else [],
@@ -164,6 +235,7 @@ def evaluate(poses: PosesByInstance, truth: Truth) -> Evaluation:
         unmatched_poses=len(without_truth) - hidden,
         hidden_poses=hidden,
         matched_by_value=sum(key != other for key, other in keys.items()),
+        either_end=sorted(set(either_end)),
     )
 
 

@@ -73,6 +73,38 @@ def test_without_hidden_handles_there_is_one_row_of_mugs(clipose, tmp_path):
     assert "full rotation" not in clipose("evaluate", "--poses", truth, "--truth", truth)
 
 
+def test_what_lies_and_what_stands_has_rows_of_its_own(clipose, tmp_path):
+    cans = [(1, "can", 0, {"lying": True}), (2, "can", 0, {"lying": False}), (3, "bowl", 0, {"lying": False})]
+    truth = file_of(tmp_path / "truth.json", ("0", cans, {}))
+    poses = file_of(tmp_path / "poses.json", ("0", cans[1:], {}))
+    rows = [line.split() for line in clipose("evaluate", "--poses", poses, "--truth", truth).splitlines()]
+    counts = [row[:-8] for row in rows if row and row[0] in ("bowl", "can", "can,")]
+    assert counts == [
+        ["bowl", "1", "0"],
+        ["can", "2", "1"],
+        ["can,", "lying", "1", "1"],
+        ["can,", "standing", "1", "0"],
+    ]
+    report = json.loads(clipose("evaluate", "--poses", poses, "--truth", truth, "--json"))
+    assert report["by_rest"]["lying"]["can"]["pose"]["5deg_2cm"] == 0
+    assert report["by_rest"]["standing"]["mean"]["pose"]["5deg_2cm"] == 1
+
+
+@pytest.mark.parametrize("names", [["can", "mug"], ["can,mug"], ["mug,", "can"]])
+def test_either_end_is_said_in_the_table_and_in_the_json(clipose, tmp_path, names):
+    truth = file_of(tmp_path / "truth.json", ("0", [(1, "can", 0, {}), (2, "mug", 0, {})], {}))
+    upside_down = {"R": [[1, 0, 0], [0, -1, 0], [0, 0, -1]]}
+    poses = file_of(tmp_path / "poses.json", ("0", [(1, "can", 0, upside_down), (2, "mug", 0, upside_down)], {}))
+    command = ("evaluate", "--poses", poses, "--truth", truth)
+    report = json.loads(clipose(*command, "--either-end", *names, "--json"))
+    assert report["either_end"] == ["can", "mug"] and report["pose"]["mean"]["5deg_2cm"] == 1
+    assert "can, mug: a pose with swapped ends is right" in clipose(*command, "--either-end", *names)
+    assert json.loads(clipose(*command, "--json"))["either_end"] == []
+    assert "swapped ends" not in clipose(*command)
+    with pytest.raises(SystemExit, match="--either-end: expected some of can, mug, got cup"):
+        clipose(*command, "--either-end", "cup")
+
+
 def test_what_only_one_file_has_is_counted_and_said(clipose, tmp_path):
     hidden = {"hidden": [{"class": "can", "t": [0, 0.05, 1]}], "up": [0, -1, 0]}
     truth = file_of(tmp_path / "truth.json", ("0000", [(1, "mug", 0, {"lying": True}), (2, "mug", 0, {})], hidden))

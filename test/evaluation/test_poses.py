@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from clipose_ros.core.types import PoseEstimate
 from clipose_ros.evaluation.poses import evaluate, match_keys
 from clipose_ros.formats.pose_files import Truth
 
@@ -43,3 +45,73 @@ def test_empty_files_are_refused():
         evaluate({}, Truth({}))
     with pytest.raises(ValueError, match="poses: expected at least one instance, got none"):
         match_keys([], [(0, 1)])
+
+
+UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+def pose(category, rotation=np.eye(3)):
+    return PoseEstimate(category, 1.0, rotation, np.array([0.0, 0.0, 1.0]), np.full(3, 0.1))
+
+
+def numbered(*poses):
+    """Poses by frame and instance: all in frame 0."""
+    return {("0", number): found for number, found in enumerate(poses)}
+
+
+def rates_of(evaluation):
+    return {category: rates["5deg_2cm"] for category, rates in evaluation.rates.items()}
+
+
+def test_swapped_ends_are_right_only_for_the_categories_that_are_named():
+    truth = Truth(numbered(pose("can"), pose("mug"), pose("mug")))
+    poses = numbered(pose("can", UPSIDE_DOWN), pose("mug", UPSIDE_DOWN), pose("mug"))
+    assert rates_of(evaluate(poses, truth)) == {"can": 0, "mug": 0.5, "mean": 0.25}
+    assert rates_of(evaluate(poses, truth, ["can"])) == {"can": 1, "mug": 0.5, "mean": 0.75}
+    assert rates_of(evaluate(poses, truth, ["mug", "can"])) == {"can": 1, "mug": 1, "mean": 1}
+
+
+def test_swapped_ends_of_a_mug_without_visible_handle_count_by_its_axis():
+    truth = Truth(numbered(pose("mug")), hidden_handles=frozenset([("0", 0)]))
+    spun = UPSIDE_DOWN @ np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+    evaluation = evaluate(numbered(pose("mug", spun)), truth, ["mug"])
+    assert evaluation.errors["mug"][0].rotation_deg == 0
+    assert evaluation.mugs_in_full[0].rotation_deg == pytest.approx(90)
+
+
+def test_either_end_of_a_category_that_the_truth_lacks_is_refused():
+    truth = Truth(numbered(pose("mug"), pose("can")))
+    with pytest.raises(ValueError, match="--either-end: expected some of can, mug, got cup"):
+        evaluate(truth.poses, truth, ["can", "cup"])
+
+
+def test_what_lies_and_what_stands_is_scored_apart_and_not_in_the_mean():
+    truth = Truth(numbered(pose("can"), pose("can"), pose("can"), pose("mug")), lying=frozenset([("0", 1)]))
+    poses = numbered(pose("can"), pose("can", UPSIDE_DOWN), pose("can"))
+    evaluation = evaluate(poses, truth)
+    assert {name: len(errors) for name, errors in evaluation.rows.items()} == {
+        "can": 3,
+        "can, lying": 1,
+        "can, standing": 2,
+        "mug": 1,
+    }
+    assert rates_of(evaluation) == {"can": pytest.approx(2 / 3), "mug": 0, "mean": pytest.approx(1 / 3)}
+    by_rest = evaluation.as_json()["by_rest"]
+    found = {rest: {name: row["pose"]["5deg_2cm"] for name, row in rows.items()} for rest, rows in by_rest.items()}
+    assert found == {"lying": {"can": 0, "mean": 0}, "standing": {"can": 1, "mug": 0, "mean": 0.5}}
+    assert by_rest["lying"]["can"]["median"]["rotation_deg"] == pytest.approx(180)
+    assert by_rest["standing"]["mug"]["median"]["rotation_deg"] is None
+    assert [rows["can"]["instances"] for rows in by_rest.values()] == [1, 2]
+
+
+def test_where_all_objects_lie_no_row_says_what_stands():
+    truth = Truth(numbered(pose("can")), lying=frozenset([("0", 0)]))
+    evaluation = evaluate(truth.poses, truth)
+    assert list(evaluation.rows) == ["can", "can, lying"]
+    assert evaluation.as_json()["by_rest"]["standing"] == {"mean": {"pose": None}}
+
+
+def test_where_nothing_lies_there_are_no_further_rows():
+    truth = Truth(numbered(pose("can"), pose("mug")))
+    evaluation = evaluate(truth.poses, truth)
+    assert list(evaluation.rows) == ["can", "mug"] and evaluation.as_json()["by_rest"] is None
