@@ -1,8 +1,10 @@
 """The rows that training reads: one view each, as arrays. `training.views` and `training.nocs` write them.
 
-`VIEW_ARRAYS` are always there. Two more may be:
+`VIEW_ARRAYS` are always there. Three more may be:
 
 - `measured`: depth and mask are those of a real sensor, so the sensor model leaves them alone;
+- `surface`: normal · p = offset of the table below the object, camera frame, as (normal, offset [m]); zero where it is
+  not known;
 - `colour`: RGB of the same crop, all zero where there is no picture.
 """
 
@@ -43,6 +45,7 @@ ROW_TYPES: dict[str, tuple[tuple[int, ...], Any]] = {
     "category": ((), np.int64),
     "cue": ((), np.float32),
     "measured": ((), np.bool_),
+    "surface": ((4,), np.float32),
     "colour": ((COLOUR_PX, COLOUR_PX, 3), np.uint8),
 }
-OPTIONAL = ("measured", "colour")
+OPTIONAL = ("measured", "surface", "colour")

@@ -24,7 +24,8 @@ from clipose_ros.core.types import Intrinsics
 from training.command import run
 from training.meshes import MeshConfig, MeshShapes
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
-from training.row_format import BACKGROUND, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET, VIEW_ARRAYS
+from training.resting import Dropped, resting_rotation
+from training.row_format import BACKGROUND, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET
 from training.shapes import Shape, make_shape
 from training.storage import archive_flaw, write_whole
 
@@ -41,16 +42,22 @@ class ViewConfig:
     ----------
     distance_m : (float, float)
         Of the camera from the object, least and greatest [m].
-    elevation_deg : (float, float)
-        Of the camera above the table [deg].
+    elevation_deg : (float, float, float)
+        Of the camera above the table: least, most frequent and greatest [deg].
     roll_deg : float
         Standard deviation of its roll [deg].
     lying : float
-        Share of targets in a free orientation.
+        Share of objects that rest in another way than they stand.
+    free : float
+        Share in any orientation.
+    lifted : float
+        Share of the latter that is held above the table.
+    lift_m : (float, float)
+        How high [m].
     neighbours : float
         Mean number of other objects.
-    focal_px : (float, float)
-        Focal length [px].
+    focal_px : (float, float, float)
+        Focal length of an image 640 pixels wide: least, most frequent and greatest [px].
     margin : float
         Around the projected object, as a share of its box's side.
     cut : float
@@ -68,11 +75,14 @@ class ViewConfig:
     """
 
     distance_m: tuple[float, float] = (0.40, 1.50)
-    elevation_deg: tuple[float, float] = (8.0, 75.0)
+    elevation_deg: tuple[float, float, float] = (5.0, 35.0, 90.0)
     roll_deg: float = 6.0
-    lying: float = 0.12
-    neighbours: float = 0.6
-    focal_px: tuple[float, float] = (560.0, 640.0)
+    lying: float = 0.35
+    free: float = 0.12
+    lifted: float = 0.4
+    lift_m: tuple[float, float] = (0.02, 0.3)
+    neighbours: float = 1.0
+    focal_px: tuple[float, float, float] = (380.0, 600.0, 700.0)
     margin: float = MARGIN
     cut: float = 0.2
     cut_distance_m: tuple[float, float] = (0.35, 1.0)
@@ -84,29 +94,68 @@ class ViewConfig:
 
 def _camera_to_table(config: ViewConfig, rng: np.random.Generator) -> np.ndarray:
     """R_camera_table of a camera that looks down on a table whose y axis is up."""
-    elevation = np.deg2rad(rng.uniform(*config.elevation_deg))
+    elevation = np.deg2rad(rng.triangular(*config.elevation_deg))
     look = Rotation.from_euler("x", np.pi + elevation).as_matrix()  # table y up -> image down, tilted
     roll = Rotation.from_euler("z", np.deg2rad(rng.normal(0, config.roll_deg))).as_matrix()
     return roll @ look
 
 
-def _resting(shape_vertices: np.ndarray, lying: bool, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """R_table_object of an object that stands or lies on the table, and the height of its centre above it [m]."""
-    turn = Rotation.random(random_state=rng) if lying else Rotation.from_euler("y", rng.uniform(0, 2 * np.pi))
-    rotation = turn.as_matrix()
-    return rotation, float(-(shape_vertices @ rotation[1]).min())
+@dataclass(frozen=True)
+class Body:
+    """A shape ready to be put into scenes.
+
+    Parameters
+    ----------
+    cast : CastShape
+        For rays.
+    dropped : Dropped
+        How it comes to rest.
+    """
+
+    cast: CastShape
+    dropped: Dropped
+
+    @classmethod
+    def of(cls, shape: Shape) -> Body:
+        """Make the body of a shape.
+
+        Parameters
+        ----------
+        shape : Shape
+            In metres.
+
+        Returns
+        -------
+        Body
+            Of the shape.
+        """
+        return cls(CastShape(shape), Dropped(shape.vertices, shape.faces))
+
+
+def _placed(body: Body, config: ViewConfig, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """R_table_object of an object that stands, lies or is held, and the height of its centre above the table [m]."""
+    shape, kind, lift = body.cast.shape, rng.random(), 0.0
+    if kind < config.free:
+        rotation = Rotation.random(random_state=rng).as_matrix()
+        if rng.random() < config.lifted:
+            lift = rng.uniform(*config.lift_m)
+    elif kind < config.free + config.lying:
+        rotation = resting_rotation(shape, body.dropped, rng)
+    else:
+        rotation = Rotation.from_euler("y", rng.uniform(0, 2 * np.pi)).as_matrix()
+    return rotation, lift - float((shape.vertices @ rotation[1]).min())
 
 
 def draw_view(
-    target: CastShape, others: list[CastShape], config: ViewConfig, rng: np.random.Generator
+    target: Body, others: list[Body], config: ViewConfig, rng: np.random.Generator
 ) -> dict[str, np.ndarray] | None:
     """Draw one view of an object.
 
     Parameters
     ----------
-    target : CastShape
+    target : Body
         The object.
-    others : list of CastShape
+    others : list of Body
         Objects around it.
     config : ViewConfig
         How views are drawn.
@@ -116,12 +165,13 @@ def draw_view(
     Returns
     -------
     dict of ndarray or None
-        As `row_format.VIEW_ARRAYS`. None where too little of the object is seen.
+        As `row_format.VIEW_ARRAYS`, and surface. None where too little of the object is seen.
     """
-    focal = rng.uniform(*config.focal_px)
+    focal = rng.triangular(*config.focal_px)
     intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 6), HEIGHT / 2 + rng.normal(0, 6))
     R_camera_table = _camera_to_table(config, rng)
-    R_table_object, height = _resting(target.shape.vertices, rng.random() < config.lying, rng)
+    shape, cast = target.cast.shape, target.cast
+    R_table_object, height = _placed(target, config, rng)
     rotation = R_camera_table @ R_table_object
 
     if cut := rng.random() < config.cut:
@@ -129,7 +179,7 @@ def draw_view(
         distance = rng.uniform(*config.cut_distance_m)
     else:
         u, v = rng.uniform(0.1, 0.9) * WIDTH, rng.uniform(0.12, 0.88) * HEIGHT
-        distance = rng.uniform(*config.distance_m) * max(1.0, np.linalg.norm(target.shape.size) / 0.35)
+        distance = rng.uniform(*config.distance_m) * max(1.0, np.linalg.norm(shape.size) / 0.35)
     translation = distance * np.array([(u - intrinsics.cx) / focal, (v - intrinsics.cy) / focal, 1.0])
 
     up = R_camera_table[:, 1]
@@ -140,19 +190,19 @@ def draw_view(
             R_camera_table @ Rotation.from_euler("y", rng.uniform(-0.6, 0.6)).as_matrix() @ np.array([0.0, 0.0, -1.0])
         )
         planes.append(Plane(away, float(away @ (table_point + away * rng.uniform(0.25, 2.5)))))
-    placed = [Placed(target, rotation, translation)]
+    placed = [Placed(cast, rotation, translation)]
     for other in others:
-        R_table_other, other_height = _resting(other.shape.vertices, rng.random() < config.lying, rng)
+        R_table_other, other_height = _placed(other, config, rng)
         reach = (
             0.5
-            * (np.linalg.norm(target.shape.size[[0, 2]]) + np.linalg.norm(other.shape.size[[0, 2]]))
+            * (np.linalg.norm(shape.size[[0, 2]]) + np.linalg.norm(other.cast.shape.size[[0, 2]]))
             * rng.uniform(0.75, 1.6)
         )
         bearing = rng.uniform(0, 2 * np.pi)
         step = R_camera_table @ np.array([reach * np.cos(bearing), other_height, reach * np.sin(bearing)])
-        placed.append(Placed(other, R_camera_table @ R_table_other, table_point + step))
+        placed.append(Placed(other.cast, R_camera_table @ R_table_other, table_point + step))
 
-    corners = target.shape.vertices @ rotation.T + translation
+    corners = shape.vertices @ rotation.T + translation
     if corners[:, 2].min() < 0.1:
         return None
     px = corners[:, :2] / corners[:, 2:] * focal + (intrinsics.cx, intrinsics.cy)
@@ -171,12 +221,12 @@ def draw_view(
 
     directions = pixel_rays(uu.ravel(), vv.ravel(), intrinsics)
     depth, index, face = render(directions, placed, planes)
-    alone = np.isfinite(target.cast(directions, rotation, translation)[0])
+    alone = np.isfinite(cast.cast(directions, rotation, translation)[0])
     seen = (index == 0) & inside.ravel()
     if seen.sum() < max(least * (alone & inside.ravel()).sum(), 60):
         return None
     label = np.where(index == 0, TARGET, np.where(index > 0, OTHER, BACKGROUND)).astype(np.uint8)
-    parts = target.shape.parts[face[seen]]
+    parts = shape.parts[face[seen]]
     return {
         "depth": np.where(inside, np.minimum(depth, FAR_M).reshape(GRID, GRID) / DEPTH_UNIT_M, 0)
         .round()
@@ -189,9 +239,10 @@ def draw_view(
         "pixels": np.float32(step),
         "rotation": rotation.astype(np.float32),
         "translation": translation.astype(np.float32),
-        "size": target.shape.size.astype(np.float32),
-        "category": np.int64(CATEGORIES.index(target.shape.category)),
+        "size": shape.size.astype(np.float32),
+        "category": np.int64(CATEGORIES.index(shape.category)),
         "cue": np.float32((parts == 1).mean()),
+        "surface": np.array([*up, up @ table_point], np.float32),
     }
 
 
@@ -214,13 +265,13 @@ def draw_shard(
     Returns
     -------
     dict of ndarray
-        As `row_format.VIEW_ARRAYS`, with a row for each view.
+        As `row_format.VIEW_ARRAYS`, and surface, with a row for each view.
     """
     rng = np.random.default_rng(seed)
     categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
     drawn: list[dict[str, np.ndarray]] = []
     while len(drawn) < views:
-        shapes = [CastShape(source(category, rng)) for category in categories]
+        shapes = [Body.of(source(category, rng)) for category in categories]
         for target in shapes:
             for _ in range(config.views_per_shape):
                 others = [shapes[i] for i in rng.integers(len(shapes), size=min(rng.poisson(config.neighbours), 3))]
@@ -228,7 +279,7 @@ def draw_shard(
                 if view is not None:
                     drawn.append(view)
     order = rng.permutation(len(drawn))[:views]
-    return {name: np.stack([drawn[i][name] for i in order]) for name in VIEW_ARRAYS}
+    return {name: np.stack([drawn[i][name] for i in order]) for name in drawn[0]}
 
 
 def _shard_path(output: Path, seed: int) -> Path:

@@ -18,7 +18,7 @@ def test_a_folder_of_meshes_gives_views_and_what_cannot_be_used_is_named(tmp_pat
     (folder / "broken.obj").write_text("no mesh")
     generate(tmp_path / "views", views=24, shard_views=24, workers=1, meshes=MeshConfig(folder.parent, share=1.0))
     with np.load(tmp_path / "views" / "shard_100000.npz", allow_pickle=False) as shard:
-        assert set(shard) == set(VIEW_ARRAYS) and len(shard["category"]) == 24
+        assert set(shard) == {*VIEW_ARRAYS, "surface"} and len(shard["category"]) == 24
     assert "broken.obj: left out:" in capsys.readouterr().out
 
 
