@@ -5,7 +5,7 @@ It knows nothing of ROS, files or arguments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -14,7 +14,7 @@ from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
 from clipose_ros.core.resting import set_onto
-from clipose_ros.core.support import SupportSettings, Surface, find_surfaces, resting_surfaces
+from clipose_ros.core.support import SupportSettings, Surface, find_surfaces, resting_surfaces, surfaces_below
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import (
     Detections,
@@ -149,10 +149,15 @@ class Pipeline:
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
             kept = [i for i in range(len(detections.instances)) if i not in refused]
             observations = self._observations(frame, detections.only(kept) if refused else detections)
-        found = self.estimator.estimate(observations, stopwatch)
+        surfaces: list[Surface] = []
         if self.support is not None:
             with stopwatch.stage("support"):
-                found = self._at_rest(frame, detections, observations, found)
+                surfaces = self._surfaces_of(frame, detections, observations)
+                observations = self._told(observations, surfaces)
+        found = self.estimator.estimate(observations, stopwatch)
+        if surfaces:
+            with stopwatch.stage("support"):
+                found = self._at_rest(observations, found, surfaces)
         estimates = iter(found)
         results = tuple(
             (instance, Rejection(instance.category, refused[i]) if i in refused else self._admitted(next(estimates)))
@@ -186,12 +191,33 @@ class Pipeline:
             for instance, cloud, *others in zip(detections.instances, clouds, pixels, crops, priors)
         ]
 
+    def _surfaces_of(self, frame: Frame, detections: Detections, observations: list[Observation]) -> list[Surface]:
+        """The surfaces of a frame; none where nobody asks for them."""
+        asked = self.estimator.needs.surface or any(self.estimator.rests(one.name) for one in observations)
+        if not observations or not asked:
+            return []
+        surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
+        if self.tracker is not None:  # without one there is no state
+            self._surfaces = surfaces
+        return surfaces
+
+    def _told(self, observations: list[Observation], surfaces: list[Surface]) -> list[Observation]:
+        """The observations, with the surface that each object touches, if the estimator asks for that.
+
+        Of an object that touches none, up alone is known: that of the surface that most others touch.
+        """
+        if not surfaces or not self.estimator.needs.surface:
+            return observations
+        below = surfaces_below([one.points for one in observations], surfaces, self.support)
+        votes = [sum(surface is of_one for of_one in below) for surface in surfaces]
+        if not any(votes):
+            return observations
+        level = [*surfaces[votes.index(max(votes))].normal, np.nan]
+        known = [level if surface is None else [*surface.normal, surface.offset] for surface in below]
+        return [replace(one, surface=np.array(surface)) for one, surface in zip(observations, known)]
+
     def _at_rest(
-        self,
-        frame: Frame,
-        detections: Detections,
-        observations: list[Observation],
-        found: list[PoseEstimate | Rejection],
+        self, observations: list[Observation], found: list[PoseEstimate | Rejection], surfaces: list[Surface]
     ) -> list[PoseEstimate | Rejection]:
         """The results, with the poses that fit one set onto the surface that they rest on."""
         seen = [
@@ -199,11 +225,6 @@ class Pipeline:
             for i, result in enumerate(found)
             if isinstance(result, PoseEstimate) and self.estimator.rests(result.category)
         ]
-        if not seen:
-            return found
-        surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
-        if self.tracker is not None:  # without one there is no state
-            self._surfaces = surfaces
         clouds = [observations[i].points for i in seen]
         results = list(found)
         for i, surface in zip(seen, resting_surfaces([found[i] for i in seen], clouds, surfaces, self.support)):

@@ -29,12 +29,15 @@ class PosedClouds(NamedTuple):
         Centre of the object's tight box [m].
     size : (B, 3) float32
         Extents of that box [m].
+    surface : (B, 4) float32
+        Below the object, as in `training.row_format`.
     """
 
     points: Tensor
     rotation: Tensor
     translation: Tensor
     size: Tensor
+    surface: Tensor
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def mirrored(clouds: PosedClouds, which: Tensor) -> PosedClouds:
     # of x in the camera's frame, of z in the object's
     flip = torch.cat([x, torch.ones_like(x), torch.ones_like(x)], dim=1)
     rotation = flip[:, :, None] * clouds.rotation * flip[:, None].flip(-1)
-    return PosedClouds(clouds.points * flip[:, None], rotation, clouds.translation * flip, clouds.size)
+    surface = clouds.surface * torch.cat([flip, torch.ones_like(x)], dim=1)
+    return PosedClouds(clouds.points * flip[:, None], rotation, clouds.translation * flip, clouds.size, surface)
 
 
 def box_scaled(clouds: PosedClouds, factor: Tensor, symmetric: Tensor) -> PosedClouds:
@@ -243,7 +247,7 @@ def moved(clouds: PosedClouds, rotation: Tensor, shift: Tensor) -> PosedClouds:
     centre = clouds.translation[:, None]
     points = exact_product(clouds.points - centre, rotation.transpose(1, 2)) + centre + shift[:, None]
     turned = exact_product(rotation, clouds.rotation)
-    return PosedClouds(points, turned, clouds.translation + shift, clouds.size)
+    return clouds._replace(points=points, rotation=turned, translation=clouds.translation + shift)
 
 
 def euler_rotation(angles: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from clipose_ros.core.categories import CATEGORIES
 from training.alignment.branch import AlignmentConfig
 from training.augmentation import AugmentationConfig
 from training.command import run
-from training.dataset import BatchConfig
+from training.dataset import BatchConfig, GroundConfig
 from training.losses import LossWeights
 from training.networks import CliposeConfig
 from training.train import TrainConfig, train
@@ -45,6 +45,7 @@ PAPER = TrainConfig(
         simulate=False,
         mask_noise=0.5,
         augmentation=AugmentationConfig(mirrored=0.0, box_scale=0.3, taper=0.3, rigid=0.3, noise=0.2),
+        ground=GroundConfig(known=0.0),
     ),
     weights=LossWeights.clipose(),
 )

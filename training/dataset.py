@@ -5,14 +5,53 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
+from clipose_ros.core.normalization import HEIGHT_LIMIT, IMAGE_UP, IMAGE_UP_WEIGHT
 from training.augmentation import AugmentationConfig, PosedClouds, augmented
 from training.categories import among, category_scales
 from training.precision import exact_product
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
+
+
+@dataclass(frozen=True)
+class GroundConfig:
+    """What a network is told of the surfaces below its clouds, and how wrong that is.
+
+    Parameters
+    ----------
+    known : float
+        Share of the rows with a surface whose normal is told. The paper has none.
+    height_known : float
+        Share of these whose height is told, too.
+    tilt_deg : float
+        Standard deviation of the normal's error [deg].
+    poor : float
+        Share of the normals whose error is larger.
+    poor_tilt_deg : float
+        Standard deviation of these [deg].
+    height_m : float
+        Standard deviation of the height's error [m].
+    wrong : float
+        Share of the surfaces that are another: a wall, a box, another shelf.
+    wrong_tilt_deg : float
+        Largest angle between the two [deg].
+    wrong_height_m : float
+        Largest distance between the two [m].
+    """
+
+    known: float = 0.72
+    height_known: float = 0.88
+    tilt_deg: float = 0.8
+    poor: float = 0.15
+    poor_tilt_deg: float = 2.5
+    height_m: float = 0.003
+    wrong: float = 0.05
+    wrong_tilt_deg: float = 90.0
+    wrong_height_m: float = 0.06
 
 
 @dataclass(frozen=True)
@@ -39,6 +78,13 @@ class BatchConfig:
         Errors of camera and detector.
     augmentation : AugmentationConfig
         Changes of the posed clouds.
+    ground : GroundConfig
+        What is told of surfaces.
+
+    Raises
+    ------
+    ValueError
+        If surfaces are told beside augmentations that take an object off its surface.
     """
 
     points: int = 1024
@@ -50,6 +96,12 @@ class BatchConfig:
     mask_noise: float = 0.0
     sensor: SensorConfig = field(default_factory=SensorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
+
+    def __post_init__(self) -> None:
+        moving = [name for name in ("box_scale", "taper", "rigid") if getattr(self.augmentation, name) > 0]
+        if self.ground.known > 0 and moving:
+            raise ValueError(f"ground.known: expected 0 with {', '.join(moving)}, got {self.ground.known}")
 
 
 def view_rotation(centre: Tensor) -> Tensor:
@@ -72,22 +124,106 @@ def view_rotation(centre: Tensor) -> Tensor:
     )
 
 
-def facing_rotation(rotation: Tensor) -> Tensor:
+def level_rotation(centre: Tensor, up: Tensor) -> Tensor:
+    """Turn up into -y and the line of sight into x = 0: torch twin of `core.normalization.level_rotation`.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Points, camera frame.
+    up : (B, 3) float
+        Unit vectors, camera frame.
+
+    Returns
+    -------
+    (B, 3, 3) float
+        R_level_camera.
+    """
+    sight = F.normalize(centre, dim=-1) + IMAGE_UP_WEIGHT * torch.from_numpy(IMAGE_UP).to(centre)
+    z = F.normalize(sight - (sight * up).sum(-1, keepdim=True) * up, dim=-1)
+    return torch.stack([torch.linalg.cross(z, up), -up, z], dim=1)
+
+
+def seen_surfaces(surface: Tensor, config: GroundConfig, generator: torch.Generator) -> Tensor:
+    """Draw what is found out about the surfaces below objects.
+
+    Parameters
+    ----------
+    surface : (B, 4) float
+        As in `training.row_format`.
+    config : GroundConfig
+        How often and how well they are known.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, 4) float
+        As for `core.normalization.to_network`.
+    """
+
+    def chance(share: float) -> Tensor:
+        return torch.rand(len(surface), generator=generator, device=surface.device) < share
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(len(surface), *shape, generator=generator, device=surface.device)
+
+    up, offset = surface[:, :3], surface[:, 3]
+    known, high, wrong = up.any(-1) & chance(config.known), chance(config.height_known), chance(config.wrong)
+    tilt = normal() * torch.where(chance(config.poor), config.poor_tilt_deg, config.tilt_deg)
+    spread = 2 * torch.rand(2, len(surface), generator=generator, device=surface.device) - 1
+    tilt = torch.where(wrong, config.wrong_tilt_deg * spread[0], tilt).deg2rad()[:, None]
+    across = normal(3)
+    across = F.normalize(across - (across * up).sum(-1, keepdim=True) * up, dim=-1)
+    tilted = tilt.cos() * up + tilt.sin() * across
+    offset = offset + torch.where(wrong, config.wrong_height_m * spread[1], config.height_m * normal())
+    offset = torch.where(high, offset, torch.nan)
+    return torch.where(known[:, None], torch.cat([tilted, offset[:, None]], dim=-1), 0.0)
+
+
+def known_ground(centre: Tensor, surface: Tensor, scale: Tensor) -> Tensor:
+    """Say what a network is told of surfaces: torch twin of `core.normalization.known_ground`.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the clouds, camera frame [m].
+    surface : (B, 4) float
+        As from `seen_surfaces`.
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    (B, 4) float
+        Whether up is known, the sine of the line of sight's descent, whether the height is known, and it.
+    """
+    up, offset = surface[:, :3], surface[:, 3]
+    known = up.any(-1)
+    high = known & offset.isfinite()
+    along = (centre * up).sum(-1)
+    height = ((along - offset.nan_to_num()) / scale).clamp(-HEIGHT_LIMIT, HEIGHT_LIMIT)
+    return torch.stack(
+        [known.float(), -along / centre.norm(dim=-1), high.float(), torch.where(high, height, 0.0)], dim=-1
+    )
+
+
+def facing_rotation(rotation: Tensor, camera: Tensor) -> Tensor:
     """Turn axis-symmetric objects about y until x points most towards the camera.
 
     Parameters
     ----------
     rotation : (B, 3, 3) float
-        R_view_object; the camera looks along z.
+        R_network_object.
+    camera : (B, 3) float
+        The camera's place in the network frame, in any unit.
 
     Returns
     -------
     (B, 3, 3) float
-        R_view_object with the same y axis.
+        R_network_object with the same y axis.
     """
-    y = rotation[:, :, 1]
-    towards = torch.zeros_like(y)
-    towards[:, 2] = -1
+    y, towards = rotation[:, :, 1], F.normalize(camera, dim=-1)
     x = towards - (towards * y).sum(-1, keepdim=True) * y
     x = x + 1e-6 * rotation[:, :, 0]  # seen exactly along its axis, any x will do
     x = x / x.norm(dim=-1, keepdim=True)
@@ -113,10 +249,11 @@ def make_batch(
     Returns
     -------
     dict of Tensor
-        The network's input, points (B, N, 3) normalised and category (B,); the targets that `losses.pose_losses` names,
-        with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that faces the camera; camera (B,
-        3), the camera's place in the network frame [scale]; camera_rotation (B, 3, 3) and camera_translation (B, 3)
-        [m], the pose as the data have it, of which the texts of the alignment speak; and usable (B,) bool, False where
+        The network's input, points (B, N, 3) normalised, category (B,) and ground (B, 4); the targets that
+        `losses.pose_losses` names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that
+        faces the camera; camera (B, 3), the camera's place in the network frame [scale]; camera_rotation (B, 3, 3) and
+        camera_translation (B, 3) [m], the pose as the data have it, of which the texts of the alignment speak; and
+        usable (B,) bool, False where
         too few points are left.
     """
     category = rows["category"]
@@ -129,18 +266,22 @@ def make_batch(
         rows["rotation"],
         rows["translation"] * stretch[:, None],
         rows["size"] * stretch[:, None],
+        _surfaces(rows) * torch.where(torch.arange(4, device=points.device) == 3, stretch[:, None], 1.0),
     )
-    points, rotation, translation, size = augmented(clouds, category, config.augmentation, generator)
+    points, rotation, translation, size, surface = augmented(clouds, category, config.augmentation, generator)
 
     centre = points.median(dim=1).values
     usable = usable & (centre[:, 2] > 0.05)
     centre = torch.where(usable[:, None], centre, torch.tensor([0.0, 0.0, 1.0], device=centre.device))
-    R_view_camera = view_rotation(centre)
-    normalised = exact_product(points - centre[:, None], R_view_camera.transpose(1, 2)) / scale[:, None, None]
-    offset = exact_product(R_view_camera, (translation - centre)[..., None])[..., 0] / scale[:, None]
-    rotation = exact_product(R_view_camera, rotation)
+    surface = seen_surfaces(surface, config.ground, generator)
+    level = surface[:, :3].any(-1)[:, None, None]
+    R_network_camera = torch.where(level, level_rotation(centre, surface[:, :3]), view_rotation(centre))
+    normalised = exact_product(points - centre[:, None], R_network_camera.transpose(1, 2)) / scale[:, None, None]
+    offset = exact_product(R_network_camera, (translation - centre)[..., None])[..., 0] / scale[:, None]
+    camera = -exact_product(R_network_camera, centre[..., None])[..., 0]
+    rotation = exact_product(R_network_camera, rotation)
     symmetric = among(category, *AXIS_SYMMETRIC)
-    rotation = torch.where(symmetric[:, None, None], facing_rotation(rotation), rotation)
+    rotation = torch.where(symmetric[:, None, None], facing_rotation(rotation, camera), rotation)
 
     step = config.points // patches
     coordinates = exact_product(normalised[:, ::step] - offset[:, None], rotation)  # R^T (p - t), row by row
@@ -161,11 +302,17 @@ def make_batch(
         "coordinates": coordinates,
         "foreground": foreground[:, ::step] * inside,
         "rotation": rotation,
-        "camera": -exact_product(R_view_camera, centre[..., None])[..., 0] / scale[:, None],
+        "camera": camera / scale[:, None],
+        "ground": known_ground(centre, surface, scale),
         # as the data have them: the texts of the alignment are made of these, and its images show them
         "camera_rotation": rows["rotation"],
         "camera_translation": rows["translation"],
     }
+
+
+def _surfaces(rows: dict[str, Tensor]) -> Tensor:
+    """The surfaces below the objects of rows, zero where the rows have none."""
+    return rows["surface"] if "surface" in rows else rows["translation"].new_zeros(len(rows["category"]), 4)
 
 
 def observed_clouds(

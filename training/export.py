@@ -62,7 +62,7 @@ class Exported(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, points: Tensor, category: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, points: Tensor, category: Tensor, *also: Tensor) -> tuple[Tensor, ...]:
         """Run the network.
 
         Parameters
@@ -71,13 +71,15 @@ class Exported(nn.Module):
             Clouds in the network's units.
         category : (B,) Tensor
             Indices into CATEGORIES.
+        *also : Tensor
+            What else the network takes.
 
         Returns
         -------
         tuple of Tensor
             The outputs.
         """
-        output = self.network(points, category)
+        output = self.network(points, category, *also)
         return tuple(output[name] for name in OUTPUTS)
 
 
@@ -93,14 +95,14 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
     precision : str
         fp32 or fp16, of what is inside; inputs and outputs are float32 in either.
     """
-    points, category = example(3, network.config.points)
+    inputs = example(3, network)
     batch = torch.export.Dim("batch", min=1, max=256)
     program = torch.onnx.export(
         Exported(network).eval(),
-        (points, category),
-        input_names=["points", "category"],
+        tuple(inputs.values()),
+        input_names=list(inputs),
         output_names=list(OUTPUTS),
-        dynamic_shapes=({0: batch}, {0: batch}),
+        dynamic_shapes=({0: batch}, {0: batch}, *([tuple({0: batch} for _ in network.also)] if network.also else [])),
         dynamo=True,
         verbose=False,
     )
@@ -160,23 +162,28 @@ def search_nodes(graph: onnx.GraphProto) -> list[str]:
     return list(found)
 
 
-def example(batch: int, points: int) -> tuple[Tensor, Tensor]:
-    """Draw clouds that fill about the space that real ones fill; always the same.
+def example(batch: int, network: nn.Module) -> dict[str, Tensor]:
+    """Draw inputs like real ones; always the same.
 
     Parameters
     ----------
-    batch, points : int
-        Clouds, and points of each.
+    batch : int
+        Clouds.
+    network : Module
+        Of which the number of points is taken, and which inputs there are.
 
     Returns
     -------
-    points : (B, N, 3) Tensor
-        In the network's units.
-    category : (B,) Tensor
-        Indices into CATEGORIES.
+    dict of Tensor
+        By the name of the input: points (B, N, 3) in the network's units, category (B,), and ground (B, 4) of every
+        kind that there is, where the network takes it.
     """
     generator = torch.Generator().manual_seed(batch)
-    return 0.4 * torch.randn(batch, points, 3, generator=generator), torch.arange(batch) % len(CATEGORIES)
+    points = 0.4 * torch.randn(batch, network.config.points, 3, generator=generator)
+    known = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])[torch.arange(batch) % 3]
+    others = {"ground": known * torch.tensor([1.0, 0.6, 1.0, 0.3])}
+    category = torch.arange(batch) % len(CATEGORIES)
+    return {"points": points, "category": category} | {name: others[name] for name in network.also}
 
 
 def parity(
@@ -202,10 +209,10 @@ def parity(
     """
     differences: dict[str, list[np.ndarray]] = {name: [] for name in OUTPUTS}
     for batch in batches:
-        points, category = example(batch, network.config.points)
+        inputs = example(batch, network)
         with torch.no_grad():
-            expected = network(points, category)
-        got = session.run({"points": points.numpy(), "category": category.numpy()})
+            expected = network(*inputs.values())
+        got = session.run({name: value.numpy() for name, value in inputs.items()})
         for name in OUTPUTS:
             differences[name].append(np.abs(expected[name].numpy() - got[name]).max(-1))
     return {name: float(np.quantile(np.concatenate(parts), share)) for name, parts in differences.items()}
@@ -262,7 +269,11 @@ def network_card(
             NETWORK: NetworkFile(
                 file=path.name,
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                inputs={"points": ("batch", points, 3), "category": ("batch",)},
+                inputs={
+                    "points": ("batch", points, 3),
+                    "category": ("batch",),
+                    **dict.fromkeys(network.also, ("batch", 4)),
+                },
                 outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
                 precision=precision,
             )

@@ -1,4 +1,4 @@
-"""Begin with a trained network of another shape: more layers, fewer layers, other patches."""
+"""Begin with a trained network of another shape: other layers and patches, surfaces told, more hypotheses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from torch import nn
 
 from training.networks.patch_transformer import PatchTransformer
 
+APART = 0.02  # standard deviation of what sets new hypotheses apart; weights of their layer are about 0.05
+
 
 def grown(small: nn.Module, large: nn.Module) -> nn.Module:
     """Give a network the weights of another.
 
     A patch transformer may have more layers than the other. They are spread evenly between those of `small` and begin
     as the identity: a residual block whose last projections are zero. It may also have fewer, spread evenly over those
-    of `small`, and other patches.
+    of `small`, and other patches. If it is told of surfaces for the first time, it begins by ignoring that. Further
+    hypotheses begin near those that are there.
 
     Parameters
     ----------
@@ -36,6 +39,15 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
         large.load_state_dict(small.state_dict())
         return large
     weights = {name: value for name, value in small.state_dict().items() if not name.startswith("blocks.")}
+    place = "encoder.position.0.weight"
+    if large.config.ground and not small.config.ground:
+        weights[place] = torch.cat([weights[place], weights[place].new_zeros(len(weights[place]), 4)], dim=1)
+    copies, rest = divmod(large.hypotheses, small.hypotheses)
+    if copies > 1 and rest == 0:
+        for name in [f"pose_heads.{axis}.2.{kind}" for axis in "yx" for kind in ("weight", "bias")]:
+            near = weights[name].repeat(copies, *[1] * (weights[name].ndim - 1))
+            near[len(weights[name]) :] += APART * torch.randn_like(near[len(weights[name]) :])
+            weights[name] = near
     missing = large.load_state_dict(weights, strict=False)
     if missing.unexpected_keys or any(not name.startswith("blocks.") for name in missing.missing_keys):
         raise RuntimeError(f"network: expected that of the start but for layers and patches, got {missing}")

@@ -315,7 +315,8 @@ def batch_losses(
     points, category = truth["points"], truth["category"]
     with torch.autocast(points.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
         other = () if alignment is None or alignment.fused is None else (alignment.other(truth["image"], category),)
-        output = {name: value.float() for name, value in network(points, category, *other).items()}
+        also = [truth[name] for name in network.also]
+        output = {name: value.float() for name, value in network(points, category, *also, *other).items()}
         terms = {}
         if alignment is not None:
             posed = truth["camera_rotation"], truth["camera_translation"]
@@ -327,7 +328,7 @@ def batch_losses(
         losses = pose_losses(whole_output, whole_truth, config.weights)
     if teacher is not None:
         with torch.no_grad():
-            taught = gathered(teacher(points, category), accelerator)
+            taught = gathered(teacher(points, category, *(truth[name] for name in teacher.also)), accelerator)
         with exact(points):
             terms |= distillation_losses(whole_output, taught, whole_truth, config.distillation)
     return losses | terms | {"total": torch.stack([losses["total"], *terms.values()]).sum()}
@@ -370,7 +371,8 @@ def validate(
     for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)[:views]).split(200):
         rows = pool.rows(index, device)
         truth = make_batch(rows, centres(config), config.batches, generator)
-        output = network(truth["points"], truth["category"], *other(rows, generator))
+        also = [truth[name] for name in network.also]
+        output = network(truth["points"], truth["category"], *also, *other(rows, generator))
         cm = 100 * (output["offset"] - truth["offset"]).norm(dim=-1) * truth["scale"]
         y = torch.acos((output["y_axis"] * truth["y_axis"]).sum(-1).clamp(-1, 1)).rad2deg()
         x = torch.acos((output["x_axis"] * truth["x_axis"]).sum(-1).clamp(-1, 1)).rad2deg()

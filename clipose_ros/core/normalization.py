@@ -1,7 +1,9 @@
-"""The view frame of a network: the line of sight to the centre of the cloud is +z, the centre is 0, lengths are scaled.
+"""The frame of a network: centred on the median of the cloud, in units of its category, turned in one of two ways.
 
-Two objects in the same pose relative to the line of sight look alike, wherever they stand in the image. Without that
-freedom in its data, a small network can spend its capacity on shape. All functions work on a batch of B clouds.
+Two objects in the same pose relative to the line of sight look alike, wherever they stand in the image. In the *view
+frame* the line of sight is +z. In the *level frame*, where a surface is known or the direction of gravity, -y is up and
+the line of sight lies in the half-plane x = 0, z > 0: objects that stand differ in their heading alone. For a level
+line of sight the two frames are the same. All functions work on a batch of B clouds.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import numpy as np
 from clipose_ros.core.vectors import dot, median_point
 
 EYE = np.eye(2)
+IMAGE_UP = np.array([0.0, -1.0, 0.0])  # camera frame
+IMAGE_UP_WEIGHT = 1e-3  # decides on the heading of the level frame for a camera that looks straight down
+HEIGHT_LIMIT = 3.0  # of the height that a network is told [1]
 
 
 def view_rotation(centre: np.ndarray) -> np.ndarray:
@@ -35,7 +40,56 @@ def view_rotation(centre: np.ndarray) -> np.ndarray:
     return rotation
 
 
-def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def level_rotation(centre: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Find the rotation that takes `up` onto -y, and the line of sight to `centre` into the half-plane x = 0, z > 0.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the clouds, camera frame [m].
+    up : (B, 3) float
+        Unit vectors, camera frame.
+
+    Returns
+    -------
+    (B, 3, 3) float64
+        R_level_camera.
+    """
+    sight = centre / np.sqrt(dot(centre, centre))[:, None] + IMAGE_UP_WEIGHT * IMAGE_UP
+    level = sight - dot(sight, up)[:, None] * up
+    z = level / np.sqrt(dot(level, level))[:, None]
+    return np.stack([np.cross(z, up), -up, z], axis=1)
+
+
+def known_ground(centre: np.ndarray, surface: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Say what a network is told of the surfaces below its clouds.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the clouds, camera frame [m].
+    surface : (B, 4) float
+        As for `to_network`.
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    (B, 4) float32
+        Whether up is known; the sine of the angle by which the line of sight points down; whether the height is known;
+        the height of the centre above the surface, in units of the network. 0 for what is not known.
+    """
+    up, offset = surface[:, :3], surface[:, 3]
+    known = up.any(axis=1)
+    high = known & np.isfinite(offset)
+    along = dot(centre, up)
+    height = np.where(high, np.clip((along - np.where(high, offset, 0)) / scale, -HEIGHT_LIMIT, HEIGHT_LIMIT), 0)
+    return np.stack([known, -along / np.sqrt(dot(centre, centre)), high, height], axis=1).astype(np.float32)
+
+
+def to_network(
+    points: np.ndarray, scale: np.ndarray, surface: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Make the network's input from a batch of clouds.
 
     Parameters
@@ -44,38 +98,50 @@ def to_view(points: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarr
         Camera frame [m].
     scale : (B,) float
         One unit of the network [m].
+    surface : (B, 4) float, optional
+        Of the surface below each object: its unit normal, which is up, and its offset [m], camera frame. The normal is
+        0 where nothing is known, the offset NaN where up alone is known. Without it, nothing is known of any.
 
     Returns
     -------
     normalised : (B, N, 3) float32
-        Points in the view frame, in units of the network [1].
+        Points in the level frame where up is known, else in the view frame, in units of the network [1].
     centre : (B, 3) float64
         Median of each cloud, because background points do not move it, camera frame [m].
-    R_view_camera : (B, 3, 3) float64
-        Rotation into the view frame.
+    R_network_camera : (B, 3, 3) float64
+        Rotation into this frame.
+    ground : (B, 4) float32
+        As from `known_ground`.
     """
-    centre = median_point(points)
-    R_view_camera = view_rotation(centre)
-    R_camera_view = R_view_camera.swapaxes(-1, -2)
-    normalised = (points - centre[:, None]) @ (R_camera_view / scale[:, None, None]).astype(points.dtype)
-    return np.ascontiguousarray(normalised, dtype=np.float32), centre.astype(np.float64), R_view_camera
+    centre = median_point(points).astype(np.float64)
+    R_network_camera = view_rotation(centre)
+    ground = np.zeros((len(centre), 4), np.float32)
+    if surface is not None:
+        known = surface[:, :3].any(axis=1)
+        R_network_camera[known] = level_rotation(centre[known], surface[known, :3])
+        ground = known_ground(centre, surface, scale)
+    R_camera_network = R_network_camera.swapaxes(-1, -2)
+    normalised = (points - centre.astype(points.dtype)[:, None]) @ (R_camera_network / scale[:, None, None]).astype(
+        points.dtype
+    )
+    return np.ascontiguousarray(normalised, dtype=np.float32), centre, R_network_camera, ground
 
 
-def from_view(
-    axes: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_view_camera: np.ndarray, scale: np.ndarray
+def from_network(
+    axes: np.ndarray, offset: np.ndarray, centre: np.ndarray, R_network_camera: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take a pose from the view frame of `to_view` to the camera frame.
+    """Take a pose from the network's frame to the camera frame.
 
     Parameters
     ----------
     axes : (B, 3, K) float
-        Axes of the object as columns, view frame: R_view_object, or some of its columns.
+        Axes of the object as columns, network frame: R_network_object, or some of its columns.
     offset : (B, 3) float
-        From `centre` to the centre of the box, view frame, in units of the network [1].
+        From `centre` to the centre of the box, network frame, in units of the network [1].
     centre : (B, 3) float
-        As from `to_view`, camera frame [m].
-    R_view_camera : (B, 3, 3) float
-        As from `to_view`.
+        As from `to_network`, camera frame [m].
+    R_network_camera : (B, 3, 3) float
+        As from `to_network`.
     scale : (B,) float
         One unit of the network [m].
 
@@ -86,6 +152,6 @@ def from_view(
     translation : (B, 3) float
         t_camera_object, the centre of the box [m].
     """
-    R_camera_view = R_view_camera.swapaxes(-1, -2)
-    translation = centre + scale[:, None] * (R_camera_view @ offset[:, :, None])[:, :, 0]
-    return R_camera_view @ axes, translation
+    R_camera_network = R_network_camera.swapaxes(-1, -2)
+    translation = centre + scale[:, None] * (R_camera_network @ offset[:, :, None])[:, :, 0]
+    return R_camera_network @ axes, translation

@@ -20,6 +20,7 @@ from clipose_ros.core.types import Detections, Frame, Intrinsics, PoseEstimate
 from clipose_ros.core.validation import expect
 
 JUDGED_POINTS = 512  # of an object
+LOWEST = 0.03  # of an object's points: those that lie lowest should be near its surface
 LEAST_NEAR = 6  # samples of a surface near an object's foot
 MOST_BELOW = 0.05  # of an object's points: more is background that leaked through its mask, or another surface
 LEAST_WHOLE = 0.4  # of a surface's samples: as many have a neighbour that is on it; noise meets a plane here and there
@@ -203,6 +204,31 @@ def _fitted(
     return Surface(-plane / length, -1 / length, points[on_plane]), on_plane
 
 
+def surfaces_below(
+    clouds: Sequence[np.ndarray], surfaces: Sequence[Surface], settings: SupportSettings = SupportSettings()
+) -> list[Surface | None]:
+    """Choose the surface that each object of a frame touches, by its points alone: before there is a pose.
+
+    The object's points lie above it, the lowest of them near it, and it was seen near the object's foot. Where several
+    fit, the same one is chosen as by `resting_surfaces`.
+
+    Parameters
+    ----------
+    clouds : sequence of (N, 3) float
+        Points of each object, camera frame [m].
+    surfaces : sequence of Surface
+        Of the frame.
+    settings : SupportSettings
+        What is near.
+
+    Returns
+    -------
+    list of (Surface or None)
+        For each object; None where none fits.
+    """
+    return _chosen([[_touches(cloud, surface, settings) for surface in surfaces] for cloud in clouds], surfaces)
+
+
 def resting_surfaces(
     poses: Sequence[PoseEstimate],
     clouds: Sequence[np.ndarray],
@@ -232,9 +258,28 @@ def resting_surfaces(
         For each object; None where none fits.
     """
     fits = [[_fits(pose, cloud, surface, settings) for surface in surfaces] for pose, cloud in zip(poses, clouds)]
+    return _chosen(fits, surfaces)
+
+
+def _chosen(fits: list[list[bool]], surfaces: Sequence[Surface]) -> list[Surface | None]:
+    """Of the surfaces that fit each object, the one that fits the most objects, then the one that faces further up."""
     votes = [sum(of_one[i] for of_one in fits) for i in range(len(surfaces))]
     order = sorted(range(len(surfaces)), key=lambda i: (-votes[i], surfaces[i].normal[1]))
     return [next((surfaces[i] for i in order if of_one[i]), None) for of_one in fits]
+
+
+def _touches(points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:
+    """Whether an object that shows these points can touch a surface."""
+    if not len(points):
+        return False
+    points = points[:: -(-len(points) // JUDGED_POINTS)]
+    height = np.sort(points @ surface.normal.astype(points.dtype)) - surface.offset
+    if height[int(LOWEST * len(height))] > settings.gap_m or height[int(MOST_BELOW * len(height))] < -settings.below_m:
+        return False
+    middle = points[len(points) // 2]
+    away = surface.samples - (middle - surface.height(middle) * surface.normal)
+    away *= away
+    return np.count_nonzero(away.sum(axis=1) < (2 * settings.reach_m) ** 2) >= LEAST_NEAR
 
 
 def _fits(pose: PoseEstimate, points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:

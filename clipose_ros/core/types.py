@@ -302,6 +302,9 @@ class Observation:
         The part of the colour image around the mask. Also None if the frame has no colour, or if there are no points.
     prior : PoseEstimate, optional
         Where a track expects the object. Also None if there is no track.
+    surface : (4,) float, optional
+        Of the surface below the object, camera frame: its unit normal, which points up, and its offset [m], so that its
+        points have normal · p = offset. The offset is NaN if up alone is known. Also None if nothing is.
 
     Raises
     ------
@@ -314,6 +317,7 @@ class Observation:
     pixels: np.ndarray | None = None
     colour: ColourCrop | None = None
     prior: PoseEstimate | None = None
+    surface: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 3:

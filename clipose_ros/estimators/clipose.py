@@ -16,7 +16,7 @@ import numpy as np
 
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
-from clipose_ros.core.normalization import from_view, to_view
+from clipose_ros.core.normalization import from_network, to_network
 from clipose_ros.core.resting import Rest
 from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
 from clipose_ros.core.symmetry import Symmetry, canonical_rotation
@@ -32,7 +32,9 @@ BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pass's box: to the next pass, all p
 LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
 MOST_CLOUD_POINTS = 65536  # that a card may ask for, because memory is taken for them
 NETWORK = "pose"  # its key in the card
+NO_SURFACE = (0.0, 0.0, 0.0, 0.0)
 INPUTS = ("points", "category")
+GROUND = "ground"  # a third input, of networks that are told of surfaces
 OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
 
 
@@ -150,13 +152,14 @@ class Clipose:
         If there is no ONNX Runtime, or the provider cannot be had.
     """
 
-    needs = Needs()
-
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig(), seed: int = 0) -> None:
         network = card.network(NETWORK)
-        for key, expected, got in (("inputs", INPUTS, network.inputs), ("outputs", OUTPUTS, network.outputs)):
+        told = GROUND in network.inputs
+        inputs = (*INPUTS, GROUND) if told else INPUTS
+        for key, expected, got in (("inputs", inputs, network.inputs), ("outputs", OUTPUTS, network.outputs)):
             expect(f"card {key}", set(got) == set(expected), ", ".join(sorted(expected)), ", ".join(sorted(got)))
         self.names = card.names
+        self.needs = Needs(surface=told)
         self.settings = CliposeSettings.of(card)
         self._card = card
         self._session = Session(folder, network, config)
@@ -188,7 +191,8 @@ class Clipose:
 
     def warm_up(self) -> None:
         """See `Estimator.warm_up`."""
-        self._network(np.ones((1, self.settings.points, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
+        points, ground = np.ones((1, self.settings.points, 3), np.float32), np.zeros((1, 4), np.float32)
+        self._network(points, np.zeros(1, dtype=np.int64), ground)
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
@@ -220,12 +224,14 @@ class Clipose:
                 return refusals
             names, settings = [observations[i].name for i in hopeful], self.settings
             scale = np.array([settings.scale[name] for name in names]).repeat(settings.draws)
-            points, centre, R_view_camera = to_view(self._draw(points, kept, bounds, hopeful), scale)
+            points, centre, R_network_camera, ground = to_network(
+                self._draw(points, kept, bounds, hopeful), scale, self._surfaces(observations, hopeful)
+            )
             category = np.array([self.names.index(name) for name in names], dtype=np.int64).repeat(settings.draws)
         with stopwatch.stage("network"):
-            outputs = self._network(points, category)
+            outputs = self._network(points, category, ground)
         with stopwatch.stage("decoding"):
-            poses = iter(self._decode(outputs, names, centre, R_view_camera, scale))
+            poses = iter(self._decode(outputs, names, centre, R_network_camera, scale))
             return [next(poses) if refusal is None else refusal for refusal in refusals]
 
     def _cut(
@@ -272,9 +278,18 @@ class Clipose:
         indices += begins
         return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
 
-    def _network(self, points: np.ndarray, category: np.ndarray) -> np.ndarray:
+    def _surfaces(self, observations: Sequence[Observation], hopeful: list[int]) -> np.ndarray | None:
+        """Surfaces (B * draws, 4) below B objects, as `to_network` takes them. None if none is known."""
+        known = [observations[i].surface for i in hopeful]
+        if not self.needs.surface or all(surface is None for surface in known):
+            return None
+        rows = np.array([NO_SURFACE if surface is None else surface for surface in known], dtype=np.float64)
+        return rows.repeat(self.settings.draws, axis=0)
+
+    def _network(self, points: np.ndarray, category: np.ndarray, ground: np.ndarray) -> np.ndarray:
         """Give the network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS."""
-        outputs = self._session.run({"points": points, "category": category})
+        inputs = {"points": points, "category": category}
+        outputs = self._session.run(inputs | {GROUND: ground} if self.needs.surface else inputs)
         return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
     def _decode(
@@ -282,15 +297,15 @@ class Clipose:
         outputs: np.ndarray,
         names: list[str],
         centre: np.ndarray,
-        R_view_camera: np.ndarray,
+        R_network_camera: np.ndarray,
         scale: np.ndarray,
     ) -> list[PoseEstimate | Rejection]:
         """Give a pose or a rejection for each of B objects, from B * draws outputs.
 
-        The last three parameters are as `to_view` has them.
+        The last three parameters are as `to_network` has them.
         """
-        axes, translation = from_view(
-            outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_view_camera, scale
+        axes, translation = from_network(
+            outputs[:, :6].reshape(-1, 2, 3).swapaxes(1, 2), outputs[:, 6:9], centre, R_network_camera, scale
         )
         # The same columns, now in the camera frame.
         answers = np.concatenate([axes.swapaxes(1, 2).reshape(-1, 6), translation, outputs[:, 9:]], axis=1)

@@ -26,15 +26,23 @@ class Needs:
         The colour image around the mask. An estimator that asks for it must also accept frames without colour.
     prior : bool
         Where a track expects the object. An estimator that asks for it must also accept objects without a track.
+    surface : bool
+        The surface below the object. An estimator that asks for it must also accept objects without one.
     """
 
     pixels: bool = False
     colour: bool = False
     prior: bool = False
+    surface: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         """Join the needs of two estimators."""
-        return Needs(self.pixels or other.pixels, self.colour or other.colour, self.prior or other.prior)
+        return Needs(
+            self.pixels or other.pixels,
+            self.colour or other.colour,
+            self.prior or other.prior,
+            self.surface or other.surface,
+        )
 
 
 class Estimator(Protocol):

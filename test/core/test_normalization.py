@@ -1,10 +1,20 @@
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
-from clipose_ros.core.normalization import from_view, to_view, view_rotation
+from clipose_ros.core.normalization import (
+    HEIGHT_LIMIT,
+    from_network,
+    known_ground,
+    level_rotation,
+    to_network,
+    view_rotation,
+)
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.uniform([-1, -1, 0.3], [1, 1, 2], (20, 3))
+UPS = Rotation.from_euler("xz", RNG.uniform(-80, 80, (20, 2)), degrees=True).as_matrix() @ [0, -1.0, 0]
+TABLES = np.concatenate([UPS, (UPS * CENTRES).sum(1)[:, None] - 0.05], axis=1)  # 5 cm below the centres
 
 
 def test_the_line_of_sight_becomes_z():
@@ -23,7 +33,40 @@ def test_it_is_the_smallest_such_rotation():
     np.testing.assert_allclose(angle, np.arccos(CENTRES[:, 2] / np.linalg.norm(CENTRES, axis=1)), atol=1e-9)
 
 
-def test_the_pose_seen_in_the_view_frame_comes_back_in_the_camera_frame():
+def test_in_the_level_frame_up_is_minus_y_and_the_line_of_sight_is_forward():
+    R_level_camera = level_rotation(CENTRES, UPS)
+    np.testing.assert_allclose(np.linalg.det(R_level_camera), 1)
+    np.testing.assert_allclose(np.einsum("bij,bj->bi", R_level_camera, UPS), np.tile([0, -1.0, 0], (20, 1)), atol=1e-12)
+    sight = np.einsum("bij,bj->bi", R_level_camera, CENTRES)
+    np.testing.assert_allclose(sight[:, 0], 0, atol=2e-3 * np.linalg.norm(CENTRES, axis=1).max())
+    assert (sight[:, 2] > 0).all()
+
+
+def test_a_camera_that_looks_straight_down_has_a_level_frame_too():
+    (rotation,) = level_rotation(np.array([[0, 0, 1.0]]), np.array([[0, 0, -1.0]]))
+    # the top of the image is ahead
+    np.testing.assert_allclose(rotation, [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-12)
+
+
+def test_for_a_level_line_of_sight_both_frames_are_the_same():
+    ahead, up = np.array([[0.3, 0, 0.8]]), np.array([[0, -1.0, 0]])
+    np.testing.assert_allclose(level_rotation(ahead, up), view_rotation(ahead), atol=1e-12)
+
+
+def test_a_network_is_told_what_is_known_of_the_surface():
+    centre = np.array([[0, 0, 1.0]] * 4)
+    down = np.sqrt(0.5) * np.array([0, -1.0, -1.0])  # the camera looks down by 45°
+    height = np.sqrt(0.5) * -1.0 - 0.1
+    surface = np.array([[*down, height], [*down, np.nan], [0, 0, 0, 0], [*down, -9]])
+    np.testing.assert_allclose(
+        known_ground(centre, surface, np.full(4, 0.2)),
+        [[1, np.sqrt(0.5), 1, 0.5], [1, np.sqrt(0.5), 0, 0], [0, 0, 0, 0], [1, np.sqrt(0.5), 1, HEIGHT_LIMIT]],
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("surface", [None, TABLES, TABLES * (np.arange(20) % 2)[:, None]], ids=["none", "all", "some"])
+def test_the_pose_seen_in_the_frame_of_the_network_comes_back_in_the_camera_frame(surface):
     """Points of a known pose, normalised; the pose that maps the model onto the normalised points must come back as it
     was.
     """
@@ -32,11 +75,14 @@ def test_the_pose_seen_in_the_view_frame_comes_back_in_the_camera_frame():
     scale = RNG.uniform(0.1, 0.4, 20)
     model = RNG.uniform(-0.1, 0.1, (64, 3))
     points = np.einsum("bij,nj->bni", rotation, model) + translation[:, None]
-    normalised, centre, R_view_camera = to_view(points, scale)
-    offset = np.einsum("bij,bj->bi", R_view_camera, translation - centre) / scale[:, None]
-    expected = np.einsum("bij,nj->bni", R_view_camera @ rotation, model) / scale[:, None, None] + offset[:, None]
+    normalised, centre, R_network_camera, ground = to_network(points, scale, surface)
+    assert (ground[:, 0] == (0 if surface is None else surface.any(axis=1))).all()
+    offset = np.einsum("bij,bj->bi", R_network_camera, translation - centre) / scale[:, None]
+    expected = np.einsum("bij,nj->bni", R_network_camera @ rotation, model) / scale[:, None, None] + offset[:, None]
     np.testing.assert_allclose(normalised, expected, atol=1e-6)
-    R_camera_object, t_camera_object = from_view(R_view_camera @ rotation, offset, centre, R_view_camera, scale)
+    R_camera_object, t_camera_object = from_network(
+        R_network_camera @ rotation, offset, centre, R_network_camera, scale
+    )
     np.testing.assert_allclose(R_camera_object, rotation, atol=1e-12)
     np.testing.assert_allclose(t_camera_object, translation, atol=1e-12)
 
@@ -44,16 +90,16 @@ def test_the_pose_seen_in_the_view_frame_comes_back_in_the_camera_frame():
 def test_the_same_object_on_another_line_of_sight_looks_the_same():
     points = RNG.uniform(-0.1, 0.1, (1, 101, 3)) + [0, 0, 1.0]
     turn = Rotation.from_euler("y", 25, degrees=True).as_matrix()
-    first, _, _ = to_view(points, np.array([0.2]))
+    first, *_ = to_network(points, np.array([0.2]))
     # The coordinate-wise median is not rotation invariant: compare shapes about their means, to which it adds only an
     # offset and a turn of that size.
-    second, _, _ = to_view(points @ turn.T, np.array([0.2]))
+    second, *_ = to_network(points @ turn.T, np.array([0.2]))
     np.testing.assert_allclose(first - first.mean(axis=1), second - second.mean(axis=1), atol=0.02)
 
 
 def test_a_batch_is_its_members():
     points = RNG.uniform(-0.1, 0.1, (3, 50, 3)) + CENTRES[:3, None]
     scale = np.array([0.1, 0.2, 0.3])
-    batch, _, _ = to_view(points, scale)
+    batch, *_ = to_network(points, scale)
     for i in range(3):
-        np.testing.assert_allclose(batch[i], to_view(points[i : i + 1], scale[i : i + 1])[0][0], atol=1e-6)
+        np.testing.assert_allclose(batch[i], to_network(points[i : i + 1], scale[i : i + 1])[0][0], atol=1e-6)

@@ -10,8 +10,19 @@ import torch
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.augmentation import AugmentationConfig
+from training.categories import among
 from training.clipose import PAPER
-from training.dataset import BatchConfig, facing_rotation, make_batch, observed_clouds, view_rotation
+from training.dataset import (
+    BatchConfig,
+    GroundConfig,
+    facing_rotation,
+    known_ground,
+    level_rotation,
+    make_batch,
+    observed_clouds,
+    seen_surfaces,
+    view_rotation,
+)
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.rows import ViewPool
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
@@ -58,13 +69,82 @@ def test_view_rotation_equals_its_numpy_reference():
     np.testing.assert_allclose(view_rotation(centre).numpy(), normalization.view_rotation(centre.numpy()), atol=1e-12)
 
 
+def test_level_frame_and_ground_equal_their_numpy_references():
+    rng = np.random.default_rng(0)
+    centre, up = rng.uniform(-1, 1, (9, 3)) + [0, 0, 2], rng.normal(size=(9, 3))
+    up /= np.linalg.norm(up, axis=1, keepdims=True)
+    expected = normalization.level_rotation(centre, up)
+    np.testing.assert_allclose(level_rotation(*map(torch.from_numpy, (centre, up))).numpy(), expected, atol=1e-12)
+    surface = np.concatenate([up, rng.uniform(-2, 0, (9, 1))], axis=1)
+    surface[1, 3], surface[2] = np.nan, 0
+    scale = np.full(9, 0.2)
+    expected = normalization.known_ground(centre, surface, scale)
+    got = known_ground(*map(torch.from_numpy, (centre, surface, scale)))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+KNOWN = GroundConfig(known=1.0, height_known=1.0, tilt_deg=0.0, poor=0.0, height_m=0.0, wrong=0.0)
+
+
+@pytest.mark.parametrize("ground", [KNOWN, GroundConfig(known=0.0)], ids=["level", "view"])
+def test_in_either_frame_the_object_stands_where_its_points_are(pool, ground):
+    """Back in the camera frame, the object has the pose of the row, but for the mirror."""
+    config = BatchConfig(sensor=PERFECT, scale_jitter=0.0, ground=ground, augmentation=AugmentationConfig(mirrored=0.0))
+    data = rows(pool)
+    batch = make_batch(data, 64, config, generator())
+    told = ground.known == 1
+    assert (batch["ground"][:, 0] == told).all()
+    # the angle between up and the object's y axis is the same in both frames; up is -y in the level one
+    if told:
+        along = (data["rotation"][:, :, 1] * data["surface"][:, :3]).sum(-1)
+        torch.testing.assert_close(-batch["y_axis"][:, 1], along, atol=1e-4, rtol=0)
+        height = (data["translation"] * data["surface"][:, :3]).sum(-1) - data["surface"][:, 3]
+        got = (batch["ground"][:, 3] - batch["offset"][:, 1]) * batch["scale"]
+        torch.testing.assert_close(got, height, atol=1e-3, rtol=0)
+    distance = (batch["offset"] - batch["camera"]).norm(dim=-1) * batch["scale"]
+    torch.testing.assert_close(distance, data["translation"].norm(dim=-1), atol=1e-4, rtol=1e-4)
+
+
+def test_mirrored_scenes_have_mirrored_surfaces(pool):
+    config = BatchConfig(sensor=PERFECT, ground=KNOWN, augmentation=AugmentationConfig(mirrored=1.0))
+    data = rows(pool)
+    batch = make_batch(data, 64, config, generator())
+    along = (data["rotation"][:, :, 1] * data["surface"][:, :3]).sum(-1)
+    torch.testing.assert_close(-batch["y_axis"][:, 1], along, atol=1e-4, rtol=0)
+
+
+def test_surfaces_are_told_as_often_and_as_wrong_as_configured():
+    up = torch.nn.functional.normalize(torch.tensor([[0.1, -0.8, -0.6]]), dim=-1)
+    surface = torch.cat([up, torch.tensor([[-0.5]])], dim=1).repeat(20_000, 1)
+    surface[:1000] = 0  # rows without
+    config = GroundConfig(known=0.5, height_known=0.8, tilt_deg=1.0, poor=0.0, wrong=0.1, wrong_tilt_deg=90.0)
+    seen = seen_surfaces(surface, config, generator())
+    known = seen[:, :3].any(-1)
+    assert not known[:1000].any() and known[1000:].float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert seen[known, 3].isfinite().float().mean().item() == pytest.approx(0.8, abs=0.02)
+    torch.testing.assert_close(seen[known, :3].norm(dim=-1), torch.ones(int(known.sum())))
+    angle = torch.acos((seen[known, :3] @ up[0]).clamp(-1, 1)).rad2deg()
+    assert (angle > 5).float().mean().item() == pytest.approx(0.1 * 85 / 90, abs=0.01)
+    assert angle[angle < 5].square().mean().sqrt().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_what_takes_objects_off_their_surface_is_refused_beside_it():
+    with pytest.raises(ValueError, match="ground.known: expected 0 with taper, rigid, got 0.72"):
+        BatchConfig(augmentation=AugmentationConfig(taper=0.1, rigid=0.1))
+
+
 def test_normalised_points_and_pose_describe_the_same_object(pool):
-    """Without sensor errors, every point that the target tensors call foreground lies in the box of its own pose."""
+    """Without sensor errors, every point that the target tensors call foreground lies in the box of its own pose.
+
+    Of bottles, bowls and cans the height alone counts: turned to the camera, a flat bottle leaves its box.
+    """
     batch = make_batch(rows(pool), 64, BatchConfig(sensor=PERFECT, scale_jitter=0.0), generator())
     half = batch["size"] / batch["scale"][:, None] / 2
     foreground = batch["foreground"].bool()
     assert foreground.float().mean() > 0.97
-    assert ((batch["coordinates"].abs() <= half[:, None] + 0.01).all(-1) | ~foreground).all()
+    within = batch["coordinates"].abs() <= half[:, None] + 0.01
+    turned = among(batch["category"], *AXIS_SYMMETRIC)[:, None]
+    assert (torch.where(turned, within[..., 1], within.all(-1)) | ~foreground).all()
 
 
 def test_coordinates_are_the_centres_in_the_object_frame(pool):
@@ -80,7 +160,7 @@ def test_axis_symmetric_targets_keep_y_and_face_the_camera():
     y = torch.nn.functional.normalize(torch.tensor([[0.2, -1.0, 0.3]]), dim=-1)
     x = torch.nn.functional.normalize(torch.linalg.cross(y, torch.tensor([[1.0, 0.5, 0.1]])), dim=-1)
     rotation = torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
-    facing = facing_rotation(rotation)[0]
+    facing = facing_rotation(rotation, torch.tensor([[0.0, 0.0, -2.0]]))[0]
     torch.testing.assert_close(facing[:, 1], y[0])
     torch.testing.assert_close(facing.T @ facing, torch.eye(3), atol=1e-6, rtol=0)
     assert facing[2, 0] < 0 and abs(facing[2, 2]) < 1e-5  # x towards the camera, z across the line of sight
@@ -164,7 +244,8 @@ def test_noise_on_measured_masks_is_chosen_by_its_share(pool):
 
 def test_rotation_is_the_frame_of_the_coordinates_under_every_augmentation(pool):
     every = AugmentationConfig(box_scale=1.0, taper=1.0, rigid=1.0)
-    batch = make_batch(rows(pool), 64, BatchConfig(sensor=PERFECT, scale_jitter=0.0, augmentation=every), generator())
+    config = BatchConfig(sensor=PERFECT, scale_jitter=0.0, augmentation=every, ground=GroundConfig(known=0.0))
+    batch = make_batch(rows(pool), 64, config, generator())
     torch.testing.assert_close(torch.linalg.det(batch["rotation"]), torch.ones(len(pool)))
     assert torch.equal(batch["rotation"][:, :, 1], batch["y_axis"]) and torch.equal(
         batch["rotation"][:, :, 0], batch["x_axis"]
@@ -178,7 +259,7 @@ def test_the_camera_and_the_pose_in_its_frame_are_told(pool):
     """Whatever is augmented: the texts speak of the pose that the data have."""
     every = AugmentationConfig(box_scale=1.0, taper=1.0, rigid=1.0)
     data = rows(pool)
-    batch = make_batch(data, 64, BatchConfig(augmentation=every), generator())
+    batch = make_batch(data, 64, BatchConfig(augmentation=every, ground=GroundConfig(known=0.0)), generator())
     assert torch.equal(batch["camera_rotation"], data["rotation"])
     assert torch.equal(batch["camera_translation"], data["translation"])
     # it looks along z at the middle of the cloud, which is the origin

@@ -187,12 +187,39 @@ def test_every_weight_names_a_term():
 def test_everything_learned_costs_nothing():
     truth, output = scene()
     losses = pose_losses(output, truth, EVERY)
-    assert set(losses) == {*TERMS, "total"}
-    for name in TERMS:
+    assert set(losses) == {*TERMS, "total"} - {"hypotheses"}
+    for name in losses.keys() - {"total"}:
         assert losses[name].item() == pytest.approx(0, abs=2e-3 if name == "size" else 3e-4), name
 
 
-@pytest.mark.parametrize("name", TERMS)
+def test_the_nearest_hypothesis_learns_and_each_says_how_likely_it_is_right():
+    """As in multiple choice learning with a small share for all (Rupprecht et al., 2017)."""
+    truth = {
+        "y_axis": torch.tensor([[0.0, 1.0, 0.0]]),
+        "x_axis": torch.tensor([[1.0, 0.0, 0.0]]),
+        "x_weight": torch.tensor([1.0]),
+        "offset": torch.zeros(1, 3),
+        "size": torch.ones(1, 3),
+        "scale": torch.ones(1),
+    }
+    flipped = torch.tensor([[[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]]]).requires_grad_()
+    x_axes = torch.tensor([[[1.0, 0.0, 0.0], [0.8, 0.0, 0.6]]]).requires_grad_()
+    confidences = torch.tensor([[[0.0, 1.0], [1.0, 0.5]]])
+    output = {"y_axis": flipped[:, 0], "x_axis": x_axes[:, 0], "confidence": confidences[:, 0]}
+    output |= {"y_axes": flipped, "x_axes": x_axes, "confidences": confidences}
+    losses = pose_losses(output, truth, LossWeights(y_axis=1.0, x_axis=1.0, hypotheses=0.5, confidence=1.0))
+    sideways = 0.4**0.5  # chord of the second hypothesis' x axis
+    assert losses["y_axis"].item() == pytest.approx(0, abs=1e-3)
+    assert losses["x_axis"].item() == pytest.approx(sideways, abs=1e-3)
+    assert losses["hypotheses"].item() == pytest.approx(0.5 * (2 + sideways) / 2, abs=1e-3)
+    right = math.exp(-13.7 * 0.4)
+    assert losses["confidence"].item() == pytest.approx((0.5 - right) ** 2 / 2, abs=1e-3)
+    (losses["y_axis"] + losses["x_axis"]).backward()
+    assert flipped.grad[0, 0].abs().sum() == 0 and x_axes.grad[0, 0].abs().sum() == 0
+    assert x_axes.grad[0, 1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", sorted({*TERMS} - {"hypotheses"}))
 def test_every_term_sees_an_error_and_gives_finite_gradients(name):
     truth, output = scene()
     predicted = noisy(output)

@@ -394,7 +394,9 @@ def test_patches_of_a_stride_see_every_so_many_th_point_alone():
 
 
 def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
-    assert network_config({"points": 1024, "patches": 32, "width": 96}) == PatchTransformerConfig(patches=32, width=96)
+    """Of a time when there were no surfaces, and one hypothesis."""
+    expected = PatchTransformerConfig(patches=32, width=96, ground=False, hypotheses=1)
+    assert network_config({"points": 1024, "patches": 32, "width": 96}) == expected
     assert isinstance(make_network(PatchTransformerConfig(width=16, layers=1, heads=2)), PatchTransformer)
 
 

@@ -32,6 +32,8 @@ class LossWeights:
     ----------
     y_axis, x_axis : float
         Chords of the directions.
+    hypotheses : float
+        Chords of all hypotheses, so that none is left behind. The terms above are of the nearest one alone.
     perpendicular : float
         |y · x|.
     offset, size, confidence : float
@@ -60,6 +62,7 @@ class LossWeights:
 
     y_axis: float = 2.0
     x_axis: float = 2.0
+    hypotheses: float = 0.1
     perpendicular: float = 0.25
     offset: float = 6.0
     size: float = 3.0
@@ -103,7 +106,8 @@ class LossWeights:
             Of the paper.
         """
         return cls(
-            **dict.fromkeys(("y_axis", "x_axis", "offset", "size", "confidence", "coordinates", "foreground"), 0.0),
+            **dict.fromkeys(("y_axis", "x_axis", "hypotheses", "offset", "size", "confidence"), 0.0),
+            **dict.fromkeys(("coordinates", "foreground"), 0.0),
             **dict.fromkeys(("y_axis_l1", "x_axis_l1", "y_axis_cosine", "x_axis_cosine", "offset_l1", "size_l1"), 8.0),
             perpendicular=4.0,
             confidence_l1=1.0,
@@ -135,6 +139,10 @@ class Comparison:
         self.output, self.truth, self.beta = output, truth, weights.smooth_beta
         self.scale, self.x_weight = truth["scale"], truth["x_weight"]
         self.asymmetric = (self.x_weight > 0).float()
+        if "y_axes" in output:  # the nearest hypothesis learns
+            nearest = self.both_errors.argmin(1)[:, None, None].expand(-1, -1, 3)
+            axes = {f"{axis}_axis": output[f"{axis}_axes"].gather(1, nearest)[:, 0] for axis in "yx"}
+            self.output = output | axes
 
     @cached_property
     def y_error(self) -> Tensor:
@@ -145,6 +153,17 @@ class Comparison:
     def x_error(self) -> Tensor:
         """Chord of the x axes (B,)."""
         return chord(self.output["x_axis"], self.truth["x_axis"])
+
+    @cached_property
+    def errors(self) -> tuple[Tensor, Tensor]:
+        """Chords of the y and of the x axes of all hypotheses (B, K)."""
+        return tuple(chord(self.output[f"{axis}_axes"], self.truth[f"{axis}_axis"][:, None]) for axis in "yx")
+
+    @cached_property
+    def both_errors(self) -> Tensor:
+        """Sum of the two chords of each hypothesis (B, K), the x axis as far as it means something."""
+        y_error, x_error = self.errors
+        return y_error + self.x_weight[:, None] * x_error
 
     @cached_property
     def rotation(self) -> Tensor:
@@ -191,9 +210,16 @@ def _compact_confidence(c: Comparison) -> Tensor:
     """Squared, so that a confidence is the *expected* target; the papers' L1 gives its median: 0 wherever more than
     half fail.
     """
-    confidence = c.output["confidence"]
-    y = (confidence[:, 0] - confidence_target(c.y_error.detach())).square().mean()
-    return y + weighted_mean((confidence[:, 1] - confidence_target(c.x_error.detach())).square(), c.asymmetric)
+    if "confidences" not in c.output:
+        confidence, y_error, x_error = c.output["confidence"], c.y_error, c.x_error
+    else:  # each hypothesis says how likely it is right
+        y_error, x_error = c.errors
+        confidence = c.output["confidences"]
+    y = (confidence[..., 0] - confidence_target(y_error.detach())).square()
+    x = (confidence[..., 1] - confidence_target(x_error.detach())).square()
+    if y.ndim > 1:
+        y, x = y.mean(1), x.mean(1)
+    return y.mean() + weighted_mean(x, c.asymmetric)
 
 
 def _published_offset(c: Comparison) -> Tensor:
@@ -267,6 +293,7 @@ VOTES = (("face_normals", "face_distances", "face_confidences"), ("rotation", "p
 TERMS = {
     "y_axis": Term(("y_axis",), (), lambda c: c.y_error.mean()),
     "x_axis": Term(("x_axis",), (), lambda c: weighted_mean(c.x_error, c.x_weight)),
+    "hypotheses": Term(("y_axes", "x_axes"), (), lambda c: c.both_errors.mean()),
     "perpendicular": Term(
         ("y_axis", "x_axis"), (), lambda c: weighted_mean(skew(c.output["y_axis"], c.output["x_axis"]), c.asymmetric)
     ),

@@ -31,20 +31,25 @@ class PoseNetwork(Protocol):
     ----------
     config : PatchTransformerConfig or CliposeConfig
         It has `points`.
+    also : tuple of str
+        Entries of a batch that it takes beside points and category.
     """
 
     config: PatchTransformerConfig | CliposeConfig
+    also: tuple[str, ...]
 
-    def __call__(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
+    def __call__(self, points: Tensor, category: Tensor, *also: Tensor) -> dict[str, Tensor]:
         """Estimate poses from normalised clouds.
 
         Parameters
         ----------
         points : (B, N, 3) float32
-            Network frame, in raster order: view-aligned, centred on the median, divided by the category's scale
-            (`clipose_ros.core.normalization`).
+            Network frame, in raster order: level or view-aligned, centred on the median, divided by the category's
+            scale (`clipose_ros.core.normalization`).
         category : (B,) int64
             Index into CATEGORIES.
+        *also : Tensor
+            ground (B, 4), of the same module, where the network takes it.
 
         Returns
         -------
@@ -94,7 +99,10 @@ def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | Clipo
     """
     kind = mapping.get("kind")
     if kind is None:
-        return PatchTransformerConfig(**known_fields(PatchTransformerConfig, mapping))
+        # checkpoints of networks that were told nothing of surfaces do not say so
+        return PatchTransformerConfig(
+            **{"ground": False, "hypotheses": 1, **known_fields(PatchTransformerConfig, mapping)}
+        )
     if kind != "clipose":
         raise ValueError(f"kind: expected clipose or none (patch transformer), got {kind}")
     fields = known_fields(CliposeConfig, mapping)

@@ -249,6 +249,7 @@ class Clipose(nn.Module):
     def __init__(self, config: CliposeConfig = CliposeConfig()) -> None:
         super().__init__()
         self.config = config
+        self.also: tuple[str, ...] = ()
         self.encoder = HSEncoder(config.encoder)
         width = sum(self.encoder.widths) + (len(CATEGORIES) if config.one_hot else 0)
         width += config.fusion.width if config.fusion.manner == "concat_before" else 0

@@ -2,8 +2,10 @@
 
 The patches are gathered from the input, which needs no gradient, so the backward pass has no gather: it trains on two
 CPU cores and runs in a few milliseconds. The heads are CLIPose's: a plane normal with a confidence for y and for x, the
-residual of the translation and of the size. The two dense heads, object coordinates and foreground of each patch
-centre, serve training alone.
+residual of the translation and of the size. Beyond the paper there are several such rotations: where a cloud has two
+likely ones (which end of a lying can is its top?), one regression would say their mean, which is neither. The one with
+the greatest confidence counts. The two dense heads, object coordinates and foreground of each patch centre, serve
+training alone.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
+from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
 from training.precision import ExactLinear, exact
 
@@ -41,6 +43,10 @@ class PatchTransformerConfig:
         Of the transformer.
     expansion : int
         Of the MLP in each layer.
+    ground : bool
+        Whether the network is told where up is, and how high above a surface the cloud lies.
+    hypotheses : int
+        Rotations among which the network chooses.
     """
 
     points: int = 1024
@@ -52,6 +58,8 @@ class PatchTransformerConfig:
     layers: int = 4
     heads: int = 4
     expansion: int = 2
+    ground: bool = True
+    hypotheses: int = 4
 
     def __post_init__(self) -> None:
         if self.points % self.patches:
@@ -61,6 +69,8 @@ class PatchTransformerConfig:
                 f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, "
                 f"got {self.neighbours}"
             )
+        if self.hypotheses < 1:
+            raise ValueError(f"hypotheses: expected 1 or more, got {self.hypotheses}")
 
     @property
     def candidates(self) -> int:
@@ -90,15 +100,17 @@ class PatchEncoder(nn.Module):
         # narrow until pooled: it runs on every point of every patch
         self.embed = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
         self.project = nn.Linear(64, config.width)
-        self.position = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, config.width))
+        self.position = nn.Sequential(nn.Linear(7 if config.ground else 3, 64), nn.ReLU(), nn.Linear(64, config.width))
 
-    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, points: Tensor, ground: Tensor) -> tuple[Tensor, Tensor]:
         """Make tokens.
 
         Parameters
         ----------
         points : (B, N, 3) float32
             Network frame [scale], in raster order.
+        ground : (B, 4) float32
+            As from `clipose_ros.core.normalization.known_ground`.
 
         Returns
         -------
@@ -129,7 +141,13 @@ class PatchEncoder(nn.Module):
         features = F.linear(F.relu(of_patch - of_centre).flatten(0, 2), pooled.weight).view(
             -1, c.neighbours, c.patches, pooled.out_features
         )
-        return self.project(features.amax(1) + pooled.bias) + self.position(centres), centres
+        place, *others = self.position
+        at = F.linear(centres, place.weight[:, :3], place.bias)
+        if c.ground:
+            at = at + F.linear(ground, place.weight[:, 3:])[:, None]
+        for layer in others:
+            at = layer(at)
+        return self.project(features.amax(1) + pooled.bias) + at, centres
 
 
 class Block(nn.Module):
@@ -213,6 +231,8 @@ class PatchTransformer(nn.Module):
     def __init__(self, config: PatchTransformerConfig = PatchTransformerConfig()) -> None:
         super().__init__()
         self.config = config
+        self.also = ("ground",) if config.ground else ()
+        self.hypotheses = config.hypotheses
         width = config.width
         self.encoder = PatchEncoder(config)
         self.category = nn.Embedding(len(CATEGORIES), width)
@@ -221,12 +241,14 @@ class PatchTransformer(nn.Module):
         self.pose_heads = PoseHeads(
             {
                 name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out))
-                for name, out in {"y": 4, "x": 4, "offset": 3, "size": 3}.items()
+                for name, out in {"y": 4 * self.hypotheses, "x": 4 * self.hypotheses, "offset": 3, "size": 3}.items()
             }
         )
         self.dense_head = ExactLinear(width, 4)
         self.register_buffer("mean_sizes", torch.tensor([MEAN_SIZES[c].tolist() for c in CATEGORIES]))
         self.register_buffer("scales", category_scales())
+        symmetric = torch.tensor([c in AXIS_SYMMETRIC for c in CATEGORIES])
+        self.register_buffer("symmetric", symmetric, persistent=False)
         nn.init.normal_(self.category.weight, std=0.5)
 
     def hidden_matrices(self) -> dict[int, list[nn.Parameter]]:
@@ -243,7 +265,7 @@ class PatchTransformer(nn.Module):
             1: [p for name, p in matrices.items() if "qkv" not in name],
         }
 
-    def forward(self, points: Tensor, category: Tensor) -> dict[str, Tensor]:
+    def forward(self, points: Tensor, category: Tensor, ground: Tensor | None = None) -> dict[str, Tensor]:
         """Estimate poses.
 
         Parameters
@@ -252,13 +274,18 @@ class PatchTransformer(nn.Module):
             Network frame [scale], in raster order.
         category : (B,) int64
             Index into CATEGORIES.
+        ground : (B, 4) float32, optional
+            As from `clipose_ros.core.normalization.known_ground`. Without it, nothing is known.
 
         Returns
         -------
         dict of Tensor
-            As `PoseNetwork` says, in training also centres (B, P, 3) [scale].
+            As `PoseNetwork` says, in training also centres (B, P, 3) [scale], and of the K hypotheses y_axes, x_axes
+            (B, K, 3) and confidences (B, K, 2).
         """
-        tokens, centres = self.encoder(points)
+        if ground is None:
+            ground = points.new_zeros(len(points), 4)
+        tokens, centres = self.encoder(points, ground)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
         length = x.shape[1]
         x = x.flatten(0, 1)
@@ -267,14 +294,26 @@ class PatchTransformer(nn.Module):
         x = self.norm(x).view(-1, length, self.config.width)
         pooled = torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)
         y, xr, offset, size = self.pose_heads(pooled)
+        y, xr = (said.unflatten(-1, (self.hypotheses, 4)) for said in (y, xr))
+        y_axes, x_axes = F.normalize(y[..., 1:], dim=-1), F.normalize(xr[..., 1:], dim=-1)
+        confidences = torch.sigmoid(torch.cat([y[..., :1], xr[..., :1]], dim=-1))
+        y_axis, x_axis, confidence = y_axes[:, 0], x_axes[:, 0], confidences[:, 0]
+        if self.hypotheses > 1:
+            trust = confidences[..., 0] * torch.where(self.symmetric[category][:, None], 1.0, confidences[..., 1])
+            best = trust.argmax(1)[:, None, None]
+            y_axis, x_axis, confidence = (
+                of_all.gather(1, best.expand(-1, -1, of_all.shape[-1]))[:, 0]
+                for of_all in (y_axes, x_axes, confidences)
+            )
         result = {
-            "y_axis": F.normalize(y[:, 1:], dim=-1),
-            "x_axis": F.normalize(xr[:, 1:], dim=-1),
-            "confidence": torch.sigmoid(torch.cat([y[:, :1], xr[:, :1]], dim=-1)),
+            "y_axis": y_axis,
+            "x_axis": x_axis,
+            "confidence": confidence,
             "offset": offset,
             "size": (self.mean_sizes[category] + self.scales[category][:, None] * size).clamp(min=0.005),
         }
         if self.training:
             dense = self.dense_head(x[:, 1:])
+            result |= {"y_axes": y_axes, "x_axes": x_axes, "confidences": confidences}
             result |= {"centres": centres, "coordinates": dense[..., :3], "foreground": dense[..., 3]}
         return result
