@@ -5,6 +5,7 @@ It knows nothing of ROS, files or arguments.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
@@ -33,6 +34,7 @@ from clipose_ros.tracking.association import priors_of
 from clipose_ros.tracking.tracker import Tracker
 
 WARM_UP_INSTANCES = 10
+LEVEL = math.cos(math.radians(12))  # between up and the normal of a surface that objects rest on
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Pipeline:
         self.support = support
         self._surfaces: list[Surface] = []
 
-    def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
+    def process(self, frame: Frame, detections: Detections | None = None, up: np.ndarray | None = None) -> FrameResult:
         """Estimate the pose of every instance of a frame.
 
         Parameters
@@ -125,6 +127,9 @@ class Pipeline:
             What the camera saw. With a tracker, all frames are from one camera, in the order of time.
         detections : Detections, optional
             What is in the frame. Without them, the segmenter looks.
+        up : (3,) float, optional
+            Unit vector against gravity, camera frame. With it, only level surfaces count, and what touches none of them
+            is known to be upright or not, too.
 
         Returns
         -------
@@ -153,7 +158,9 @@ class Pipeline:
         if self.support is not None:
             with stopwatch.stage("support"):
                 surfaces = self._surfaces_of(frame, detections, observations)
-                observations = self._told(observations, surfaces)
+                if up is not None:
+                    surfaces = [surface for surface in surfaces if surface.normal @ up > LEVEL]
+                observations = self._told(observations, surfaces, up)
         found = self.estimator.estimate(observations, stopwatch)
         if surfaces:
             with stopwatch.stage("support"):
@@ -201,18 +208,20 @@ class Pipeline:
             self._surfaces = surfaces
         return surfaces
 
-    def _told(self, observations: list[Observation], surfaces: list[Surface]) -> list[Observation]:
+    def _told(
+        self, observations: list[Observation], surfaces: list[Surface], up: np.ndarray | None
+    ) -> list[Observation]:
         """The observations, with the surface that each object touches, if the estimator asks for that.
 
-        Of an object that touches none, up alone is known: that of the surface that most others touch.
+        Of an object that touches none, up alone is known: from gravity, or from the surface that most others touch.
         """
-        if not surfaces or not self.estimator.needs.surface:
+        if not self.estimator.needs.surface:
             return observations
         below = surfaces_below([one.points for one in observations], surfaces, self.support)
         votes = [sum(surface is of_one for of_one in below) for surface in surfaces]
-        if not any(votes):
+        if up is None and not any(votes):
             return observations
-        level = [*surfaces[votes.index(max(votes))].normal, np.nan]
+        level = [*(surfaces[votes.index(max(votes))].normal if up is None else up), np.nan]
         known = [level if surface is None else [*surface.normal, surface.offset] for surface in below]
         return [replace(one, surface=np.array(surface)) for one, surface in zip(observations, known)]
 

@@ -20,6 +20,7 @@ from clipose_ros.core.types import Detections, Frame, Intrinsics, PoseEstimate
 from clipose_ros.core.validation import expect
 
 JUDGED_POINTS = 512  # of an object
+HIDDEN_BELOW = 0.5  # of the height that is seen of an object: so much may be hidden below
 LOWEST = 0.03  # of an object's points: those that lie lowest should be near its surface
 LEAST_NEAR = 6  # samples of a surface near an object's foot
 MOST_BELOW = 0.05  # of an object's points: more is background that leaked through its mask, or another surface
@@ -274,7 +275,11 @@ def _touches(points: np.ndarray, surface: Surface, settings: SupportSettings) ->
         return False
     points = points[:: -(-len(points) // JUDGED_POINTS)]
     height = np.sort(points @ surface.normal.astype(points.dtype)) - surface.offset
-    if height[int(LOWEST * len(height))] > settings.gap_m or height[int(MOST_BELOW * len(height))] < -settings.below_m:
+    lowest = height[int(LOWEST * len(height))]
+    # what is round hides its underside
+    if lowest > settings.gap_m + HIDDEN_BELOW * (height[-1] - lowest):
+        return False
+    if height[int(MOST_BELOW * len(height))] < -settings.below_m:
         return False
     middle = points[len(points) // 2]
     away = surface.samples - (middle - surface.height(middle) * surface.normal)

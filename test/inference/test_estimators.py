@@ -187,6 +187,35 @@ def test_poses_are_set_onto_the_table_where_that_is_wanted_and_their_estimator_k
         np.testing.assert_array_equal(before.rotation, after.rotation)
 
 
+def test_an_estimator_that_asks_for_it_is_told_the_surface_of_each_object():
+    frame, detections = spheres_on_table(2, ["mug", "cup"])
+    held = frame.depth.copy()
+    held[detections.masks == 2] -= 150  # the second is 15 cm nearer: above the table
+    asking = Witness("a", ("mug", "cup"), Needs(surface=True))
+    Pipeline(asking, support=SupportSettings()).process(replace(frame, depth=held), detections)
+    standing, lifted = (observation.surface for observation in asking.seen[0])
+    np.testing.assert_allclose(standing[:3], TABLE_NORMAL, atol=0.005)
+    assert standing[3] == pytest.approx(TABLE_NORMAL @ TABLE_CENTRE, abs=2e-3)
+    np.testing.assert_allclose(lifted[:3], TABLE_NORMAL, atol=0.005)  # up is known all the same
+    assert np.isnan(lifted[3])
+    Pipeline(asking).process(frame, detections)
+    assert [observation.surface for observation in asking.seen[1]] == [None, None]
+
+
+def test_gravity_decides_on_what_a_surface_is():
+    """A wall is none, and up is known without any."""
+    frame, detections = spheres_on_table(2, ["mug", "cup"])
+    asking = Witness("a", ("mug", "cup"), Needs(surface=True))
+    sideways = np.cross(TABLE_NORMAL, [1.0, 0.0, 0.0])
+    pipeline = Pipeline(asking, support=SupportSettings())
+    for up in (TABLE_NORMAL, sideways):
+        pipeline.process(frame, detections, up=up)
+    with_table, with_wall = asking.seen
+    assert all(np.isfinite(seen.surface).all() for seen in with_table)
+    for seen in with_wall:
+        np.testing.assert_array_equal(seen.surface, [*sideways, np.nan])
+
+
 def test_surfaces_are_sought_only_for_poses_that_may_rest_on_them(monkeypatch):
     sought = []
     monkeypatch.setattr("clipose_ros.pipeline.find_surfaces", lambda *frame: sought.append(frame) or [])
