@@ -15,7 +15,7 @@ from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
 from clipose_ros.core.resting import set_onto
-from clipose_ros.core.support import SupportSettings, Surface, find_surfaces, resting_surfaces, surfaces_below
+from clipose_ros.core.support import Footing, SupportSettings, Surface, find_surfaces
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import (
     Detections,
@@ -154,17 +154,15 @@ class Pipeline:
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
             kept = [i for i in range(len(detections.instances)) if i not in refused]
             observations = self._observations(frame, detections.only(kept) if refused else detections)
-        surfaces: list[Surface] = []
+        footing = None
         if self.support is not None:
             with stopwatch.stage("support"):
-                surfaces = self._surfaces_of(frame, detections, observations)
-                if up is not None:
-                    surfaces = [surface for surface in surfaces if surface.normal @ up > LEVEL]
-                observations = self._told(observations, surfaces, up)
+                footing = self._footing(frame, detections, observations, up)
+                observations = self._told(observations, footing, up)
         found = self.estimator.estimate(observations, stopwatch)
-        if surfaces:
+        if footing is not None:
             with stopwatch.stage("support"):
-                found = self._at_rest(observations, found, surfaces)
+                found = self._at_rest(found, footing)
         estimates = iter(found)
         results = tuple(
             (instance, Rejection(instance.category, refused[i]) if i in refused else self._admitted(next(estimates)))
@@ -198,18 +196,22 @@ class Pipeline:
             for instance, cloud, *others in zip(detections.instances, clouds, pixels, crops, priors)
         ]
 
-    def _surfaces_of(self, frame: Frame, detections: Detections, observations: list[Observation]) -> list[Surface]:
-        """The surfaces of a frame; none where nobody asks for them."""
+    def _footing(
+        self, frame: Frame, detections: Detections, observations: list[Observation], up: np.ndarray | None
+    ) -> Footing | None:
+        """What the objects of a frame may rest on; None where nobody asks for that, or nothing is seen."""
         asked = self.estimator.needs.surface or any(self.estimator.rests(one.name) for one in observations)
         if not observations or not asked:
-            return []
+            return None
         surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
         if self.tracker is not None:  # without one there is no state
             self._surfaces = surfaces
-        return surfaces
+        if up is not None:
+            surfaces = [surface for surface in surfaces if surface.normal @ up > LEVEL]
+        return Footing([one.points for one in observations], surfaces, self.support) if surfaces else None
 
     def _told(
-        self, observations: list[Observation], surfaces: list[Surface], up: np.ndarray | None
+        self, observations: list[Observation], footing: Footing | None, up: np.ndarray | None
     ) -> list[Observation]:
         """The observations, with the surface that each object touches, if the estimator asks for that.
 
@@ -217,31 +219,25 @@ class Pipeline:
         """
         if not self.estimator.needs.surface:
             return observations
-        below = surfaces_below([one.points for one in observations], surfaces, self.support)
-        votes = [sum(surface is of_one for of_one in below) for surface in surfaces]
-        if up is None and not any(votes):
-            return observations
-        level = [*(surfaces[votes.index(max(votes))].normal if up is None else up), np.nan]
-        known = [level if surface is None else [*surface.normal, surface.offset] for surface in below]
-        return [replace(one, surface=np.array(surface)) for one, surface in zip(observations, known)]
+        touched = footing.touched() if footing else [None] * len(observations)
+        if up is None:
+            common = max(touched, key=lambda surface: surface is not None and touched.count(surface), default=None)
+            if common is None:
+                return observations
+            up = common.normal
+        told = [(*up, np.nan) if surface is None else (*surface.normal, surface.offset) for surface in touched]
+        return [replace(one, surface=np.array(surface)) for one, surface in zip(observations, told)]
 
-    def _at_rest(
-        self, observations: list[Observation], found: list[PoseEstimate | Rejection], surfaces: list[Surface]
-    ) -> list[PoseEstimate | Rejection]:
+    def _at_rest(self, found: list[PoseEstimate | Rejection], footing: Footing) -> list[PoseEstimate | Rejection]:
         """The results, with the poses that fit one set onto the surface that they rest on."""
-        seen = [
-            i
-            for i, result in enumerate(found)
-            if isinstance(result, PoseEstimate) and self.estimator.rests(result.category)
+        rests = [self.estimator.rests(result.category) for result in found]
+        poses = [pose if isinstance(pose, PoseEstimate) and ways else None for pose, ways in zip(found, rests)]
+        return [
+            result
+            if surface is None
+            else set_onto(result, surface, ways, self.estimator.symmetry(result.category)) or result
+            for result, surface, ways in zip(found, footing.rested(poses), rests)
         ]
-        clouds = [observations[i].points for i in seen]
-        results = list(found)
-        for i, surface in zip(seen, resting_surfaces([found[i] for i in seen], clouds, surfaces, self.support)):
-            if surface is not None:
-                name = found[i].category
-                rests, symmetry = self.estimator.rests(name), self.estimator.symmetry(name)
-                results[i] = set_onto(found[i], surface, rests, symmetry) or found[i]
-        return results
 
     def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
         """Reject a pose whose score is too low."""

@@ -7,7 +7,6 @@ matrix product.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +18,11 @@ from clipose_ros.core.backprojection import DepthRange, metres, pinhole
 from clipose_ros.core.types import Detections, Frame, Intrinsics, PoseEstimate
 from clipose_ros.core.validation import expect
 
-JUDGED_POINTS = 512  # of an object
+SPREAD = np.arange(128)  # places of the judged points in an object's cloud, from its first to its last
+LOWEST = 4  # of the judged points lie lower than the one that should be near the surface: astray, or background
+BELOW = 6  # may lie far below a surface: more is background that leaked through the mask, or another surface
 HIDDEN_BELOW = 0.5  # of the height that is seen of an object: so much may be hidden below
-LOWEST = 0.03  # of an object's points: those that lie lowest should be near its surface
 LEAST_NEAR = 6  # samples of a surface near an object's foot
-MOST_BELOW = 0.05  # of an object's points: more is background that leaked through its mask, or another surface
 LEAST_WHOLE = 0.4  # of a surface's samples: as many have a neighbour that is on it; noise meets a plane here and there
 Support = Literal["auto", "off"]
 SUPPORT_DEFAULT: Support = "auto"
@@ -102,7 +101,7 @@ def support_settings(support: Support) -> SupportSettings | None:
     return SupportSettings() if support == "auto" else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same surface is the same object
 class Surface:
     """A plane that was seen: normal · p = offset of its points p, in the camera frame.
 
@@ -134,6 +133,25 @@ class Surface:
             Heights, on the camera's side more than 0 [m].
         """
         return points @ self.normal - self.offset
+
+    def samples_near(self, points: np.ndarray, radius_m: float) -> np.ndarray:
+        """Count the samples around points.
+
+        Parameters
+        ----------
+        points : (B, 3) float
+            Camera frame [m].
+        radius_m : float
+            How far [m].
+
+        Returns
+        -------
+        (B,) int
+            Samples within this distance of each point.
+        """
+        seen, at = self.samples, points.T
+        squared = (seen * seen).sum(axis=1)[:, None] - 2 * (seen @ at) + (at * at).sum(axis=0)
+        return np.count_nonzero(squared < radius_m**2, axis=0)
 
 
 def find_surfaces(
@@ -205,13 +223,12 @@ def _fitted(
     return Surface(-plane / length, -1 / length, points[on_plane]), on_plane
 
 
-def surfaces_below(
-    clouds: Sequence[np.ndarray], surfaces: Sequence[Surface], settings: SupportSettings = SupportSettings()
-) -> list[Surface | None]:
-    """Choose the surface that each object of a frame touches, by its points alone: before there is a pose.
+class Footing:
+    """Which surfaces the objects of a frame may rest on, by their points.
 
-    The object's points lie above it, the lowest of them near it, and it was seen near the object's foot. Where several
-    fit, the same one is chosen as by `resting_surfaces`.
+    An object's points lie above its surface, and that was seen near the object's foot. Where several surfaces fit, such
+    as a table and the wall that a mug touches, the one that fits more of the frame's objects counts, then the one that
+    faces further up in the image.
 
     Parameters
     ----------
@@ -221,86 +238,79 @@ def surfaces_below(
         Of the frame.
     settings : SupportSettings
         What is near.
-
-    Returns
-    -------
-    list of (Surface or None)
-        For each object; None where none fits.
     """
-    return _chosen([[_touches(cloud, surface, settings) for surface in surfaces] for cloud in clouds], surfaces)
 
+    def __init__(
+        self,
+        clouds: Sequence[np.ndarray],
+        surfaces: Sequence[Surface],
+        settings: SupportSettings = SupportSettings(),
+    ) -> None:
+        self._surfaces, self._settings = surfaces, settings
+        shape = len(clouds), len(surfaces)
+        self._lowest, self._highest, self._possible = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+        seen = [i for i, cloud in enumerate(clouds) if len(cloud)]
+        if not seen or not surfaces:
+            return
+        # All objects at once: a call of numpy costs more than the arithmetic on a hundred points.
+        judged = np.stack([clouds[i].T.take(SPREAD * (len(clouds[i]) - 1) // SPREAD[-1], axis=1) for i in seen])
+        normals = np.stack([surface.normal for surface in surfaces])
+        offsets = np.array([surface.offset for surface in surfaces])
+        heights = normals.astype(judged.dtype) @ judged - offsets[:, None]
+        heights.partition((BELOW, LOWEST), axis=2)
+        self._lowest[seen], self._highest[seen] = heights[..., LOWEST], heights.max(axis=2)
+        middle = judged[..., len(SPREAD) // 2].astype(np.float64)
+        feet = middle[:, None] - (middle @ normals.T - offsets)[..., None] * normals
+        near = [surface.samples_near(feet[:, i], 2 * settings.reach_m) for i, surface in enumerate(surfaces)]
+        self._possible[seen] = (heights[..., BELOW] >= -settings.below_m) & (np.transpose(near) >= LEAST_NEAR)
 
-def resting_surfaces(
-    poses: Sequence[PoseEstimate],
-    clouds: Sequence[np.ndarray],
-    surfaces: Sequence[Surface],
-    settings: SupportSettings = SupportSettings(),
-) -> list[Surface | None]:
-    """Choose the surface that each object of a frame rests on, if any.
+    def touched(self) -> list[Surface | None]:
+        """Choose the surface that each object touches, before there is a pose: its lowest points are near it.
 
-    The object's points lie above it, the underside of the box near it, and it was seen near the object's foot. Where
-    several fit, such as a table and the wall that a mug touches, the one that fits more of the frame's objects counts,
-    then the one that faces further up in the image.
+        Returns
+        -------
+        list of (Surface or None)
+            For each object; None where none fits.
+        """
+        # What is round hides its underside.
+        hidden = self._settings.gap_m + HIDDEN_BELOW * (self._highest - self._lowest)
+        return self._chosen((self._possible & (self._lowest <= hidden)).tolist())
 
-    Parameters
-    ----------
-    poses : sequence of PoseEstimate
-        Of the objects.
-    clouds : sequence of (N, 3) float
-        Points of each object, camera frame [m].
-    surfaces : sequence of Surface
-        Of the frame.
-    settings : SupportSettings
-        What is near.
+    def rested(self, poses: Sequence[PoseEstimate | None]) -> list[Surface | None]:
+        """Choose the surface that each object rests on: the underside of its box is near it.
 
-    Returns
-    -------
-    list of (Surface or None)
-        For each object; None where none fits.
-    """
-    fits = [[_fits(pose, cloud, surface, settings) for surface in surfaces] for pose, cloud in zip(poses, clouds)]
-    return _chosen(fits, surfaces)
+        Parameters
+        ----------
+        poses : sequence of (PoseEstimate or None)
+            For each object.
 
+        Returns
+        -------
+        list of (Surface or None)
+            For each object; None where none fits, or where there is no pose.
+        """
+        return self._chosen(
+            [
+                [
+                    possible and pose is not None and self._meets(pose, surface)
+                    for possible, surface in zip(row, self._surfaces)
+                ]
+                for row, pose in zip(self._possible.tolist(), poses)
+            ]
+        )
 
-def _chosen(fits: list[list[bool]], surfaces: Sequence[Surface]) -> list[Surface | None]:
-    """Of the surfaces that fit each object, the one that fits the most objects, then the one that faces further up."""
-    votes = [sum(of_one[i] for of_one in fits) for i in range(len(surfaces))]
-    order = sorted(range(len(surfaces)), key=lambda i: (-votes[i], surfaces[i].normal[1]))
-    return [next((surfaces[i] for i in order if of_one[i]), None) for of_one in fits]
+    def _meets(self, pose: PoseEstimate, surface: Surface) -> bool:
+        """Whether the underside of a box is near a surface."""
+        half = float(np.abs(surface.normal @ pose.rotation) @ pose.size) / 2
+        gap = float(pose.translation @ surface.normal) - surface.offset - half
+        return abs(gap) <= max(self._settings.gap_m, self._settings.gap * 2 * half)
 
-
-def _touches(points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:
-    """Whether an object that shows these points can touch a surface."""
-    if not len(points):
-        return False
-    points = points[:: -(-len(points) // JUDGED_POINTS)]
-    height = np.sort(points @ surface.normal.astype(points.dtype)) - surface.offset
-    lowest = height[int(LOWEST * len(height))]
-    # what is round hides its underside
-    if lowest > settings.gap_m + HIDDEN_BELOW * (height[-1] - lowest):
-        return False
-    if height[int(MOST_BELOW * len(height))] < -settings.below_m:
-        return False
-    middle = points[len(points) // 2]
-    away = surface.samples - (middle - surface.height(middle) * surface.normal)
-    away *= away
-    return np.count_nonzero(away.sum(axis=1) < (2 * settings.reach_m) ** 2) >= LEAST_NEAR
-
-
-def _fits(pose: PoseEstimate, points: np.ndarray, surface: Surface, settings: SupportSettings) -> bool:
-    """Whether an object can rest on a surface."""
-    height = float(pose.translation @ surface.normal) - surface.offset
-    half = float(np.abs(surface.normal @ pose.rotation) @ pose.size) / 2
-    if abs(height - half) > max(settings.gap_m, settings.gap * 2 * half):
-        return False
-    away = surface.samples - (pose.translation - height * surface.normal)
-    away *= away
-    reach = settings.reach_m + math.hypot(*pose.size.tolist()) / 2
-    if np.count_nonzero(away.sum(axis=1) < reach**2) < LEAST_NEAR:
-        return False
-    points = points[:: -(-len(points) // JUDGED_POINTS) or 1]
-    below = np.count_nonzero(points @ surface.normal.astype(points.dtype) < surface.offset - settings.below_m)
-    return below <= MOST_BELOW * len(points)
+    def _chosen(self, fits: list[list[bool]]) -> list[Surface | None]:
+        """Choose for each object among the surfaces that fit it."""
+        surfaces = self._surfaces
+        votes = [sum(of_one[i] for of_one in fits) for i in range(len(surfaces))]
+        order = sorted(range(len(surfaces)), key=lambda i: (-votes[i], surfaces[i].normal[1]))
+        return [next((surfaces[i] for i in order if of_one[i]), None) for of_one in fits]
 
 
 @lru_cache(maxsize=4)

@@ -11,10 +11,10 @@ from clipose_ros.core.backprojection import backproject, pinhole
 from clipose_ros.core.distortion import PolynomialDistortion
 from clipose_ros.core.resting import Rest, RestingSettings, set_onto
 from clipose_ros.core.support import (
+    Footing,
     SupportSettings,
     Surface,
     find_surfaces,
-    resting_surfaces,
     support_settings,
 )
 from clipose_ros.core.symmetry import Symmetry
@@ -125,19 +125,20 @@ def test_an_object_rests_on_the_table_and_not_on_the_wall_behind_it():
         np.array([0.0, 0.0, -1.0]), -(centre[2] + RADIUS_M + 0.01), np.tile(centre + [0, 0, 0.06], (30, 1))
     )
     # A wall that the object touches would fit as well: the table faces up.
-    assert resting_surfaces([sphere], [cloud], [behind, table]) == [table]
+    assert Footing([cloud], [behind, table]).rested([sphere]) == [table]
     # Two objects stand on the table, one at the wall: however the camera is mounted, the table has more of them.
     other = replace(sphere, translation=centre + np.array([0.15, 0, 0]))
     clouds = [cloud, cloud + np.float32([0.15, 0, 0])]
     for wall in (behind, Surface(*(-np.array([1.0, 0, 0]), -(centre[0] + RADIUS_M)), behind.samples)):
-        assert resting_surfaces([sphere, other], clouds, [wall, table]) == [table, table]
+        assert Footing(clouds, [wall, table]).rested([sphere, other]) == [table, table]
     lifted = replace(sphere, translation=centre + 0.1 * TABLE_NORMAL)
-    assert resting_surfaces([lifted], [cloud], [table]) == [None]
+    assert Footing([cloud], [table]).rested([lifted]) == [None]
     far = Surface(table.normal, table.offset, table.samples + 2.0)
-    assert resting_surfaces([sphere], [cloud], [far]) == [None]  # not seen near its foot
+    assert Footing([cloud], [far]).rested([sphere]) == [None]  # not seen near its foot
     through = cloud - 0.06 * TABLE_NORMAL.astype(np.float32)
-    assert resting_surfaces([sphere], [through], [table]) == [None]  # it reaches below the table
-    assert resting_surfaces([sphere], [cloud], []) == [None] and resting_surfaces([], [], [table]) == []
+    assert Footing([through], [table]).rested([sphere]) == [None]  # it reaches below the table
+    assert Footing([cloud], []).rested([sphere]) == [None]
+    assert Footing([], [table]).rested([]) == Footing([], [table]).touched() == []
 
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 4.0, 12.0, -14.0])
