@@ -33,7 +33,7 @@ def boxes() -> tuple[PosedClouds, torch.Tensor]:
         * size[:, None]
     )
     translation = torch.rand(BATCH, 3, generator=generator(3)) + torch.tensor([0.0, 0.0, 0.5])
-    empty = PosedClouds(torch.zeros(BATCH, 1, 3), rotation, translation, size)
+    empty = PosedClouds(torch.zeros(BATCH, 1, 3), rotation, translation, size, torch.zeros(BATCH, 4))
     return empty._replace(points=from_object(local, empty)), torch.arange(BATCH) % len(CATEGORIES)
 
 
@@ -117,7 +117,8 @@ def cylinder(radius: float, height: float, handle: float) -> tuple[PosedClouds, 
     body = np.stack([radius * np.cos(angle) - handle / 2, level, radius * np.sin(angle)], axis=-1).reshape(-1, 3)
     points = np.vstack([body, [[radius + handle / 2, 0, 0]]]) if handle else body
     size = torch.tensor([[2 * radius + handle, height, 2 * radius]], dtype=torch.float32)
-    return PosedClouds(torch.from_numpy(points).float()[None], torch.eye(3)[None], torch.zeros(1, 3), size), height
+    points = torch.from_numpy(points).float()[None]
+    return PosedClouds(points, torch.eye(3)[None], torch.zeros(1, 3), size, torch.zeros(1, 4)), height
 
 
 @pytest.mark.parametrize(("top", "bottom"), [(1.2, 0.8), (0.8, 1.1), (1.0, 1.0)])

@@ -23,11 +23,10 @@ from training.meshes import (
     surface_points,
     turned_back,
 )
-from training.renderer import CastShape
 from training.shapes import make_shape
 from training.shapes.mesh import Mesh
 from training.shapes.shape import BODY, ORIENTING
-from training.views import ViewConfig, draw_view
+from training.views import Body, ViewConfig, draw_view
 
 
 def generated(category: str, seed: int = 4) -> Mesh:
@@ -149,9 +148,9 @@ def test_models_of_nocs_have_their_z_turned_round():
 
 def test_shapes_from_disk_can_be_rendered(tmp_path):
     write(tmp_path / "mug/a.obj", unit(generated("mug")))
-    shape = CastShape(MeshShapes(config(tmp_path)).make_shape("mug", np.random.default_rng(0)))
+    body = Body.of(MeshShapes(config(tmp_path)).make_shape("mug", np.random.default_rng(0)))
     rng = np.random.default_rng(1)
-    views = [view for view in (draw_view(shape, [], ViewConfig(), rng) for _ in range(8)) if view is not None]
+    views = [view for view in (draw_view(body, [], ViewConfig(), rng) for _ in range(8)) if view is not None]
     assert views and any(view["cue"] > 0 for view in views)
 
 

@@ -63,6 +63,7 @@ SETTINGS = {
     "batches.scale_jitter": (0.0, NONE),
     "batches.hidden_weight": (0.0, f"{GPV}: a mug without its handle is axis-symmetric"),
     "batches.simulate": (False, NONE),
+    "batches.ground.known": (0.0, NONE),
     "batches.mask_noise": (0.5, GPV),
     "batches.augmentation.mirrored": (0.0, NONE),
     "batches.augmentation.box_scale": (0.3, GPV),
@@ -98,6 +99,7 @@ SETTINGS = {
     "weights.smooth_beta": (0.0, "equations 9 to 11: L1"),
     "weights.y_axis": (0.0, NONE),
     "weights.x_axis": (0.0, NONE),
+    "weights.hypotheses": (0.0, NONE),
     "weights.offset": (0.0, NONE),
     "weights.size": (0.0, NONE),
     "weights.confidence": (0.0, NONE),
@@ -123,6 +125,8 @@ OURS = (
     *("data", "output", "start", "seed", "ema", "teacher", "validation_shards", "precision", "tf32"),
     *("in_memory", "workers", "log_every", "checkpoint_every", "tensorboard", "device"),
     *("batches.outlier_radius", "batches.hidden_cue", "batches.sensor", "distillation"),
+    *(f"batches.ground.{name}" for name in ("height_known", "tilt_deg", "poor", "poor_tilt_deg", "height_m")),
+    *(f"batches.ground.{name}" for name in ("wrong", "wrong_tilt_deg", "wrong_height_m")),
 )
 
 POSE_TEXT = "a point cloud model of a {} whose rotation euler angles is <{}, {}, {}> and translation is <{}, {}, {}>."
