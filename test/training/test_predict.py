@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.backprojection import backproject
+from clipose_ros.core.support import SupportSettings
 from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
+from clipose_ros.estimators.estimator import Needs
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
 from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.pipeline import Pipeline
@@ -79,10 +81,13 @@ def settings(root, **options) -> PredictionConfig:
 class Oracle:
     """Knows the scene: each cloud gets the true pose of the object it lies on, and must lie on it."""
 
-    names = ("mug", "can", "laptop")
+    names, needs = ("mug", "can", "laptop"), Needs()
 
     def __init__(self, scene):
         self.items, self.calls = scene.items[:OBJECTS], []
+
+    def rests(self, name):
+        return ()
 
     def estimate(self, observations, stopwatch=None):
         self.calls.append(len(observations))
@@ -140,7 +145,9 @@ def test_the_masks_of_the_data_set_give_the_same_poses_as_the_node(scene, root, 
     instances = tuple(Instance(i + 1, item.shape.category) for i, item in enumerate(scene.items[:OBJECTS]))
     depth = cv2.imread(str(root / SPLIT["real_test"] / "0000_depth.png"), cv2.IMREAD_UNCHANGED)
     frame = Frame(0, "camera", depth, SPLITS["real_test"].intrinsics)
-    result = Pipeline(load_estimator(config)).process(frame, Detections(instances, scene.labels))
+    result = Pipeline(load_estimator(config), support=SupportSettings()).process(
+        frame, Detections(instances, scene.labels)
+    )
     for i, (_, pose) in enumerate(result.results):
         np.testing.assert_array_equal(image.predictions.poses[i, :3, 3], pose.translation)
         np.testing.assert_allclose(image.predictions.poses[i, :3, :3], np.linalg.norm(pose.size) * pose.rotation)

@@ -30,10 +30,10 @@ from rich.progress import track
 from rich.table import Table
 
 from clipose_ros import estimators
-from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Detections as Found
-from clipose_ros.core.types import Frame, Instance, Observation, PoseEstimate, Rejection
+from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.formats.images import read_depth, read_labels
 from clipose_ros.formats.nocs_folder import FRAME_ID
@@ -41,6 +41,7 @@ from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.pipeline import Pipeline
 from training.command import run
 from training.nocs.files import (
     SPLITS,
@@ -92,6 +93,8 @@ class PredictionConfig:
         On a CPU.
     seed : int
         Of the point sampling.
+    support : "auto" or "off"
+        Whether poses that fit are set onto the surface that they rest on, and networks are told of it.
     """
 
     root: Path
@@ -102,6 +105,7 @@ class PredictionConfig:
     provider: Provider = SessionConfig.provider
     threads: int = SessionConfig.threads
     seed: int = 0
+    support: Support = SUPPORT_DEFAULT
 
 
 @dataclass
@@ -226,8 +230,10 @@ def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
     return read_image(frame, "depth", read_depth, whole)
 
 
-def observations(depth: np.ndarray, detections: Detections, split: Split) -> list[Observation]:
-    """Make what the estimator sees of each detection. Masks may overlap, which a label image cannot say.
+def estimated(
+    depth: np.ndarray, detections: Detections, split: Split, pipeline: Pipeline
+) -> list[PoseEstimate | Rejection]:
+    """Estimate what was detected. Masks may overlap, which a label image cannot say.
 
     Parameters
     ----------
@@ -237,10 +243,12 @@ def observations(depth: np.ndarray, detections: Detections, split: Split) -> lis
         Of the frame.
     split : Split
         Of the frame.
+    pipeline : Pipeline
+        As the node has it.
 
     Returns
     -------
-    list of Observation
+    list of PoseEstimate or Rejection
         In the order of the detections.
 
     Raises
@@ -254,8 +262,8 @@ def observations(depth: np.ndarray, detections: Detections, split: Split) -> lis
         )
     instances = tuple(Instance(i, category) for i, category in enumerate(detections.categories, start=1))
     masks = detections.masks.reshape(len(instances), *depth.shape).astype(bool)
-    clouds = backproject(Frame(0, FRAME_ID, depth, split.intrinsics), Found(instances, masks))
-    return [Observation(cloud.points, instance.category) for instance, cloud in zip(instances, clouds, strict=True)]
+    result = pipeline.process(Frame(0, FRAME_ID, depth, split.intrinsics), Found(instances, masks))
+    return [pose for _, pose in result.results]
 
 
 def similarity(pose: PoseEstimate) -> np.ndarray:
@@ -326,7 +334,7 @@ def _file_of(frame: FrameFiles, files: dict[str, Path], kind: str) -> Path:
 def frame_predictions(
     frame: FrameFiles,
     config: PredictionConfig,
-    estimator: Estimator,
+    pipeline: Pipeline,
     detect: Callable[[FrameFiles], Detections],
     report: PredictionReport,
 ) -> dict[str, np.ndarray]:
@@ -338,7 +346,7 @@ def frame_predictions(
         The frame.
     config : PredictionConfig
         What is predicted.
-    estimator : Estimator
+    pipeline : Pipeline
         By what.
     detect : callable
         Gives the detections of a frame.
@@ -354,11 +362,10 @@ def frame_predictions(
     split = SPLITS[config.split]
     try:
         depth, found = read_frame_depth(config.root, split, frame), detect(frame)
-        seen = observations(depth, found, split)
+        poses = estimated(depth, found, split, pipeline)
     except Unusable as error:
         report.skip(error.reason, f"{frame}: {error}")
-        found, seen = nothing, []
-    poses = estimator.estimate(seen)
+        found, poses = nothing, []
     for rejection in (pose for pose in poses if isinstance(pose, Rejection)):
         report.skip(
             f"rejected: {rejection.reason.rpartition(', got')[0] or rejection.reason}",
@@ -404,14 +411,14 @@ def predict(config: PredictionConfig, estimator: Estimator) -> PredictionReport:
     unfinished = config.output.with_name(f"{config.output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    report = PredictionReport()
+    report, pipeline = PredictionReport(), Pipeline(estimator, support=support_settings(config.support))
     for frame in track(frames, config.split, console=Console(stderr=True), transient=True):
         try:
             truth = reading("truth", _file_of(frame, truths, "truth"), read_published)
         except Unusable as error:
             report.skip(error.reason, str(error))
             continue
-        result = truth | frame_predictions(frame, config, estimator, detect, report)
+        result = truth | frame_predictions(frame, config, pipeline, detect, report)
         (unfinished / f"results_{config.split}_{frame.folder.name}_{frame.name}.pkl").write_bytes(
             pickle.dumps(result, protocol=2)
         )
