@@ -32,6 +32,7 @@ from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.calibration_input import CalibrationInput
 from clipose_ros.ros.camera_info import check_camera_info
+from clipose_ros.ros.camera_transforms import camera_transforms
 from clipose_ros.ros.camera_warnings import CameraWarnings
 from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
@@ -100,7 +101,7 @@ class PoseNode(Node):
         self._reminder = Reminder(WARNING_PERIOD_S)
         self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters))
         self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
-        self._outputs = PosePublishers(self, self.parameters)
+        self._outputs = PosePublishers(self, self.parameters, camera_transforms(self, self.parameters))
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 

@@ -15,6 +15,7 @@ from visualization_msgs.msg import MarkerArray
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
+from clipose_ros.ros.camera_transforms import CameraTransforms
 from clipose_ros.ros.conversions import object_pose_message, pose_array_message
 from clipose_ros.ros.detections import detections
 from clipose_ros.ros.markers import Markers
@@ -35,6 +36,8 @@ class PosePublishers:
         Which publishes.
     parameters : PoseNodeParameters
         Of the node.
+    transforms : CameraTransforms or None
+        Of the node; None without a target frame.
 
     Raises
     ------
@@ -42,7 +45,7 @@ class PosePublishers:
         If a package is missing that the parameters ask for.
     """
 
-    def __init__(self, node: Node, parameters: PoseNodeParameters) -> None:
+    def __init__(self, node: Node, parameters: PoseNodeParameters, transforms: CameraTransforms | None) -> None:
         self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof")
         self._poses = advertise(node, PoseArray, "~/poses")
         self._marker_arrays = advertise(node, MarkerArray, "~/markers")
@@ -50,7 +53,7 @@ class PosePublishers:
         self._detections = detections(node, parameters.detections)
         self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
         self._target_frame = (
-            TargetFrame(node, parameters.target_frame, parameters.transform_timeout_s)
+            TargetFrame(transforms, parameters.target_frame, parameters.transform_timeout_s)
             if parameters.target_frame
             else None
         )

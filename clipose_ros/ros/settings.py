@@ -22,6 +22,7 @@ from clipose_ros.tracking.tracker import TrackerSettings
 
 LONGEST_S = 3600.0  # of a time that somebody waits for
 LARGEST_DIFFERENCE_S = JUMP_NS / NS_PER_S  # more is a clock that was set
+TARGET_FRAME = "target_frame"
 # Facts on /diagnostics by their keys, which the doctor reads.
 NAMES, RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE = "names", "rectified", "depth_scale_m", "max_stamp_difference_s"
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.time import Time
-from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import PoseEstimate, Rejection, TrackedPose
-from clipose_ros.core.validation import expect
 from clipose_ros.pipeline import FrameResult
-from clipose_ros.ros.conversions import stamp_ns
-from clipose_ros.ros.optional_packages import optional_package
-from clipose_ros.ros.transforms import tf_name
+from clipose_ros.ros.camera_transforms import CameraTransforms, NoTransform, camera_of, rotation_matrix
+from clipose_ros.ros.settings import TARGET_FRAME
 
 
 class TargetFrame:
@@ -25,25 +18,18 @@ class TargetFrame:
 
     Parameters
     ----------
-    node : Node
-        Which listens.
+    transforms : CameraTransforms
+        Of the node.
     name : str
         Of the frame.
     timeout_s : float
         A transform may be so late [s].
-
-    Raises
-    ------
-    RuntimeError
-        When tf2_ros is not there.
     """
 
-    def __init__(self, node: Node, name: str, timeout_s: float) -> None:
-        self._tf2: ModuleType = optional_package("tf2_ros", f"target_frame: {name}")
+    def __init__(self, transforms: CameraTransforms, name: str, timeout_s: float) -> None:
+        self._transforms = transforms
         self._name = name
         self._timeout_s = timeout_s
-        self._buffer = self._tf2.Buffer(node=node)
-        self._listener = self._tf2.TransformListener(self._buffer, node)
 
     def place(self, result: FrameResult, header: Header) -> tuple[FrameResult, Header]:
         """Turn a frame's result into the target frame.
@@ -65,18 +51,14 @@ class TargetFrame:
         ValueError
             When there is no transform at the stamp: neither another time's nor identity could take its place.
         """
-        # to tf2 it would mean the latest
-        expect("stamp", stamp_ns(header.stamp) != 0, "the time of the image, for target_frame", 0)
-        camera = tf_name(header.frame_id)
-        expect("frame_id", camera, "the camera's frame in the header of the depth image, for target_frame", "none")
-        time, timeout = Time.from_msg(header.stamp), Duration(seconds=self._timeout_s)
+        camera = camera_of(header, TARGET_FRAME)
         try:
-            found = self._buffer.lookup_transform(self._name, camera, time, timeout).transform
-        except self._tf2.TransformException as error:
+            found = self._transforms.look_up(self._name, camera, header.stamp, self._timeout_s).transform
+        except NoTransform as error:
             expected = f"a transform from {camera} to {self._name} at the image's stamp within {self._timeout_s:g} s"
-            raise ValueError(f"target_frame: expected {expected}, got none: {error}") from error
-        q, t = found.rotation, found.translation
-        rotation, translation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), np.array([t.x, t.y, t.z])
+            raise ValueError(f"{TARGET_FRAME}: expected {expected}, got none: {error}") from error
+        t = found.translation
+        rotation, translation = rotation_matrix(found.rotation), np.array([t.x, t.y, t.z])
         return placed(result, rotation, translation, self._name), Header(stamp=header.stamp, frame_id=self._name)
 
 

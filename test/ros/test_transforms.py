@@ -17,9 +17,10 @@ from clipose_ros.bench.latency import IMAGE_SHAPE
 from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
+from clipose_ros.ros.camera_transforms import camera_transforms
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.settings import PoseNodeParameters
-from clipose_ros.ros.target_frame import TargetFrame, placed
+from clipose_ros.ros.target_frame import placed
 from clipose_ros.ros.transforms import ObjectTransforms, frame_id_warning, object_prefix, object_transforms
 
 STEP_NS = 100_000_000
@@ -245,7 +246,7 @@ def test_placed_poses_are_those_of_the_product_of_the_transforms():
     ("make", "wanted_by"),
     [
         (lambda: object_transforms(None, "clipose"), "tf: true"),
-        (lambda: TargetFrame(None, MAP, 0.1), "target_frame: map"),
+        (lambda: camera_transforms(None, PoseNodeParameters(target_frame=MAP)), "target_frame: map"),
     ],
 )
 def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
