@@ -10,8 +10,11 @@ import hypothesis
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scipy.spatial.transform import Rotation
 
+from clipose_ros.bench.latency import TABLE_NORMAL
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES, nocs_symmetry
+from clipose_ros.core.resting import Rest
 from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 
@@ -107,3 +110,11 @@ def write_model(tmp_path):
 def tiny_model(tmp_path_factory):
     """Path of one tiny model for the whole run, with the defaults of `write_tiny`."""
     return write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def leaning_model(tmp_path_factory):
+    """Path of a tiny model whose cans and mugs lean by 6 degrees on the table of the spheres, where they may stand."""
+    y_axis = Rotation.from_euler("z", 6, degrees=True).apply(TABLE_NORMAL)
+    rests = dict.fromkeys(("can", "mug"), (Rest.Y,))
+    return write_tiny(tmp_path_factory.mktemp("models") / "leaning", y_axis=tuple(y_axis), rests=rests)

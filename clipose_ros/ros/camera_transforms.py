@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from clipose_ros.core.validation import expect
 from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.optional_packages import optional_package
-from clipose_ros.ros.settings import TARGET_FRAME, PoseNodeParameters
+from clipose_ros.ros.settings import GRAVITY_FRAME, TARGET_FRAME, PoseNodeParameters
 from clipose_ros.ros.transforms import tf_name
 
 
@@ -96,8 +96,9 @@ def camera_transforms(node: Node, parameters: PoseNodeParameters) -> CameraTrans
     RuntimeError
         When tf2_ros is needed and not there.
     """
-    frame = parameters.target_frame
-    return CameraTransforms(node, f"{TARGET_FRAME}: {frame}") if frame else None
+    wanted = {name: getattr(parameters, name) for name in (TARGET_FRAME, GRAVITY_FRAME)}
+    wanted_by = " and ".join(f"{name}: {frame}" for name, frame in wanted.items() if frame)
+    return CameraTransforms(node, wanted_by) if wanted_by else None
 
 
 def camera_of(header: Header, wanted_by: str) -> str:

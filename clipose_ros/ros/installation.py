@@ -17,7 +17,7 @@ from clipose_ros.doctor.findings import Finding, fail, ok, warn
 
 OPTIONAL_PACKAGES = {
     "vision_msgs": "no Detection3DArray on ~/detections",
-    "tf2_ros": "no frames on TF and no target_frame",
+    "tf2_ros": "no frames on TF, no target_frame and no gravity_frame",
     "moveit_msgs": "no bridge to MoveIt's planning scene",
 }
 FIELD = re.compile(r"^[A-Za-z][\w/<>=]*(?:\[[<=\d]*\])?\s+([a-z]\w*)(?:\s|#|$)")

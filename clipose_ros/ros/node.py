@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -37,6 +38,7 @@ from clipose_ros.ros.camera_warnings import CameraWarnings
 from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.frame_pace import FramePace
+from clipose_ros.ros.gravity_frame import WITHOUT_SUPPORT, GravityFrame
 from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.input_watch import InputWatch
@@ -45,7 +47,14 @@ from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import advertise, input_qos
 from clipose_ros.ros.serialized import read_image, read_instances
-from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, STAMP_DIFFERENCE, PoseNodeParameters
+from clipose_ros.ros.settings import (
+    DEPTH_SCALE,
+    GRAVITY_FRAME,
+    NAMES,
+    RECTIFIED,
+    STAMP_DIFFERENCE,
+    PoseNodeParameters,
+)
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.synchroniser import Bundle, Synchroniser
@@ -101,7 +110,11 @@ class PoseNode(Node):
         self._reminder = Reminder(WARNING_PERIOD_S)
         self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters))
         self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
-        self._outputs = PosePublishers(self, self.parameters, camera_transforms(self, self.parameters))
+        transforms = camera_transforms(self, self.parameters)
+        gravity_frame = self.parameters.gravity_frame
+        self._gravity = GravityFrame(transforms, gravity_frame) if gravity_frame else None
+        self._warn_of_support()
+        self._outputs = PosePublishers(self, self.parameters, transforms)
         self._debug_image = DebugImage(self)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
@@ -194,12 +207,15 @@ class PoseNode(Node):
 
     def _on_parameters(self, parameters: PoseNodeParameters) -> None:
         with self._pipeline_lock:
+            turned = parameters.support != self.parameters.support
             self.parameters = parameters
             self._pipeline.depth_range, self._pipeline.min_score = parameters.depth_range(), parameters.min_score
             self._pipeline.support = support_settings(parameters.support)
             if parameters.tracker() != self._tracker.settings:
                 self._tracker.configure(parameters.tracker())
             self._pipeline.tracker = self._tracker if parameters.tracking else None
+        if turned:
+            self._warn_of_support()
         self._outputs.configure(parameters)
 
     def _work(self) -> None:
@@ -231,8 +247,9 @@ class PoseNode(Node):
                     self.parameters.depth_unit_m(),
                 )
                 detections = detections_from(bundle.instances, frame.depth.shape)
+                up = self._up(header)
             with self._pipeline_lock:
-                result = self._pipeline.process(frame, detections)
+                result = self._pipeline.process(frame, detections, up)
         except Exception as error:  # nobody shall wait for this frame, nor take its silence for an empty table
             self._fail(bundle, error)
             self._outputs.publish(refused(bundle, error), header)
@@ -250,6 +267,23 @@ class PoseNode(Node):
         )
         self._debug_image.publish(frame, result, header)
         self._warnings.of_unit(frame, detections)
+
+    def _up(self, header: Header) -> np.ndarray | None:
+        """Up, camera frame; None where it is not asked for, or not known, which is no reason to drop a frame."""
+        if self._gravity is None or self._pipeline.support is None:
+            return None
+        try:
+            return self._gravity.up(header)
+        except ValueError as error:
+            self._health.count("warned", str(error))
+            self._warn(GRAVITY_FRAME, f"{error}; {self._gravity.cure(header)}")
+            return None
+
+    def _warn_of_support(self) -> None:
+        """Once for each time that support is turned off."""
+        if self._gravity is not None and self._pipeline.support is None:
+            self._health.count("warned", WITHOUT_SUPPORT)
+            self.get_logger().warning(WITHOUT_SUPPORT)
 
     def _fail(self, bundle: Bundle, error: Exception) -> None:
         self._health.failed(error)

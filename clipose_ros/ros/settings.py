@@ -22,7 +22,8 @@ from clipose_ros.tracking.tracker import TrackerSettings
 
 LONGEST_S = 3600.0  # of a time that somebody waits for
 LARGEST_DIFFERENCE_S = JUMP_NS / NS_PER_S  # more is a clock that was set
-TARGET_FRAME = "target_frame"
+# Of parameters that name frames of TF.
+TARGET_FRAME, GRAVITY_FRAME = "target_frame", "gravity_frame"
 # Facts on /diagnostics by their keys, which the doctor reads.
 NAMES, RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE = "names", "rectified", "depth_scale_m", "max_stamp_difference_s"
 
@@ -75,7 +76,9 @@ class PoseNodeParameters:
     target_frame : str
         Of all poses, by TF at the image's stamp; empty: the camera's.
     transform_timeout_s : float
-        So long a transform is waited for [s].
+        So long a transform to `target_frame` is waited for [s].
+    gravity_frame : str
+        Whose z axis points up, by TF at the image's stamp, for `support`; empty: gravity is not known.
     tracking : bool
         Follow objects over frames; false: each frame for itself.
     confirm_after, coast_s
@@ -114,6 +117,7 @@ class PoseNodeParameters:
     tf_prefix: str = AUTO_PREFIX
     target_frame: str = ""
     transform_timeout_s: float = 0.1
+    gravity_frame: str = ""
     tracking: bool = True
     confirm_after: int = TrackerSettings.confirm_after
     coast_s: float = TrackerSettings.coast_s
@@ -189,8 +193,9 @@ class PoseNodeParameters:
             self.transform_timeout_s,
         )
         expect("tf_prefix", not self.tf_prefix.startswith("/"), "a name without / in front, or empty", self.tf_prefix)
-        unslashed = not self.target_frame.startswith("/")
-        expect("target_frame", unslashed, "a name without / in front, as tf2 has it, or empty", self.target_frame)
+        for name in (TARGET_FRAME, GRAVITY_FRAME):
+            frame = getattr(self, name)
+            expect(name, not frame.startswith("/"), "a name without / in front, as tf2 has it, or empty", frame)
         self.session()
         self.tracker()
 

@@ -52,7 +52,13 @@ def transform(time_ns, child, rotation, translation):
 @pytest.fixture(scope="module")
 def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
     """A node that gives poses in MAP, where CAMERA stands, and broadcasts the objects."""
-    arguments = (f"models:={tiny_model}", "tf:=true", "tf_prefix:=seen", f"target_frame:={MAP}")
+    arguments = (
+        f"models:={tiny_model}",
+        "tf:=true",
+        "tf_prefix:=seen",
+        f"target_frame:={MAP}",
+        f"gravity_frame:={MAP}",
+    )
     process = start_process("node", *(word for argument in arguments for word in ("-p", argument)))
     client.camera = tf2_ros.StaticTransformBroadcaster(client.node)  # its publisher lives as long as it is known here
     client.camera.sendTransform(transform(0, CAMERA, QUARTER_TURN, TRANSLATION))
@@ -247,6 +253,11 @@ def test_placed_poses_are_those_of_the_product_of_the_transforms():
     [
         (lambda: object_transforms(None, "clipose"), "tf: true"),
         (lambda: camera_transforms(None, PoseNodeParameters(target_frame=MAP)), "target_frame: map"),
+        (lambda: camera_transforms(None, PoseNodeParameters(gravity_frame="odom")), "gravity_frame: odom"),
+        (
+            lambda: camera_transforms(None, PoseNodeParameters(target_frame=MAP, gravity_frame="odom")),
+            "target_frame: map and gravity_frame: odom",
+        ),
     ],
 )
 def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
@@ -255,6 +266,10 @@ def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)  # cannot be imported
     with pytest.raises(RuntimeError, match=f"^tf2_ros: expected the ROS package, for {wanted_by}, got none"):
         make()
+
+
+def test_nobody_listens_to_tf_for_nothing():
+    assert camera_transforms(None, PoseNodeParameters()) is None
 
 
 def test_frames_need_tracks():
