@@ -6,7 +6,7 @@ Lengths in metres, time in integer nanoseconds. The camera frame is optical: x r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -239,6 +239,8 @@ class PoseEstimate:
         Centre of the object's tight box, camera frame [m].
     size : (3,) float
         Full extents of that box along the object's axes [m].
+    covariance : (6, 6) float, optional
+        Covariance of the position [m] and of small turns about the camera frame's fixed axes [rad]. None: not known.
     """
 
     category: str
@@ -246,6 +248,7 @@ class PoseEstimate:
     rotation: np.ndarray
     translation: np.ndarray
     size: np.ndarray
+    covariance: np.ndarray | None = field(default=None, kw_only=True)
 
 
 class TrackState(IntEnum):
@@ -275,13 +278,13 @@ class TrackedPose(PoseEstimate):
     age_ns : int
         Time since the pose was last measured [ns]. It is 0 unless the track is coasting.
     covariance : (6, 6) float
-        Covariance of the position [m] and of small turns about the camera frame's fixed axes [rad].
+        As of `PoseEstimate`, and always known.
     """
 
     track: int
     state: TrackState
     age_ns: int
-    covariance: np.ndarray
+    covariance: np.ndarray = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 from clipose_ros.core.symmetry import Symmetry, closest_to
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
+from clipose_ros.core.uncertainty import FREE_SPIN
 from clipose_ros.core.validation import expect
 from clipose_ros.core.vectors import dot
 from clipose_ros.tracking.association import associate
@@ -26,7 +27,6 @@ from clipose_ros.tracking.filter import MotionModel, PoseFilters, turn_between
 from clipose_ros.tracking.measurement import POSITION, ROTATION, SIZE, Measurements, NoiseModel, measure
 
 LONGEST_COAST_S = 60.0  # a constant velocity predicts nothing for longer
-FREE_SPIN = np.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
 
 
 @dataclass(frozen=True)
@@ -451,7 +451,15 @@ class Tracker:
                 else TrackState.TENTATIVE
             )
             poses[track.number] = TrackedPose(
-                track.category, track.score, rotation, position, size, track.number, state, age_ns, of_pose
+                track.category,
+                track.score,
+                rotation,
+                position,
+                size,
+                track.number,
+                state,
+                age_ns,
+                covariance=of_pose,
             )
         return poses
 

@@ -7,7 +7,8 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection, TrackedPose, TrackState
-from clipose_ros.tracking.tracker import FREE_SPIN, Tracker, TrackerSettings
+from clipose_ros.core.uncertainty import FREE_SPIN
+from clipose_ros.tracking.tracker import Tracker, TrackerSettings
 
 DT_NS = 66_666_667
 SIZE = {"mug": (0.12, 0.09, 0.1), "can": (0.07, 0.12, 0.07), "camera": (0.09, 0.1, 0.14), "laptop": (0.25, 0.2, 0.3)}

@@ -60,7 +60,8 @@ def test_box_axes_and_header():
 def test_a_track_keeps_its_markers_and_a_predicted_one_looks_and_reads_different():
     def tracked(track, state, age_ns=0):
         instance, estimate = pose(1, "a")
-        return instance, TrackedPose(**vars(estimate), track=track, state=state, age_ns=age_ns, covariance=np.eye(6))
+        known = {**vars(estimate), "covariance": np.eye(6)}
+        return instance, TrackedPose(**known, track=track, state=state, age_ns=age_ns)
 
     markers = Markers(lifetime_s=1.0)
     measured = markers.message([tracked(5, TrackState.CONFIRMED)], HEADER)
