@@ -22,6 +22,7 @@ from clipose_ros.core.sampling import random_strata, stratified_indices, within_
 from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
+from clipose_ros.core.uncertainty import POSITION_SHARE, Uncertainty, estimate_covariance
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.inference.card import ModelCard, record_from
@@ -57,6 +58,9 @@ class CliposeSettings:
     calibration : mapping of str to Calibration
         From the network's confidence to the score, by category. A category that is left out was not measured: its
         score is the confidence.
+    uncertainty : mapping of str to Uncertainty
+        How far poses are off, by category. Of a category that is left out, the confidences are taken at their word, and
+        the position is off by `POSITION_SHARE` of the box's diagonal.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class CliposeSettings:
     draws: int = 1
     passes: int = 1
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         expect("scale", isinstance(self.scale, Mapping), "a length for each name", self.scale)
@@ -82,6 +87,9 @@ class CliposeSettings:
         expect("calibration", isinstance(self.calibration, Mapping), "a mapping of names", self.calibration)
         knots = {name: _calibration(name, of_name) for name, of_name in self.calibration.items()}
         object.__setattr__(self, "calibration", knots)
+        expect("uncertainty", isinstance(self.uncertainty, Mapping), "a mapping of names", self.uncertainty)
+        errors = {name: _uncertainty(name, of_name) for name, of_name in self.uncertainty.items()}
+        object.__setattr__(self, "uncertainty", errors)
 
     @classmethod
     def of(cls, card: ModelCard) -> CliposeSettings:
@@ -106,8 +114,9 @@ class CliposeSettings:
             settings = record_from(cls, card.settings)
             known = ", ".join(card.names)
             expect("scale", set(settings.scale) == set(card.names), f"the keys {known}", ", ".join(settings.scale))
-            strangers = settings.calibration.keys() - set(card.names)
-            expect("calibration", not strangers, f"some of {known}", ", ".join(sorted(strangers)))
+            for key in ("calibration", "uncertainty"):
+                strangers = getattr(settings, key).keys() - set(card.names)
+                expect(key, not strangers, f"some of {known}", ", ".join(sorted(strangers)))
         except ValueError as error:
             raise ValueError(f"settings.{error}") from error
         return settings
@@ -125,7 +134,8 @@ class CliposeSettings:
             for name, knots in self.calibration.items()
         }
         scale = {name: float(length) for name, length in self.scale.items()}
-        return {**vars(self), "scale": scale, "calibration": calibration}
+        uncertainty = {name: dict(vars(errors)) for name, errors in self.uncertainty.items()}
+        return {**vars(self), "scale": scale, "calibration": calibration, "uncertainty": uncertainty}
 
 
 class Clipose:
@@ -321,7 +331,8 @@ class Clipose:
             return Rejection(name, "network output: expected finite values, got NaN or infinity")
         y_axis, confidence_y = dominant_direction([draw[:3] for draw in draws], [draw[12] for draw in draws])
         x_axis, confidence_x = dominant_direction([draw[3:6] for draw in draws], [draw[13] for draw in draws])
-        if self.symmetry(name) is Symmetry.Y:
+        symmetry = self.symmetry(name)
+        if symmetry is Symmetry.Y:
             rotation, confidence = canonical_rotation(y_axis), confidence_y
         else:
             rotation = rotation_from_normals(y_axis, x_axis, confidence_y, confidence_x)
@@ -333,7 +344,10 @@ class Clipose:
         if min(size.tolist()) <= 0:
             return Rejection(name, f"network output: expected positive extents, got {size} m")
         calibration = self.settings.calibration.get(name)
-        return PoseEstimate(name, calibration(confidence) if calibration else confidence, rotation, translation, size)
+        score = calibration(confidence) if calibration else confidence
+        errors = self.settings.uncertainty.get(name) or Uncertainty(POSITION_SHARE * math.hypot(*size.tolist()))
+        covariance = estimate_covariance(rotation, confidence_y, confidence_x, symmetry, **vars(errors))
+        return PoseEstimate(name, score, rotation, translation, size, covariance=covariance)
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:
@@ -361,3 +375,13 @@ def _calibration(name: str, knots: object) -> Calibration:
     lists = pair and all(isinstance(values, (list, tuple)) for values in knots.values())
     expect(f"calibration.{name}", lists, "lists confidence and probability", knots)
     return Calibration(**{key: tuple(values) for key, values in knots.items()})
+
+
+def _uncertainty(name: str, errors: object) -> Uncertainty:
+    """Make the uncertainty of a name from what a card holds for it."""
+    if isinstance(errors, Uncertainty):
+        return errors
+    try:
+        return record_from(Uncertainty, errors)
+    except ValueError as error:
+        raise ValueError(f"uncertainty.{name}: expected position_m, tilt and turn, got {errors} ({error})") from error

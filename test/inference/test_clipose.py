@@ -8,6 +8,7 @@ from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
+from clipose_ros.core.uncertainty import FREE_SPIN, POSITION_SHARE, Uncertainty, tilt_variance, turn_variance
 from clipose_ros.estimators.clipose import CliposeSettings
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.inference.card import read_card
@@ -159,6 +160,27 @@ def test_the_score_is_what_the_calibration_makes_of_the_confidence(load):
     assert can.score == pytest.approx(0.81)
 
 
+@pytest.mark.parametrize("draws", [1, 4])
+def test_the_covariance_is_what_both_confidences_stand_for(load, draws):
+    mug, can = load(draws=draws).estimate([Observation(cloud(500), "mug"), Observation(cloud(500), "can")])
+    about_x, about_y, about_z = np.diag(mug.covariance)[3:]  # y points along the camera's
+    assert about_x == pytest.approx(tilt_variance(0.81), rel=0.01) == pytest.approx(about_z, rel=0.01)
+    assert about_y == pytest.approx(turn_variance(0.25), rel=0.01)
+    np.testing.assert_allclose(np.diag(can.covariance)[3:], [about_x, FREE_SPIN, about_x], rtol=0.01)
+    np.testing.assert_allclose(np.diag(mug.covariance)[:3], (POSITION_SHARE * np.linalg.norm(mug.size)) ** 2)
+
+
+def test_what_was_measured_of_a_category_is_in_its_covariance_and_in_nothing_else(load):
+    errors = {"mug": Uncertainty(0.004, tilt=2.0, turn=0.5)}
+    observations = [Observation(cloud(500), "mug"), Observation(cloud(500), "can")]
+    (mug, can), (measured, same) = load().estimate(observations), load(uncertainty=errors).estimate(observations)
+    factors = np.diag(measured.covariance)[3:] / np.diag(mug.covariance)[3:]
+    np.testing.assert_allclose(factors, [4, 0.25, 4], rtol=0.01)
+    np.testing.assert_allclose(np.diag(measured.covariance)[:3], 0.004**2)
+    np.testing.assert_array_equal(can.covariance, same.covariance)
+    assert mug.score == measured.score and mug.rotation.tobytes() == measured.rotation.tobytes()
+
+
 def test_a_model_with_another_contract_is_refused(write_model):
     with pytest.raises(ValueError, match="card outputs: expected confidence, offset, size, x_axis, y_axis, got y_axis"):
         estimators.load(str(write_model(outputs={"y_axis": ("batch", 3)})))
@@ -177,6 +199,11 @@ def test_a_model_with_another_contract_is_refused(write_model):
         ({"draws": 0}, "settings.draws: expected an integer from 1 to 16, got 0"),
         ({"calibration": {"jug": {"confidence": [0], "probability": [1]}}}, "settings.calibration: expected some of"),
         ({"calibration": {"mug": {"confidence": [0.1]}}}, "settings.calibration.mug: expected lists confidence and"),
+        ({"uncertainty": 3}, "settings.uncertainty: expected a mapping of names, got 3"),
+        ({"uncertainty": {"jug": {"position_m": 0.01}}}, "settings.uncertainty: expected some of bottle.*, got jug"),
+        ({"uncertainty": {"mug": {"tilt": 2.0}}}, "settings.uncertainty.mug: expected position_m, tilt and turn, got"),
+        ({"uncertainty": {"mug": 0.01}}, "settings.uncertainty.mug: expected position_m, tilt and turn, got 0.01"),
+        ({"uncertainty": {"mug": {"position_m": 0}}}, "settings.uncertainty.mug: expected .* a positive number, got 0"),
         ({"colour": 1}, "settings.keys: expected only scale, .* got colour"),
     ],
 )
@@ -188,7 +215,10 @@ def test_malformed_settings_are_refused_with_their_key(write_model, settings, me
 
 def test_settings_read_back_as_they_were_written():
     knots = {"mug": Calibration((0.1, 0.9), (0.0, 0.8))}
-    settings = CliposeSettings(dict.fromkeys(CATEGORIES, 0.2), 0.8, points=512, draws=2, passes=3, calibration=knots)
+    errors = {"can": Uncertainty(0.004, 1.2, 1.0)}
+    settings = CliposeSettings(
+        dict.fromkeys(CATEGORIES, 0.2), 0.8, points=512, draws=2, passes=3, calibration=knots, uncertainty=errors
+    )
     assert CliposeSettings(**settings.as_mapping()) == settings
 
 
