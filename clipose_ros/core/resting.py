@@ -12,10 +12,14 @@ import numpy as np
 from clipose_ros.core.support import Surface
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
+from clipose_ros.core.uncertainty import narrowed, turned_covariance
 from clipose_ros.core.validation import expect
 from clipose_ros.core.vectors import cross, inner, unit
 
 EYE = np.eye(3)
+# How well a pose at rest is known: its height over the surface (3 mm) and its two tilts (1°), as variances.
+VARIANCES_AT_REST = np.array([0.003, math.radians(1), math.radians(1)]) ** 2
+LEVEL = {"x": [1, 2], "y": [0, 2], "z": [0, 1]}  # the axes that are level where one points up or down
 
 
 class Rest(StrEnum):
@@ -56,7 +60,9 @@ def set_onto(
     """Set a pose onto the surface that its object rests on.
 
     The nearest way to rest gives the rotation, by the smallest turn. The top of the box stays where it was seen, its
-    underside goes to the surface: with it the extent and the centre.
+    underside goes to the surface: with it the extent and the centre. If it has a covariance, that narrows in what the
+    surface tells, the height and the tilts, and keeps what the surface does not: the heading, the position along the
+    surface, and how far an object that lies on its side has rolled about its y axis.
 
     Parameters
     ----------
@@ -84,7 +90,8 @@ def set_onto(
     rest, source, target = max(ways, key=lambda way: inner(way[1], way[2]))
     if inner(source, target) < math.cos(math.radians(settings.turn_deg)):
         return None
-    rotation = _turn(source, target) @ pose.rotation
+    turn = _turn(source, target)
+    rotation = turn @ pose.rotation
     height = inner(pose.translation.tolist(), up) - surface.offset
     round_side = rest is Rest.SIDE and symmetry is Symmetry.Y
     half = (pose.size[0] + pose.size[2]) / 4 if round_side else float(np.abs(surface.normal @ rotation) @ pose.size) / 2
@@ -99,7 +106,22 @@ def set_onto(
     else:
         at_rest = half  # what is not round keeps its extents, and is only shifted
     translation = pose.translation + (at_rest - height) * surface.normal
-    return PoseEstimate(pose.category, pose.score, rotation, translation, size)
+    covariance = None if pose.covariance is None else _at_rest(pose.covariance, turn, rotation, surface.normal, rest)
+    return PoseEstimate(pose.category, pose.score, rotation, translation, size, covariance=covariance)
+
+
+def _at_rest(
+    covariance: np.ndarray, turn: np.ndarray, rotation: np.ndarray, normal: np.ndarray, rest: Rest
+) -> np.ndarray:
+    """The covariance (6, 6) of a pose that was set onto its surface by a turn (3, 3), and has now this rotation."""
+    told = np.zeros((2 if rest is Rest.SIDE else 3, 6))
+    told[0, :3] = normal
+    if rest is Rest.SIDE:
+        told[1, 3:] = cross(normal.tolist(), rotation[:, 1].tolist())  # the tilt of y; a turn about y is a roll
+    else:
+        told[1:, 3:] = rotation.T[LEVEL[rest[-1]]]
+    # What is unsure is about the object's axes: they turned, too.
+    return narrowed(turned_covariance(covariance, EYE, turn), told, VARIANCES_AT_REST[: len(told)])
 
 
 def _ways(

@@ -19,6 +19,7 @@ from clipose_ros.core.support import (
 )
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Detections, Frame, Intrinsics, PoseEstimate
+from clipose_ros.core.uncertainty import FREE_SPIN, estimate_covariance, turned_covariance
 
 CAMERA = Intrinsics(600.0, 600.0, 319.5, 239.5)
 UP = np.array([0.0, -1.0, 0.0])
@@ -181,6 +182,57 @@ def test_each_way_to_rest_has_its_axis_upwards(rest, euler):
     rested = set_onto(pose(nudged), FLOOR, [rest], Symmetry.NONE)
     sign = -1 if rest.startswith("-") else 1
     np.testing.assert_allclose(sign * rested.rotation[:, "xyz".index(rest[-1])], UP, atol=1e-9)
+
+
+def deviations_of(estimate, *axes):
+    """Standard deviations of the turns about axes [deg]."""
+    return [np.degrees(np.sqrt(axis @ estimate.covariance[3:, 3:] @ axis)) for axis in axes]
+
+
+def test_what_the_surface_tells_is_surer_and_what_it_does_not_is_as_unsure_as_before():
+    tilted = Rotation.from_euler("z", 8, degrees=True).as_matrix() @ np.diag([1.0, -1.0, -1.0])
+    unsure = estimate_covariance(tilted, 0.6, 0.3, Symmetry.NONE, position_m=0.02)
+    before = replace(pose(tilted, name="mug"), covariance=unsure)
+    after = set_onto(before, FLOOR, [Rest.Y], Symmetry.NONE)
+    x, y, z = after.rotation.T
+    assert min(deviations_of(before, *tilted.T)) > 5
+    np.testing.assert_allclose(deviations_of(after, x, z), 1)
+    assert deviations_of(after, y) == pytest.approx(deviations_of(before, tilted[:, 1]))
+    np.testing.assert_allclose(np.sqrt(np.diag(after.covariance)[:3]), [0.02, 0.003, 0.02])
+    assert np.linalg.eigvalsh(after.covariance).min() > 0
+    assert set_onto(pose(tilted), FLOOR, [Rest.Y], Symmetry.NONE).covariance is None
+
+
+def test_what_was_surer_than_a_surface_makes_it_stays_so():
+    sure = replace(pose(), covariance=1e-8 * np.eye(6))
+    np.testing.assert_allclose(set_onto(sure, FLOOR, [Rest.Y], Symmetry.NONE).covariance, sure.covariance, atol=1e-15)
+
+
+@pytest.mark.parametrize("symmetry", Symmetry)
+def test_an_object_on_its_side_may_have_rolled(symmetry):
+    rotation = Rotation.from_euler("z", 83, degrees=True).as_matrix()
+    unsure = estimate_covariance(rotation, 0.6, 0.001, symmetry, 0.02)
+    lying = set_onto(replace(pose(rotation, (0, 0.37, 1.0)), covariance=unsure), FLOOR, [Rest.SIDE], symmetry)
+    y = lying.rotation[:, 1]
+    tilt, roll, heading = deviations_of(lying, np.cross(UP, y), y, UP)
+    assert tilt == pytest.approx(1) and heading > 5
+    assert np.radians(roll) == pytest.approx(np.sqrt(FREE_SPIN))
+
+
+def test_it_narrows_in_any_frame_of_the_camera():
+    tilted = Rotation.from_euler("xz", [5, 8], degrees=True).as_matrix() @ np.diag([1.0, -1.0, -1.0])
+    plain = replace(pose(tilted), covariance=estimate_covariance(tilted, 0.6, 0.3, Symmetry.NONE, 0.02))
+    frame = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix()
+    elsewhere = replace(
+        plain,
+        rotation=frame @ tilted,
+        translation=frame @ plain.translation,
+        covariance=turned_covariance(plain.covariance, frame, frame),
+    )
+    floor = Surface(frame @ UP, FLOOR.offset, FLOOR.samples)
+    expected = set_onto(plain, FLOOR, [Rest.Y], Symmetry.NONE).covariance
+    found = set_onto(elsewhere, floor, [Rest.Y], Symmetry.NONE).covariance
+    np.testing.assert_allclose(found, turned_covariance(expected, frame, frame), atol=1e-12)
 
 
 def test_what_leans_stays_as_it_was():
