@@ -376,7 +376,7 @@ def object_pose_message(
     fill_pose(message.pose, estimate.rotation, estimate.translation)
     message.size.x, message.size.y, message.size.z = estimate.size.tolist()
     tracked = isinstance(estimate, TrackedPose)
-    message.covariance = estimate.covariance.ravel() if tracked else NO_COVARIANCE
+    message.covariance = NO_COVARIANCE if estimate.covariance is None else estimate.covariance.ravel()
     message.track, message.tracking = (estimate.track, int(estimate.state)) if tracked else (0, ObjectPose.UNTRACKED)
     message.age_s = estimate.age_ns / NS_PER_S if tracked else 0.0
     return message
@@ -398,7 +398,15 @@ def pose_estimate_from(message: ObjectPose) -> PoseEstimate:
     position, q, size = message.pose.position, message.pose.orientation, message.size
     rotation = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
     translation = np.array([position.x, position.y, position.z])
-    return PoseEstimate(message.category, message.score, rotation, translation, np.array([size.x, size.y, size.z]))
+    covariance = np.array(message.covariance).reshape(6, 6)
+    return PoseEstimate(
+        message.category,
+        message.score,
+        rotation,
+        translation,
+        np.array([size.x, size.y, size.z]),
+        covariance=covariance if covariance.any() else None,
+    )
 
 
 def pose_array_message(

@@ -51,7 +51,7 @@ class DetectionPublisher:
         kinds = self._vision_msgs
         result = kinds.ObjectHypothesisWithPose(
             hypothesis=kinds.ObjectHypothesis(class_id=pose.category, score=pose.score),
-            # all zero, of an untracked pose, is unknown there, too
+            # all zero is unknown there, too
             pose=PoseWithCovariance(pose=pose.pose, covariance=pose.covariance),
         )
         # Some readers look at the box, some at the first result: both have the pose.

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.types import PoseEstimate, Rejection
+from clipose_ros.core.uncertainty import turned_covariance
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.camera_transforms import CameraTransforms, NoTransform, camera_of, rotation_matrix
 from clipose_ros.ros.settings import TARGET_FRAME
@@ -111,8 +112,11 @@ def moved_pose(pose: PoseEstimate, rotation: np.ndarray, translation: np.ndarray
     PoseEstimate
         Of the same kind.
     """
-    pose = replace(pose, rotation=rotation @ pose.rotation, translation=rotation @ pose.translation + translation)
-    if isinstance(pose, TrackedPose):
-        both = np.kron(np.eye(2), rotation)  # position and turns are about the axes of the same frame
-        pose = replace(pose, covariance=both @ pose.covariance @ both.T)
-    return pose
+    covariance = pose.covariance
+    return replace(
+        pose,
+        rotation=rotation @ pose.rotation,
+        translation=rotation @ pose.translation + translation,
+        # position and turns are about the axes of the same frame
+        covariance=None if covariance is None else turned_covariance(covariance, rotation, rotation),
+    )

@@ -1,4 +1,5 @@
 import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,6 +216,17 @@ def test_what_a_tracker_knows_is_in_the_message():
     assert {state.name: state.value for state in TrackState} == {
         name: getattr(ObjectPose, name) for name in ("TENTATIVE", "CONFIRMED", "COASTING")
     }
+
+
+def test_an_untracked_pose_says_how_unsure_it_is_if_it_knows():
+    covariance = np.arange(1.0, 37.0).reshape(6, 6)
+    estimate = PoseEstimate("mug", 0.5, np.eye(3), np.zeros(3), np.ones(3), covariance=covariance)
+    message = conversions.object_pose_message(Instance(3, "mug"), estimate)
+    assert message.tracking == ObjectPose.UNTRACKED
+    np.testing.assert_array_equal(message.covariance, np.arange(1.0, 37.0))
+    np.testing.assert_array_equal(conversions.pose_estimate_from(message).covariance, covariance)
+    unknown = conversions.object_pose_message(Instance(3, "mug"), replace(estimate, covariance=None), lambda: message)
+    assert not np.any(unknown.covariance) and conversions.pose_estimate_from(unknown).covariance is None
 
 
 def test_a_message_that_is_filled_again_keeps_nothing():

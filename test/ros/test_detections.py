@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 
 from clipose_ros.bench.latency import IMAGE_SHAPE
 from clipose_ros.core.types import Detections
+from clipose_ros.msg import ObjectPose
 from clipose_ros.ros.conversions import frame_messages, stamp_message
 from clipose_ros.ros.detections import detections
 
@@ -80,10 +81,13 @@ def test_detections_come_empty_too_and_without_what_is_not_measured(show):
     assert len(poses.coasting) == 2 and message.detections == []
 
 
-def test_untracked_detections_carry_the_detectors_id_and_no_covariance(show, set_parameter):
+def test_untracked_detections_carry_the_detectors_id_and_the_estimators_covariance(show, set_parameter):
     assert set_parameter("tracking", False).successful
-    first, second = show(0)[1].detections
-    assert (first.id, second.id) == ("1", "2") and not first.results[0].pose.covariance.any()
+    poses, message = show(0)
+    first, second = message.detections
+    assert (first.id, second.id) == ("1", "2") and poses.poses[0].tracking == ObjectPose.UNTRACKED
+    covariance = first.results[0].pose.covariance
+    assert np.array_equal(covariance, poses.poses[0].covariance) and covariance[0] > 0
     assert set_parameter("tracking", True).successful
 
 

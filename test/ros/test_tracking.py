@@ -99,7 +99,8 @@ def test_a_disabled_node_is_silent_and_says_so(client, messages, show, call, wai
 def test_tracking_can_be_switched_off_and_set_while_the_node_runs(show, set_parameter):
     assert set_parameter("tracking", False).successful
     (first, second) = show(0).poses
-    assert (first.track, first.tracking) == (0, ObjectPose.UNTRACKED) and not np.any(first.covariance)
+    assert (first.track, first.tracking) == (0, ObjectPose.UNTRACKED)
+    assert np.linalg.eigvalsh(np.reshape(first.covariance, (6, 6))).min() > 0  # what the estimator says
     assert set_parameter("tracking", True).successful and set_parameter("confirm_after", 1).successful
     assert [pose.tracking for pose in show(1).poses] == [ObjectPose.CONFIRMED] * 2
     refused = set_parameter("coast_s", -1.0)

@@ -4,6 +4,7 @@ import itertools
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.camera_transforms import camera_transforms
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.settings import PoseNodeParameters
-from clipose_ros.ros.target_frame import placed
+from clipose_ros.ros.target_frame import moved_pose, placed
 from clipose_ros.ros.transforms import ObjectTransforms, frame_id_warning, object_prefix, object_transforms
 
 STEP_NS = 100_000_000
@@ -243,9 +244,12 @@ def test_placed_poses_are_those_of_the_product_of_the_transforms():
         )
         assert np.array_equal(moved.size, pose.size)
     assert (moved.track, moved.state, moved.age_ns) == (7, TrackState.COASTING, 5)
+    assert result.results[0][1].covariance is None
     quarter = placed(result, QUARTER_TURN.as_matrix() @ rotation.T, np.zeros(3), "x").coasting[0][1]
     # x and y have changed places
     np.testing.assert_allclose(quarter.covariance, np.diag([2.0, 1, 3, 5, 4, 6]), atol=1e-12)
+    alone = moved_pose(replace(pose, covariance=tracked.covariance), QUARTER_TURN.as_matrix(), translation)
+    np.testing.assert_allclose(alone.covariance, quarter.covariance, atol=1e-12)
 
 
 @pytest.mark.parametrize(
