@@ -3,7 +3,8 @@
     python -m training.calibrate --model models/clipose-lite --data data/views
 
 Runs the estimator of the runtime on held-out views, fits a rising curve from confidence to success for each category on
-one half of them, and writes it to the model's card. How reliable the scores then are is measured on the other half.
+one half of them, and writes it to the model's card. How reliable the scores then are is measured on the other half. The
+same for the covariance: how far positions are off, and by how much more or less than the confidences say angles are.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import isotonic_regression
+from scipy.special import gammaincinv
 
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.categories import CATEGORIES, nocs_symmetry
 from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate
+from clipose_ros.core.uncertainty import Uncertainty
 from clipose_ros.estimators.clipose import Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
@@ -33,6 +37,9 @@ from training.rows import BROKEN, ViewPool
 KNOTS = 9
 LIMIT_DEG, LIMIT_M = 10.0, 0.05
 BINS = np.linspace(0, 1, 6)
+# Of the length of a normal error with three components (position), two (tilt) and one (turn), in deviations of one.
+MEDIANS, NINE_OF_TEN = (np.sqrt(2 * gammaincinv(np.array([1.5, 1.0, 0.5]), share)) for share in (0.5, 0.9))
+LEAST = 1e-4  # an uncertainty is more than 0, even where the medians are not
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,35 @@ class CalibrationConfig:
     batches: BatchConfig = field(default_factory=BatchConfig)
 
 
-def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of V views that gave a pose.
+
+    Parameters
+    ----------
+    category : (V,) int
+        Index into CATEGORIES.
+    score : (V,) float
+        The network's confidence.
+    success : (V,) bool
+        Whether the pose is within 10° 5 cm.
+    error : (V, 3) float
+        Distance of the centres [m], angle between the y axes [rad], and turn about y that is left beside it [rad].
+    deviation : (V, 2) float
+        Standard deviations that the confidences stand for: of each of the y axis's two tilts, and of the turn [rad].
+    """
+
+    category: np.ndarray
+    score: np.ndarray
+    success: np.ndarray
+    error: np.ndarray
+    deviation: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Outcomes:
+        return Outcomes(*(values[rows] for values in vars(self).values()))
+
+
+def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
     """Estimate the held-out views.
 
     Parameters
@@ -81,12 +116,8 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray,
 
     Returns
     -------
-    category : (V,) int
-        Index into CATEGORIES, of the views that gave a pose.
-    score : (V,) float
-        The network's confidence.
-    success : (V,) bool
-        Whether the pose is within 10° 5 cm.
+    Outcomes
+        Of the views that gave a pose.
     """
     pool = ViewPool(sorted(config.data.glob("shard_*.npz"))[-config.shards :])
     generator = torch.Generator().manual_seed(config.seed)
@@ -113,10 +144,92 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> tuple[np.ndarray,
                             CATEGORIES.index(name),
                             pose.score,
                             error.rotation_deg <= LIMIT_DEG and error.translation_m <= LIMIT_M,
+                            (error.translation_m, *tilt_and_turn(rotation.T @ pose.rotation)),
+                            stated_deviations(pose),
                         )
                     )
-    category, score, success = zip(*found, strict=True)
-    return np.array(category), np.array(score), np.array(success)
+    return Outcomes(*map(np.array, zip(*found, strict=True)))
+
+
+def tilt_and_turn(rotation: np.ndarray) -> tuple[float, float]:
+    """Take a rotation apart: a tilt of the y axis, and a turn about y.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float
+        R_true_estimated.
+
+    Returns
+    -------
+    tilt, turn : float
+        Angles, 0..pi [rad].
+    """
+    tilt = np.arccos(np.clip(rotation[1, 1], -1, 1))
+    turn = np.arctan2(rotation[0, 2] - rotation[2, 0], rotation[0, 0] + rotation[2, 2])
+    return float(tilt), float(abs(turn))
+
+
+def stated_deviations(pose: PoseEstimate) -> tuple[float, float]:
+    """Read from a pose's covariance what it says of the object's axes.
+
+    Parameters
+    ----------
+    pose : PoseEstimate
+        With a covariance, of `estimate_covariance`.
+
+    Returns
+    -------
+    tilt, turn : float
+        Standard deviations of each of the y axis's two tilts, and of the turn about y [rad].
+    """
+    turns, y = pose.covariance[3:, 3:], pose.rotation[:, 1]
+    about_y = y @ turns @ y
+    return float(np.sqrt((np.trace(turns) - about_y) / 2)), float(np.sqrt(about_y))
+
+
+def uncertainty(outcomes: Outcomes, symmetry: Symmetry) -> Uncertainty:
+    """Fit how far the poses of a category are off: by the medians, on which the few that are all wrong have no weight.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Of views of the category, by an estimator whose settings have no uncertainty.
+    symmetry : Symmetry
+        Of the category. The turn of one that is alike all around y has no error to fit.
+
+    Returns
+    -------
+    Uncertainty
+        By which half of the errors are below the median of the distribution that it stands for.
+    """
+    position, tilt, turn = np.median(outcomes.error / _stated(outcomes), axis=0) / MEDIANS
+    symmetric = symmetry is Symmetry.Y
+    values = (max(float(value), LEAST) for value in (position, tilt, 1.0 if symmetric else turn))
+    return Uncertainty(*(round(value, 4) for value in values))
+
+
+def coverage(outcomes: Outcomes, fit: Uncertainty) -> np.ndarray:
+    """Say how many errors are as small as an uncertainty says that nine of ten are.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        As `uncertainty` takes them.
+    fit : Uncertainty
+        Of their category.
+
+    Returns
+    -------
+    (3,) float
+        Shares of the position, tilt and turn errors. 0.9 is right, less is overconfident.
+    """
+    stated = _stated(outcomes) * (fit.position_m, fit.tilt, fit.turn)
+    return (outcomes.error <= stated * NINE_OF_TEN).mean(axis=0)
+
+
+def _stated(outcomes: Outcomes) -> np.ndarray:
+    """Deviations (V, 3) that an uncertainty multiplies: of the position 1 m, of the angles those of the confidences."""
+    return np.column_stack([np.ones(len(outcomes.score)), outcomes.deviation])
 
 
 def fitted(score: np.ndarray, success: np.ndarray) -> Calibration:
@@ -183,9 +296,10 @@ def calibrate(config: Annotated[CalibrationConfig, tyro.conf.arg(name="")]) -> N
         Which model, on what.
     """
     card = read_card(config.model)
-    settings = replace(CliposeSettings.of(card), calibration={})
+    settings = replace(CliposeSettings.of(card), calibration={}, uncertainty={})
     estimator = Clipose(config.model, replace(card, settings=settings.as_mapping()))
-    category, score, success = outcomes(estimator, config)
+    found = outcomes(estimator, config)
+    category, score, success = found.category, found.score, found.success
     fit = np.arange(len(score)) % 2 == 0
     curves = {
         name: fitted(*(values[fit & (category == c)] for values in (score, success)))
@@ -195,10 +309,13 @@ def calibrate(config: Annotated[CalibrationConfig, tyro.conf.arg(name="")]) -> N
     # A category of which hardly a view gave a pose may have no curve: its score stays the network's confidence.
     calibrated = [curves.get(CATEGORIES[c], float)(s) for c, s in zip(category, score, strict=True)]
     table = reliability(np.array(calibrated)[~fit], success[~fit])
+    errors = {
+        name: uncertainty(found[fit & (category == CATEGORIES.index(name))], nocs_symmetry(name)) for name in curves
+    }
     write_card(
         replace(
             card,
-            settings=replace(settings, calibration=curves).as_mapping(),
+            settings=replace(settings, calibration=curves, uncertainty=errors).as_mapping(),
             accuracy={**card.accuracy, "reliability_on_held_out_views": table},
         ),
         config.model,
@@ -211,7 +328,20 @@ def calibrate(config: Annotated[CalibrationConfig, tyro.conf.arg(name="")]) -> N
             f"{row['mean_score']:.2f}",
             f"{row['success']:.2f}",
         )
-    Console().print(shown)
+    Console().print(shown, _table_of(errors, found[~fit]))
+
+
+def _table_of(errors: dict[str, Uncertainty], others: Outcomes) -> Table:
+    """Show the uncertainties, and how many of other views' errors are within what should hold nine of ten."""
+    shown = Table("", "position [mm]", "tilt", "turn", "within 90 %: position", "tilt", "turn")
+    for name, fit in errors.items():
+        mine = others[others.category == CATEGORIES.index(name)]
+        shares = [f"{share:.2f}" for share in coverage(mine, fit)] if len(mine.score) else ["–"] * 3
+        factors = [f"{fit.tilt:.2f}", f"{fit.turn:.2f}"]
+        if nocs_symmetry(name) is Symmetry.Y:
+            factors[1] = shares[2] = "free"
+        shown.add_row(name, f"{1000 * fit.position_m:.1f}", *factors, *shares)
+    return shown
 
 
 if __name__ == "__main__":
