@@ -230,6 +230,8 @@ class Pipeline:
 
     def _at_rest(self, found: list[PoseEstimate | Rejection], footing: Footing) -> list[PoseEstimate | Rejection]:
         """The results, with the poses that fit one set onto the surface that they rest on."""
+        if self.tracker is not None:  # which has its own covariances
+            found = [replace(one, covariance=None) if isinstance(one, PoseEstimate) else one for one in found]
         rests = [self.estimator.rests(result.category) for result in found]
         poses = [pose if isinstance(pose, PoseEstimate) and ways else None for pose, ways in zip(found, rests)]
         return [

@@ -2,9 +2,10 @@
 
     python -m training.calibrate --model models/clipose-lite --data data/views
 
-Runs the estimator of the runtime on held-out views, fits a rising curve from confidence to success for each category on
-one half of them, and writes it to the model's card. How reliable the scores then are is measured on the other half. The
-same for the covariance: how far positions are off, and by how much more or less than the confidences say angles are.
+Runs the estimator of the runtime on held-out views. It is told of their surfaces as often and as well as in training,
+and poses that fit are set onto them. For each category, a rising curve from confidence to success is fitted on one half
+of the views and written to the model's card. How reliable the scores then are is measured on the other half. The same
+for the covariance: how far positions are off, and by how much more or less than the confidences say angles are.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from scipy.special import gammaincinv
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.categories import CATEGORIES, nocs_symmetry
 from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.resting import set_onto
+from clipose_ros.core.support import LEAST_NEAR, Footing, Surface
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.core.uncertainty import Uncertainty
 from clipose_ros.estimators.clipose import Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
-from training.dataset import BatchConfig, observed_clouds
+from training.dataset import BatchConfig, observed_clouds, seen_surfaces, surfaces_of
 from training.networks.patch_transformer import category_scales
 from training.rows import BROKEN, ViewPool
 
@@ -132,23 +135,55 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
             truth = zip(
                 *(rows[name][usable].double().numpy() for name in ("rotation", "translation", "size")), strict=True
             )
-            names = [CATEGORIES[c] for c in rows["category"][usable]]
-            poses = estimator.estimate(
-                [Observation(cloud.numpy(), name) for cloud, name in zip(points[usable], names, strict=True)]
-            )
-            for pose, name, (rotation, translation, size) in zip(poses, names, truth, strict=True):
+            surfaces = seen_surfaces(surfaces_of(rows), batches.ground, generator)[usable].double().numpy()
+            seen = [
+                Observation(cloud.numpy(), CATEGORIES[c], surface=surface if surface.any() else None)
+                for cloud, c, surface in zip(points[usable], rows["category"][usable], surfaces, strict=True)
+            ]
+            for pose, one, (rotation, translation, size) in zip(estimator.estimate(seen), seen, truth, strict=True):
                 if isinstance(pose, PoseEstimate):
-                    error = pose_error(pose, PoseEstimate(name, 1.0, rotation, translation, size), nocs_symmetry(name))
+                    true = PoseEstimate(one.name, 1.0, rotation, translation, size)
+                    error = pose_error(at_rest(pose, one, estimator), true, nocs_symmetry(one.name))
                     found.append(
                         (
-                            CATEGORIES.index(name),
+                            CATEGORIES.index(one.name),
                             pose.score,
                             error.rotation_deg <= LIMIT_DEG and error.translation_m <= LIMIT_M,
-                            (error.translation_m, *tilt_and_turn(rotation.T @ pose.rotation)),
+                            (
+                                float(np.linalg.norm(pose.translation - translation)),
+                                *tilt_and_turn(rotation.T @ pose.rotation),
+                            ),
                             stated_deviations(pose),
                         )
                     )
     return Outcomes(*map(np.array, zip(*found, strict=True)))
+
+
+def at_rest(pose: PoseEstimate, observation: Observation, estimator: Clipose) -> PoseEstimate:
+    """Set a pose onto the surface of its observation if it fits, as the pipeline does.
+
+    Parameters
+    ----------
+    pose : PoseEstimate
+        As it was estimated.
+    observation : Observation
+        With a surface, or without.
+    estimator : Clipose
+        Knows how objects rest.
+
+    Returns
+    -------
+    PoseEstimate
+        At rest, or as it was.
+    """
+    if observation.surface is None or not np.isfinite(observation.surface).all():
+        return pose
+    normal, offset = observation.surface[:3], float(observation.surface[3])
+    foot = pose.translation - (pose.translation @ normal - offset) * normal
+    surface = Surface(normal, offset, np.tile(foot, (LEAST_NEAR, 1)))
+    if Footing([observation.points], [surface]).rested([pose]) == [None]:
+        return pose
+    return set_onto(pose, surface, estimator.rests(pose.category), estimator.symmetry(pose.category)) or pose
 
 
 def tilt_and_turn(rotation: np.ndarray) -> tuple[float, float]:

@@ -266,7 +266,7 @@ def make_batch(
         rows["rotation"],
         rows["translation"] * stretch[:, None],
         rows["size"] * stretch[:, None],
-        _surfaces(rows) * torch.where(torch.arange(4, device=points.device) == 3, stretch[:, None], 1.0),
+        surfaces_of(rows) * torch.where(torch.arange(4, device=points.device) == 3, stretch[:, None], 1.0),
     )
     points, rotation, translation, size, surface = augmented(clouds, category, config.augmentation, generator)
 
@@ -310,8 +310,19 @@ def make_batch(
     }
 
 
-def _surfaces(rows: dict[str, Tensor]) -> Tensor:
-    """The surfaces below the objects of rows, zero where the rows have none."""
+def surfaces_of(rows: dict[str, Tensor]) -> Tensor:
+    """Give the surfaces below the objects of rows.
+
+    Parameters
+    ----------
+    rows : dict of Tensor
+        As for `make_batch`.
+
+    Returns
+    -------
+    (B, 4) float32
+        As in `training.row_format`, zero where the rows have none.
+    """
     return rows["surface"] if "surface" in rows else rows["translation"].new_zeros(len(rows["category"]), 4)
 
 

@@ -7,14 +7,16 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from clipose_ros.core.categories import NOCS_RESTS
 from clipose_ros.core.symmetry import Symmetry
-from clipose_ros.core.types import PoseEstimate
+from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.core.uncertainty import SHARPNESS, Uncertainty, estimate_covariance, tilt_variance, turn_variance
 from clipose_ros.estimators.clipose import CliposeSettings
 from clipose_ros.inference.card import read_card
 from training.calibrate import (
     CalibrationConfig,
     Outcomes,
+    at_rest,
     calibrate,
     coverage,
     fitted,
@@ -106,6 +108,30 @@ def test_the_deviations_of_the_confidences_are_read_from_the_covariance():
 def test_confidences_are_trained_as_they_are_read():
     d = torch.tensor([0.0, 0.1, 0.3])
     assert confidence_target(d).tolist() == pytest.approx(torch.exp(-SHARPNESS / 2 * d**2).tolist())
+
+
+@pytest.mark.parametrize(("tilt_deg", "told", "settles"), [(6, True, True), (40, True, False), (6, False, False)])
+def test_success_is_that_of_the_pose_at_rest(tilt_deg, told, settles):
+    """As the pipeline has it: what nearly stands is set onto a surface that is known, what leans is not."""
+
+    class Estimator:
+        def rests(self, name):
+            return NOCS_RESTS[name]
+
+        def symmetry(self, name):
+            return Symmetry.Y
+
+    up = np.array([0.0, -1.0, 0.0])
+    rotation = Rotation.from_euler("z", 180 + tilt_deg, degrees=True).as_matrix()
+    pose = PoseEstimate("can", 0.9, rotation, np.array([0.0, 0.3, 1.0]), np.array([0.07, 0.12, 0.07]))
+    cloud = np.random.default_rng(0).uniform([-0.03, 0.24, 0.97], [0.03, 0.36, 1.03], (200, 3)).astype(np.float32)
+    observation = Observation(cloud, "can", surface=np.array([*up, -0.36]) if told else None)
+    settled = at_rest(pose, observation, Estimator())
+    assert (settled is not pose) == settles
+    if settles:
+        np.testing.assert_allclose(settled.rotation[:, 1], up, atol=1e-9)
+    level = Observation(cloud, "can", surface=np.array([*up, np.nan]))  # up alone
+    assert at_rest(pose, level, Estimator()) is pose
 
 
 def test_calibrating_writes_the_curves_and_their_reliability_to_the_card(checkpoint, views, tmp_path):
