@@ -22,7 +22,7 @@ def test_the_baseline_is_a_model_folder_that_is_measured_like_the_others(tmp_pat
     assert (estimator.facts()["model"], settings.points, settings.draws, settings.passes) == ("paper", 128, 1, 1)
     session = Session(tmp_path / "paper", read_card(tmp_path / "paper").network(NETWORK))
     points = np.random.default_rng(0).normal(size=(3, 128, 3)).astype(np.float32)
-    outputs = session.run({"points": points, "category": np.arange(3)})
+    outputs = session.run({"points": points, "category": np.arange(3), "ground": np.zeros((3, 4), np.float32)})
     assert all(np.isfinite(value).all() for value in outputs.values())
     ((row,),) = measure([Pipeline(estimator)], instances=(2,), frames=2, rounds=1)
     assert row["instances"] == 2 and row["stages"]["network"] > 0

@@ -63,9 +63,9 @@ def test_the_compact_network_finds_its_patches_in_full():
     """In bfloat16 the points of a small, distant patch would be one point."""
     network = make_network(PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2))
     points = 3 + 0.01 * torch.randn(2, 1024, 3)
-    tokens, _ = network.encoder(points)
+    tokens, _ = network.encoder(points, torch.zeros(len(points), 4, device=points.device))
     with torch.autocast("cpu", torch.bfloat16):
-        lowered, _ = network.encoder(points)
+        lowered, _ = network.encoder(points, torch.zeros(len(points), 4, device=points.device))
         near = neighbours(points, 4)
     assert torch.equal(near, neighbours(points, 4))
     assert (lowered - tokens).norm() < 0.02 * tokens.norm()

@@ -37,7 +37,7 @@ def shard() -> dict[str, np.ndarray]:
 
 
 def test_shard_holds_every_array_and_category(shard):
-    assert set(shard) == set(VIEW_ARRAYS)
+    assert set(shard) == {*VIEW_ARRAYS, "surface"}
     assert set(shard["category"]) == set(range(len(CATEGORIES)))
 
 
