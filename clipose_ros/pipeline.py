@@ -34,6 +34,8 @@ from clipose_ros.tracking.association import priors_of
 from clipose_ros.tracking.tracker import Tracker
 
 WARM_UP_INSTANCES = 10
+STEEP = math.cos(math.radians(75))  # between the normal of a table and up in the image, for a camera that looks down
+MANY = 3  # objects that touch a surface which faces the camera: no wall has so many
 LEVEL = math.cos(math.radians(12))  # between up and the normal of a surface that objects rest on
 
 
@@ -88,8 +90,8 @@ class Pipeline:
     min_score : float
         Poses with a lower score are rejected, 0..1.
     support : SupportSettings, optional
-        How surfaces are found. Poses that fit are set onto the surface that they rest on. Without it, all poses stay as
-        they were estimated.
+        How surfaces are found. Estimators that ask for it are told the surface below each object, and poses that fit
+        are set onto it. Without it, nothing is told, and poses stay as they were estimated.
 
     Raises
     ------
@@ -128,8 +130,8 @@ class Pipeline:
         detections : Detections, optional
             What is in the frame. Without them, the segmenter looks.
         up : (3,) float, optional
-            Unit vector against gravity, camera frame. With it, only level surfaces count, and what touches none of them
-            is known to be upright or not, too.
+            Direction against gravity, camera frame, of any length. With it, only level surfaces count, and up is known
+            for what touches none of them, too. Without `support` it has no effect.
 
         Returns
         -------
@@ -139,8 +141,14 @@ class Pipeline:
         Raises
         ------
         ValueError
-            If there are neither detections nor a segmenter, or if the masks have another size than the image.
+            If there are neither detections nor a segmenter, if the masks have another size than the image, or if `up`
+            is no direction.
         """
+        if up is not None:
+            up = np.asarray(up, np.float64)
+            sound = up.shape == (3,) and 0 < np.linalg.norm(up) < np.inf
+            expect("up", sound, "three finite numbers that are not all 0", up)
+            up = up / np.linalg.norm(up)
         stopwatch = Stopwatch()
         if detections is None:
             expect("detections", self.segmenter is not None, "masks of the frame, since there is no segmenter", "none")
@@ -216,11 +224,13 @@ class Pipeline:
         """The observations, with the surface that each object touches, if the estimator asks for that.
 
         Of an object that touches none, up alone is known: from gravity, or from the surface that most others touch.
+        Without gravity, a wall must not pass for a table: see `_upright`.
         """
         if not self.estimator.needs.surface:
             return observations
         touched = footing.touched() if footing else [None] * len(observations)
         if up is None:
+            touched = [surface if surface is not None and _upright(surface, touched) else None for surface in touched]
             common = max(touched, key=lambda surface: surface is not None and touched.count(surface), default=None)
             if common is None:
                 return observations
@@ -246,6 +256,14 @@ class Pipeline:
         if isinstance(result, Rejection) or result.score >= self.min_score:
             return result
         return Rejection(result.category, f"score: expected at least {self.min_score:g}, got {result.score:.2f}")
+
+
+def _upright(surface: Surface, touched: list[Surface | None]) -> bool:
+    """Whether a surface may be what things stand on: it faces up in the image, or many objects touch it.
+
+    A table that a camera sees from straight above looks like a wall that it sees from the front.
+    """
+    return -surface.normal[1] > STEEP or touched.count(surface) >= MANY
 
 
 def warm_up(estimator: Estimator) -> None:

@@ -45,7 +45,7 @@ ARGUMENTS = (
     ("depth_scale_m", "", "what 1 in the depth image means [m]; empty: as params_file says"),
     ("max_stamp_difference_s", "", "of depth and masks of one image; 0: equal stamps; empty: as params_file says"),
     ("min_score", "", "poses with a lower score are rejected, 0..1; empty: as params_file says"),
-    ("support", "", "set poses onto the surface that they rest on: auto or off; empty: as params_file says"),
+    ("support", "", "tell networks of surfaces, and set poses onto them: auto or off; empty: as params_file says"),
     ("buffer_size", "", "images that wait for their masks; empty: as params_file says"),
     ("coast_s", "", "an object unseen for longer is lost [s]; empty: as params_file says"),
     ("acceleration", "", "of the objects as the camera sees them; empty: as params_file says"),

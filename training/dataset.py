@@ -53,6 +53,11 @@ class GroundConfig:
     wrong_tilt_deg: float = 90.0
     wrong_height_m: float = 0.06
 
+    def __post_init__(self) -> None:
+        for name in ("known", "height_known", "poor", "wrong"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"ground.{name}: expected a share in 0..1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class BatchConfig:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -171,6 +171,24 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: expected fp32 or bf16 on a CPU, got fp16")
+
+
+def batches_of(config: TrainConfig) -> BatchConfig:
+    """Give how clouds are made: for a network that is told nothing of surfaces, always in the view frame.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    BatchConfig
+        Of its batches, and of what it is measured on.
+    """
+    if getattr(config.network, "ground", False):
+        return config.batches
+    return replace(config.batches, ground=replace(config.batches.ground, known=0.0))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -370,7 +388,7 @@ def validate(
     errors: dict[str, list[Tensor]] = {c: [] for c in CATEGORIES}
     for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)[:views]).split(200):
         rows = pool.rows(index, device)
-        truth = make_batch(rows, centres(config), config.batches, generator)
+        truth = make_batch(rows, centres(config), batches_of(config), generator)
         also = [truth[name] for name in network.also]
         output = network(truth["points"], truth["category"], *also, *other(rows, generator))
         cm = 100 * (output["offset"] - truth["offset"]).norm(dim=-1) * truth["scale"]
@@ -558,7 +576,7 @@ def batch_maker(
             step_seed(config, AUGMENTING, step, accelerator.process_index)
         )
         truth = (
-            make_batch(on_device, centres(config), config.batches, generator)
+            make_batch(on_device, centres(config), batches_of(config), generator)
             if on_device
             else {"usable": torch.zeros(0)}
         )
@@ -627,7 +645,13 @@ class Trainer:
         torch.manual_seed(config.seed)
         network = make_network(config.network).to(device).train()
         if config.start is not None:
-            grown(load_network(config.start)[0], network)
+            try:
+                grown(load_network(config.start)[0], network)
+            except RuntimeError as error:
+                raise ValueError(
+                    "start: expected a checkpoint of this network, but for layers, patches, and ground or hypotheses "
+                    f"that it lacks, got {config.start}: {str(error).splitlines()[-1].strip()}"
+                ) from error
         if accelerator.num_processes > 1 and device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network

@@ -72,7 +72,7 @@ def estimate(
     min_score
         Poses with a lower score are rejected, 0 to 1.
     support
-        auto sets poses that fit onto the surface that they rest on; off leaves them as they were estimated.
+        auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw

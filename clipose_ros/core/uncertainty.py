@@ -22,6 +22,7 @@ SHARPNESS = 2 * 13.7  # of the confidence, for squared angles over their varianc
 FREE_SPIN = math.pi**2 / 3  # variance of an angle of which nothing is known [rad^2]
 FREE_TILT = (math.pi**2 - 4) / 4  # the same of each of an axis's two tilts, where it may point anywhere [rad^2]
 LEAST_VARIANCE = math.radians(0.2) ** 2  # a confidence of 1 is rounded, too [rad^2]
+MOST = 1e3  # of what an `Uncertainty` holds
 LEAST_CONFIDENCE = 1e-3  # below it, nothing is known; its square can be divided by
 # Position errors of models whose cards do not say: standard deviation in each direction, in diagonals of the box. The
 # median errors that the cards of the shipped models name are those of 0.015 to 0.025.
@@ -54,7 +55,7 @@ class Uncertainty:
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            expect(f"uncertainty.{key}", number and 0 < value < math.inf, "a positive number", value)
+            expect(f"uncertainty.{key}", number and 0 < value < MOST, f"a number between 0 and {MOST:g}", value)
 
 
 def tilt_variance(confidence_y: float, factor: float = 1.0) -> float:

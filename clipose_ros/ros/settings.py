@@ -57,7 +57,7 @@ class PoseNodeParameters:
     min_score : float
         Poses below are rejected, 0..1.
     support : str
-        auto sets poses that fit onto the surface that they rest on; off leaves them as they were estimated.
+        auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float

@@ -203,7 +203,10 @@ def test_a_model_with_another_contract_is_refused(write_model):
         ({"uncertainty": {"jug": {"position_m": 0.01}}}, "settings.uncertainty: expected some of bottle.*, got jug"),
         ({"uncertainty": {"mug": {"tilt": 2.0}}}, "settings.uncertainty.mug: expected position_m, tilt and turn, got"),
         ({"uncertainty": {"mug": 0.01}}, "settings.uncertainty.mug: expected position_m, tilt and turn, got 0.01"),
-        ({"uncertainty": {"mug": {"position_m": 0}}}, "settings.uncertainty.mug: expected .* a positive number, got 0"),
+        (
+            {"uncertainty": {"mug": {"position_m": 0}}},
+            "settings.uncertainty.mug: expected .* between 0 and 1000, got 0",
+        ),
         ({"colour": 1}, "settings.keys: expected only scale, .* got colour"),
     ],
 )

@@ -11,7 +11,7 @@ from clipose_ros.bench.latency import TABLE_CENTRE, TABLE_NORMAL, spheres_on_tab
 from clipose_ros.core.resting import Rest
 from clipose_ros.core.support import SupportSettings
 from clipose_ros.core.symmetry import Symmetry
-from clipose_ros.core.types import Detections, Instance, Observation, PoseEstimate, Rejection
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, Observation, PoseEstimate, Rejection
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.router import Router
@@ -213,7 +213,38 @@ def test_gravity_decides_on_what_a_surface_is():
     with_table, with_wall = asking.seen
     assert all(np.isfinite(seen.surface).all() for seen in with_table)
     for seen in with_wall:
-        np.testing.assert_array_equal(seen.surface, [*sideways, np.nan])
+        np.testing.assert_allclose(seen.surface, [*sideways, np.nan])
+
+
+def test_up_may_have_any_length_and_must_be_a_direction():
+    frame, detections = spheres_on_table(2, ["mug", "cup"])
+    asking = Witness("a", ("mug", "cup"), Needs(surface=True))
+    pipeline = Pipeline(asking, support=SupportSettings())
+    pipeline.process(frame, detections, up=TABLE_NORMAL)
+    pipeline.process(frame, detections, up=9.81 * TABLE_NORMAL.astype(np.float32))
+    for one, other in zip(*asking.seen, strict=True):
+        np.testing.assert_allclose(other.surface, one.surface, atol=1e-6)
+    for up in ([0, 0, 0], [np.nan, 0, 1], [0, np.inf, 0], [0, 1], [[0, 1, 0]]):
+        with pytest.raises(ValueError, match="up: expected three finite numbers that are not all 0, got"):
+            pipeline.process(frame, detections, up=np.array(up, float))
+
+
+@pytest.mark.parametrize(("objects", "told"), [(1, False), (4, True)])
+def test_a_wall_does_not_pass_for_a_table_unless_many_objects_touch_it(objects, told):
+    """A plane that faces the camera: a wall seen from the front, or a table from straight above."""
+    rows, columns = np.mgrid[:480, :640]
+    masks, depth = np.zeros((480, 640), np.uint8), np.full((480, 640), 1000, np.uint16)
+    for i in range(objects):
+        squared = (rows - 240) ** 2 + (columns - 110 - 140 * i) ** 2
+        disc = squared < 50**2
+        masks[disc], depth[disc] = i + 1, 940 + squared[disc] // 50
+    frame = Frame(0, "camera", depth, Intrinsics(600.0, 600.0, 319.5, 239.5))
+    asking = Witness("a", ("mug",), Needs(surface=True))
+    instances = tuple(Instance(i + 1, "mug") for i in range(objects))
+    Pipeline(asking, support=SupportSettings()).process(frame, Detections(instances, masks))
+    assert all((seen.surface is not None) == told for seen in asking.seen[0])
+    Pipeline(asking, support=SupportSettings()).process(frame, Detections(instances, masks), up=np.array([0, 0, -1.0]))
+    assert all(np.isfinite(seen.surface).all() for seen in asking.seen[1])  # gravity knows
 
 
 def test_surfaces_are_sought_only_for_poses_that_may_rest_on_them(monkeypatch):

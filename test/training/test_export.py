@@ -13,7 +13,8 @@ from clipose_ros.estimators.clipose import NETWORK
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
-from training.export import PARITY, export, half_precision, parity, search_nodes
+from training.export import PARITY, export, half_precision, network_card, parity, search_nodes, write_onnx
+from training.networks import PatchTransformerConfig, make_network
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -39,6 +40,16 @@ def test_exported_network_equals_torch_for_each_batch_size(checkpoint, models, n
     bound, share = PARITY[precision]
     for batch in (1, 3, 8):
         assert max(parity(network, session, batches=(batch,), share=share).values()) <= bound
+
+
+def test_a_network_that_is_told_nothing_has_a_free_batch_too(tmp_path):
+    config = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2, ground=False, hypotheses=1)
+    network = make_network(config).eval()
+    write_onnx(network, tmp_path / "model.onnx")
+    card = network_card(network, tmp_path / "model.onnx", outlier_radius=0.8)
+    session = Session(tmp_path, card.network(NETWORK))
+    assert max(parity(network, session, batches=(1, 5)).values()) <= PARITY["fp32"][0]
+    assert set(card.network(NETWORK).inputs) == {"points", "category"}
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_half"])

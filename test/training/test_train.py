@@ -20,11 +20,18 @@ from training.distillation import DistillationWeights, common_centres, distillat
 from training.losses import LossWeights
 from training.networks import CliposeConfig, HSEncoderConfig, make_network
 from training.rows import ViewPool
-from training.train import TrainConfig, batch_losses, learning_rate, make_accelerator, make_optimiser, train
+from training.train import TrainConfig, batch_losses, batches_of, learning_rate, make_accelerator, make_optimiser, train
 
 TINY_CLIPOSE = CliposeConfig(
     encoder=HSEncoderConfig(points=1024, neighbours=4, supports=1, channels=(8, 8, 8, 8, 8)), hidden=(16, 8), dense=8
 )
+
+
+def test_a_network_that_is_told_nothing_trains_in_the_view_frame_alone(config):
+    """As it runs: of a level frame it would not know."""
+    assert batches_of(config).ground.known > 0
+    for network in (replace(config.network, ground=False), TINY_CLIPOSE):
+        assert batches_of(replace(config, network=network)).ground.known == 0
 
 
 def log_of(folder) -> list[dict]:

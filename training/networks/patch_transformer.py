@@ -284,7 +284,7 @@ class PatchTransformer(nn.Module):
             (B, K, 3) and confidences (B, K, 2).
         """
         if ground is None:
-            ground = points.new_zeros(len(points), 4)
+            ground = points.new_zeros(points.shape[0], 4)  # not len(): the batch stays free in an export
         tokens, centres = self.encoder(points, ground)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
         length = x.shape[1]
