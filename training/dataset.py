@@ -258,8 +258,7 @@ def make_batch(
         `losses.pose_losses` names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that
         faces the camera; camera (B, 3), the camera's place in the network frame [scale]; camera_rotation (B, 3, 3) and
         camera_translation (B, 3) [m], the pose as the data have it, of which the texts of the alignment speak; and
-        usable (B,) bool, False where
-        too few points are left.
+        usable (B,) bool, False where too few points are left.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]

@@ -337,7 +337,7 @@ def export(
             **config["network"],
             "parameters": sum(cost.parameters.values()),
             "multiply_adds": sum(cost.multiply_adds.values()),
-            "data": f"{saved['views']} views (training.views, training.nocs), through the sensor model anew at each "
+            "data": f"{saved['views']} views, through the sensor model anew at each "
             "step unless measured (training.sensor)",
             "steps": saved["step"],
             "batch": config["batch"],
@@ -348,13 +348,13 @@ def export(
         },
         accuracy=yaml.safe_load(accuracy.read_text()) if accuracy else {},
     )
-    write_card(card, output)
     bound, share = PARITY[precision]
     difference = parity(network, Session(output, card.network(NETWORK)), share=share)
     said = ", ".join(f"{name} {value:.1e}" for name, value in difference.items())
     print(f"largest difference torch - ONNX Runtime over a share of {share} of the clouds: {said}")
     if max(difference.values()) > bound:
         raise ValueError(f"parity: expected at most {bound} for a share of {share} of the clouds, got {difference}")
+    write_card(card, output)  # last: without a card that fits it, a network that is wrong is no model
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -35,14 +35,14 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
     RuntimeError
         Where the networks differ in anything else.
     """
-    if not isinstance(large, PatchTransformer):
+    if not (isinstance(small, PatchTransformer) and isinstance(large, PatchTransformer)):
         large.load_state_dict(small.state_dict())
         return large
     weights = {name: value for name, value in small.state_dict().items() if not name.startswith("blocks.")}
     place = "encoder.position.0.weight"
     if large.config.ground and not small.config.ground:
         weights[place] = torch.cat([weights[place], weights[place].new_zeros(len(weights[place]), 4)], dim=1)
-    copies, rest = divmod(large.hypotheses, small.hypotheses)
+    copies, rest = divmod(large.config.hypotheses, small.config.hypotheses)
     if copies > 1 and rest == 0:
         for name in [f"pose_heads.{axis}.2.{kind}" for axis in "yx" for kind in ("weight", "bias")]:
             near = weights[name].repeat(copies, *[1] * (weights[name].ndim - 1))

@@ -104,7 +104,7 @@ def bench(
     frames, rounds : int
         As `measure`.
     support : str
-        auto sets poses onto their surface, off does not.
+        auto tells networks of surfaces, and sets poses onto them; off does neither.
 
     Returns
     -------

@@ -66,7 +66,7 @@ def bench(
     provider
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
     support
-        auto sets poses that fit onto the surface that they rest on, as the node does; off does not.
+        auto tells networks of surfaces, and sets poses that fit onto them, as the node does; off does neither.
     allow_cpu
         Run on the CPU when the provider cannot be had.
     threads

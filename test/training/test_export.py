@@ -42,6 +42,13 @@ def test_exported_network_equals_torch_for_each_batch_size(checkpoint, models, n
         assert max(parity(network, session, batches=(batch,), share=share).values()) <= bound
 
 
+def test_a_network_that_says_something_else_than_torch_gets_no_card(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.export.parity", lambda *arguments, **options: {"y_axis": 0.5})
+    with pytest.raises(ValueError, match="parity: expected at most"):
+        export(checkpoint, tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / "card.yaml").exists()
+
+
 def test_a_network_that_is_told_nothing_has_a_free_batch_too(tmp_path):
     config = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2, ground=False, hypotheses=1)
     network = make_network(config).eval()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.growth import grown
-from training.networks import make_network
+from training.networks import CliposeConfig, HSEncoderConfig, make_network
 from training.networks.patch_transformer import PatchTransformerConfig
 
 SMALL = PatchTransformerConfig(points=64, patches=8, neighbours=4, width=16, layers=2, heads=2)
@@ -39,6 +39,24 @@ def test_more_patches_take_the_same_weights():
 def test_what_is_no_growth_is_refused(change):
     with pytest.raises(RuntimeError):
         grown(make_network(SMALL), make_network(replace(SMALL, **change)))
+
+
+def test_the_papers_network_is_no_start_for_the_compact_one():
+    encoder = HSEncoderConfig(points=128, neighbours=4, supports=1, channels=(8,) * 5)
+    paper = make_network(CliposeConfig(encoder=encoder, hidden=(16, 8), dense=8))
+    with pytest.raises(RuntimeError):
+        grown(paper, make_network(SMALL))
+
+
+def test_what_is_told_of_surfaces_and_new_hypotheses_change_little_at_first():
+    torch.manual_seed(0)
+    small = make_network(replace(SMALL, ground=False, hypotheses=1)).eval()
+    large = grown(small, make_network(SMALL)).eval()
+    points, category, ground = torch.randn(3, 64, 3), torch.tensor([0, 3, 5]), torch.rand(3, 4)
+    before, after = small(points, category), large(points, category, ground)
+    for name in ("offset", "size"):
+        torch.testing.assert_close(after[name], before[name])
+    assert (after["y_axis"] * before["y_axis"]).sum(-1).min() > 0.5
 
 
 def test_fewer_layers_are_the_first_the_last_and_some_between():

@@ -232,16 +232,16 @@ class PatchTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.also = ("ground",) if config.ground else ()
-        self.hypotheses = config.hypotheses
         width = config.width
         self.encoder = PatchEncoder(config)
         self.category = nn.Embedding(len(CATEGORIES), width)
         self.blocks = nn.ModuleList(Block(width, config.heads, config.expansion) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
+        axes = 4 * config.hypotheses  # a confidence and a direction for each
         self.pose_heads = PoseHeads(
             {
                 name: nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, out))
-                for name, out in {"y": 4 * self.hypotheses, "x": 4 * self.hypotheses, "offset": 3, "size": 3}.items()
+                for name, out in {"y": axes, "x": axes, "offset": 3, "size": 3}.items()
             }
         )
         self.dense_head = ExactLinear(width, 4)
@@ -294,11 +294,11 @@ class PatchTransformer(nn.Module):
         x = self.norm(x).view(-1, length, self.config.width)
         pooled = torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)
         y, xr, offset, size = self.pose_heads(pooled)
-        y, xr = (said.unflatten(-1, (self.hypotheses, 4)) for said in (y, xr))
+        y, xr = (said.unflatten(-1, (self.config.hypotheses, 4)) for said in (y, xr))
         y_axes, x_axes = F.normalize(y[..., 1:], dim=-1), F.normalize(xr[..., 1:], dim=-1)
         confidences = torch.sigmoid(torch.cat([y[..., :1], xr[..., :1]], dim=-1))
         y_axis, x_axis, confidence = y_axes[:, 0], x_axes[:, 0], confidences[:, 0]
-        if self.hypotheses > 1:
+        if self.config.hypotheses > 1:
             trust = confidences[..., 0] * torch.where(self.symmetric[category][:, None], 1.0, confidences[..., 1])
             best = trust.argmax(1)[:, None, None]
             y_axis, x_axis, confidence = (
