@@ -32,9 +32,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
-def tiny_network(y_axis, x_axis, confidence, size_factor):
+GROUND_SHAPE = ("batch", 4)
+
+
+def tiny_network(y_axis, x_axis, confidence, size_factor, ground=False):
     """offset = mean of the points, size = size_factor * mean size of the category, the rest constant: the ONNX contract
-    of CLIPose.
+    of CLIPose. With `ground` it takes that, too.
     """
     constants = {
         "zero": np.zeros(1),
@@ -58,6 +61,7 @@ def tiny_network(y_axis, x_axis, confidence, size_factor):
         [
             helper.make_tensor_value_info("points", TensorProto.FLOAT, ["batch", POINTS, 3]),
             helper.make_tensor_value_info("category", TensorProto.INT64, ["batch"]),
+            *([helper.make_tensor_value_info("ground", TensorProto.FLOAT, GROUND_SHAPE)] if ground else []),
         ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in OUTPUT_WIDTHS.items()],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
@@ -69,16 +73,22 @@ OUTPUT_WIDTHS = {"y_axis": 3, "x_axis": 3, "confidence": 2, "offset": 3, "size":
 
 
 def write_tiny(
-    folder, y_axis=(0.0, -1.0, 0.0), x_axis=(1.0, 0.0, 0.0), confidence=(0.81, 0.25), size_factor=1.0, **changes
+    folder,
+    y_axis=(0.0, -1.0, 0.0),
+    x_axis=(1.0, 0.0, 0.0),
+    confidence=(0.81, 0.25),
+    size_factor=1.0,
+    ground=False,
+    **changes,
 ):
     """Model folder of a tiny network; `changes` override fields of the card, its network file or its settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = tiny_network(y_axis, x_axis, confidence, size_factor).SerializeToString()
+    content = tiny_network(y_axis, x_axis, confidence, size_factor, ground).SerializeToString()
     (folder / "model.onnx").write_bytes(content)
     network = NetworkFile(
         file="model.onnx",
         sha256=hashlib.sha256(content).hexdigest(),
-        inputs={"points": ("batch", POINTS, 3), "category": ("batch",)},
+        inputs={"points": ("batch", POINTS, 3), "category": ("batch",)} | ({"ground": GROUND_SHAPE} if ground else {}),
         outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
     )
     settings = CliposeSettings(scale=dict.fromkeys(CATEGORIES, 0.2), outlier_radius=0.8)
@@ -103,7 +113,7 @@ def with_changes(record, changes):
 @pytest.fixture
 def write_model(tmp_path):
     """Writes models/tiny under the test's folder and gives its path; takes the arguments of `write_tiny`."""
-    return lambda **arguments: write_tiny(tmp_path / "models" / "tiny", **arguments)
+    return lambda folder="tiny", **arguments: write_tiny(tmp_path / "models" / folder, **arguments)
 
 
 @pytest.fixture(scope="session")

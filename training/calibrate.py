@@ -6,6 +6,8 @@ Runs the estimator of the runtime on held-out views. It is told of their surface
 and poses that fit are set onto them. For each category, a rising curve from confidence to success is fitted on one half
 of the views and written to the model's card. How reliable the scores then are is measured on the other half. The same
 for the covariance: how far positions are off, and by how much more or less than the confidences say angles are.
+
+Of a model with two networks, `pose` is calibrated, on views with a known surface: `view` came with its calibration.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from clipose_ros.core.support import LEAST_NEAR, Footing, Surface
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.core.uncertainty import Uncertainty
-from clipose_ros.estimators.clipose import Clipose, CliposeSettings
+from clipose_ros.estimators.clipose import VIEW, Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
 from training.dataset import BatchConfig, observed_clouds, seen_surfaces, surfaces_of
@@ -124,7 +126,9 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
     """
     pool = ViewPool(sorted(config.data.glob("shard_*.npz"))[-config.shards :])
     generator = torch.Generator().manual_seed(config.seed)
-    batches = replace(config.batches, points=config.points)
+    told = VIEW in read_card(config.model).networks
+    ground = replace(config.batches.ground, known=1.0) if told else config.batches.ground
+    batches = replace(config.batches, points=config.points, ground=ground)
     found = []
     for _ in range(config.draws):
         for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)).split(config.batch):
@@ -132,6 +136,8 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
             points, _, usable = observed_clouds(
                 rows, batches.outlier_radius * category_scales()[rows["category"]], batches, generator
             )
+            if told:
+                usable = usable & surfaces_of(rows).any(-1)
             truth = zip(
                 *(rows[name][usable].double().numpy() for name in ("rotation", "translation", "size")), strict=True
             )

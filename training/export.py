@@ -2,6 +2,7 @@
 
 python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite
 python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite-fp16 --precision fp16
+python -m training.export --checkpoint runs/level/checkpoint.pt --output models/clipose-two --view models/clipose-lite
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +22,8 @@ from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, NOCS_RESTS, nocs_symmetry
-from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
-from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
+from clipose_ros.estimators.clipose import GROUND, NETWORK, OF_VIEW, VIEW, CliposeSettings
+from clipose_ros.inference.card import ModelCard, NetworkFile, read_card, read_network, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
 from training.command import run
@@ -286,6 +288,45 @@ def network_card(
     )
 
 
+def with_view(card: ModelCard, folder: Path, view: Path) -> ModelCard:
+    """Add the network of another model, for objects below which no surface is known.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of a network that is told of surfaces.
+    folder : Path
+        Its folder, to which the other network is copied.
+    view : Path
+        Folder of the other model.
+
+    Returns
+    -------
+    ModelCard
+        Of both.
+
+    Raises
+    ------
+    ValueError
+        If the two do not fit each other.
+    """
+    other = read_card(view)
+    network, settings, mine = other.network(NETWORK), CliposeSettings.of(other), CliposeSettings.of(card)
+    if GROUND in network.inputs or GROUND not in card.network(NETWORK).inputs:
+        raise ValueError(f"view: expected a network without the input {GROUND} beside one with it, got {view}")
+    for name in ("scale", "outlier_radius", "points"):
+        if getattr(settings, name) != getattr(mine, name):
+            raise ValueError(f"view: expected the {name} of {card.name}, {getattr(mine, name)}, got {view}'s")
+    (folder / "view.onnx").write_bytes(read_network(view, network))
+    values = settings.as_mapping()
+    return replace(
+        card,
+        networks={**card.networks, VIEW: replace(network, file="view.onnx")},
+        settings={**card.settings, "view": {name: values[name] for name in OF_VIEW}},
+        training={**card.training, VIEW: dict(other.training)},
+    )
+
+
 def export(
     checkpoint: Path,
     output: Path,
@@ -294,6 +335,7 @@ def export(
     precision: Literal["fp32", "fp16"] = "fp32",
     draws: int = 1,
     passes: int = 1,
+    view: Path | None = None,
 ) -> None:
     """Write model.onnx and card.yaml.
 
@@ -313,11 +355,14 @@ def export(
         step.
     draws, passes : int
         As in the card.
+    view : Path, optional
+        Folder of another model, whose network is to serve the objects below which no surface is known. It is copied to
+        view.onnx, and its calibration to the card.
 
     Raises
     ------
     ValueError
-        When ONNX Runtime and torch differ by more than PARITY says.
+        When ONNX Runtime and torch differ by more than PARITY says, or the two networks do not fit each other.
     """
     network, saved = load_network(checkpoint)
     config = json.loads(saved["config"])
@@ -354,6 +399,8 @@ def export(
     print(f"largest difference torch - ONNX Runtime over a share of {share} of the clouds: {said}")
     if max(difference.values()) > bound:
         raise ValueError(f"parity: expected at most {bound} for a share of {share} of the clouds, got {difference}")
+    if view is not None:
+        card = with_view(card, output, view)
     write_card(card, output)  # last: without a card that fits it, a network that is wrong is no model
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

@@ -33,9 +33,11 @@ BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pass's box: to the next pass, all p
 LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
 MOST_CLOUD_POINTS = 65536  # that a card may ask for, because memory is taken for them
 NETWORK = "pose"  # its key in the card
+VIEW = "view"  # key of a second network, for objects below which no surface is known
 NO_SURFACE = (0.0, 0.0, 0.0, 0.0)
 INPUTS = ("points", "category")
 GROUND = "ground"  # a third input, of networks that are told of surfaces
+OF_VIEW = ("draws", "passes", "calibration", "uncertainty")  # settings that the network `view` has of its own
 OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
 
 
@@ -61,6 +63,8 @@ class CliposeSettings:
     uncertainty : mapping of str to Uncertainty
         How far poses are off, by category. Of a category that is left out, the confidences are taken at their word, and
         the position is off by `POSITION_SHARE` of the box's diagonal.
+    view : mapping of str to object
+        `draws`, `passes`, `calibration` and `uncertainty` of the network `view`, if there is one.
 
     Raises
     ------
@@ -75,8 +79,11 @@ class CliposeSettings:
     passes: int = 1
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        known = isinstance(self.view, Mapping) and set(self.view) <= set(OF_VIEW)
+        expect("view", known, f"a mapping of some of {', '.join(OF_VIEW)}", self.view)
         expect("scale", isinstance(self.scale, Mapping), "a length for each name", self.scale)
         for name, scale in self.scale.items():
             expect(f"scale.{name}", _positive(scale), "a positive length [m]", scale)
@@ -135,13 +142,17 @@ class CliposeSettings:
         }
         scale = {name: float(length) for name, length in self.scale.items()}
         uncertainty = {name: dict(vars(errors)) for name, errors in self.uncertainty.items()}
-        return {**vars(self), "scale": scale, "calibration": calibration, "uncertainty": uncertainty}
+        mappings = {"scale": scale, "calibration": calibration, "uncertainty": uncertainty, "view": dict(self.view)}
+        return {name: value for name, value in {**vars(self), **mappings}.items() if name != "view" or value}
 
 
 class Clipose:
     """The estimator of a CLIPose model. See `Estimator`.
 
     On the same machine, with the same settings, the same observations and seed give the same results, bit for bit.
+
+    A network that is told of surfaces has little left for objects without one. A model may therefore hold two: `pose`
+    then sees the objects with a known surface, and `view` the others.
 
     Parameters
     ----------
@@ -173,6 +184,12 @@ class Clipose:
         self.settings = CliposeSettings.of(card)
         self._card = card
         self._session = Session(folder, network, config)
+        self._view = None
+        if VIEW in card.networks:
+            try:
+                self._view = Clipose(folder, _of_view(card, told), config, seed)
+            except ValueError as error:
+                raise ValueError(f"{VIEW}: {error}") from error
         # Drawn once and the same for all objects, because it must not depend on what else is in the frame.
         self._strata = random_strata((self.settings.draws, self.settings.points), np.random.default_rng(seed))
 
@@ -190,10 +207,11 @@ class Clipose:
 
     def facts(self) -> dict[str, object]:
         """See `Estimator.facts`."""
-        session = self._session
+        session, view = self._session, self._view
         return {
             "model": self._card.name,
             "model sha256": session.network.sha256[:12],
+            **({"view sha256": view._session.network.sha256[:12]} if view else {}),
             "provider": session.provider,
             "precision": session.precision,
             "threads": session.threads,
@@ -203,6 +221,8 @@ class Clipose:
         """See `Estimator.warm_up`."""
         points, ground = np.ones((1, self.settings.points, 3), np.float32), np.zeros((1, 4), np.float32)
         self._network(points, np.zeros(1, dtype=np.int64), ground)
+        if self._view is not None:
+            self._view.warm_up()
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
@@ -213,6 +233,16 @@ class Clipose:
         box of the one before.
         """
         stopwatch = stopwatch or Stopwatch()
+        if self._view is None:
+            return self._passes(observations, stopwatch)
+        told = [one for one in observations if one.surface is not None]
+        of_told = iter(self._passes(told, stopwatch) if told else ())
+        others = [one for one in observations if one.surface is None]
+        of_others = iter(self._view.estimate(others, stopwatch) if others else ())
+        return [next(of_others if one.surface is None else of_told) for one in observations]
+
+    def _passes(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
+        """Estimate all objects by the network `pose`."""
         results = self._pass(observations, stopwatch)
         for _ in range(self.settings.passes - 1):
             with stopwatch.stage("sampling"):
@@ -360,6 +390,16 @@ def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observa
     kept = np.flatnonzero((np.abs(local) <= (0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M)[:, None]).all(axis=0))
     enough = len(kept) >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(observation.points))
     return replace(observation, points=points.take(kept, axis=1).T) if enough else observation
+
+
+def _of_view(card: ModelCard, told: bool) -> ModelCard:
+    """Make the card of the network `view` alone. `told`: whether the network `pose` is told of surfaces."""
+    expect("card networks", told, f"{GROUND} among the inputs of {NETWORK} beside a network {VIEW}", "none")
+    network = card.network(VIEW)
+    expect("card networks", GROUND not in network.inputs, f"no {GROUND} among the inputs of {VIEW}", GROUND)
+    settings = CliposeSettings.of(card)
+    shared = {"scale": settings.scale, "outlier_radius": settings.outlier_radius, "points": settings.points}
+    return replace(card, networks={NETWORK: network}, settings={**shared, **settings.view})
 
 
 def _positive(value: object) -> bool:

@@ -9,9 +9,9 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.core.uncertainty import FREE_SPIN, POSITION_SHARE, Uncertainty, tilt_variance, turn_variance
-from clipose_ros.estimators.clipose import CliposeSettings
+from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.estimators.estimator import Needs
-from clipose_ros.inference.card import read_card
+from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.inference.session import SessionConfig
 
 
@@ -179,6 +179,49 @@ def test_what_was_measured_of_a_category_is_in_its_covariance_and_in_nothing_els
     np.testing.assert_allclose(np.diag(measured.covariance)[:3], 0.004**2)
     np.testing.assert_array_equal(can.covariance, same.covariance)
     assert mug.score == measured.score and mug.rotation.tobytes() == measured.rotation.tobytes()
+
+
+@pytest.fixture
+def with_view(write_model):
+    """Writes a model of two networks: `pose` has sizes as they are, `view` twice as large; `view` settings as given."""
+
+    def write(ground=True, view_ground=False, **view):
+        folder, twice = write_model(ground=ground), write_model("twice", size_factor=2.0, ground=view_ground)
+        card, other = read_card(folder), read_card(twice).network(NETWORK)
+        (folder / "view.onnx").write_bytes((twice / other.file).read_bytes())
+        networks = card.networks | {"view": replace(other, file="view.onnx")}
+        write_card(replace(card, networks=networks, settings={**card.settings, "view": view}), folder)
+        return folder
+
+    return write
+
+
+def test_objects_without_a_known_surface_go_to_the_network_that_knows_none(with_view):
+    estimator = estimators.load(str(with_view(draws=3)))
+    up, points = np.array([0.0, -1.0, 0.0, np.nan]), cloud(500)
+    clouds = [points, points, np.zeros((0, 3), np.float32), points]
+    seen = [Observation(one, "mug", surface=up if i == 1 else None) for i, one in enumerate(clouds)]
+    first, second, third, fourth = estimator.estimate(seen)
+    (alone,) = estimator.estimate(seen[1:2])
+    mug = np.array([0.146, 0.083, 0.114])
+    np.testing.assert_allclose([first.size, second.size, fourth.size], [2 * mug, mug, 2 * mug], atol=1e-6)
+    assert isinstance(third, Rejection) and alone.rotation.tobytes() == second.rotation.tobytes()
+    assert estimator.needs == Needs(surface=True)
+    assert estimator.facts()["view sha256"] != estimator.facts()["model sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ground": False}, "view: card networks: expected ground among the inputs of pose beside a network view, got"),
+        ({"view_ground": True}, "view: card networks: expected no ground among the inputs of view, got ground"),
+        ({"draws": 0}, "view: settings.draws: expected an integer from 1 to 16, got 0"),
+        ({"scale": {}}, "settings.view: expected a mapping of some of draws, passes, calibration, uncertainty, got"),
+    ],
+)
+def test_a_second_network_that_does_not_fit_is_refused(with_view, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        estimators.load(str(with_view(**arguments)))
 
 
 def test_a_model_with_another_contract_is_refused(write_model):

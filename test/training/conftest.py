@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from training.networks import PatchTransformerConfig
+from clipose_ros.inference.card import write_card
+from training.export import network_card, write_onnx
+from training.networks import PatchTransformerConfig, make_network
 from training.train import TrainConfig, train
 from training.views import draw_shard
 
@@ -36,3 +38,15 @@ def config(views) -> TrainConfig:
 @pytest.fixture(scope="session")
 def checkpoint(config):
     return train(config)
+
+
+@pytest.fixture(scope="session")
+def blind(tmp_path_factory):
+    """Folder of a model that is told nothing of surfaces."""
+    folder = tmp_path_factory.mktemp("models") / "blind"
+    folder.mkdir()
+    network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2, ground=False, hypotheses=1)
+    network = make_network(network).eval()
+    write_onnx(network, folder / "model.onnx")
+    write_card(network_card(network, folder / "model.onnx", outlier_radius=0.8, draws=2), folder)
+    return folder

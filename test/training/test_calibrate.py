@@ -25,6 +25,7 @@ from training.calibrate import (
     tilt_and_turn,
     uncertainty,
 )
+from training.dataset import BatchConfig, GroundConfig
 from training.export import export
 from training.losses.directions import confidence_target
 
@@ -145,3 +146,12 @@ def test_calibrating_writes_the_curves_and_their_reliability_to_the_card(checkpo
     assert all(of_one.turn == 1 for name, of_one in errors.items() if name in ("bottle", "bowl", "can"))
     assert after.accuracy["reliability_on_held_out_views"]
     assert (after.networks, after.symmetry, after.training) == (before.networks, before.symmetry, before.training)
+
+
+def test_of_two_networks_the_one_that_is_told_of_surfaces_is_calibrated(checkpoint, blind, views, tmp_path):
+    export(checkpoint, tmp_path / "two", view=blind)
+    before = read_card(tmp_path / "two").settings["view"]
+    untold = BatchConfig(ground=GroundConfig(known=0.0))
+    calibrate(CalibrationConfig(tmp_path / "two", views, draws=1, points=512, batches=untold))
+    settings = CliposeSettings.of(read_card(tmp_path / "two"))
+    assert settings.calibration and settings.uncertainty and settings.view == before

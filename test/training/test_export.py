@@ -59,6 +59,25 @@ def test_a_network_that_is_told_nothing_has_a_free_batch_too(tmp_path):
     assert set(card.network(NETWORK).inputs) == {"points", "category"}
 
 
+def test_a_second_network_serves_objects_without_a_surface_as_it_does_alone(checkpoint, blind, tmp_path):
+    export(checkpoint, tmp_path / "two", view=blind)
+    points = (np.random.default_rng(0).uniform(-0.04, 0.04, (400, 3)) + (0.1, 0.0, 0.9)).astype(np.float32)
+    unknown = Observation(points, "mug")
+    told = replace(unknown, surface=np.array([0.0, -0.8, -0.6, -0.6]))
+    two, alone = (estimators.load(str(folder)) for folder in (tmp_path / "two", blind))
+    first, second = two.estimate([unknown, told])
+    (expected,) = alone.estimate([unknown])
+    assert (first.score, first.rotation.tobytes()) == (expected.score, expected.rotation.tobytes())
+    assert second.rotation.tobytes() != expected.rotation.tobytes()
+    assert read_card(tmp_path / "two").training["view"] == dict(read_card(blind).training)
+
+
+def test_a_second_network_that_is_told_of_surfaces_is_refused(checkpoint, models, tmp_path):
+    with pytest.raises(ValueError, match="view: expected a network without the input ground beside one with it, got"):
+        export(checkpoint, tmp_path / "two", view=models / "tiny")
+    assert not (tmp_path / "two" / "card.yaml").exists()
+
+
 @pytest.mark.parametrize("name", ["tiny", "tiny_half"])
 def test_exported_network_runs_in_the_estimator(models, name):
     estimator = estimators.load(name, models)
