@@ -59,6 +59,8 @@ class FrameResult:
         Tracked objects that have no estimate in this frame: where they should be, and the instance that each was last.
     lost : tuple of int
         Numbers of the tracks that ended.
+    at_rest : int, optional
+        How many poses were set onto the surface that they rest on. None where that was not asked for.
     """
 
     stamp_ns: int
@@ -68,6 +70,7 @@ class FrameResult:
     detections: Detections | None = None
     coasting: tuple[tuple[Instance, TrackedPose], ...] = ()
     lost: tuple[int, ...] = ()
+    at_rest: int | None = None
 
 
 class Pipeline:
@@ -168,16 +171,19 @@ class Pipeline:
                 footing = self._footing(frame, detections, observations, up)
                 observations = self._told(observations, footing, up)
         found = self.estimator.estimate(observations, stopwatch)
+        at_rest = None if self.support is None else 0
         if footing is not None:
             with stopwatch.stage("support"):
-                found = self._at_rest(found, footing)
+                found, at_rest = self._at_rest(found, footing)
         estimates = iter(found)
         results = tuple(
             (instance, Rejection(instance.category, refused[i]) if i in refused else self._admitted(next(estimates)))
             for i, instance in enumerate(detections.instances)
         )
         if self.tracker is None:
-            return FrameResult(frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms, detections)
+            return FrameResult(
+                frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms, detections, at_rest=at_rest
+            )
         with stopwatch.stage("tracking"):
             tracked = self.tracker.update(frame.stamp_ns, results)
         return FrameResult(
@@ -188,6 +194,7 @@ class Pipeline:
             detections,
             tracked.coasting,
             tracked.lost,
+            at_rest,
         )
 
     def _observations(self, frame: Frame, detections: Detections) -> list[Observation]:
@@ -238,18 +245,19 @@ class Pipeline:
         told = [(*up, np.nan) if surface is None else (*surface.normal, surface.offset) for surface in touched]
         return [replace(one, surface=np.array(surface)) for one, surface in zip(observations, told)]
 
-    def _at_rest(self, found: list[PoseEstimate | Rejection], footing: Footing) -> list[PoseEstimate | Rejection]:
-        """The results, with the poses that fit one set onto the surface that they rest on."""
+    def _at_rest(
+        self, found: list[PoseEstimate | Rejection], footing: Footing
+    ) -> tuple[list[PoseEstimate | Rejection], int]:
+        """The results, with the poses that fit one set onto the surface that they rest on, and how many these are."""
         if self.tracker is not None:  # which has its own covariances
             found = [replace(one, covariance=None) if isinstance(one, PoseEstimate) else one for one in found]
         rests = [self.estimator.rests(result.category) for result in found]
         poses = [pose if isinstance(pose, PoseEstimate) and ways else None for pose, ways in zip(found, rests)]
-        return [
-            result
-            if surface is None
-            else set_onto(result, surface, ways, self.estimator.symmetry(result.category)) or result
+        settled = [
+            None if surface is None else set_onto(result, surface, ways, self.estimator.symmetry(result.category))
             for result, surface, ways in zip(found, footing.rested(poses), rests)
         ]
+        return [at_rest or result for at_rest, result in zip(settled, found)], sum(map(bool, settled))
 
     def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:
         """Reject a pose whose score is too low."""

@@ -149,6 +149,7 @@ class Health:
         self.failures = 0
         self.ignored = 0
         self.stages_ms: Mapping[str, float] = {}
+        self._of_newest: Mapping[str, str] = {}
         self._silence_s = silence_s
         self._facts = dict(facts or {})
         self._clock = clock
@@ -193,7 +194,7 @@ class Health:
         with self._lock:
             self._begun_s = self._clock()
 
-    def done(self, stages_ms: Mapping[str, float], latency_ms: float) -> None:
+    def done(self, stages_ms: Mapping[str, float], latency_ms: float, facts: Mapping[str, str] | None = None) -> None:
         """Note that a frame was published.
 
         Parameters
@@ -202,10 +203,12 @@ class Health:
             What took how long [ms].
         latency_ms : float
             Since its stamp [ms].
+        facts : mapping of str to str, optional
+            What else is to be said of it.
         """
         with self._lock:
             self.frames += 1
-            self.stages_ms = stages_ms
+            self.stages_ms, self._of_newest = stages_ms, facts or {}
             self._latencies_ms.add(latency_ms)
             self._frame_s, self._newest = self._clock(), (self._clock(), latency_ms)
             self._begun_s = None
@@ -391,6 +394,7 @@ class Health:
             values |= {"latency_ms": f"{self._newest[1]:.1f}", "newest result s ago": f"{now_s - self._newest[0]:.1f}"}
         if latencies_ms:
             values |= {f"latency_ms p{q}": f"{np.percentile(latencies_ms, q):.1f}" for q in (50, 95)}
+        values |= self._of_newest
         values |= {f"stage {stage} ms": f"{ms:.2f}" for stage, ms in self.stages_ms.items()}
         values |= {
             f"incompatible: {topic}": f"{count}, {policy}"

@@ -262,9 +262,8 @@ class PoseNode(Node):
         for _, answer in result.results:
             if isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
-        self._health.done(
-            {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms, self._age_ms(bundle.stamp_ns)
-        )
+        stages_ms = {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms
+        self._health.done(stages_ms, self._age_ms(bundle.stamp_ns), rest_facts(result))
         self._debug_image.publish(frame, result, header)
         self._warnings.of_unit(frame, detections)
 
@@ -338,6 +337,25 @@ def refused(bundle: Bundle, error: Exception) -> FrameResult:
         (instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances)
     )
     return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
+
+
+def rest_facts(result: FrameResult) -> dict[str, str]:
+    """Say how many objects rest on a surface that is seen.
+
+    Parameters
+    ----------
+    result : FrameResult
+        Of a frame.
+
+    Returns
+    -------
+    dict of str to str
+        For diagnostics; empty where it was not asked.
+    """
+    if result.at_rest is None:
+        return {}
+    poses = sum(not isinstance(answer, Rejection) for _, answer in result.results)
+    return {"objects at rest on a surface": f"{result.at_rest} of {poses}"}
 
 
 def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, object]:

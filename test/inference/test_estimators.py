@@ -175,15 +175,16 @@ def test_poses_are_set_onto_the_table_where_that_is_wanted_and_their_estimator_k
     plain = Pipeline(Tilted("t", ("mug", "cup"))).process(*scene)
     rested = Pipeline(Tilted("t", ("mug", "cup")), support=SupportSettings()).process(*scene)
     assert "support" not in plain.stages_ms and "support" in rested.stages_ms
+    assert (plain.at_rest, rested.at_rest) == (None, 2)
     for (_, before), (_, after) in zip(plain.results, rested.results, strict=True):
         assert before.rotation[:, 1] @ TABLE_NORMAL < 0.99 and after.rotation[:, 1] @ TABLE_NORMAL > 0.99999
         underside = (after.translation - TABLE_CENTRE) @ TABLE_NORMAL - after.size[1] / 2
         assert underside == pytest.approx(0, abs=1e-3)
     unknown = Tilted("t", ("mug", "cup"))
     unknown.rests = lambda name: ()
-    for (_, before), (_, after) in zip(
-        plain.results, Pipeline(unknown, support=SupportSettings()).process(*scene).results, strict=True
-    ):
+    unchanged = Pipeline(unknown, support=SupportSettings()).process(*scene)
+    assert unchanged.at_rest == 0
+    for (_, before), (_, after) in zip(plain.results, unchanged.results, strict=True):
         np.testing.assert_array_equal(before.rotation, after.rotation)
 
 

@@ -221,11 +221,14 @@ def warned(client):
     return {key: int(count) for key, count in client.counters().items() if key.startswith("warned: gravity_frame")}
 
 
-def test_the_pipeline_is_told_where_up_is(output, rotations, expected, wait_until):
+def test_the_pipeline_is_told_where_up_is(output, client, rotations, expected, wait_until):
     standing, leaning = expected(TABLE_NORMAL), expected(SIDEWAYS)
     assert np.abs(np.subtract(standing, leaning)).max() > 0.05
     wait_until(lambda: np.allclose(rotations(LYING), leaning, atol=1e-6))  # once TF has been heard
     np.testing.assert_allclose(rotations(LEVEL), standing, atol=1e-6)
+    resting = sum(np.abs(before - after).max() > 1e-6 for before, after in zip(leaning, standing))
+    said = f"{resting} of {len(standing)}"
+    wait_until(lambda: client.counters().get("objects at rest on a surface") == said)
 
 
 def test_a_frame_without_transform_is_answered_counted_and_said(output, client, rotations, expected, wait_until):

@@ -44,13 +44,13 @@ def run(health, clock, seconds, *frames):
 
 def test_rates_and_percentiles_are_of_the_window(health, clock):
     latencies = iter(range(1, 101))
-    run(health, clock, 10.0, lambda: health.done({"network": 3.25}, float(next(latencies))))
+    run(health, clock, 10.0, lambda: health.done({"network": 3.25}, float(next(latencies)), {"at rest": "4 of 5"}))
     level, text, values = said(health)
     assert (level, text) == ("OK", "running")
     assert (values["input Hz: depth"], values["input Hz: masks"], values["output Hz"]) == ("10.0", "10.0", "10.0")
     assert (values["latency_ms"], values["latency_ms p50"]) == ("100.0", "75.5")  # of 51 .. 100
     assert values["latency_ms p95"] == "97.5" and values["stage network ms"] == "3.25"
-    assert values["newest result s ago"] == "0.0" and values["frames"] == "100"
+    assert values["newest result s ago"] == "0.0" and values["frames"] == "100" and values["at rest"] == "4 of 5"
     clock.now_s += 1.5
     assert said(health)[2]["newest result s ago"] == "1.5"
 
