@@ -7,7 +7,8 @@ and poses that fit are set onto them. For each category, a rising curve from con
 of the views and written to the model's card. How reliable the scores then are is measured on the other half. The same
 for the covariance: how far positions are off, and by how much more or less than the confidences say angles are.
 
-Of a model with two networks, `pose` is calibrated, on views with a known surface: `view` came with its calibration.
+Of a model with a network `view`, what the others say is calibrated, on views with a known surface: `view` came with its
+own calibration.
 """
 
 from __future__ import annotations

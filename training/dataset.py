@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,12 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
-from clipose_ros.core.normalization import HEIGHT_LIMIT, IMAGE_UP, IMAGE_UP_WEIGHT
+from clipose_ros.core.normalization import FACING_WEIGHT, HEIGHT_LIMIT, IMAGE_UP, IMAGE_UP_WEIGHT
+from clipose_ros.core.sampling import BOX_GROWTH, BOX_MARGIN_M, LEAST_INSIDE
 from training.augmentation import AugmentationConfig, PosedClouds, augmented
 from training.categories import among, category_scales
 from training.precision import exact_product
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
+
+STRAIGHT = math.cos(math.radians(4))  # between up and an axis of an object that stands or lies straight
+NEARLY_STRAIGHT = math.cos(math.radians(12))  # between up and what is seen of it, for a pose to be set onto that
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,51 @@ class GroundConfig:
 
 
 @dataclass(frozen=True)
+class PriorConfig:
+    """Poses that a network refines, by how far they are from the truth.
+
+    Parameters
+    ----------
+    given : bool
+        Whether clouds come in the frame of such a pose.
+    turn_deg, tilt_deg : float
+        Standard deviations of the turn about the object's y axis, and of the tilt of that [deg].
+    far : float
+        Share whose errors are larger.
+    far_factor : float
+        By so much.
+    at_rest : float
+        Share of the objects that stand or lie straight whose poses do so, too, on the surface as it is seen: they are
+        turned about up instead of tilted.
+    swapped : float
+        Share that is turned by half a turn about one of the object's axes, too.
+    offset : float
+        Standard deviation of the centre along each axis [scale].
+    size : float
+        Standard deviation of the extents' logarithm.
+    growth, margin_m : float
+        Of the box of the pose: points outside of what that makes are background.
+    """
+
+    given: bool = False
+    turn_deg: float = 7.0
+    tilt_deg: float = 5.0
+    far: float = 0.25
+    far_factor: float = 4.0
+    at_rest: float = 0.5
+    swapped: float = 0.12
+    offset: float = 0.03
+    size: float = 0.07
+    growth: float = BOX_GROWTH
+    margin_m: float = BOX_MARGIN_M
+
+    def __post_init__(self) -> None:
+        for name in ("far", "at_rest", "swapped"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"prior.{name}: expected a share in 0..1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class BatchConfig:
     """How rows become clouds and targets.
 
@@ -85,6 +135,8 @@ class BatchConfig:
         Changes of the posed clouds.
     ground : GroundConfig
         What is told of surfaces.
+    prior : PriorConfig
+        What a network that refines begins with.
 
     Raises
     ------
@@ -102,6 +154,7 @@ class BatchConfig:
     sensor: SensorConfig = field(default_factory=SensorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     ground: GroundConfig = field(default_factory=GroundConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
 
     def __post_init__(self) -> None:
         moving = [name for name in ("box_scale", "taper", "rigid") if getattr(self.augmentation, name) > 0]
@@ -213,6 +266,139 @@ def known_ground(centre: Tensor, surface: Tensor, scale: Tensor) -> Tensor:
     )
 
 
+def known_place(centre: Tensor, R_network_camera: Tensor, surface: Tensor, scale: Tensor) -> Tensor:
+    """Say what a network that refines is told: torch twin of `core.normalization.known_place`.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the poses, camera frame [m].
+    R_network_camera : (B, 3, 3) float
+        Rotation into the network's frame.
+    surface : (B, 4) float
+        As from `seen_surfaces`.
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    (B, 9) float32
+        Whether up is known, whether the height is known, the height, up, and the line of sight.
+    """
+    known, _, high, height = known_ground(centre, surface, scale).unbind(-1)
+    directions = torch.stack([surface[:, :3], F.normalize(centre, dim=-1)], dim=1)
+    directions = exact_product(directions, R_network_camera.transpose(1, 2)).flatten(1)
+    return torch.cat([torch.stack([known, high, height], dim=-1), directions], dim=-1)
+
+
+def drawn_priors(
+    clouds: PosedClouds, seen: Tensor, scale: Tensor, config: PriorConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw poses that are somewhat wrong.
+
+    Parameters
+    ----------
+    clouds : PosedClouds
+        With the true poses and surfaces.
+    seen : (B, 4) float
+        Surfaces as from `seen_surfaces`.
+    scale : (B,) float
+        One unit of the network [m].
+    config : PriorConfig
+        How wrong.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    rotation : (B, 3, 3) float
+        R_camera_object of the poses.
+    translation : (B, 3) float
+        t_camera_object [m].
+    size : (B, 3) float
+        Extents [m].
+    """
+    count, device = len(scale), scale.device
+
+    def chance(share: float) -> Tensor:
+        return torch.rand(count, generator=generator, device=device) < share
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(count, *shape, generator=generator, device=device)
+
+    y = torch.eye(3, device=device)[1].expand(count, 3)
+    factor = torch.where(chance(config.far), config.far_factor, 1.0)
+    turn, spin = ((config.turn_deg * factor * normal()).deg2rad() for _ in range(2))
+    tilt = (config.tilt_deg * factor * normal()).deg2rad()
+    about = 2 * torch.pi * torch.rand(count, generator=generator, device=device)
+    level = torch.stack([about.cos(), torch.zeros_like(about), about.sin()], dim=-1)
+    turned = exact_product(clouds.rotation, axis_rotation(y, turn))
+    tilted = exact_product(turned, axis_rotation(level, tilt))
+
+    up, seen_up = clouds.surface[:, :3], seen[:, :3]
+    straight = exact_product(up[:, None], clouds.rotation)[:, 0].abs()  # cosines between up and the object's axes
+    rests = (straight[:, :2].amax(-1) > STRAIGHT) | (straight[:, 1] < math.sqrt(1 - STRAIGHT**2))
+    rests = rests & ((up * seen_up).sum(-1) > NEARLY_STRAIGHT) & chance(config.at_rest)
+    across = torch.linalg.cross(up, seen_up)
+    settled = axis_rotation(F.normalize(across, dim=-1), across.norm(dim=-1).clamp(max=1).asin())
+    resting = exact_product(axis_rotation(seen_up, spin), exact_product(settled, turned))
+
+    rotation = torch.where(rests[:, None, None], resting, tilted)
+    which = torch.eye(3, device=device)[torch.randint(3, (count,), generator=generator, device=device)]
+    half = 2 * which.diag_embed() - torch.eye(3, device=device)
+    rotation = torch.where(chance(config.swapped)[:, None, None], exact_product(rotation, half), rotation)
+    moved = clouds.translation + (config.offset * factor * scale)[:, None] * normal(3)
+    return rotation, moved, clouds.size * (config.size * normal(3)).exp()
+
+
+def axis_rotation(axis: Tensor, angle: Tensor) -> Tensor:
+    """Make rotations about axes (Rodrigues).
+
+    Parameters
+    ----------
+    axis : (B, 3) float
+        Unit vectors.
+    angle : (B,) float
+        Angles [rad].
+
+    Returns
+    -------
+    (B, 3, 3) float
+        Rotations.
+    """
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    sine, cosine = angle.sin()[:, None, None], angle.cos()[:, None, None]
+    return torch.eye(3, device=axis.device) + sine * cross + (1 - cosine) * exact_product(cross, cross)
+
+
+def only_inside(points: Tensor, foreground: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Put repetitions of the points inside a box in the places of those outside, in their order.
+
+    Parameters
+    ----------
+    points : (B, N, 3) float
+        Clouds.
+    foreground : (B, N) float
+        Of the points.
+    inside : (B, N) bool
+        Which points are inside. A cloud that has few of them stays as it is.
+
+    Returns
+    -------
+    points, foreground : Tensor
+        With the same shapes.
+    """
+    length = inside.shape[1]
+    count = inside.sum(1)
+    enough = count >= LEAST_INSIDE * length
+    order = (~inside).byte().argsort(dim=1, stable=True)
+    spread = torch.arange(length, device=points.device) * count.clamp(min=1)[:, None] // length
+    index = torch.where(enough[:, None], order.gather(1, spread), torch.arange(length, device=points.device))
+    return points.gather(1, index[..., None].expand(-1, -1, 3)), foreground.gather(1, index)
+
+
 def facing_rotation(rotation: Tensor, camera: Tensor) -> Tensor:
     """Turn axis-symmetric objects about y until x points most towards the camera.
 
@@ -230,7 +416,7 @@ def facing_rotation(rotation: Tensor, camera: Tensor) -> Tensor:
     """
     y, towards = rotation[:, :, 1], F.normalize(camera, dim=-1)
     x = towards - (towards * y).sum(-1, keepdim=True) * y
-    x = x + 1e-6 * rotation[:, :, 0]  # seen exactly along its axis, any x will do
+    x = x + FACING_WEIGHT * rotation[:, :, 0]  # seen exactly along its axis, any x will do
     x = x / x.norm(dim=-1, keepdim=True)
     return torch.stack([x, y, torch.cross(x, y, dim=-1)], dim=-1)
 
@@ -254,11 +440,11 @@ def make_batch(
     Returns
     -------
     dict of Tensor
-        The network's input, points (B, N, 3) normalised, category (B,) and ground (B, 4); the targets that
-        `losses.pose_losses` names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the one that
-        faces the camera; camera (B, 3), the camera's place in the network frame [scale]; camera_rotation (B, 3, 3) and
-        camera_translation (B, 3) [m], the pose as the data have it, of which the texts of the alignment speak; and
-        usable (B,) bool, False where too few points are left.
+        The network's input: points (B, N, 3) normalised, category (B,), and ground (B, 4), or (B, 9) beside priors; the
+        targets that `losses.pose_losses` names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the
+        one that faces the camera; camera (B, 3), the camera's place in the network frame [scale]; camera_rotation
+        (B, 3, 3) and camera_translation (B, 3) [m], the pose as the data have it, of which the texts of the alignment
+        speak; and usable (B,) bool, False where too few points are left.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]
@@ -272,19 +458,32 @@ def make_batch(
         rows["size"] * stretch[:, None],
         surfaces_of(rows) * torch.where(torch.arange(4, device=points.device) == 3, stretch[:, None], 1.0),
     )
-    points, rotation, translation, size, surface = augmented(clouds, category, config.augmentation, generator)
+    clouds = augmented(clouds, category, config.augmentation, generator)
+    points, rotation, translation, size, surface = clouds
 
     centre = points.median(dim=1).values
     usable = usable & (centre[:, 2] > 0.05)
     centre = torch.where(usable[:, None], centre, torch.tensor([0.0, 0.0, 1.0], device=centre.device))
     surface = seen_surfaces(surface, config.ground, generator)
-    level = surface[:, :3].any(-1)[:, None, None]
-    R_network_camera = torch.where(level, level_rotation(centre, surface[:, :3]), view_rotation(centre))
+    symmetric = among(category, *AXIS_SYMMETRIC)
+    if config.prior.given:
+        prior = config.prior
+        R_camera_prior, centre, box = drawn_priors(clouds, surface, scale, prior, generator)
+        facing = facing_rotation(R_camera_prior, -centre)
+        R_camera_prior = torch.where(symmetric[:, None, None], facing, R_camera_prior)
+        R_network_camera = R_camera_prior.transpose(1, 2)
+        local = exact_product(points - centre[:, None], R_camera_prior)
+        inside = (local.abs() <= (0.5 * prior.growth * box + prior.margin_m)[:, None]).all(-1)
+        points, foreground = only_inside(points, foreground, inside)
+        ground = known_place(centre, R_network_camera, surface, scale)
+    else:
+        level = surface[:, :3].any(-1)[:, None, None]
+        R_network_camera = torch.where(level, level_rotation(centre, surface[:, :3]), view_rotation(centre))
+        ground = known_ground(centre, surface, scale)
     normalised = exact_product(points - centre[:, None], R_network_camera.transpose(1, 2)) / scale[:, None, None]
     offset = exact_product(R_network_camera, (translation - centre)[..., None])[..., 0] / scale[:, None]
     camera = -exact_product(R_network_camera, centre[..., None])[..., 0]
     rotation = exact_product(R_network_camera, rotation)
-    symmetric = among(category, *AXIS_SYMMETRIC)
     rotation = torch.where(symmetric[:, None, None], facing_rotation(rotation, camera), rotation)
 
     step = config.points // patches
@@ -307,7 +506,7 @@ def make_batch(
         "foreground": foreground[:, ::step] * inside,
         "rotation": rotation,
         "camera": camera / scale[:, None],
-        "ground": known_ground(centre, surface, scale),
+        "ground": ground,
         # as the data have them: the texts of the alignment are made of these, and its images show them
         "camera_rotation": rows["rotation"],
         "camera_translation": rows["translation"],

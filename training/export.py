@@ -1,8 +1,9 @@
-"""Export a trained network to ONNX with its card, after checking that ONNX Runtime says the same as torch.
+r"""Export a trained network to ONNX with its card, after checking that ONNX Runtime says the same as torch.
 
 python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite
 python -m training.export --checkpoint runs/lite/checkpoint.pt --output models/clipose-lite-fp16 --precision fp16
-python -m training.export --checkpoint runs/level/checkpoint.pt --output models/clipose-two --view models/clipose-lite
+python -m training.export --checkpoint runs/base/checkpoint.pt --output models/clipose-base --view models/clipose-old \
+    --refine runs/refine/checkpoint.pt
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, NOCS_RESTS, nocs_symmetry
-from clipose_ros.estimators.clipose import GROUND, NETWORK, OF_VIEW, VIEW, CliposeSettings
+from clipose_ros.estimators.clipose import GROUND, NETWORK, OF_VIEW, REFINE, VIEW, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, read_card, read_network, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
@@ -177,13 +178,17 @@ def example(batch: int, network: nn.Module) -> dict[str, Tensor]:
     Returns
     -------
     dict of Tensor
-        By the name of the input: points (B, N, 3) in the network's units, category (B,), and ground (B, 4) of every
-        kind that there is, where the network takes it.
+        By the name of the input: points (B, N, 3) in the network's units, category (B,), and ground of every kind
+        that there is, where the network takes it.
     """
     generator = torch.Generator().manual_seed(batch)
     points = 0.4 * torch.randn(batch, network.config.points, 3, generator=generator)
-    known = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])[torch.arange(batch) % 3]
-    others = {"ground": known * torch.tensor([1.0, 0.6, 1.0, 0.3])}
+    if getattr(network.config, "refines", False):
+        place = [1.0, 1.0, 0.3, 0.0, 1.0, 0.0, 0.0, -0.6, 0.8]
+        known = torch.tensor([[1] * 9, [1, 0, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 1, 1]])
+    else:
+        place, known = [1.0, 0.6, 1.0, 0.3], torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])
+    others = {"ground": known[torch.arange(batch) % 3] * torch.tensor(place)}
     category = torch.arange(batch) % len(CATEGORIES)
     return {"points": points, "category": category} | {name: others[name] for name in network.also}
 
@@ -232,6 +237,33 @@ def commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
+def network_file(network: nn.Module, path: Path, precision: str) -> NetworkFile:
+    """Describe a network that `write_onnx` wrote, as a card does.
+
+    Parameters
+    ----------
+    network : Module
+        With a `config`.
+    path : Path
+        The ONNX file.
+    precision : str
+        Of the weights.
+
+    Returns
+    -------
+    NetworkFile
+        Its entry.
+    """
+    told = dict.fromkeys(network.also, ("batch", getattr(network.config, "told", 0)))
+    return NetworkFile(
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        inputs={"points": ("batch", network.config.points, 3), "category": ("batch",), **told},
+        outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
+        precision=precision,
+    )
+
+
 def network_card(
     network: nn.Module,
     path: Path,
@@ -267,19 +299,7 @@ def network_card(
         name=path.parent.name,
         estimator="clipose",
         names=CATEGORIES,
-        networks={
-            NETWORK: NetworkFile(
-                file=path.name,
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                inputs={
-                    "points": ("batch", points, 3),
-                    "category": ("batch",),
-                    **dict.fromkeys(network.also, ("batch", 4)),
-                },
-                outputs={name: ("batch", 2 if name == "confidence" else 3) for name in OUTPUTS},
-                precision=precision,
-            )
-        },
+        networks={NETWORK: network_file(network, path, precision)},
         symmetry={category: nocs_symmetry(category) for category in CATEGORIES},
         rests=NOCS_RESTS,
         settings=CliposeSettings(scale, outlier_radius, points, draws, passes).as_mapping(),
@@ -327,6 +347,99 @@ def with_view(card: ModelCard, folder: Path, view: Path) -> ModelCard:
     )
 
 
+def with_refiner(card: ModelCard, folder: Path, checkpoint: Path, precision: str = "fp32") -> ModelCard:
+    """Add a network that refines poses.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network whose poses it refines.
+    folder : Path
+        Its folder, to which the other network is written.
+    checkpoint : Path
+        Of the other network.
+    precision : str
+        Of its weights.
+
+    Returns
+    -------
+    ModelCard
+        Of both.
+
+    Raises
+    ------
+    ValueError
+        If it is no network that refines, or if ONNX Runtime and torch differ by more than PARITY says.
+    """
+    network, saved = load_network(checkpoint)
+    if not getattr(network.config, "refines", False):
+        raise ValueError(f"refine: expected a network that refines (network.refines), got another in {checkpoint}")
+    path = folder / "refine.onnx"
+    write_onnx(network, path, precision)
+    card = replace(
+        card,
+        networks={**card.networks, REFINE: network_file(network, path, precision)},
+        training={**card.training, REFINE: how_trained(network, saved)},
+    )
+    check_parity(network, Session(folder, card.network(REFINE)), precision)
+    return card
+
+
+def how_trained(network: nn.Module, saved: dict[str, Any]) -> dict[str, Any]:
+    """Say how a network was trained, for people to read in a card.
+
+    Parameters
+    ----------
+    network : Module
+        With a `config`.
+    saved : dict
+        What its checkpoint holds.
+
+    Returns
+    -------
+    dict
+        Plain values.
+    """
+    config, cost = json.loads(saved["config"]), complexity(network)
+    return {
+        "network": type(network).__module__,
+        **config["network"],
+        "parameters": sum(cost.parameters.values()),
+        "multiply_adds": sum(cost.multiply_adds.values()),
+        "data": f"{saved['views']} views, through the sensor model anew at each step unless measured (training.sensor)",
+        "steps": saved["step"],
+        "batch": config["batch"],
+        "seconds": round(saved["seconds"]),
+        "device": config["device"],
+        "commit": commit(),
+    }
+
+
+def check_parity(network: nn.Module, session: Session, precision: str) -> None:
+    """Print how far ONNX Runtime is from torch, and refuse what is too far.
+
+    Parameters
+    ----------
+    network : Module
+        In torch.
+    session : Session
+        The same network in ONNX Runtime.
+    precision : str
+        Of its weights.
+
+    Raises
+    ------
+    ValueError
+        When they differ by more than PARITY says.
+    """
+    bound, share = PARITY[precision]
+    difference = parity(network, session, share=share)
+    said = ", ".join(f"{name} {value:.1e}" for name, value in difference.items())
+    print(f"largest difference torch - ONNX Runtime over a share of {share} of the clouds: {said}")
+    if max(difference.values()) > bound:
+        raise ValueError(f"parity: expected at most {bound} for a share of {share} of the clouds, got {difference}")
+
+
 def export(
     checkpoint: Path,
     output: Path,
@@ -336,6 +449,7 @@ def export(
     draws: int = 1,
     passes: int = 1,
     view: Path | None = None,
+    refine: Path | None = None,
 ) -> None:
     """Write model.onnx and card.yaml.
 
@@ -358,6 +472,8 @@ def export(
     view : Path, optional
         Folder of another model, whose network is to serve the objects below which no surface is known. It is copied to
         view.onnx, and its calibration to the card.
+    refine : Path, optional
+        Checkpoint of a network that refines (`network.refines`), which is written to refine.onnx.
 
     Raises
     ------
@@ -369,7 +485,6 @@ def export(
     output.mkdir(parents=True, exist_ok=True)
     path = output / "model.onnx"
     write_onnx(network, path, precision)
-    cost = complexity(network)
     card = network_card(
         network,
         path,
@@ -377,30 +492,14 @@ def export(
         precision=precision,
         draws=draws,
         passes=passes,
-        training={
-            "network": type(network).__module__,
-            **config["network"],
-            "parameters": sum(cost.parameters.values()),
-            "multiply_adds": sum(cost.multiply_adds.values()),
-            "data": f"{saved['views']} views, through the sensor model anew at each "
-            "step unless measured (training.sensor)",
-            "steps": saved["step"],
-            "batch": config["batch"],
-            "seconds": round(saved["seconds"]),
-            "device": config["device"],
-            "commit": commit(),
-            **({"remark": remark} if remark else {}),
-        },
+        training=how_trained(network, saved) | ({"remark": remark} if remark else {}),
         accuracy=yaml.safe_load(accuracy.read_text()) if accuracy else {},
     )
-    bound, share = PARITY[precision]
-    difference = parity(network, Session(output, card.network(NETWORK)), share=share)
-    said = ", ".join(f"{name} {value:.1e}" for name, value in difference.items())
-    print(f"largest difference torch - ONNX Runtime over a share of {share} of the clouds: {said}")
-    if max(difference.values()) > bound:
-        raise ValueError(f"parity: expected at most {bound} for a share of {share} of the clouds, got {difference}")
+    check_parity(network, Session(output, card.network(NETWORK)), precision)
     if view is not None:
         card = with_view(card, output, view)
+    if refine is not None:
+        card = with_refiner(card, output, refine, precision)
     write_card(card, output)  # last: without a card that fits it, a network that is wrong is no model
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

@@ -15,7 +15,7 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
 
     A patch transformer may have more layers than the other. They are spread evenly between those of `small` and begin
     as the identity: a residual block whose last projections are zero. It may also have fewer, spread evenly over those
-    of `small`, and other patches. If it is told of surfaces for the first time, it begins by ignoring that. Further
+    of `small`, and other patches. If it is told other things of surfaces, it begins by ignoring them. Further
     hypotheses begin near those that are there.
 
     Parameters
@@ -40,8 +40,9 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
         return large
     weights = {name: value for name, value in small.state_dict().items() if not name.startswith("blocks.")}
     place = "encoder.position.0.weight"
-    if large.config.ground and not small.config.ground:
-        weights[place] = torch.cat([weights[place], weights[place].new_zeros(len(weights[place]), 4)], dim=1)
+    if large.config.told != small.config.told:
+        told = weights[place].new_zeros(len(weights[place]), large.config.told)
+        weights[place] = torch.cat([weights[place][:, :3], told], dim=1)
     copies, rest = divmod(large.config.hypotheses, small.config.hypotheses)
     if copies > 1 and rest == 0:
         for name in [f"pose_heads.{axis}.2.{kind}" for axis in "yx" for kind in ("weight", "bias")]:

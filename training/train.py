@@ -174,7 +174,8 @@ class TrainConfig:
 
 
 def batches_of(config: TrainConfig) -> BatchConfig:
-    """Give how clouds are made: for a network that is told nothing of surfaces, always in the view frame.
+    """Give how clouds are made: in the view frame, always, for a network that is told nothing of surfaces, and in the
+    frame of a pose for one that refines.
 
     Parameters
     ----------
@@ -186,9 +187,10 @@ def batches_of(config: TrainConfig) -> BatchConfig:
     BatchConfig
         Of its batches, and of what it is measured on.
     """
-    if getattr(config.network, "ground", False):
-        return config.batches
-    return replace(config.batches, ground=replace(config.batches.ground, known=0.0))
+    batches = config.batches
+    if not getattr(config.network, "ground", False):
+        batches = replace(batches, ground=replace(batches.ground, known=0.0))
+    return replace(batches, prior=replace(batches.prior, given=getattr(config.network, "refines", False)))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -732,6 +734,25 @@ class Trainer:
         return losses, sound
 
 
+def tells_nothing(truth: dict[str, Tensor], config: TrainConfig) -> bool:
+    """Say whether a network that should be told of surfaces hears of none, because the views are without.
+
+    Parameters
+    ----------
+    truth : dict of Tensor
+        Of a batch.
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    bool
+        Whether that is so.
+    """
+    told = batches_of(config).ground.known > 0 and getattr(config.network, "ground", False)
+    return told and not truth["ground"][:, 0].any()
+
+
 def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: ViewPool) -> dict[str, Any] | None:
     """Read the checkpoint that a run goes on from.
 
@@ -865,6 +886,12 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         while step < config.steps:
             truth, left_out = coming.result()
             skipped += left_out
+            if not running and tells_nothing(truth, config):
+                progress.console.print(
+                    "data: expected views with a surface for a network that is told of it, got none in a batch; draw "
+                    "them anew (training.views), or train with --network.no-ground",
+                    soft_wrap=True,
+                )
             if step + 1 < config.steps:
                 coming = ahead.submit(next_batch, step + 1)
             losses, sound = trainer.step(truth, step)

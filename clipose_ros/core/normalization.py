@@ -3,7 +3,8 @@
 Two objects in the same pose relative to the line of sight look alike, wherever they stand in the image. In the *view
 frame* the line of sight is +z. In the *level frame*, where a surface is known or the direction of gravity, -y is up and
 the line of sight lies in the half-plane x = 0, z > 0: objects that stand differ in their heading alone. For a level
-line of sight the two frames are the same. All functions work on a batch of B clouds.
+line of sight the two frames are the same. A network that refines poses sees clouds in the *frame of a pose*, centred on
+it: there, what is left to find is small. All functions work on a batch of B clouds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from clipose_ros.core.vectors import dot, median_point
 EYE = np.eye(2)
 IMAGE_UP = np.array([0.0, -1.0, 0.0])  # camera frame
 IMAGE_UP_WEIGHT = 1e-3  # decides on the heading of the level frame for a camera that looks straight down
+FACING_WEIGHT = 1e-6  # decides on x of an object that is seen along its y axis
 HEIGHT_LIMIT = 3.0  # of the height that a network is told [1]
 
 
@@ -125,6 +127,96 @@ def to_network(
         points.dtype
     )
     return np.ascontiguousarray(normalised, dtype=np.float32), centre, R_network_camera, ground
+
+
+def facing_rotation(rotation: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Turn rotations about their y axes until x points most towards the camera.
+
+    Parameters
+    ----------
+    rotation : (B, 3, 3) float
+        R_camera_object.
+    centre : (B, 3) float
+        Centres of the objects, camera frame, in any unit.
+
+    Returns
+    -------
+    (B, 3, 3) float64
+        R_camera_object with the same y axes.
+    """
+    y, towards = rotation[:, :, 1], -centre / np.sqrt(dot(centre, centre))[:, None]
+    # seen exactly along its axis, any x will do
+    x = towards - dot(towards, y)[:, None] * y + FACING_WEIGHT * rotation[:, :, 0]
+    x = x / np.sqrt(dot(x, x))[:, None]
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def known_place(centre: np.ndarray, R_network_camera: np.ndarray, surface: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Say what a network that refines poses is told of the world around its clouds.
+
+    Parameters
+    ----------
+    centre : (B, 3) float
+        Centres of the poses, camera frame [m].
+    R_network_camera : (B, 3, 3) float
+        Rotation into the network's frame.
+    surface : (B, 4) float
+        As for `to_network`.
+    scale : (B,) float
+        One unit of the network [m].
+
+    Returns
+    -------
+    (B, 9) float32
+        Whether up is known; whether the height is known; the height of the centre above the surface, in units of the
+        network; up, and the line of sight, both in the network's frame. 0 for what is not known.
+    """
+    known, _, high, height = known_ground(centre, surface, scale).T
+    up, sight = surface[:, :3], centre / np.sqrt(dot(centre, centre))[:, None]
+    directions = np.einsum("bij,bkj->bki", R_network_camera, np.stack([up, sight], axis=1))
+    return np.column_stack([known, high, height, directions.reshape(-1, 6)]).astype(np.float32)
+
+
+def to_pose_frame(
+    points: np.ndarray,
+    scale: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    surface: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Make the input of a network that refines poses.
+
+    Parameters
+    ----------
+    points : (B, N, 3) float
+        Camera frame [m].
+    scale : (B,) float
+        One unit of the network [m].
+    rotation : (B, 3, 3) float
+        R_camera_object of the poses, of axis-symmetric objects as from `facing_rotation`.
+    translation : (B, 3) float
+        t_camera_object, the centres of their boxes [m].
+    surface : (B, 4) float, optional
+        As for `to_network`.
+
+    Returns
+    -------
+    normalised : (B, N, 3) float32
+        Points in the frames of the poses, in units of the network [1].
+    centre : (B, 3) float64
+        `translation`.
+    R_network_camera : (B, 3, 3) float64
+        Rotation into these frames.
+    place : (B, 9) float32
+        As from `known_place`.
+    """
+    surface = np.zeros((len(translation), 4)) if surface is None else surface
+    R_network_camera = rotation.swapaxes(-1, -2)
+    normalised = (points - translation.astype(points.dtype)[:, None]) @ (rotation / scale[:, None, None]).astype(
+        points.dtype
+    )
+    place = known_place(translation, R_network_camera, surface, scale)
+    return np.ascontiguousarray(normalised, dtype=np.float32), translation, R_network_camera, place
 
 
 def from_network(

@@ -9,6 +9,8 @@ import numpy as np
 
 from clipose_ros.core.vectors import median_point
 
+BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pose's box: to the next estimate, all points outside are background
+LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
 MEDIAN_POINTS = 1024  # with more, the median is the same to a millimetre and costs more than all else here
 
 

@@ -16,27 +16,34 @@ import numpy as np
 
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
-from clipose_ros.core.normalization import from_network, to_network
+from clipose_ros.core.normalization import facing_rotation, from_network, to_network, to_pose_frame
 from clipose_ros.core.resting import Rest
-from clipose_ros.core.sampling import random_strata, stratified_indices, within_radius
+from clipose_ros.core.sampling import (
+    BOX_GROWTH,
+    BOX_MARGIN_M,
+    LEAST_INSIDE,
+    random_strata,
+    stratified_indices,
+    within_radius,
+)
 from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Observation, PoseEstimate, Rejection
 from clipose_ros.core.uncertainty import POSITION_SHARE, Uncertainty, estimate_covariance
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.estimator import Needs
-from clipose_ros.inference.card import ModelCard, record_from
+from clipose_ros.inference.card import ModelCard, NetworkFile, record_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 MINIMUM_POINTS = 32
-BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pass's box: to the next pass, all points outside are background
-LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
 MOST_CLOUD_POINTS = 65536  # that a card may ask for, because memory is taken for them
 NETWORK = "pose"  # its key in the card
 VIEW = "view"  # key of a second network, for objects below which no surface is known
+REFINE = "refine"  # key of a third, which sees clouds in the frames of poses on surfaces, and betters these
 NO_SURFACE = (0.0, 0.0, 0.0, 0.0)
 INPUTS = ("points", "category")
 GROUND = "ground"  # a third input, of networks that are told of surfaces
+WIDTH, REFINE_WIDTH = 4, 9  # of that input: `known_ground`, and `known_place` for a network that refines
 OF_VIEW = ("draws", "passes", "calibration", "uncertainty")  # settings that the network `view` has of its own
 OUTPUTS = ("y_axis", "x_axis", "offset", "size", "confidence")  # side by side: columns 0-2, 3-5, 6-8, 9-11 and 12-13
 
@@ -63,6 +70,8 @@ class CliposeSettings:
     uncertainty : mapping of str to Uncertainty
         How far poses are off, by category. Of a category that is left out, the confidences are taken at their word, and
         the position is off by `POSITION_SHARE` of the box's diagonal.
+    refinements : int
+        How often the network `refine`, if there is one, betters a pose.
     view : mapping of str to object
         `draws`, `passes`, `calibration` and `uncertainty` of the network `view`, if there is one.
 
@@ -79,6 +88,7 @@ class CliposeSettings:
     passes: int = 1
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
+    refinements: int = 1
     view: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,9 +98,10 @@ class CliposeSettings:
         for name, scale in self.scale.items():
             expect(f"scale.{name}", _positive(scale), "a positive length [m]", scale)
         expect("outlier_radius", _positive(self.outlier_radius), "a positive number", self.outlier_radius)
-        for key, most in (("points", MOST_CLOUD_POINTS), ("draws", 16), ("passes", 4)):
+        counts = (("points", 1, MOST_CLOUD_POINTS), ("draws", 1, 16), ("passes", 1, 4), ("refinements", 0, 4))
+        for key, least, most in counts:
             value = getattr(self, key)
-            expect(key, type(value) is int and 1 <= value <= most, f"an integer from 1 to {most}", value)
+            expect(key, type(value) is int and least <= value <= most, f"an integer from {least} to {most}", value)
         expect("calibration", isinstance(self.calibration, Mapping), "a mapping of names", self.calibration)
         knots = {name: _calibration(name, of_name) for name, of_name in self.calibration.items()}
         object.__setattr__(self, "calibration", knots)
@@ -152,7 +163,8 @@ class Clipose:
     On the same machine, with the same settings, the same observations and seed give the same results, bit for bit.
 
     A network that is told of surfaces has little left for objects without one. A model may therefore hold two: `pose`
-    then sees the objects with a known surface, and `view` the others.
+    then sees the objects with a known surface, and `view` the others. A third, `refine`, betters the poses that `pose`
+    found on surfaces: with up known, what is left to find in the frame of a pose is little.
 
     Parameters
     ----------
@@ -176,9 +188,7 @@ class Clipose:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig(), seed: int = 0) -> None:
         network = card.network(NETWORK)
         told = GROUND in network.inputs
-        inputs = (*INPUTS, GROUND) if told else INPUTS
-        for key, expected, got in (("inputs", inputs, network.inputs), ("outputs", OUTPUTS, network.outputs)):
-            expect(f"card {key}", set(got) == set(expected), ", ".join(sorted(expected)), ", ".join(sorted(got)))
+        _expect_contract(network, told, WIDTH)
         self.names = card.names
         self.needs = Needs(surface=told)
         self.settings = CliposeSettings.of(card)
@@ -190,6 +200,10 @@ class Clipose:
                 self._view = Clipose(folder, _of_view(card, told), config, seed)
             except ValueError as error:
                 raise ValueError(f"{VIEW}: {error}") from error
+        self._refiner = None
+        if REFINE in card.networks:
+            _expect_contract(card.network(REFINE), True, REFINE_WIDTH)
+            self._refiner = Session(folder, card.network(REFINE), config)
         # Drawn once and the same for all objects, because it must not depend on what else is in the frame.
         self._strata = random_strata((self.settings.draws, self.settings.points), np.random.default_rng(seed))
 
@@ -207,11 +221,12 @@ class Clipose:
 
     def facts(self) -> dict[str, object]:
         """See `Estimator.facts`."""
-        session, view = self._session, self._view
+        session = self._session
+        others = {key: network for key, network in self._card.networks.items() if key != NETWORK}
         return {
             "model": self._card.name,
             "model sha256": session.network.sha256[:12],
-            **({"view sha256": view._session.network.sha256[:12]} if view else {}),
+            **{f"{key} sha256": network.sha256[:12] for key, network in others.items()},
             "provider": session.provider,
             "precision": session.precision,
             "threads": session.threads,
@@ -219,8 +234,10 @@ class Clipose:
 
     def warm_up(self) -> None:
         """See `Estimator.warm_up`."""
-        points, ground = np.ones((1, self.settings.points, 3), np.float32), np.zeros((1, 4), np.float32)
-        self._network(points, np.zeros(1, dtype=np.int64), ground)
+        points, category = np.ones((1, self.settings.points, 3), np.float32), np.zeros(1, dtype=np.int64)
+        _answers(self._session, points, category, np.zeros((1, WIDTH), np.float32))
+        if self._refiner is not None:
+            _answers(self._refiner, points, category, np.zeros((1, REFINE_WIDTH), np.float32))
         if self._view is not None:
             self._view.warm_up()
 
@@ -230,9 +247,16 @@ class Clipose:
         """See `Estimator.estimate`.
 
         The stages are sampling, network and decoding. If the card asks for several passes, each sees the points in the
-        box of the one before.
+        box of the one before; so does the network that refines, if there is one.
         """
         stopwatch = stopwatch or Stopwatch()
+        results = self._first(observations, stopwatch)
+        for _ in range(self.settings.refinements if self._refiner else 0):
+            results = self._refined(observations, results, stopwatch)
+        return results
+
+    def _first(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
+        """Estimate all objects, each by the network for it."""
         if self._view is None:
             return self._passes(observations, stopwatch)
         told = [one for one in observations if one.surface is not None]
@@ -251,8 +275,25 @@ class Clipose:
             results = [second if isinstance(second, PoseEstimate) else first for first, second in zip(results, again)]
         return results
 
-    def _pass(self, observations: Sequence[Observation], stopwatch: Stopwatch) -> list[PoseEstimate | Rejection]:
-        """Estimate all objects once."""
+    def _refined(
+        self, observations: Sequence[Observation], results: list[PoseEstimate | Rejection], stopwatch: Stopwatch
+    ) -> list[PoseEstimate | Rejection]:
+        """Better the poses of objects with a known surface, once."""
+        posed = [
+            i
+            for i, (one, result) in enumerate(zip(observations, results))
+            if one.surface is not None and isinstance(result, PoseEstimate)
+        ]
+        with stopwatch.stage("sampling"):
+            inside = [_inside(observations[i], results[i]) for i in posed]
+        again = self._pass(inside, stopwatch, [results[i] for i in posed])
+        better = {i: pose for i, pose in zip(posed, again) if isinstance(pose, PoseEstimate)}
+        return [better.get(i, result) for i, result in enumerate(results)]
+
+    def _pass(
+        self, observations: Sequence[Observation], stopwatch: Stopwatch, poses: Sequence[PoseEstimate] | None = None
+    ) -> list[PoseEstimate | Rejection]:
+        """Estimate all objects once, or refine a pose of each."""
         with stopwatch.stage("sampling"):
             if not observations:
                 return []
@@ -264,12 +305,15 @@ class Clipose:
                 return refusals
             names, settings = [observations[i].name for i in hopeful], self.settings
             scale = np.array([settings.scale[name] for name in names]).repeat(settings.draws)
-            points, centre, R_network_camera, ground = to_network(
-                self._draw(points, kept, bounds, hopeful), scale, self._surfaces(observations, hopeful)
-            )
+            clouds, surfaces = self._draw(points, kept, bounds, hopeful), self._surfaces(observations, hopeful)
+            if poses is None:
+                points, centre, R_network_camera, ground = to_network(clouds, scale, surfaces)
+            else:
+                frames = self._frames([poses[i] for i in hopeful])
+                points, centre, R_network_camera, ground = to_pose_frame(clouds, scale, *frames, surfaces)
             category = np.array([self.names.index(name) for name in names], dtype=np.int64).repeat(settings.draws)
         with stopwatch.stage("network"):
-            outputs = self._network(points, category, ground)
+            outputs = _answers(self._refiner if poses else self._session, points, category, ground)
         with stopwatch.stage("decoding"):
             poses = iter(self._decode(outputs, names, centre, R_network_camera, scale))
             return [next(poses) if refusal is None else refusal for refusal in refusals]
@@ -326,11 +370,14 @@ class Clipose:
         rows = np.array([NO_SURFACE if surface is None else surface for surface in known], dtype=np.float64)
         return rows.repeat(self.settings.draws, axis=0)
 
-    def _network(self, points: np.ndarray, category: np.ndarray, ground: np.ndarray) -> np.ndarray:
-        """Give the network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS."""
-        inputs = {"points": points, "category": category}
-        outputs = self._session.run(inputs | {GROUND: ground} if self.needs.surface else inputs)
-        return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
+    def _frames(self, poses: list[PoseEstimate]) -> tuple[np.ndarray, np.ndarray]:
+        """Rotations (B * draws, 3, 3) and centres (B * draws, 3) [m] of B poses, as `to_pose_frame` takes them."""
+        rotation, translation = (
+            np.array([getattr(pose, key) for pose in poses]) for key in ("rotation", "translation")
+        )
+        symmetric = np.array([self.symmetry(pose.category) is Symmetry.Y for pose in poses])
+        rotation[symmetric] = facing_rotation(rotation[symmetric], translation[symmetric])
+        return rotation.repeat(self.settings.draws, axis=0), translation.repeat(self.settings.draws, axis=0)
 
     def _decode(
         self,
@@ -378,6 +425,23 @@ class Clipose:
         errors = self.settings.uncertainty.get(name) or Uncertainty(POSITION_SHARE * math.hypot(*size.tolist()))
         covariance = estimate_covariance(rotation, confidence_y, confidence_x, symmetry, **vars(errors))
         return PoseEstimate(name, score, rotation, translation, size, covariance=covariance)
+
+
+def _answers(session: Session, points: np.ndarray, category: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Give a network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS."""
+    inputs = {"points": points, "category": category, GROUND: ground}
+    outputs = session.run({name: inputs[name] for name in session.network.inputs})
+    return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
+
+
+def _expect_contract(network: NetworkFile, told: bool, width: int) -> None:
+    """Check that a network takes and gives what CLIPose's do. `told`: of surfaces, by so many numbers."""
+    inputs = (*INPUTS, GROUND) if told else INPUTS
+    for key, expected, got in (("inputs", inputs, network.inputs), ("outputs", OUTPUTS, network.outputs)):
+        expect(f"card {key}", set(got) == set(expected), ", ".join(sorted(expected)), ", ".join(sorted(got)))
+    if told:
+        shape = network.inputs[GROUND]
+        expect(f"card inputs {GROUND}", len(shape) == 2 and shape[1] == width, f"[batch, {width}]", list(shape))
 
 
 def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observation:

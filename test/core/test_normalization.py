@@ -4,10 +4,12 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.normalization import (
     HEIGHT_LIMIT,
+    facing_rotation,
     from_network,
     known_ground,
     level_rotation,
     to_network,
+    to_pose_frame,
     view_rotation,
 )
 
@@ -85,6 +87,38 @@ def test_the_pose_seen_in_the_frame_of_the_network_comes_back_in_the_camera_fram
     )
     np.testing.assert_allclose(R_camera_object, rotation, atol=1e-12)
     np.testing.assert_allclose(t_camera_object, translation, atol=1e-12)
+
+
+def test_in_the_frame_of_a_pose_nothing_is_left_of_it():
+    """The true pose is the identity there, and comes back from it; what is told is that of the world, seen from it."""
+    rotation = Rotation.random(20, random_state=1).as_matrix()
+    scale, model = RNG.uniform(0.1, 0.4, 20), RNG.uniform(-0.1, 0.1, (64, 3))
+    points = np.einsum("bij,nj->bni", rotation, model) + CENTRES[:, None]
+    normalised, centre, R_network_camera, place = to_pose_frame(points, scale, rotation, CENTRES, TABLES)
+    np.testing.assert_allclose(normalised, model / scale[:, None, None], atol=1e-5)
+    identity, nothing = np.tile(np.eye(3), (20, 1, 1)), np.zeros((20, 3))
+    R_camera_object, t_camera_object = from_network(identity, nothing, centre, R_network_camera, scale)
+    np.testing.assert_allclose(R_camera_object, rotation, atol=1e-12)
+    np.testing.assert_allclose(t_camera_object, CENTRES, atol=1e-12)
+    np.testing.assert_allclose(place[:, [0, 2, 1]], known_ground(CENTRES, TABLES, scale)[:, [0, 3, 2]], atol=1e-6)
+    np.testing.assert_allclose(place[:, 3:6], np.einsum("bji,bj->bi", rotation, TABLES[:, :3]), atol=1e-6)
+    sight = np.einsum("bij,bj->bi", rotation, place[:, 6:]) * np.linalg.norm(CENTRES, axis=1)[:, None]
+    np.testing.assert_allclose(sight, CENTRES, atol=1e-6)
+    unknown = to_pose_frame(points, scale, rotation, CENTRES)[3]
+    assert not unknown[:, :6].any() and (unknown[:, 6:] == place[:, 6:]).all()
+
+
+def test_x_faces_the_camera_and_y_stays():
+    rotation = Rotation.random(20, random_state=2).as_matrix()
+    rotation[0] = np.diag([1, -1, -1]) @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]  # seen along y
+    centre = CENTRES.copy()
+    centre[0] = [0, 0, 1]
+    facing = facing_rotation(rotation, centre)
+    np.testing.assert_allclose(facing[:, :, 1], rotation[:, :, 1], atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(facing), 1, atol=1e-9)
+    seen = np.einsum("bij,bi->bj", facing, -centre)  # the camera's place in the frames of the objects
+    np.testing.assert_allclose(seen[:, 2], 0, atol=1e-5)
+    assert (seen[:, 0] >= -1e-5).all()
 
 
 def test_the_same_object_on_another_line_of_sight_looks_the_same():

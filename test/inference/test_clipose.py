@@ -1,6 +1,8 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from clipose_ros import estimators
@@ -208,6 +210,34 @@ def test_objects_without_a_known_surface_go_to_the_network_that_knows_none(with_
     assert isinstance(third, Rejection) and alone.rotation.tobytes() == second.rotation.tobytes()
     assert estimator.needs == Needs(surface=True)
     assert estimator.facts()["view sha256"] != estimator.facts()["model sha256"]
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_pose_is_refined_in_its_own_frame(write_model, times):
+    """What refines says always the same of the axes: turned by 20 degrees about x, in the frame of the pose so far."""
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    folder = write_model(ground=True, x_axis=(c, 0.0, s))
+    other = write_model("refining", ground=True, y_axis=(0.0, c, s), x_axis=(1.0, 0.0, 0.0))
+    card = read_card(folder)
+    network = replace(read_card(other).network(NETWORK), file="refine.onnx")
+    network = replace(network, inputs={**network.inputs, "ground": ("batch", 9)})
+    graph = onnx.load(other / "model.onnx")
+    graph.graph.input[2].type.tensor_type.shape.dim[1].dim_value = 9
+    (folder / "refine.onnx").write_bytes(graph.SerializeToString())
+    digest = hashlib.sha256((folder / "refine.onnx").read_bytes()).hexdigest()
+    settings = {**card.settings, "refinements": times}
+    networks = {**card.networks, "refine": replace(network, sha256=digest)}
+    write_card(replace(card, networks=networks, settings=settings), folder)
+    points = cloud(3000, centre=(0.1, 0.0, 1.0))
+    seen = [Observation(points, "mug", surface=surface) for surface in (np.array([0, -1.0, 0, np.nan]), None)]
+    pose, unknown = estimators.load(str(folder)).estimate(seen)
+    angle = np.radians(20 * times)
+    tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    write_card(replace(card, networks=networks, settings={**settings, "refinements": 0}), folder)
+    before, same = estimators.load(str(folder)).estimate(seen)
+    np.testing.assert_allclose(pose.rotation, before.rotation @ tilt, atol=1e-3)
+    np.testing.assert_allclose(pose.translation, points.mean(axis=0), atol=5e-3)
+    np.testing.assert_array_equal(unknown.rotation, same.rotation)  # no surface is known
 
 
 @pytest.mark.parametrize(

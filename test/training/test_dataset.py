@@ -6,20 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.augmentation import AugmentationConfig
+from training.augmentation import AugmentationConfig, PosedClouds
 from training.categories import among
 from training.clipose import PAPER
 from training.dataset import (
     BatchConfig,
     GroundConfig,
+    PriorConfig,
+    drawn_priors,
     facing_rotation,
     known_ground,
+    known_place,
     level_rotation,
     make_batch,
     observed_clouds,
+    only_inside,
     seen_surfaces,
     view_rotation,
 )
@@ -103,6 +108,67 @@ def test_in_either_frame_the_object_stands_where_its_points_are(pool, ground):
         torch.testing.assert_close(got, height, atol=1e-3, rtol=0)
     distance = (batch["offset"] - batch["camera"]).norm(dim=-1) * batch["scale"]
     torch.testing.assert_close(distance, data["translation"].norm(dim=-1), atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_refining_network_is_told_and_faces_equal_their_numpy_references():
+    rng = np.random.default_rng(0)
+    centre, rotation = rng.uniform(-1, 1, (9, 3)) + [0, 0, 2], Rotation.random(9, random_state=0).as_matrix()
+    surface = np.column_stack([Rotation.random(9, random_state=1).as_matrix()[:, 0], rng.uniform(-2, 0, 9)])
+    surface[1, 3], surface[2] = np.nan, 0
+    expected = normalization.known_place(centre, rotation, surface, np.full(9, 0.2))
+    got = known_place(*map(torch.from_numpy, (centre, rotation, surface, np.full(9, 0.2))))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+    got = facing_rotation(*map(torch.from_numpy, (rotation, -centre)))
+    np.testing.assert_allclose(got.numpy(), normalization.facing_rotation(rotation, centre), atol=1e-9)
+
+
+EXACT = PriorConfig(given=True, turn_deg=0.0, tilt_deg=0.0, swapped=0.0, offset=0.0, size=0.0)
+
+
+def test_of_the_true_pose_nothing_is_left_to_refine(pool):
+    config = BatchConfig(sensor=PERFECT, ground=KNOWN, prior=EXACT)
+    batch = make_batch(rows(pool), 64, config, generator())
+    torch.testing.assert_close(batch["y_axis"], torch.eye(3)[1].expand(48, 3), atol=1e-4, rtol=0)
+    one_heading = batch["x_weight"] > 0
+    torch.testing.assert_close(
+        batch["x_axis"][one_heading], torch.eye(3)[0].expand(one_heading.sum(), 3), atol=1e-4, rtol=0
+    )
+    assert batch["offset"].abs().max() < 1e-5 and batch["ground"].shape == (48, 9)
+    half = batch["size"] / 2 / batch["scale"][:, None]
+    margin = (0.1 * batch["size"] + 0.021) / batch["scale"][:, None]
+    assert (batch["points"].abs() <= (half + margin)[:, None]).all()  # the background is cut
+
+
+def test_priors_are_as_wrong_as_they_are_said_to_be(pool):
+    """Small errors, errors that leave what stands straight on the surface as it is seen, and half turns."""
+    data = {name: value.repeat(20, *[1] * (value.ndim - 1)) for name, value in rows(pool).items()}
+    up = data["surface"][:, :3]
+    clouds = PosedClouds(
+        data["translation"][:, None], *(data[k] for k in ("rotation", "translation", "size", "surface"))
+    )
+    scale = torch.full((len(up),), 0.2)
+    standing = (data["rotation"][:, :, 1] * up).sum(-1) > 0.999
+    config = PriorConfig(given=True, far=0.0, swapped=0.0)
+    seen = seen_surfaces(data["surface"], replace(KNOWN, tilt_deg=1.0), generator())
+    rotation, translation, size = drawn_priors(clouds, seen, scale, config, generator())
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(len(up)))
+    assert (translation - data["translation"]).std().item() == pytest.approx(0.03 * 0.2, rel=0.1)
+    assert (size / data["size"]).log().std().item() == pytest.approx(0.07, rel=0.1)
+    straight = (rotation[:, :, 1] * seen[:, :3]).sum(-1) > 1 - 1e-6
+    assert straight[standing].float().mean().item() == pytest.approx(0.5, abs=0.1) and not straight[~standing].any()
+    tilt = torch.acos((rotation[:, :, 1] * data["rotation"][:, :, 1]).sum(-1).clamp(max=1)).rad2deg()
+    assert tilt[standing & ~straight].square().mean().sqrt().item() == pytest.approx(5.0, rel=0.15)
+    swapped, *_ = drawn_priors(clouds, seen, scale, replace(config, swapped=1.0), generator())
+    flipped = (swapped * data["rotation"]).sum(1)  # cosines between the old and the new axes
+    assert ((flipped < -0.5).sum(-1) == 2).all()
+
+
+def test_points_outside_of_a_box_give_way_to_those_inside_in_their_order():
+    points = torch.arange(6.0)[None, :, None].expand(2, 6, 3)
+    inside = torch.tensor([[True, False, True, False, False, True], [False] * 5 + [True]])
+    got, label = only_inside(points, points[..., 0], inside)
+    assert got[0, :, 0].tolist() == label[0].tolist() == [0, 0, 2, 2, 5, 5]
+    assert got[1, :, 0].tolist() == list(range(6))  # too few to trust the box
 
 
 def test_mirrored_scenes_have_mirrored_surfaces(pool):

@@ -15,6 +15,7 @@ from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
 from training.export import PARITY, export, half_precision, network_card, parity, search_nodes, write_onnx
 from training.networks import PatchTransformerConfig, make_network
+from training.train import train
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -70,6 +71,20 @@ def test_a_second_network_serves_objects_without_a_surface_as_it_does_alone(chec
     assert (first.score, first.rotation.tobytes()) == (expected.score, expected.rotation.tobytes())
     assert second.rotation.tobytes() != expected.rotation.tobytes()
     assert read_card(tmp_path / "two").training["view"] == dict(read_card(blind).training)
+
+
+def test_a_network_that_refines_is_exported_beside_and_asked_last(checkpoint, config, blind, tmp_path):
+    path = train(replace(config, output=tmp_path / "run", network=replace(config.network, refines=True)))
+    export(checkpoint, tmp_path / "one")
+    export(checkpoint, tmp_path / "two", view=blind, refine=path)
+    points = (np.random.default_rng(0).uniform(-0.04, 0.04, (400, 3)) + (0.1, 0.0, 0.9)).astype(np.float32)
+    seen = [Observation(points, "mug", surface=surface) for surface in (None, np.array([0.0, -0.8, -0.6, -0.6]))]
+    one, two = (estimators.load(str(tmp_path / name)) for name in ("one", "two"))
+    assert all(isinstance(pose, PoseEstimate) for pose in two.estimate(seen))
+    assert two.estimate(seen)[1].score != one.estimate(seen)[1].score
+    assert set(read_card(tmp_path / "two").networks) == {"pose", "view", "refine"}
+    with pytest.raises(ValueError, match="refine: expected a network that refines"):
+        export(checkpoint, tmp_path / "three", refine=checkpoint)
 
 
 def test_a_second_network_that_is_told_of_surfaces_is_refused(checkpoint, models, tmp_path):

@@ -64,3 +64,12 @@ def test_fewer_layers_are_the_first_the_last_and_some_between():
     small = grown(large, make_network(replace(SMALL, layers=3)))
     for block, source in zip(small.blocks, (0, 1, 3), strict=True):
         assert torch.equal(block.qkv.weight, large.blocks[source].qkv.weight)
+
+
+def test_a_network_that_refines_begins_with_all_but_what_it_is_told():
+    small, large = make_network(SMALL), make_network(replace(SMALL, refines=True))
+    told = "encoder.position.0.weight"
+    grown(small, large)
+    before, after = small.state_dict(), large.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name != told)
+    assert torch.equal(after[told][:, :3], before[told][:, :3]) and not after[told][:, 3:].any()

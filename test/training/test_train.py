@@ -34,6 +34,22 @@ def test_a_network_that_is_told_nothing_trains_in_the_view_frame_alone(config):
         assert batches_of(replace(config, network=network)).ground.known == 0
 
 
+def test_a_network_that_refines_trains_in_the_frames_of_poses(config):
+    refining = replace(config, network=replace(config.network, refines=True))
+    assert batches_of(refining).prior.given and not batches_of(config).prior.given
+
+
+@pytest.mark.parametrize("surfaces", [True, False])
+def test_views_without_surfaces_are_said_where_the_network_should_be_told_of_them(
+    config, views, tmp_path, capsys, surfaces
+):
+    for path in views.glob("shard_*.npz"):
+        with np.load(path) as shard:
+            np.savez(tmp_path / path.name, **{name: shard[name] for name in shard if surfaces or name != "surface"})
+    train(replace(config, data=(tmp_path,), output=tmp_path / "run"))
+    assert ("data: expected views with a surface" in capsys.readouterr().out) == (not surfaces)
+
+
 def log_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 

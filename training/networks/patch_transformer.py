@@ -47,6 +47,8 @@ class PatchTransformerConfig:
         Whether the network is told where up is, and how high above a surface the cloud lies.
     hypotheses : int
         Rotations among which the network chooses.
+    refines : bool
+        Whether the clouds come in the frame of a pose, and the network is told where up and the camera are.
     """
 
     points: int = 1024
@@ -60,6 +62,7 @@ class PatchTransformerConfig:
     expansion: int = 2
     ground: bool = True
     hypotheses: int = 4
+    refines: bool = False
 
     def __post_init__(self) -> None:
         if self.points % self.patches:
@@ -69,8 +72,15 @@ class PatchTransformerConfig:
                 f"neighbours: expected at most the candidates, {self.candidates} with a stride of {self.stride}, "
                 f"got {self.neighbours}"
             )
+        if self.refines and not self.ground:
+            raise ValueError("ground: expected true for a network that refines, got false")
         if self.hypotheses < 1:
             raise ValueError(f"hypotheses: expected 1 or more, got {self.hypotheses}")
+
+    @property
+    def told(self) -> int:
+        """Numbers that the network is told of surfaces and the camera."""
+        return 0 if not self.ground else 9 if self.refines else 4
 
     @property
     def candidates(self) -> int:
@@ -100,7 +110,7 @@ class PatchEncoder(nn.Module):
         # narrow until pooled: it runs on every point of every patch
         self.embed = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
         self.project = nn.Linear(64, config.width)
-        self.position = nn.Sequential(nn.Linear(7 if config.ground else 3, 64), nn.ReLU(), nn.Linear(64, config.width))
+        self.position = nn.Sequential(nn.Linear(3 + config.told, 64), nn.ReLU(), nn.Linear(64, config.width))
 
     def forward(self, points: Tensor, ground: Tensor) -> tuple[Tensor, Tensor]:
         """Make tokens.
@@ -109,8 +119,8 @@ class PatchEncoder(nn.Module):
         ----------
         points : (B, N, 3) float32
             Network frame [scale], in raster order.
-        ground : (B, 4) float32
-            As from `clipose_ros.core.normalization.known_ground`.
+        ground : (B, 4) or (B, 9) float32
+            As from `clipose_ros.core.normalization`: `known_ground`, or for a network that refines `known_place`.
 
         Returns
         -------
@@ -274,8 +284,9 @@ class PatchTransformer(nn.Module):
             Network frame [scale], in raster order.
         category : (B,) int64
             Index into CATEGORIES.
-        ground : (B, 4) float32, optional
-            As from `clipose_ros.core.normalization.known_ground`. Without it, nothing is known.
+        ground : (B, 4) or (B, 9) float32, optional
+            As from `clipose_ros.core.normalization`: `known_ground`, or for a network that refines `known_place`.
+            Without it, nothing is known.
 
         Returns
         -------
@@ -284,7 +295,9 @@ class PatchTransformer(nn.Module):
             (B, K, 3) and confidences (B, K, 2).
         """
         if ground is None:
-            ground = points.new_zeros(points.shape[0], 4)  # not len(): the batch stays free in an export
+            ground = points.new_zeros(
+                points.shape[0], max(self.config.told, 4)
+            )  # not len(): the batch stays free in an export
         tokens, centres = self.encoder(points, ground)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
         length = x.shape[1]
