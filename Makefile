@@ -78,7 +78,7 @@ bench: env
 	  echo "== baseline: the paper's network as ONNX, once (about 2 minutes)"; \
 	  $(RUN) -m training.plain_baseline --output $(BASELINE); fi
 	@[ -f $(BASELINE)/card.yaml ] || echo "== no baseline: it needs the training environment (make test, or pip install -r requirements-training.txt)"
-	$(RUN) -m clipose_ros.cli.command bench --model clipose-lite clipose-medium clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
+	$(RUN) -m clipose_ros.cli.command bench --model clipose-lite clipose-base --dds --output $(BENCH)/report.json --plot $(BENCH)/latency.png \
 	  $$([ ! -f $(BASELINE)/card.yaml ] || echo --baseline $(BASELINE)) $(BENCH_ARGUMENTS)
 	$(RUN) -m clipose_ros.ros.lab.delivery --rate-hz 30
 	$(RUN) -m clipose_ros.ros.lab.delivery --rate-hz 60

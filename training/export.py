@@ -347,7 +347,13 @@ def with_view(card: ModelCard, folder: Path, view: Path) -> ModelCard:
     )
 
 
-def with_refiner(card: ModelCard, folder: Path, checkpoint: Path, precision: str = "fp32") -> ModelCard:
+def with_refiner(
+    card: ModelCard,
+    folder: Path,
+    checkpoint: Path,
+    refinements: int = CliposeSettings.refinements,
+    precision: str = "fp32",
+) -> ModelCard:
     """Add a network that refines poses.
 
     Parameters
@@ -358,6 +364,8 @@ def with_refiner(card: ModelCard, folder: Path, checkpoint: Path, precision: str
         Its folder, to which the other network is written.
     checkpoint : Path
         Of the other network.
+    refinements : int
+        How often it betters a pose.
     precision : str
         Of its weights.
 
@@ -379,6 +387,7 @@ def with_refiner(card: ModelCard, folder: Path, checkpoint: Path, precision: str
     card = replace(
         card,
         networks={**card.networks, REFINE: network_file(network, path, precision)},
+        settings={**card.settings, "refinements": refinements},
         training={**card.training, REFINE: how_trained(network, saved)},
     )
     check_parity(network, Session(folder, card.network(REFINE)), precision)
@@ -450,6 +459,7 @@ def export(
     passes: int = 1,
     view: Path | None = None,
     refine: Path | None = None,
+    refinements: int = CliposeSettings.refinements,
 ) -> None:
     """Write model.onnx and card.yaml.
 
@@ -474,6 +484,8 @@ def export(
         view.onnx, and its calibration to the card.
     refine : Path, optional
         Checkpoint of a network that refines (`network.refines`), which is written to refine.onnx.
+    refinements : int
+        How often it does so.
 
     Raises
     ------
@@ -499,7 +511,7 @@ def export(
     if view is not None:
         card = with_view(card, output, view)
     if refine is not None:
-        card = with_refiner(card, output, refine, precision)
+        card = with_refiner(card, output, refine, refinements, precision)
     write_card(card, output)  # last: without a card that fits it, a network that is wrong is no model
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
