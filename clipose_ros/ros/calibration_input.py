@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-from clipose_ros.ros.camera_info import camera_info_shape
+from clipose_ros.formats.camera_info import camera_info_shape
 from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.qos import LATCHED_QOS, offers_latched
 from clipose_ros.ros.topics import CAMERA_INFO

@@ -14,7 +14,7 @@ from clipose_ros.core.backprojection import backproject, depth_unit_m
 from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.estimators.estimator import Estimator
-from clipose_ros.ros.camera_info import distortion_warning
+from clipose_ros.formats.camera_info import distortion_warning
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.topics import DEPTH
 from clipose_ros.ros.transforms import frame_id_warning

@@ -1,8 +1,4 @@
-"""ROS messages to and from the types of the core. The only place that knows about steps and byte order.
-
-Images become views of the message's bytes: nothing is copied, except to turn big-endian pixels into native ones, and
-colour into RGB.
-"""
+"""ROS messages to and from the types of the core; how the pixels of images are read is in `formats.image_messages`."""
 
 from __future__ import annotations
 
@@ -17,36 +13,19 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from clipose_ros.core.distortion import Distortion, FisheyeDistortion
 from clipose_ros.core.rotation import quaternion
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection, TrackedPose
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, PoseEstimate, Rejection, TrackedPose
 from clipose_ros.core.validation import expect
+from clipose_ros.formats import image_messages
+from clipose_ros.formats.camera_info import intrinsics_from
+from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
+from clipose_ros.formats.image_messages import depth_view, stamp_ns
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
-from clipose_ros.ros.camera_info import camera_info_message, intrinsics_from
-from clipose_ros.ros.colour_encodings import COLOUR_ENCODINGS
 from clipose_ros.ros.optional_packages import optional_package
 
-# encoding: (type of a channel, channels)
-DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
-LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
-
 NO_COVARIANCE = np.zeros(36)  # unknown
-
-
-def stamp_ns(stamp: Time) -> int:
-    """Read the time of a header.
-
-    Parameters
-    ----------
-    stamp : Time
-        Of the header.
-
-    Returns
-    -------
-    int
-        Time [ns].
-    """
-    return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def stamp_message(time_ns: int) -> Time:
@@ -63,99 +42,6 @@ def stamp_message(time_ns: int) -> Time:
         Stamp.
     """
     return Time(sec=time_ns // NS_PER_S, nanosec=time_ns % NS_PER_S)
-
-
-def image_view(name: str, image: Image, encodings: dict[str, tuple[type, int]]) -> np.ndarray:
-    """Look at the pixels of an image message, in its memory.
-
-    Parameters
-    ----------
-    name : str
-        What errors call the image.
-    image : Image
-        The message, or what has its fields.
-    encodings : dict of str to (type, int)
-        Type of a channel and number of channels, of each encoding that is allowed.
-
-    Returns
-    -------
-    (H, W) or (H, W, C) array
-        Pixels.
-
-    Raises
-    ------
-    ValueError
-        For another encoding, and for sizes that contradict each other.
-    """
-    expect(f"{name} encoding", image.encoding in encodings, " or ".join(encodings), repr(image.encoding))
-    return _pixels(name, image, *encodings[image.encoding])
-
-
-def depth_view(image: Image) -> np.ndarray:
-    """Look at the pixels of a depth image.
-
-    Parameters
-    ----------
-    image : Image
-        With an encoding of REP 118, 16UC1 or 32FC1.
-
-    Returns
-    -------
-    (H, W) uint16 or float32
-        Depths, in millimetres or metres unless the camera has another unit.
-
-    Raises
-    ------
-    ValueError
-        As `image_view`.
-    """
-    return image_view("depth", image, DEPTH_ENCODINGS)
-
-
-def label_view(image: Image) -> np.ndarray:
-    """Look at the pixels of a label image.
-
-    Parameters
-    ----------
-    image : Image
-        Of 8 or 16 bits.
-
-    Returns
-    -------
-    (H, W) uint8 or uint16
-        Labels, 0 is background.
-
-    Raises
-    ------
-    ValueError
-        As `image_view`.
-    """
-    return image_view("label_image", image, LABEL_ENCODINGS)
-
-
-def colour_view(image: Image) -> np.ndarray:
-    """Read a colour image.
-
-    Parameters
-    ----------
-    image : Image
-        In an encoding of `COLOUR_ENCODINGS`, or any that cv_bridge knows where it is installed.
-
-    Returns
-    -------
-    (H, W, 3) uint8
-        RGB; of rgb8 and bgr8 a view of the message.
-
-    Raises
-    ------
-    ValueError
-        For another encoding, and as `image_view`.
-    """
-    encoding = COLOUR_ENCODINGS.get(image.encoding)
-    if encoding is None:
-        return _by_cv_bridge(image)
-    encoding.check((image.height, image.width))
-    return encoding.to_rgb(_pixels("colour", image, encoding.scalar, encoding.channels, encoding.planes))
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
@@ -183,6 +69,32 @@ def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     data.frombytes(memoryview(pixels).cast("B"))  # hundreds of times faster than assigning the numpy array
     image.data = data
     return image
+
+
+def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
+    """Make the message of a calibration.
+
+    Parameters
+    ----------
+    intrinsics : Intrinsics
+        Of the image. A raw image has a distortion.
+    shape : (int, int)
+        Height and width [px].
+    header : Header
+        Of the image.
+
+    Returns
+    -------
+    CameraInfo
+        K and P are the same.
+    """
+    fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
+    model, d = _model_and_numbers(intrinsics.distortion)
+    info = CameraInfo(header=header, height=shape[0], width=shape[1], distortion_model=model, d=d)
+    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
 
 
 def instance_array_message(detections: Detections, header: Header) -> InstanceArray:
@@ -231,47 +143,25 @@ def frame_messages(frame: Frame, detections: Detections, header: Header) -> tupl
     return image_message(frame.depth, encoding, header), info, instance_array_message(detections, header)
 
 
-def instances_from(message: InstanceArray) -> tuple[Instance, ...]:
-    """Read the instances of a message.
+def colour_view(image: Image) -> np.ndarray:
+    """Read a colour image.
 
     Parameters
     ----------
-    message : InstanceArray
-        Of a frame.
+    image : Image
+        In an encoding of `COLOUR_ENCODINGS`, or any that cv_bridge knows where it is installed.
 
     Returns
     -------
-    tuple of Instance
-        In order.
-    """
-    return tuple(Instance(i.label, i.category, i.score, i.id) for i in message.instances)
-
-
-def detections_from(message: InstanceArray, shape: tuple[int, int]) -> Detections:
-    """Read what was found in a frame.
-
-    Parameters
-    ----------
-    message : InstanceArray
-        Of the frame.
-    shape : (int, int)
-        Height and width of the depth image [px].
-
-    Returns
-    -------
-    Detections
-        Instances and label image. Where nothing was detected there may be no label image.
+    (H, W, 3) uint8
+        RGB; of rgb8 and bgr8 a view of the message.
 
     Raises
     ------
     ValueError
-        For an encoding that is none of labels, and for another size than `shape`.
+        For another encoding, and as `image_messages.image_view`.
     """
-    instances = instances_from(message)
-    labels = label_view(message.label_image) if instances else np.zeros(shape, np.uint8)
-    if labels.shape != tuple(shape):
-        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}")
-    return Detections(instances, labels)
+    return image_messages.colour_view(image) if image.encoding in COLOUR_ENCODINGS else _by_cv_bridge(image)
 
 
 def frame_from(
@@ -439,23 +329,6 @@ def pose_array_message(
     return message
 
 
-def _pixels(name: str, image: Image, scalar: type, channels: int, planes: float = 1.0) -> np.ndarray:
-    """Pixels (planes * H, W[, C]) in the memory of the message; only those in the other order of bytes are copied."""
-    dtype, rows = np.dtype(scalar), int(image.height * planes)
-    row_bytes = image.width * channels * dtype.itemsize
-    expect(name, image.height > 0 and image.width > 0, "pixels", f"{image.width}x{image.height}")
-    if image.step < row_bytes:
-        expected = f"at least {row_bytes} bytes for {image.width} px of {image.encoding}"
-        raise ValueError(f"{name} step: expected {expected}, got {image.step}")
-    if len(image.data) < image.step * (rows - 1) + row_bytes:
-        expected = f"{image.step * rows} bytes for {rows} rows"
-        raise ValueError(f"{name} data: expected {expected}, got {len(image.data)}")
-    wire = dtype.newbyteorder(">" if image.is_bigendian else "<")
-    shape, strides = (rows, image.width, channels), (image.step, channels * dtype.itemsize, dtype.itemsize)
-    pixels = np.ndarray(shape, wire, buffer=image.data, strides=strides).astype(dtype, copy=False)
-    return pixels[:, :, 0] if channels == 1 else pixels
-
-
 def _by_cv_bridge(image: Image) -> np.ndarray:
     """RGB of an image in an encoding that only cv_bridge may know."""
     own = f"one of {', '.join(COLOUR_ENCODINGS)}"
@@ -469,3 +342,12 @@ def _by_cv_bridge(image: Image) -> np.ndarray:
         return cv_bridge.CvBridge().imgmsg_to_cv2(image, "rgb8")
     except Exception as error:  # cv_bridge has kinds of its own, beside those of numpy and OpenCV
         raise ValueError(f"colour encoding: expected {own}, got {image.encoding!r}, cv_bridge: {error}") from error
+
+
+def _model_and_numbers(distortion: Distortion | None) -> tuple[str, list[float]]:
+    if distortion is None:
+        return "plumb_bob", [0.0] * 5
+    numbers = list(distortion.coefficients)
+    if isinstance(distortion, FisheyeDistortion):
+        return "equidistant", numbers
+    return ("plumb_bob", [*numbers, 0.0][:5]) if len(numbers) <= 5 else ("rational_polynomial", numbers)

@@ -23,9 +23,10 @@ from clipose_ros.core.object_sizes import ObjectSizes
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, Level, ok, warn
 from clipose_ros.estimators.estimator import Estimator
+from clipose_ros.formats.image_messages import depth_view, detections_from
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import depth_view, detections_from, frame_from, stamp_ns
+from clipose_ros.ros.conversions import frame_from, stamp_ns
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,

@@ -15,10 +15,10 @@ from clipose_ros.core.backprojection import DepthRange, metres
 from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, fail, ok, warn
+from clipose_ros.formats.camera_info import camera_info_shape, distortion_warning, intrinsics_from, is_distorted
+from clipose_ros.formats.image_messages import depth_view, label_view
+from clipose_ros.joining.stamp_evidence import sufficient_tolerance_s
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.camera_info import camera_info_shape, distortion_warning, intrinsics_from, is_distorted
-from clipose_ros.ros.conversions import depth_view, label_view
-from clipose_ros.ros.stamp_evidence import sufficient_tolerance_s
 from clipose_ros.ros.transforms import frame_id_warning
 
 # more lost messages than this are worth a warning; of fewer stamps no period can be told

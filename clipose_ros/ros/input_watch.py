@@ -11,11 +11,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from clipose_ros.doctor.shared_memory import ONE_USER, foreign_owners_text
+from clipose_ros.joining.synchroniser import Synchroniser
 from clipose_ros.ros.calibration_input import CalibrationInput
 from clipose_ros.ros.health import CLOCK, LATE, STALLED, Health
 from clipose_ros.ros.qos import INPUT_DEPTH, offer, unheard, unheard_warning
 from clipose_ros.ros.silence import WITHOUT_CLOCK, Reminder, input_reason, input_sentence, uncalibrated_sentence
-from clipose_ros.ros.synchroniser import Synchroniser
 from clipose_ros.ros.topics import CAMERA_INFO
 
 LOOK_S = 0.5  # between two looks, or less where silence_s is short

@@ -29,13 +29,15 @@ from clipose_ros.core.support import support_settings
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
 from clipose_ros.estimators.estimator import Estimator
+from clipose_ros.formats.camera_info import check_camera_info
+from clipose_ros.formats.image_messages import detections_from, instances_from
+from clipose_ros.joining.synchroniser import Bundle, Synchroniser
 from clipose_ros.msg import InstanceArray
 from clipose_ros.pipeline import FrameResult, Pipeline, warm_up
 from clipose_ros.ros.calibration_input import CalibrationInput
-from clipose_ros.ros.camera_info import check_camera_info
 from clipose_ros.ros.camera_transforms import camera_transforms
 from clipose_ros.ros.camera_warnings import CameraWarnings
-from clipose_ros.ros.conversions import detections_from, frame_from, instances_from, stamp_ns
+from clipose_ros.ros.conversions import frame_from, stamp_ns
 from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.frame_pace import FramePace
 from clipose_ros.ros.gravity_frame import WITHOUT_SUPPORT, GravityFrame
@@ -57,7 +59,6 @@ from clipose_ros.ros.settings import (
 )
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
-from clipose_ros.ros.synchroniser import Bundle, Synchroniser
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
 from clipose_ros.tracking.tracker import Tracker
 

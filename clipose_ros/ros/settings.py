@@ -13,9 +13,9 @@ from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
+from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.detections import CHOICES
-from clipose_ros.ros.stamp_evidence import MOST_BUFFERED
-from clipose_ros.ros.synchroniser import JUMP_NS
 from clipose_ros.ros.transforms import AUTO_PREFIX
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings

@@ -13,6 +13,7 @@ import numpy as np
 
 with atheris.instrument_imports(include=["clipose_ros"]):
     from clipose_ros.core.backprojection import backproject
+    from clipose_ros.formats import image_messages
     from clipose_ros.ros import conversions
 
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
@@ -20,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from clipose_ros.msg import InstanceArray, ObjectInstance
 
 ENCODINGS = (
-    *conversions.DEPTH_ENCODINGS,
-    *conversions.LABEL_ENCODINGS,
+    *image_messages.DEPTH_ENCODINGS,
+    *image_messages.LABEL_ENCODINGS,
     *conversions.COLOUR_ENCODINGS,
     "64FC1",
     "16UC1; compressedDepth",
@@ -93,7 +94,7 @@ def instances(data: atheris.FuzzedDataProvider, shape: tuple[int, int]) -> Insta
         )
         for _ in range(data.ConsumeIntInRange(0, 3))
     ]
-    return InstanceArray(label_image=image(data, shape, tuple(conversions.LABEL_ENCODINGS)), instances=listed)
+    return InstanceArray(label_image=image(data, shape, tuple(image_messages.LABEL_ENCODINGS)), instances=listed)
 
 
 def answer(raw: bytes) -> None:
@@ -101,7 +102,7 @@ def answer(raw: bytes) -> None:
     data = atheris.FuzzedDataProvider(raw)
     shape = data.ConsumeIntInRange(1, SIDE), data.ConsumeIntInRange(1, SIDE)
     depth, info, masks = (
-        image(data, shape, tuple(conversions.DEPTH_ENCODINGS)),
+        image(data, shape, tuple(image_messages.DEPTH_ENCODINGS)),
         camera_info(data, shape),
         instances(data, shape),
     )
@@ -109,7 +110,7 @@ def answer(raw: bytes) -> None:
     info, unit_m = with_lens(info, data), data.PickValueInList([None, 0.0001, 1.0])
     try:
         frame = conversions.frame_from(depth, info, colour, data.ConsumeBool(), unit_m)
-        detections = conversions.detections_from(masks, frame.depth.shape)
+        detections = image_messages.detections_from(masks, frame.depth.shape)
         clouds = backproject(frame, detections)
     except ValueError:
         return

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.bench.latency import spheres_on_table
+from clipose_ros.formats.image_messages import label_view
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import AdapterParameters, instances_of, unanswered
 from clipose_ros.ros.adapters.label_image import instances_from_label_image
@@ -27,7 +28,7 @@ from clipose_ros.ros.adapters.single_mask import (
 )
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.adapters.yolo import instances_from_polygons, painted
-from clipose_ros.ros.conversions import frame_messages, image_message, label_view, stamp_message
+from clipose_ros.ros.conversions import frame_messages, image_message, stamp_message
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.parameters import read_parameters
 

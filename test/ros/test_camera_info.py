@@ -10,14 +10,14 @@ from std_msgs.msg import Header
 from clipose_ros.core.backprojection import project
 from clipose_ros.core.distortion import FisheyeDistortion, PolynomialDistortion
 from clipose_ros.core.types import Intrinsics
-from clipose_ros.ros.camera_info import (
-    camera_info_message,
+from clipose_ros.formats.camera_info import (
     check_camera_info,
     distortion_from,
     distortion_warning,
     intrinsics_from,
     is_distorted,
 )
+from clipose_ros.ros.conversions import camera_info_message
 
 K = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
 P = [400.0, 0.0, 322.0, 0.0, 0.0, 410.0, 242.0, 0.0, 0.0, 0.0, 1.0, 0.0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clipose_ros.ros.colour_encodings import COLOUR_ENCODINGS
+from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
 from clipose_ros.ros.conversions import colour_view, image_message
 
 RNG = np.random.default_rng(0)

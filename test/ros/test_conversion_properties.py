@@ -13,13 +13,15 @@ from hypothesis.extra import numpy as npst
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from clipose_ros.core.types import Intrinsics
+from clipose_ros.formats import image_messages
+from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.ros import conversions
 
 # Colour whose pixels are its message's bytes; others are in test_colour.py.
 PLAIN_COLOURS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3)}
 VIEWS = (
-    (conversions.depth_view, conversions.DEPTH_ENCODINGS),
-    (conversions.label_view, conversions.LABEL_ENCODINGS),
+    (image_messages.depth_view, image_messages.DEPTH_ENCODINGS),
+    (image_messages.label_view, image_messages.LABEL_ENCODINGS),
     (conversions.colour_view, PLAIN_COLOURS),
 )
 FORMATS = {np.uint8: "B", np.uint16: "H", np.float32: "f"}
@@ -114,7 +116,7 @@ def test_a_point_is_seen_at_its_pixel_cut_and_binned(fx, fy, cx, cy, bin_x, bin_
         else {"k": [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]}
     )
     info = CameraInfo(width=9999, height=9999, binning_x=bin_x, binning_y=bin_y, roi=roi, **matrices)
-    K = conversions.intrinsics_from(info, (height, width))
+    K = intrinsics_from(info, (height, width))
     x, y = 0.3, -0.2
     assert K.fx * x + K.cx == pytest.approx((fx * x + cx - left) / bins[0], abs=1e-6)
     assert K.fy * y + K.cy == pytest.approx((fy * y + cy - top) / bins[1], abs=1e-6)
@@ -125,7 +127,7 @@ def test_any_camera_info_is_understood_or_refused(k, p, width, height, bin_x, bi
     roi = RegionOfInterest(x_offset=left, y_offset=top, width=roi_width, height=roi_height)
     info = CameraInfo(width=width, height=height, k=k, p=p, binning_x=bin_x, binning_y=bin_y, roi=roi)
     try:
-        intrinsics = conversions.intrinsics_from(info, (3, 4))
+        intrinsics = intrinsics_from(info, (3, 4))
     except ValueError as error:
         assert "expected" in str(error) and "got" in str(error)
     else:
@@ -145,4 +147,4 @@ def test_every_time_survives_the_message(time_ns):
 def test_intrinsics_survive_the_message(fx, fy, cx, cy):
     intrinsics = Intrinsics(fx, fy, cx, cy)
     info = conversions.camera_info_message(intrinsics, (3, 4), conversions.Header())
-    assert conversions.intrinsics_from(info, (3, 4)) == intrinsics
+    assert intrinsics_from(info, (3, 4)) == intrinsics

@@ -16,6 +16,8 @@ from clipose_ros.core.types import (
     TrackedPose,
     TrackState,
 )
+from clipose_ros.formats import image_messages
+from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose
 from clipose_ros.ros import conversions
 
@@ -45,20 +47,20 @@ def camera_info(width=4, height=3, **fields):
 @pytest.mark.parametrize("padding", [0, 1, 6])
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_depth_survives_padding_and_byte_order(padding, big_endian):
-    view = conversions.depth_view(image(DEPTH_MM, "16UC1", padding, big_endian))
+    view = image_messages.depth_view(image(DEPTH_MM, "16UC1", padding, big_endian))
     np.testing.assert_array_equal(view, DEPTH_MM)
     assert view.dtype == np.uint16
 
     depth_m = DEPTH_MM.astype(np.float32) / 1000
     depth_m[1, 2] = np.nan
-    view = conversions.depth_view(image(depth_m, "32FC1", padding, big_endian))
+    view = image_messages.depth_view(image(depth_m, "32FC1", padding, big_endian))
     np.testing.assert_array_equal(view, depth_m)
     assert view.dtype == np.float32
 
 
 def test_views_share_the_memory_of_the_message():
     message = image(DEPTH_MM, "16UC1")
-    assert np.shares_memory(conversions.depth_view(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(image_messages.depth_view(message), np.frombuffer(message.data, np.uint8))
 
 
 def test_colour_is_rgb_whatever_the_order_on_the_wire():
@@ -70,13 +72,13 @@ def test_colour_is_rgb_whatever_the_order_on_the_wire():
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
 def test_labels_of_eight_bits(encoding):
     labels = np.eye(3, 4, dtype=np.uint8)
-    np.testing.assert_array_equal(conversions.label_view(image(labels, encoding)), labels)
+    np.testing.assert_array_equal(image_messages.label_view(image(labels, encoding)), labels)
 
 
 def test_image_message_is_the_inverse_of_the_view():
     header = Header(frame_id="optical")
     message = conversions.image_message(DEPTH_MM[:, 1:3], "16UC1", header)
-    np.testing.assert_array_equal(conversions.depth_view(message), DEPTH_MM[:, 1:3])
+    np.testing.assert_array_equal(image_messages.depth_view(message), DEPTH_MM[:, 1:3])
     assert (message.height, message.width, message.step, message.header.frame_id) == (3, 2, 4, "optical")
 
 
@@ -95,36 +97,34 @@ def test_what_does_not_fit_is_refused(change, message):
     for name, value in change.items():
         setattr(broken, name, value)
     with pytest.raises(ValueError, match=message):
-        conversions.depth_view(broken)
+        image_messages.depth_view(broken)
 
 
 def test_projection_matrix_wins_over_k_when_filled_in():
-    assert conversions.intrinsics_from(camera_info(), (3, 4)) == Intrinsics(500, 510, 2, 1)
+    assert intrinsics_from(camera_info(), (3, 4)) == Intrinsics(500, 510, 2, 1)
     p = [400.0, 0.0, 2.5, 0.0, 0.0, 410.0, 1.5, 0.0, 0.0, 0.0, 1.0, 0.0]
-    assert conversions.intrinsics_from(camera_info(p=p), (3, 4)) == Intrinsics(400, 410, 2.5, 1.5)
+    assert intrinsics_from(camera_info(p=p), (3, 4)) == Intrinsics(400, 410, 2.5, 1.5)
 
 
 def test_region_of_interest_and_binning_move_and_scale_the_centre():
     info = camera_info(width=640, height=480, binning_x=2, binning_y=2)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 1, 3, 8, 6
-    assert conversions.intrinsics_from(info, (3, 4)) == Intrinsics(250, 255, 0.5, -1)
+    assert intrinsics_from(info, (3, 4)) == Intrinsics(250, 255, 0.5, -1)
 
 
 def test_camera_info_of_another_size_is_refused():
     with pytest.raises(ValueError, match="camera_info: expected the size of the depth image, 4x3, got 8x3"):
-        conversions.intrinsics_from(camera_info(width=8), (3, 4))
+        intrinsics_from(camera_info(width=8), (3, 4))
 
 
 def test_uncalibrated_camera_is_refused():
     with pytest.raises(ValueError, match="intrinsics: expected"):
-        conversions.intrinsics_from(CameraInfo(width=4, height=3), (3, 4))
+        intrinsics_from(CameraInfo(width=4, height=3), (3, 4))
 
 
 def test_camera_info_round_trip():
     intrinsics = Intrinsics(600.5, 601.5, 3.25, 1.75)
-    assert (
-        conversions.intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
-    )
+    assert intrinsics_from(conversions.camera_info_message(intrinsics, (3, 4), Header()), (3, 4)) == intrinsics
 
 
 @pytest.mark.parametrize("depth", [DEPTH_MM, DEPTH_MM / np.float32(1000)])
@@ -136,7 +136,7 @@ def test_frame_round_trip(depth):
     assert all(message.header == header for message in messages)
     again = conversions.frame_from(*messages[:2])
     assert (again.stamp_ns, again.frame_id, again.intrinsics) == (frame.stamp_ns, frame.frame_id, frame.intrinsics)
-    detections = conversions.detections_from(messages[2], depth.shape)
+    detections = image_messages.detections_from(messages[2], depth.shape)
     assert detections.instances == found.instances
     for got, expected in ((again.depth, frame.depth), (detections.masks, found.masks)):
         assert got.dtype == expected.dtype
@@ -144,14 +144,14 @@ def test_frame_round_trip(depth):
 
 
 def test_no_instances_need_no_label_image():
-    detections = conversions.detections_from(InstanceArray(), (3, 4))
+    detections = image_messages.detections_from(InstanceArray(), (3, 4))
     assert detections.instances == () and detections.masks.shape == (3, 4) and not detections.masks.any()
 
 
 def test_labels_of_another_size_than_depth_are_refused():
     message = InstanceArray(instances=[ObjectInstance(label=1)], label_image=image(DEPTH_MM, "16UC1"))
     with pytest.raises(ValueError, match=r"labels: expected \(6, 8\) as depth, got \(3, 4\)"):
-        conversions.detections_from(message, (6, 8))
+        image_messages.detections_from(message, (6, 8))
 
 
 def test_masks_that_overlap_become_a_label_image_with_the_surer_one_on_top():
@@ -160,7 +160,7 @@ def test_masks_that_overlap_become_a_label_image_with_the_surer_one_on_top():
     for scores, on_top in (((0.9, 0.2), 1), ((0.2, 0.9), 2)):
         instances = tuple(Instance(9, "mug", score, id) for score, id in zip(scores, "ab", strict=True))
         message = conversions.instance_array_message(Detections(instances, masks), Header())
-        np.testing.assert_array_equal(conversions.label_view(message.label_image)[0], [1, 1, on_top, 2])
+        np.testing.assert_array_equal(image_messages.label_view(message.label_image)[0], [1, 1, on_top, 2])
         assert [(i.label, i.id) for i in message.instances] == [(1, "a"), (2, "b")]
 
 
@@ -171,7 +171,7 @@ def test_label_images_take_a_byte_per_pixel_where_the_labels_fit(label, encoding
     found = Detections((Instance(1, "mug"), Instance(label, "can", 0.5, "c")), labels)
     message = conversions.instance_array_message(found, Header())
     assert message.label_image.encoding == encoding
-    np.testing.assert_array_equal(conversions.label_view(message.label_image), labels)
+    np.testing.assert_array_equal(image_messages.label_view(message.label_image), labels)
     assert [(i.label, i.category, i.score, i.id) for i in message.instances] == [
         (1, "mug", 1.0, ""),
         (label, "can", 0.5, "c"),

@@ -14,15 +14,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.formats.camera_info import intrinsics_from
+from clipose_ros.formats.image_messages import depth_view, label_view
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
-from clipose_ros.ros.conversions import (
-    colour_view,
-    depth_view,
-    intrinsics_from,
-    label_view,
-    pose_estimate_from,
-    stamp_ns,
-)
+from clipose_ros.ros.conversions import colour_view, pose_estimate_from, stamp_ns
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {

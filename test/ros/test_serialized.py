@@ -13,8 +13,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from clipose_ros.formats.image_messages import instances_from
 from clipose_ros.msg import InstanceArray, ObjectInstance
-from clipose_ros.ros.conversions import instances_from
 from clipose_ros.ros.serialized import SerializedImage, read_image, read_instances
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)

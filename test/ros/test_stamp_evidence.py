@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.ros.stamp_evidence import REMEMBERED, StampEvidence, sufficient_tolerance_s
-from clipose_ros.ros.synchroniser import Synchroniser
+from clipose_ros.joining.stamp_evidence import REMEMBERED, StampEvidence, sufficient_tolerance_s
+from clipose_ros.joining.synchroniser import Synchroniser
 
 MS = NS_PER_S // 1000
 PERIOD = 33 * MS

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from clipose_ros.ros.synchroniser import Bundle, Synchroniser
+from clipose_ros.joining.synchroniser import Bundle, Synchroniser
 
 MS = 1_000_000
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from clipose_ros.ros.stamp_joins import NearestPairs
-from clipose_ros.ros.synchroniser import Synchroniser
+from clipose_ros.joining.stamp_joins import NearestPairs
+from clipose_ros.joining.synchroniser import Synchroniser
 
 MS = 1_000_000
 JUMP = 500 * MS

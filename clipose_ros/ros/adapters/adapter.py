@@ -20,12 +20,12 @@ from std_msgs.msg import Header
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import CARD_FILE, models_folders, read_card
+from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.stamp_pairs import StampPairs
 from clipose_ros.ros.parameters import Parameters, read_parameters
 from clipose_ros.ros.qos import INPUT_DEPTH, advertise, input_qos, offer, subscribe
 from clipose_ros.ros.silence import Reminder, input_reason, input_sentence
-from clipose_ros.ros.synchroniser import JUMP_NS
 from clipose_ros.ros.topics import INSTANCES
 
 DIAGNOSTICS_PERIOD_S = 1.0

@@ -16,9 +16,10 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.image_messages import LABEL_ENCODINGS, image_view
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instances_of
-from clipose_ros.ros.conversions import LABEL_ENCODINGS, image_message, image_view, stamp_ns
+from clipose_ros.ros.conversions import image_message, stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
 

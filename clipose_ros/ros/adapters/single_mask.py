@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import Image
 
+from clipose_ros.formats.image_messages import image_view
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of, rank
-from clipose_ros.ros.conversions import image_message, image_view, stamp_ns
+from clipose_ros.ros.conversions import image_message, stamp_ns
 from clipose_ros.ros.optional_packages import optional_messages
 from clipose_ros.ros.spinning import run
 

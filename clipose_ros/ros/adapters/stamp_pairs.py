@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from clipose_ros.ros.stamp_evidence import StampEvidence
-from clipose_ros.ros.stamp_joins import EqualStamps, NearStamps
+from clipose_ros.joining.stamp_evidence import StampEvidence
+from clipose_ros.joining.stamp_joins import EqualStamps, NearStamps
 
 
 class StampPairs:

@@ -27,9 +27,10 @@ from clipose_ros.core.metrics import PoseError, pose_error
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.checkout import share_folder
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
+from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import ObjectPoseArray
-from clipose_ros.ros.conversions import colour_view, intrinsics_from, pose_estimate_from, stamp_ns
+from clipose_ros.ros.conversions import colour_view, pose_estimate_from, stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, started
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR
 

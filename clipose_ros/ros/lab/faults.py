@@ -18,8 +18,9 @@ from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.estimators.clipose import MINIMUM_POINTS
+from clipose_ros.formats.image_messages import depth_view, label_view
 from clipose_ros.msg import InstanceArray, ObjectInstance
-from clipose_ros.ros.conversions import depth_view, frame_messages, image_message, label_view, stamp_message, stamp_ns
+from clipose_ros.ros.conversions import frame_messages, image_message, stamp_message, stamp_ns
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH
 
 PERIOD_NS = NS_PER_S // 30  # of the camera

@@ -14,8 +14,8 @@ from typing import Any
 
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
-from clipose_ros.ros.stamp_evidence import StampEvidence
-from clipose_ros.ros.stamp_joins import EqualStamps, NearStamps
+from clipose_ros.joining.stamp_evidence import StampEvidence
+from clipose_ros.joining.stamp_joins import EqualStamps, NearStamps
 
 NAMES = {"depth": "depth images", "instances": "instances", "colour": "colour images"}
 JUMP_NS = NS_PER_S // 2  # back in time: the clock was set, or a recording began anew

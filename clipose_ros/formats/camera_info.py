@@ -1,12 +1,11 @@
-"""`sensor_msgs/CameraInfo` to and from the intrinsics of the core."""
+"""Intrinsics from `sensor_msgs/CameraInfo`, or what has its fields: of a live topic or of a recording."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
 
 from clipose_ros.core.backprojection import pinhole
 from clipose_ros.core.distortion import (
@@ -34,7 +33,7 @@ OTHER_NAMES = {
 }
 
 
-def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
+def camera_info_shape(info: Any) -> tuple[int, int]:
     """Compute the size of the images of a calibration.
 
     Parameters
@@ -51,7 +50,7 @@ def camera_info_shape(info: CameraInfo) -> tuple[int, int]:
     return height // max(info.binning_y, 1), width // max(info.binning_x, 1)
 
 
-def check_camera_info(info: CameraInfo, rectified: bool = True) -> None:
+def check_camera_info(info: Any, rectified: bool = True) -> None:
     """Refuse a calibration that fits no image at all.
 
     Parameters
@@ -72,7 +71,7 @@ def check_camera_info(info: CameraInfo, rectified: bool = True) -> None:
     intrinsics_from(info, (height, width), rectified)
 
 
-def intrinsics_from(info: CameraInfo, shape: tuple[int, int], rectified: bool = True) -> Intrinsics:
+def intrinsics_from(info: Any, shape: tuple[int, int], rectified: bool = True) -> Intrinsics:
     """Read the intrinsics of an image, in the pixels of the region of interest and binning.
 
     Parameters
@@ -110,7 +109,7 @@ def intrinsics_from(info: CameraInfo, shape: tuple[int, int], rectified: bool = 
     )
 
 
-def distortion_from(info: CameraInfo) -> Distortion | None:
+def distortion_from(info: Any) -> Distortion | None:
     """Read what the lens does to a raw image.
 
     Parameters
@@ -142,7 +141,7 @@ def distortion_from(info: CameraInfo) -> Distortion | None:
     return PolynomialDistortion(d)
 
 
-def is_distorted(info: CameraInfo) -> bool:
+def is_distorted(info: Any) -> bool:
     """Say whether the lens bends straight lines.
 
     Parameters
@@ -158,7 +157,7 @@ def is_distorted(info: CameraInfo) -> bool:
     return any(info.d) or _model(info) == "equidistant"
 
 
-def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> tuple[str, str] | None:
+def distortion_warning(info: Any, topic: str, rectified: bool = True) -> tuple[str, str] | None:
     """Warn of a distortion that is ignored or removed twice, as far as the name of the topic tells.
 
     Parameters
@@ -185,33 +184,7 @@ def distortion_warning(info: CameraInfo, topic: str, rectified: bool = True) -> 
     return f"{topic}: {text}: {cost}", cure
 
 
-def camera_info_message(intrinsics: Intrinsics, shape: tuple[int, int], header: Header) -> CameraInfo:
-    """Make the message of a calibration.
-
-    Parameters
-    ----------
-    intrinsics : Intrinsics
-        Of the image. A raw image has a distortion.
-    shape : (int, int)
-        Height and width [px].
-    header : Header
-        Of the image.
-
-    Returns
-    -------
-    CameraInfo
-        K and P are the same.
-    """
-    fx, fy, cx, cy = (float(value) for value in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
-    model, d = _model_and_numbers(intrinsics.distortion)
-    info = CameraInfo(header=header, height=shape[0], width=shape[1], distortion_model=model, d=d)
-    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return info
-
-
-def _ignored(info: CameraInfo) -> tuple[str, str]:
+def _ignored(info: Any) -> tuple[str, str]:
     """Say how wrong points are if the distortion is ignored, and what to do."""
     shape = camera_info_shape(info)
     try:
@@ -225,21 +198,12 @@ def _ignored(info: CameraInfo) -> tuple[str, str]:
     return f"points at 1 m are off by up to {np.fmax.reduce(off_mm):.1f} mm", cure
 
 
-def _model(info: CameraInfo) -> str:
+def _model(info: Any) -> str:
     name = info.distortion_model.lower().replace(" ", "_")
     return OTHER_NAMES.get(name, name)
 
 
-def _model_and_numbers(distortion: Distortion | None) -> tuple[str, list[float]]:
-    if distortion is None:
-        return "plumb_bob", [0.0] * 5
-    numbers = list(distortion.coefficients)
-    if isinstance(distortion, FisheyeDistortion):
-        return "equidistant", numbers
-    return ("plumb_bob", [*numbers, 0.0][:5]) if len(numbers) <= 5 else ("rational_polynomial", numbers)
-
-
-def _size_in_words(info: CameraInfo) -> str:
+def _size_in_words(info: Any) -> str:
     """Write width and height, and how the image was cut and binned."""
     (height, width), roi = camera_info_shape(info), info.roi
     cut = [f"cut to {roi.width}x{roi.height}"] if roi.width or roi.height else []
