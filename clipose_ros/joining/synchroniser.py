@@ -1,4 +1,4 @@
-"""Joins depth, instances and colour by stamp, and keeps the newest complete frame for one worker.
+"""Joins depth, instances and colour by stamp, and keeps the newest complete frames for one worker.
 
 Knows nothing of ROS: any object is a message.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,14 +48,14 @@ class Bundle:
 
 
 class Synchroniser:
-    """Buffer by stamp with a one-slot mailbox.
+    """Buffer by stamp with a mailbox, which has one slot in a node.
 
     Messages of one image may come in any order, the masks also seconds later, as long as `capacity` newer messages of
     the other kinds have not come in between. They have equal stamps, or with a tolerance the nearest ones, one to one.
-    A completed frame that finds an unread one in the mailbox replaces it; before the first calibration, the newest one
-    waits for that. Once an image is complete, what is older can only lead to an older frame and is dropped. Every
-    message that ends without being handed out is counted in `drops`, by cause; a cause that begins with `frame` counts
-    frames, with all their messages.
+    A completed frame that finds the mailbox full replaces the oldest unread one; before the first calibration, the
+    newest one waits for that. Once an image is complete, what is older can only lead to an older frame and is dropped.
+    Every message that ends without being handed out is counted in `drops`, by cause; a cause that begins with `frame`
+    counts frames, with all their messages.
 
     A depth stamp that is further than `jump_ns` behind the newest is a clock that went back (a bag that starts again,
     or one stamp in the future), and what waits with later stamps is forgotten. Masks and colour of the first image
@@ -71,6 +71,8 @@ class Synchroniser:
         See above [ns].
     tolerance_ns : int
         The largest difference between a depth image's stamp and those that belong to it; 0: equal stamps [ns].
+    waiting_frames : int
+        Complete frames that wait to be taken; whoever reads a recording has time for all, a node for the newest.
 
     Attributes
     ----------
@@ -83,7 +85,14 @@ class Synchroniser:
         For a capacity below 1 and a tolerance below 0.
     """
 
-    def __init__(self, capacity: int, with_colour: bool = False, jump_ns: int = JUMP_NS, tolerance_ns: int = 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        with_colour: bool = False,
+        jump_ns: int = JUMP_NS,
+        tolerance_ns: int = 0,
+        waiting_frames: int = 1,
+    ) -> None:
         expect("capacity", capacity >= 1, "at least 1", capacity)
         expect("tolerance_ns", tolerance_ns >= 0, "0 or more", tolerance_ns)
         self.drops: Counter[str] = Counter()
@@ -100,7 +109,7 @@ class Synchroniser:
         self._newest_depth_ns: int | None = None
         self._completed_ns: Mapping[str, int] = {}  # stamps of the newest complete frame, by kind
         self._uncalibrated: tuple[int, dict[str, Any]] | None = None  # stamp and messages of a complete frame
-        self._mailbox: Bundle | None = None
+        self._mailbox: deque[Bundle] = deque(maxlen=waiting_frames)
         self._closed = False
         self._changed = threading.Condition()
 
@@ -176,7 +185,7 @@ class Synchroniser:
             self._add("colour", stamp_ns, colour)
 
     def take(self, timeout_s: float | None = None) -> Bundle | None:
-        """Wait for the newest complete frame and take it.
+        """Wait for a complete frame and take it; of several that wait, the oldest.
 
         Parameters
         ----------
@@ -189,9 +198,8 @@ class Synchroniser:
             None after the time-out or `close`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._mailbox is not None, timeout_s)
-            bundle, self._mailbox = self._mailbox, None
-            return None if self._closed else bundle
+            self._changed.wait_for(lambda: self._closed or self._mailbox, timeout_s)
+            return self._mailbox.popleft() if self._mailbox and not self._closed else None
 
     def close(self) -> None:
         """Wake whoever waits in `take`; from now on it returns None."""
@@ -247,10 +255,11 @@ class Synchroniser:
         self._uncalibrated = stamps_ns["depth"], messages
 
     def _hand_out(self, stamp_ns: int, messages: dict[str, Any]) -> None:
-        if self._mailbox is not None:
+        if len(self._mailbox) == self._mailbox.maxlen:
             self.drops["frame replaced by a newer one"] += 1
         info = self._camera_infos.get(stamp_ns, self._camera_info)
-        self._mailbox = Bundle(stamp_ns, messages["depth"], info, messages["instances"], messages.get("colour"))
+        colour = messages.get("colour")
+        self._mailbox.append(Bundle(stamp_ns, messages["depth"], info, messages["instances"], colour))
         self._changed.notify_all()
 
     def _remove(self, kind: str, stamp_ns: int) -> Any:
