@@ -4,7 +4,9 @@ How hypothesis searches.
 """
 
 import hashlib
+import importlib.util
 from dataclasses import fields, replace
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -108,6 +110,15 @@ def write_tiny(
 def with_changes(record, changes):
     """The record with what the changes say of its fields."""
     return replace(record, **{field.name: changes[field.name] for field in fields(record) if field.name in changes})
+
+
+@pytest.fixture(scope="session")
+def recorded():
+    """The module recorded.py beside this file, which makes recordings."""
+    spec = importlib.util.spec_from_file_location("recorded", Path(__file__).with_name("recorded.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

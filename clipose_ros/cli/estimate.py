@@ -1,8 +1,9 @@
-"""`clipose estimate`: poses of a folder of frames."""
+"""`clipose estimate`: poses of a folder of frames, or of a recording."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +12,16 @@ import cv2
 import tyro
 
 from clipose_ros import estimators
+from clipose_ros.cli.frame_sources import FrameSource, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
 from clipose_ros.cli.output_paths import check_output_file, check_output_folder
-from clipose_ros.cli.tables import tracked
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
-from clipose_ros.core.types import Detections, Frame, PoseEstimate
+from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
-from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import write_poses
+from clipose_ros.formats.recorded_frames import JoinSettings
+from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
@@ -27,7 +29,7 @@ from clipose_ros.pipeline import FrameResult, Pipeline
 
 
 def estimate(
-    folder: Annotated[Path, tyro.conf.Positional],
+    path: Annotated[Path, tyro.conf.Positional],
     /,
     output: Path,
     model: tuple[str, ...] = (DEFAULT_MODEL,),
@@ -41,19 +43,23 @@ def estimate(
     support: Support = SUPPORT_DEFAULT,
     strict: Flag = False,
     draw: Path | None = None,
+    topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
+    joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
-    """Estimate the poses of every instance of a NOCS-format folder.
+    """Estimate the poses of every instance of a NOCS-format folder, or of a recording.
 
-    A frame with a file that is missing or broken is skipped and counted; where no frame can be read, nothing is written
-    and the exit status is 1.
+    A frame with a file that is missing or broken is skipped and counted, and so is a depth image of a recording without
+    masks; where no frame can be read, nothing is written and the exit status is 1.
 
     Parameters
     ----------
-    folder
-        NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt, optionally NNNN_color.png or .jpg, and intrinsics.json or
-        cam_K.txt. Without intrinsics, images of 640 x 480 are taken for REAL275's, or CAMERA25's where depth is coded.
+    path
+        A folder: NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt, optionally NNNN_color.png or .jpg, and intrinsics.json
+        or cam_K.txt. Without intrinsics, images of 640 x 480 are taken for REAL275's, or CAMERA25's where depth is
+        coded. Or a recording of ROS 2: an .mcap or .db3 file, or its folder.
     output
-        The poses.json to write. Folders that are not there are made.
+        The poses.json to write. Folders that are not there are made. Frames have the names of the files; those of a
+        recording are the numbers of its depth images, from 0000, and have stamp_ns, too.
     model
         Names in the models folder, or paths (with a slash) of model folders; each instance goes to the first model that
         answers its name.
@@ -77,59 +83,49 @@ def estimate(
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
         Folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
+    topics
+        Of a recording.
+    joins
+        How its messages become frames.
     """
     expect("--seed", seed >= 0, "0 or more", seed)
     expect("--min-score", 0 <= min_score <= 1, "0 to 1", min_score)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
-    frames, skipped = NocsFolder(folder), {}
+    source = open_frames(path, topics, joins)
     # before the models are loaded, which may take minutes
-    if next(_readable(frames, strict, skipped), None) is None:
-        name, reason = next(iter(skipped.items()))
-        raise ValueError(
-            f"{folder}: expected at least one frame that can be read, got {len(skipped)} that cannot; {name}: {reason}"
-        )
+    if next(source.frames(strict), None) is None:
+        raise ValueError(f"{path}: expected at least one frame that can be read, got {source.first_reason()}")
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
             estimators.load_all(model, models_dir, config, seed), min_score=min_score, support=support_settings(support)
         )
-    frames.objects = pipeline.estimator.names
-    results, without_colour = [], 0
-    for name, frame, detections in _readable(frames, strict, skipped):
-        results.append((name, pipeline.process(frame, detections)))
+    source.know(pipeline.estimator.names)
+    counts: Counter[str] = Counter()
+    write_poses(output, _results(source, pipeline, strict, draw, counts), stamps=source.stamped)
+    skipped = source.report()
+    if counts["without colour"]:
+        text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
+        print(text, file=sys.stderr)
+    numbers = ", ".join(f"{counts[name]} {name}" for name in ("frames", "poses", "rejected"))
+    print(f"{output}: {numbers}, {skipped} skipped")
+
+
+def _results(
+    source: FrameSource, pipeline: Pipeline, strict: bool, draw: Path | None, counts: Counter[str]
+) -> Iterator[tuple[str, FrameResult]]:
+    """Name and result of each frame, drawn where that is asked for and counted; none is kept."""
+    for name, frame, detections in source.frames(strict):
+        result = pipeline.process(frame, detections)
         if draw and frame.colour is None:
-            without_colour += 1
+            counts["without colour"] += 1
         elif draw:
-            _write_picture(draw / f"{name}.png", frame, results[-1][1])
-    write_poses(output, results)
-    _report_doubts(frames, skipped, without_colour)
-    found = sum(isinstance(pose, PoseEstimate) for _, result in results for _, pose in result.results)
-    total = sum(len(result.results) for _, result in results)
-    print(f"{output}: {len(results)} frames, {found} poses, {total - found} rejected, {len(skipped)} skipped")
-
-
-def _readable(frames: NocsFolder, strict: bool, skipped: dict[str, str]) -> Iterator[tuple[str, Frame, Detections]]:
-    """The frames that can be read, with their names; why the others cannot goes into `skipped`."""
-    for name in tracked(frames.names, "poses"):
-        try:
-            frame, detections = frames.read(name)
-        except (ValueError, OSError) as error:
-            if strict:
-                raise
-            skipped[name] = str(error)
-        else:
-            yield name, frame, detections
-
-
-def _report_doubts(frames: NocsFolder, skipped: dict[str, str], without_colour: int) -> None:
-    """On stderr: each frame that was skipped, and how many frames deserved a remark."""
-    for name, reason in skipped.items():
-        print(f"skipped {name}: {reason}", file=sys.stderr)
-    for remark, count in frames.remarks.items():
-        print(f"{count} of {len(frames)} frames: {remark}", file=sys.stderr)
-    if without_colour:
-        print(f"{without_colour} of {len(frames)} frames: no colour image, so no picture", file=sys.stderr)
+            _write_picture(draw / f"{name}.png", frame, result)
+        counts["frames"] += 1
+        counts["poses"] += sum(isinstance(pose, PoseEstimate) for _, pose in result.results)
+        counts["rejected"] += sum(isinstance(pose, Rejection) for _, pose in result.results)
+        yield name, result
 
 
 def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
 from clipose_ros.bench.report import PATHS, PERCENTILES, Comparison, ratios, rows
@@ -47,6 +47,31 @@ def tracked(items: Sequence[Item], what: str) -> Iterator[Item]:
     """
     console = Console(stderr=True)
     yield from track(items, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def tracked_by_share(items: Iterable[Item], share: Callable[[], float], what: str) -> Iterator[Item]:
+    """Go through items whose number is not known, with a progress bar on stderr where that is a terminal.
+
+    Parameters
+    ----------
+    items : iterable
+        To go through.
+    share : callable
+        Tells how much is done, 0 to 1.
+    what : str
+        Name of the bar.
+
+    Yields
+    ------
+    Item
+        One after the other.
+    """
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=1.0)
+        for item in items:
+            progress.update(task, completed=share())
+            yield item
 
 
 def print_json(data: dict) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,7 @@ from clipose_ros.formats.text_files import read_json
 if TYPE_CHECKING:  # whoever reads poses needs no pipeline
     from clipose_ros.pipeline import FrameResult
 
+MOST_IN_MEMORY = 2**24  # bytes of a file that is being written; of what is longer, the rest waits on the disk
 # (frame name, instance number), as the file has them: other programs write numbers as text, or text as numbers
 InstanceKey = tuple[str | int, str | int]
 PosesByInstance = dict[InstanceKey, PoseEstimate | Rejection]
@@ -60,22 +64,31 @@ class Truth:
     lying: frozenset[InstanceKey] = frozenset()
 
 
-def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]]) -> None:
-    """Write the results of named frames; folders that the path names and that are not there are made.
+def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]], stamps: bool = False) -> None:
+    """Write the results of named frames one by one; folders that the path names and that are not there are made.
 
     Parameters
     ----------
     path : Path
-        Of `poses.json`.
+        Of `poses.json`. It is written when the last frame has come: nothing is, if `frames` raises.
     frames : iterable of (str, FrameResult)
-        Name and result; `Instance.id` must be a number, as `NocsFolder` gives it.
+        Name and result; `Instance.id` is the name of the instance, a number where it is one.
+    stamps : bool
+        Write `stamp_ns` beside `frame`: a recording's frames have stamps, those of a folder do not.
     """
-    data = [
-        {"frame": name, "instances": [_entry(instance, pose) for instance, pose in result.results]}
-        for name, result in frames
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    with tempfile.SpooledTemporaryFile(MOST_IN_MEMORY, "w+", encoding="utf-8") as written:
+        between = "[\n"
+        for name, result in frames:
+            stamp = {"stamp_ns": result.stamp_ns} if stamps else {}
+            entries = [_entry(instance, pose) for instance, pose in result.results]
+            text = json.dumps({"frame": name, **stamp, "instances": entries}, indent=1)
+            written.write(between + textwrap.indent(text, " "))
+            between = ",\n"
+        written.write("[]\n" if between == "[\n" else "\n]\n")
+        written.seek(0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            shutil.copyfileobj(written, file)
 
 
 def read_poses(path: Path) -> PosesByInstance:
@@ -185,7 +198,8 @@ def _name(key: str, value: Any) -> str | int:
 
 
 def _entry(instance: Instance, pose: PoseEstimate | Rejection) -> dict[str, Any]:
-    entry = {"instance": int(instance.id), "class": instance.category}
+    number = instance.id.isdecimal() and len(instance.id) < 19 and str(int(instance.id)) == instance.id
+    entry = {"instance": int(instance.id) if number else instance.id, "class": instance.category}
     if isinstance(pose, Rejection):
         return {**entry, "rejected": pose.reason}
     return {

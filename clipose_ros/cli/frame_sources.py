@@ -1,0 +1,186 @@
+"""What `clipose estimate` reads: folders of images and recordings, with one way to go through their frames."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from clipose_ros.cli.tables import tracked, tracked_by_share
+from clipose_ros.core.types import Detections, Frame
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
+from clipose_ros.formats.recorded_topics import TopicNames
+from clipose_ros.formats.recordings import is_recording
+
+NamedFrame = tuple[str, Frame, Detections]
+
+
+class FrameSource(Protocol):
+    """Frames with names, and what cannot be read of them.
+
+    Attributes
+    ----------
+    stamped : bool
+        Whether the frames' stamps are those of a camera.
+    """
+
+    stamped: bool
+
+    def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
+        """Go through the frames that can be read, from the first, with a progress bar.
+
+        Parameters
+        ----------
+        strict : bool
+            Raise for the first that cannot be read, instead of noting why.
+
+        Yields
+        ------
+        (str, Frame, Detections)
+            Name, what the camera saw, and what is in it.
+        """
+
+    def first_reason(self) -> str:
+        """Say why no frame can be read.
+
+        Returns
+        -------
+        str
+            The number of those that cannot, and the reason of the first.
+        """
+
+    def know(self, objects: Collection[str]) -> None:
+        """Tell which learned objects are known, see `NocsFolder.objects`.
+
+        Parameters
+        ----------
+        objects : collection of str
+            Their names.
+        """
+
+    def report(self) -> int:
+        """Print on stderr what was left out and what deserves a remark.
+
+        Returns
+        -------
+        int
+            How many frames were left out.
+        """
+
+
+class FolderSource:
+    """Frames of a NOCS-format folder.
+
+    Parameters
+    ----------
+    path : Path
+        Of the folder.
+    """
+
+    stamped = False
+
+    def __init__(self, path: Path) -> None:
+        self._folder = NocsFolder(path)
+        self._skipped: dict[str, str] = {}
+
+    def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
+        """See `FrameSource.frames`."""
+        for name in tracked(self._folder.names, "poses"):
+            try:
+                frame, detections = self._folder.read(name)
+            except (ValueError, OSError) as error:
+                if strict:
+                    raise
+                self._skipped[name] = str(error)
+            else:
+                yield name, frame, detections
+
+    def first_reason(self) -> str:
+        """See `FrameSource.first_reason`."""
+        name, reason = next(iter(self._skipped.items()))
+        return f"{len(self._skipped)} that cannot; {name}: {reason}"
+
+    def know(self, objects: Collection[str]) -> None:
+        """See `FrameSource.know`."""
+        self._folder.objects = objects
+
+    def report(self) -> int:
+        """See `FrameSource.report`."""
+        for name, reason in self._skipped.items():
+            print(f"skipped {name}: {reason}", file=sys.stderr)
+        for remark, count in self._folder.remarks.items():
+            print(f"{count} of {len(self._folder)} frames: {remark}", file=sys.stderr)
+        return len(self._skipped)
+
+
+class RecordingSource:
+    """Frames of a recording.
+
+    Parameters
+    ----------
+    path, names, settings
+        As of `RecordedFrames`.
+    """
+
+    stamped = True
+
+    def __init__(self, path: Path, names: TopicNames, settings: JoinSettings) -> None:
+        self._recorded = RecordedFrames(path, names, settings)
+        self._read = 0
+        topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
+        print(f"{path}: {topics}", file=sys.stderr)
+
+    def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
+        """See `FrameSource.frames`."""
+        self._read = 0
+        for one in tracked_by_share(self._recorded.read(strict), lambda: self._recorded.share, "poses"):
+            self._read += 1
+            yield one
+
+    def first_reason(self) -> str:
+        """See `FrameSource.first_reason`."""
+        return f"none in {self._recorded.depth_images} depth images; {'; '.join(self._recorded.tally.lines())}"
+
+    def know(self, objects: Collection[str]) -> None:
+        """See `FrameSource.know`; what is in a recording has the names of its objects."""
+
+    def report(self) -> int:
+        """See `FrameSource.report`."""
+        for line in self._recorded.tally.lines():
+            print(f"left out: {line}" if line[0].isdigit() else line, file=sys.stderr)
+        for remark, count in self._recorded.remarks.items():
+            print(f"{count} of {self._read} frames: {remark}", file=sys.stderr)
+        return self._recorded.depth_images - self._read
+
+
+def open_frames(path: Path, names: TopicNames, settings: JoinSettings) -> FrameSource:
+    """Open what somebody gave: a folder of images or a recording.
+
+    Parameters
+    ----------
+    path : Path
+        Of either.
+    names : TopicNames
+        Topics of a recording.
+    settings : JoinSettings
+        How its messages become frames.
+
+    Returns
+    -------
+    FrameSource
+        Its frames.
+
+    Raises
+    ------
+    ValueError
+        With the path, where it is neither, and for options of recordings with a folder.
+    RuntimeError
+        Where the packages that read recordings are not installed.
+    """
+    if is_recording(path):
+        return RecordingSource(path, names, settings)
+    if names != TopicNames() or settings != JoinSettings():
+        raise ValueError(f"{path}: expected a recording, since there are options of one, got something else")
+    return FolderSource(path)

@@ -1,0 +1,197 @@
+"""What the containers of recordings share: a message as bytes, bounds of memory, a tally of what is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import BinaryIO
+
+from clipose_ros.core.validation import expect
+
+MOST_BYTES = 2**28  # of a record, a chunk or a message: images of 8192x8192 with 32 bits
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a serialised message never begins so
+NAMED = 3  # of what was left out for one reason
+MOST_REASONS = 100  # that are told apart: a damaged file may have as many as it has bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMessage:
+    """A message as a recording holds it.
+
+    Parameters
+    ----------
+    topic : str
+        Its topic.
+    kind : str
+        Its type, such as `sensor_msgs/msg/Image`.
+    data : bytes
+        Serialised.
+    time_ns : int
+        When it was recorded [ns].
+    """
+
+    topic: str
+    kind: str
+    data: bytes
+    time_ns: int
+
+
+Wanted = Callable[[str, str], bool]  # topic and type: whether messages are read
+
+
+class Tally:
+    """Counts what is left out, by reason, with the first few names.
+
+    Attributes
+    ----------
+    counts : Counter of str
+        By reason.
+    cuts : list of str
+        Where files end before they should, in sentences.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.cuts: list[str] = []
+        self._names: dict[str, list[str]] = {}
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def reject(self, reason: str, name: str = "", count: int = 1) -> None:
+        """Count something that is left out.
+
+        Parameters
+        ----------
+        reason : str
+            Why; without numbers that differ from one to the next.
+        name : str
+            Of what it is.
+        count : int
+            How many it is.
+        """
+        if reason not in self.counts and len(self.counts) >= MOST_REASONS:
+            reason = "other reasons"
+        self.counts[reason] += count
+        names = self._names.setdefault(reason, [])
+        if name and len(names) < NAMED:
+            names.append(name)
+
+    def cut(self, text: str) -> None:
+        """Note that a file ends before it should.
+
+        Parameters
+        ----------
+        text : str
+            Where.
+        """
+        self.cuts.append(text)
+
+    def lines(self) -> list[str]:
+        """Write a line for each cut and each reason.
+
+        Returns
+        -------
+        list of str
+            Cuts first, then the reasons, the most frequent first.
+        """
+        return [*self.cuts, *(self._line(reason, count) for reason, count in self.counts.most_common())]
+
+    def _line(self, reason: str, count: int) -> str:
+        names = self._names[reason]
+        named = f" ({', '.join(names)}{', …' * (count > len(names))})" if names else ""
+        return f"{count} × {reason}{named}"
+
+
+def recording_library(name: str) -> ModuleType:
+    """Import what recordings need and the node does not.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+
+    Returns
+    -------
+    module
+        It.
+
+    Raises
+    ------
+    RuntimeError
+        Where it is not installed, with the cure.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise RuntimeError(
+            f"recordings: expected the package {name.partition('.')[0]}, got none ({error}); "
+            "pip install clipose_ros[recordings], or: pip install mcap-ros2-support zstandard lz4"
+        ) from error
+
+
+def inflate_zstd(data: bytes, most: int = MOST_BYTES) -> bytes:
+    """Decompress, and never more than a number of bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        Compressed by zstd.
+    most : int
+        That may come out.
+
+    Returns
+    -------
+    bytes
+        What it holds.
+
+    Raises
+    ------
+    ValueError
+        Where it does not decompress, or holds more.
+    """
+    zstandard = recording_library("zstandard")
+    try:
+        source = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+        inflated = _read_up_to(source, most + 1)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"zstd: expected compressed data, got damaged data ({error})") from error
+    expect("zstd", len(inflated) <= most, f"at most {most} bytes in it", "more")
+    return inflated
+
+
+def inflate_lz4(data: bytes, most: int = MOST_BYTES) -> bytes:
+    """Decompress, and never more than a number of bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        A frame of lz4.
+    most, Returns, Raises
+        As of `inflate_zstd`.
+
+    Returns
+    -------
+    bytes
+        What it holds.
+    """
+    frame = recording_library("lz4.frame")
+    try:
+        inflated = frame.LZ4FrameDecompressor().decompress(data, max_length=most + 1)
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"lz4: expected compressed data, got damaged data ({error})") from error
+    expect("lz4", len(inflated) <= most, f"at most {most} bytes in it", "more")
+    return inflated
+
+
+def _read_up_to(source: BinaryIO, most: int) -> bytes:
+    """Read block by block: memory grows with what is there, not with what is allowed."""
+    blocks, left = [], most
+    while left and (block := source.read(min(left, 2**20))):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)

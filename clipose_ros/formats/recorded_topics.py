@@ -1,0 +1,260 @@
+"""Which topics of a recording are the camera's and the segmenter's: by their types, encodings and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from clipose_ros.core.timing import NS_PER_S
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.camera_info import camera_info_shape
+from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
+from clipose_ros.formats.compressed_images import compressed_size, is_compressed_depth
+from clipose_ros.formats.image_messages import DEPTH_ENCODINGS
+from clipose_ros.formats.message_definitions import CAMERA_INFO_TYPE, COMPRESSED_IMAGE, IMAGE, INSTANCE_ARRAY
+from clipose_ros.formats.recorded_bytes import RecordedMessage
+from clipose_ros.formats.recordings import RecordedMessages
+from clipose_ros.formats.serialized_messages import MessageReader, read_serialized
+
+FIELDS: dict[str, tuple[Callable[[MessageReader], Any], str]] = {
+    IMAGE: (MessageReader.image, "Image"),
+    COMPRESSED_IMAGE: (MessageReader.compressed_image, "CompressedImage"),
+    CAMERA_INFO_TYPE: (MessageReader.camera_info, "CameraInfo"),
+    INSTANCE_ARRAY: (MessageReader.instances, "InstanceArray"),
+}
+ROLES = {
+    "depth": "a depth image (sensor_msgs/Image of 16UC1 or 32FC1, or compressedDepth)",
+    "camera_info": "a sensor_msgs/CameraInfo",
+    "instances": "masks (clipose_ros/InstanceArray)",
+    "colour": "a colour image",
+}
+NEEDED = ("depth", "camera_info", "instances")
+TRANSPORTS = ("/compressedDepth", "/compressed")  # that image_transport appends
+REGISTERED = ("registered", "aligned")  # in the names of depth that lies in the colour image
+LOOK_NS = NS_PER_S  # and when every role has been seen, so long for others that may be meant
+LOOK_MESSAGES = 1000
+MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """Topics of a recording; what is empty is found.
+
+    Parameters
+    ----------
+    depth_topic : str
+        Of a recording: the depth image, registered to colour, sensor_msgs/Image (16UC1, 32FC1) or compressedDepth.
+        Where topics are not given, they are found by type and name.
+    camera_info_topic : str
+        Of a recording: the calibration of the image that depth is registered to.
+    instances_topic : str
+        Of a recording: the masks, clipose_ros/InstanceArray.
+    colour_topic : str
+        Of a recording: the colour image, where there is one, sensor_msgs/Image or CompressedImage.
+    """
+
+    depth_topic: str = ""
+    camera_info_topic: str = ""
+    instances_topic: str = ""
+    colour_topic: str = ""
+
+
+class TopicSample(NamedTuple):
+    """The first message of a topic.
+
+    Attributes
+    ----------
+    topic : str
+        Its name.
+    role : str
+        One of `ROLES`.
+    message : object
+        What it holds.
+    size : (int, int)
+        Height and width of the image, or of the calibrated one; (0, 0) for instances [px].
+    data_bytes : int
+        Of the message.
+    """
+
+    topic: str
+    role: str
+    message: Any
+    size: tuple[int, int]
+    data_bytes: int
+
+    @property
+    def frame_id(self) -> str:
+        """Name of the optical frame."""
+        return self.message.header.frame_id
+
+    @property
+    def base(self) -> str:
+        """The name without that of a transport."""
+        return next((self.topic.removesuffix(end) for end in TRANSPORTS if self.topic.endswith(end)), self.topic)
+
+
+def read_message(message: RecordedMessage) -> Any:
+    """Read a recorded message.
+
+    Parameters
+    ----------
+    message : RecordedMessage
+        Of one of the types in `FIELDS`.
+
+    Returns
+    -------
+    object
+        With the fields of the ROS message.
+
+    Raises
+    ------
+    ValueError
+        As `read_serialized`.
+    """
+    return read_serialized(message.data, *FIELDS[message.kind])
+
+
+def find_topics(recording: RecordedMessages, names: TopicNames) -> dict[str, TopicSample]:
+    """Find the topics of one camera.
+
+    The recording is read until each kind has been seen, and a second longer.
+
+    Parameters
+    ----------
+    recording : RecordedMessages
+        To look at.
+    names : TopicNames
+        What is known.
+
+    Returns
+    -------
+    dict of str to TopicSample
+        By role; without colour where there is none, or none that fits.
+
+    Raises
+    ------
+    ValueError
+        Where one is missing, or several may be meant, with their names.
+    """
+    where, samples = str(recording.path), _samples(recording, names)
+    depth = _chosen(where, "depth", names.depth_topic, samples, _depth_candidates)
+    chosen = {
+        "depth": depth,
+        "camera_info": _chosen(
+            where, "camera_info", names.camera_info_topic, samples, lambda found: _calibrations(found, depth)
+        ),
+        "instances": _chosen(where, "instances", names.instances_topic, samples, lambda found: found),
+    }
+    colours = _colours(samples, depth)
+    if names.colour_topic:
+        chosen["colour"] = _chosen(where, "colour", names.colour_topic, samples, lambda found: found)
+    elif len(colours) == 1:
+        chosen["colour"] = colours[0]
+    return chosen
+
+
+def _samples(recording: RecordedMessages, names: TopicNames) -> list[TopicSample]:
+    """The first whole message of each topic that may have a role."""
+    given = {name for name in vars(names).values() if name}
+    samples: dict[str, TopicSample] = {}
+    ended_ns, since = None, 0
+    for message in recording.messages(lambda topic, kind: True):
+        if message.topic not in samples:
+            try:
+                sample = _sample(message)
+            except ValueError as error:
+                recording.tally.reject(f"{message.topic}: {error}")
+                continue
+            if sample is not None:
+                samples[message.topic] = sample
+        seen = {sample.role for sample in samples.values()}
+        if seen.issuperset(NEEDED) and given <= samples.keys():
+            ended_ns = message.time_ns if ended_ns is None else ended_ns
+            since += 1
+            if message.time_ns - ended_ns > LOOK_NS or since > LOOK_MESSAGES:
+                break
+    return sorted(samples.values())
+
+
+def _sample(message: RecordedMessage) -> TopicSample | None:
+    """A topic by one of its messages; None where it has no role."""
+    content = read_message(message)
+    if message.kind == IMAGE:
+        role, size = _role_of_encoding(content.encoding), (content.height, content.width)
+    elif message.kind == COMPRESSED_IMAGE:
+        depth = is_compressed_depth(content.format)
+        role, size = ("depth", (0, 0)) if depth else ("colour", compressed_size(content))
+    elif message.kind == CAMERA_INFO_TYPE:
+        role, size = "camera_info", camera_info_shape(content)
+    else:
+        role, size = "instances", (0, 0)
+    return TopicSample(message.topic, role, content, size, len(message.data)) if role else None
+
+
+def _role_of_encoding(encoding: str) -> str:
+    return "depth" if encoding in DEPTH_ENCODINGS else "colour" if encoding in COLOUR_ENCODINGS else ""
+
+
+def _chosen(
+    where: str,
+    role: str,
+    given: str,
+    samples: list[TopicSample],
+    choose: Callable[[list[TopicSample]], list[TopicSample]],
+) -> TopicSample:
+    """The topic of a role: the one that was given, else the only one that may be meant."""
+    found = [sample for sample in samples if sample.role == role]
+    option = f"--{role.replace('_', '-')}-topic"
+    if given:
+        named = [sample for sample in found if sample.topic == given]
+        expect(
+            option, named, f"a topic with {ROLES[role]}{_listed(found, ': ')}", f"{given}{_what_it_is(given, samples)}"
+        )
+        return named[0]
+    expect(where, found, ROLES[role], f"none; topics that are read:{_listed(samples, ' ') or ' none'}")
+    candidates = choose(found)
+    expect(
+        where, len(candidates) == 1, f"one {ROLES[role]}", f"several; name it by {option}{_listed(candidates, ': ')}"
+    )
+    return candidates[0]
+
+
+def _depth_candidates(found: list[TopicSample]) -> list[TopicSample]:
+    found = _without_transports(found)
+    registered = [sample for sample in found if any(word in sample.topic for word in REGISTERED)]
+    return registered if len(registered) == 1 else found
+
+
+def _calibrations(found: list[TopicSample], depth: TopicSample) -> list[TopicSample]:
+    """Those that may be depth's: the one in its namespace, else those of its frame and size."""
+    beside = f"{depth.base.rpartition('/')[0]}/camera_info".lstrip("/")
+    for fits in (
+        lambda sample: sample.topic.lstrip("/") == beside,
+        lambda sample: sample.frame_id == depth.frame_id and depth.size in ((0, 0), sample.size),
+    ):
+        fitting = [sample for sample in found if fits(sample)]
+        if len(fitting) == 1:
+            return fitting
+    return found
+
+
+def _colours(samples: list[TopicSample], depth: TopicSample) -> list[TopicSample]:
+    found = [sample for sample in samples if sample.role == "colour" and sample.frame_id == depth.frame_id]
+    return _without_transports([sample for sample in found if depth.size in ((0, 0), sample.size)])
+
+
+def _without_transports(found: list[TopicSample]) -> list[TopicSample]:
+    """Without what is there uncompressed, too."""
+    plain = {sample.topic for sample in found if sample.base == sample.topic}
+    return [sample for sample in found if sample.base == sample.topic or sample.base not in plain]
+
+
+def _listed(samples: list[TopicSample], before: str) -> str:
+    names = [f"{sample.topic}" for sample in samples]
+    return before + ", ".join(names[:MOST_LISTED]) + ", …" * (len(names) > MOST_LISTED) if names else ""
+
+
+def _what_it_is(topic: str, samples: list[TopicSample]) -> str:
+    role = next((sample.role for sample in samples if sample.topic == topic), None)
+    return f", {ROLES[role]}" if role else ", which has no message that is read"

@@ -1,0 +1,224 @@
+"""Containers of recordings: what rosbag2 writes is read, and what is damaged costs no more than itself."""
+
+import sqlite3
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from clipose_ros.formats.mcap_files import MAGIC, RECORD_HEAD
+from clipose_ros.formats.message_definitions import IMAGE, TYPES, is_known, message_definition
+from clipose_ros.formats.recordings import RecordedMessages, is_recording
+
+zstandard = pytest.importorskip("zstandard")
+
+
+@pytest.fixture
+def whole(recorded, tmp_path):
+    """An MCAP file of three frames."""
+    return recorded.write(tmp_path / "whole.mcap")
+
+
+def read(path):
+    """The messages of a recording as tuples, and what was left out."""
+    recording = RecordedMessages(path)
+    found = [(m.topic, m.kind, m.data, m.time_ns) for m in recording.messages(lambda topic, kind: True)]
+    return found, recording.tally.lines()
+
+
+def compressed(rows):
+    return [(topic, kind, zstandard.compress(data), time_ns) for topic, kind, data, time_ns in rows]
+
+
+@pytest.mark.parametrize("form", ["NONE", "LZ4", "ZSTD", "chunkless", "small chunks", "messages"])
+def test_an_mcap_file_is_read_however_it_is_compressed(recorded, whole, tmp_path, form):
+    rows = recorded.messages(whole)
+    options = {"chunkless": {"use_chunking": False}, "small chunks": {"chunk_size": 100, "compression": "ZSTD"}}
+    given = compressed(rows) if form == "messages" else rows
+    chosen = options.get(form, {"compression": form} if form.isupper() else {})
+    assert read(recorded.rewrite(tmp_path / "a.mcap", given, **chosen)) == (rows, [])
+    assert len(rows) == 12
+
+
+@pytest.mark.parametrize("definitions", [True, False])
+@pytest.mark.parametrize("form", ["plain", "messages", "file"])
+def test_a_db3_file_is_read_however_it_is_compressed(recorded, whole, tmp_path, form, definitions):
+    rows = recorded.messages(whole)
+    path = recorded.write_db3(tmp_path / "a.db3", compressed(rows) if form == "messages" else rows, definitions)
+    if form == "file":
+        plain, path = path, path.with_name("a.db3.zstd")
+        path.write_bytes(zstandard.compress(plain.read_bytes()))
+    assert read(path) == (rows, [])
+
+
+def test_a_folder_of_rosbag2_is_read_in_the_order_of_its_metadata_or_else_of_its_numbers(recorded, whole, tmp_path):
+    rows, folder = recorded.messages(whole), tmp_path / "bag"
+    folder.mkdir()
+    names = [f"bag_{number}.mcap" for number in (9, 10, 11)]
+    for name, part in zip(names, (rows[:4], rows[4:8], rows[8:]), strict=True):
+        recorded.rewrite(folder / name, part)
+    assert is_recording(folder) and read(folder) == (rows, [])  # a recorder that was killed wrote no metadata
+    recorded.write_metadata(folder, *(f"somewhere/else/{name}" for name in reversed(names)))
+    assert read(folder)[0] == rows[8:] + rows[4:8] + rows[:4]
+    recorded.write_metadata(folder, "bag_12.mcap")
+    with pytest.raises(ValueError, match="expected the files that metadata.yaml lists, got no bag_12.mcap"):
+        RecordedMessages(folder)
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information: [a")
+    with pytest.raises(ValueError, match="metadata.yaml: expected rosbag2_bagfile_information"):
+        RecordedMessages(folder)
+
+
+def test_files_compressed_as_a_whole_are_read(recorded, tmp_path):
+    path, whole = tmp_path / "a.mcap.zstd", recorded.write(tmp_path / "whole.mcap", 300)
+    whole = recorded.rewrite(tmp_path / "a.mcap", recorded.messages(whole), chunk_size=1000)
+    data = zstandard.compress(whole.read_bytes())
+    path.write_bytes(data)
+    assert read(path) == (recorded.messages(whole), [])
+    path.write_bytes(data[: len(data) // 2])
+    found, (cut,) = read(path)
+    assert found and found == recorded.messages(whole)[: len(found)] and "cut off after" in cut
+
+
+def test_the_share_that_is_read_grows_to_one(recorded, whole, tmp_path):
+    for path in (whole, recorded.write_db3(tmp_path / "a.db3", recorded.messages(whole))):
+        recording = RecordedMessages(path)
+        shares = [recording.share for _ in recording.messages(lambda topic, kind: True)]
+        assert shares == sorted(shares) and shares[0] >= 0 and recording.share == 1
+
+
+def test_a_file_that_is_cut_off_anywhere_is_read_up_to_where_it_is_whole(recorded, whole, tmp_path):
+    rows = recorded.messages(whole)
+    path = recorded.rewrite(tmp_path / "a.mcap", rows, chunk_size=1, compression="ZSTD")
+    data = path.read_bytes()
+    ends = sorted({int(at) for at in np.random.default_rng(0).integers(9, len(data) - 8, 40)})
+    counts = []
+    for end in ends:
+        path.write_bytes(data[:end])
+        found, said = read(path)
+        assert found == rows[: len(found)]
+        assert len(said) == 1 and "cut off after" in said[0] and int(said[0].split(" after ")[1].split()[0]) <= end
+        counts.append(len(found))
+    assert counts == sorted(counts) and counts[-1] == len(rows)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_db3_file_that_is_cut_off_is_read_up_to_where_it_is_whole_or_refused(recorded, whole, tmp_path, share):
+    rows = recorded.messages(whole)
+    path = recorded.write_db3(tmp_path / "a.db3", rows * 20)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    try:
+        found, said = read(path)
+    except ValueError as error:
+        assert "a.db3: expected a .db3 file of rosbag2 that is whole, got a damaged one" in str(error)
+    else:
+        assert found == (rows * 20)[: len(found)] and "damaged after" in said[0]
+
+
+def test_one_damaged_chunk_costs_its_own_messages_alone(recorded, whole, tmp_path):
+    rows = recorded.messages(whole)
+    path = recorded.rewrite(tmp_path / "a.mcap", rows, chunk_size=1, compression="NONE")
+    data = bytearray(path.read_bytes())
+    at = data.index(rows[5][2][-40:])
+    data[at] ^= 1
+    path.write_bytes(data)
+    found, (said,) = read(path)
+    assert found == rows[:5] + rows[6:]
+    assert said.startswith("1 × chunk: checksum: expected that of its bytes, got another (byte ")
+
+
+def test_random_damage_ends_in_messages_and_a_tally_or_in_a_sentence(recorded, whole, tmp_path):
+    rng, path = np.random.default_rng(1), tmp_path / "a.mcap"
+    for compression in ("NONE", "ZSTD", "LZ4"):
+        data = recorded.rewrite(path, recorded.messages(whole), chunk_size=500, compression=compression).read_bytes()
+        for _ in range(60):
+            broken = bytearray(data)
+            for at in rng.integers(0, len(broken), rng.integers(1, 30)):
+                broken[at] = rng.integers(256)
+            path.write_bytes(broken)
+            try:
+                read(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path}: expected an MCAP file")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mcap", b"", "expected an MCAP file, got an empty file"),
+        ("a.mcap", b"\x89PNG\r\n\x1a\n" * 9, "expected an MCAP file, got another one: it begins with 89 50 4e 47"),
+        ("a.db3", b"", "expected a .db3 file of rosbag2, got an empty file"),
+        ("a.db3", b"no database at all", "expected a .db3 file of rosbag2, got another"),
+        ("a.db3", b"SQLite format 3\x00" + b"\x01" * 99, "a .db3 file of rosbag2 that is whole, got a damaged one"),
+        ("a.bag", b"#ROSBAG V2.0\n", r"expected a recording .*, got a file with another ending, .bag"),
+    ],
+)
+def test_another_file_is_said(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_database_of_something_else_is_said(recorded, tmp_path):
+    with sqlite3.connect(tmp_path / "a.db3") as database:
+        database.execute("CREATE TABLE topics(id)")
+        database.execute("CREATE VIEW messages AS SELECT 1 AS data")  # what is computed is no recording
+    with pytest.raises(ValueError, match="expected the tables topics and messages of rosbag2, got no messages"):
+        read(tmp_path / "a.db3")
+
+
+def chunk(compression, data, size):
+    """A chunk that claims to hold `size` bytes."""
+    name = compression.encode()
+    return struct.pack("<QQQII", 0, 0, size, 0, len(name)) + name + struct.pack("<Q", len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        # 16 MiB of zeros in 0.5 KB, and what claims to be more
+        (lambda bomb: chunk("zstd", bomb, 2**30), "size: expected at most"),
+        (lambda bomb: chunk("zstd", bomb, 1000), "zstd: expected at most 1000 bytes in it, got more"),
+        (lambda bomb: chunk("zstd", b"nothing", 1000), "zstd: expected compressed data, got damaged data"),
+        (lambda bomb: chunk("lz4", b"nothing", 1000), "lz4: expected compressed data, got damaged data"),
+        (lambda bomb: chunk("brotli", b"", 0), "compression: expected zstd, lz4 or none, got 'brotli'"),
+        (lambda bomb: chunk("", RECORD_HEAD.pack(5, 2**60), 9), "records: expected whole ones, got a part"),
+        (lambda bomb: chunk("", b"ab", 2**63), "size: expected at most"),
+        (lambda bomb: struct.pack("<QQQII", 0, 0, 9, 0, 2**32 - 1), "expected a whole one, got a part"),
+    ],
+)
+def test_a_chunk_that_lies_about_its_size_takes_no_memory(tmp_path, content, said):
+    record = content(zstandard.compress(bytes(2**24)))
+    path = tmp_path / "a.mcap"
+    path.write_bytes(MAGIC + RECORD_HEAD.pack(6, len(record)) + record)
+    tracemalloc.start()
+    found, lines = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [] and any(said in line for line in lines), lines
+    assert peak < 2**22
+
+
+def test_a_record_that_claims_to_be_larger_than_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "a.mcap"
+    for length in (2**27, 2**40, 2**63):
+        path.write_bytes(MAGIC + RECORD_HEAD.pack(5, length) + b"abc")
+        assert read(path) == ([], [f"{path}: cut off after 8 bytes; what comes before is read"])
+
+
+def test_other_definitions_encodings_and_types_are_counted_or_passed_over(recorded, whole, tmp_path):
+    rows = recorded.messages(whole)
+    images = [row for row in rows if row[1] == IMAGE]
+    other = message_definition(IMAGE).replace("uint32 width\n", "uint64 width\n")
+    found, (said,) = read(recorded.rewrite(tmp_path / "a.mcap", rows, definitions={IMAGE: other}))
+    assert len(found) == len(rows) - len(images)
+    assert said == f"1 × {IMAGE}: expected its definition as ROS 2 has it, got another"
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_comments_and_spaces_do_not_make_another_definition(kind):
+    text = message_definition(kind)
+    assert is_known(kind, text) and not is_known(kind, text + "uint8 more\n")
+    assert is_known(kind, "# says something\nuint8 CONSTANT=3\n" + text.replace(" ", "   ").replace("\n", "  # it\n"))
+    assert not is_known(kind, text + "#" * 100_000)
