@@ -175,8 +175,10 @@ def test_unknown_names_in_a_file_are_refused(read, tmp_path):
 
 
 def test_required_parameters_are_asked_for(read):
-    with pytest.raises(ValueError, match="folder: expected a value, got none"):
+    with pytest.raises(ValueError, match="folder: expected a folder in NOCS format, or a recording .*, got none"):
         read(kind=PlayerParameters, name="player")
+    with pytest.raises(ValueError, match="recording: expected either a folder or a recording, got both"):
+        read("-p", "folder:=.", "-p", "recording:=a.mcap", kind=PlayerParameters, name="player")
 
 
 def test_player_parameters_are_checked(read, tmp_path):

@@ -16,6 +16,8 @@ from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.formats.image_messages import depth_view, label_view
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.recording_files import write_recording
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, pose_estimate_from, stamp_ns
 
@@ -59,24 +61,51 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def recording(folder):
+    """The folder as a recording."""
+    path = folder.parent / f"{folder.name}.mcap"
+    write_recording(path, (NocsFolder(folder).read(f"{k:04d}") for k in range(FRAMES)))
+    return path
+
+
 @pytest.fixture
-def played(client, start_process, folder, wait_until, tmp_path):
-    """Messages by kind of at least eight frames that arrived whole, each with its place in the player's log."""
-    frames, log = {}, tmp_path / "log"
-    for key, (kind, topic) in TOPICS.items():
-        client.node.create_subscription(
-            kind,
-            topic,
-            lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(key, message),
-            10,
+def play(client, start_process, wait_until, tmp_path):
+    """Plays something; gives the messages by kind of eight frames or more that arrived whole, each with its place in
+    the player's log.
+    """
+    subscriptions = []
+    tools = client, start_process, wait_until, tmp_path / "log", subscriptions
+    yield lambda source, topics: _play(*tools, source, topics)
+    client.destroy(*subscriptions)
+
+
+@pytest.fixture
+def played(play, folder):
+    """What is published of the folder."""
+    return play(f"folder:={folder}", TOPICS)
+
+
+def _play(client, start_process, wait_until, log, subscriptions, source, topics):
+    frames = {}
+    for key, (kind, topic) in topics.items():
+        subscriptions.append(
+            client.node.create_subscription(
+                kind,
+                topic,
+                lambda message, key=key: frames.setdefault(stamp_ns(message.header.stamp), {}).__setitem__(
+                    key, message
+                ),
+                10,
+            )
         )
     player = start_process(
-        "lab.player", "-p", f"folder:={folder}", "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}"
+        "lab.player", "-p", source, "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}"
     )
 
     def whole():
         # a list: the client's thread adds to it
-        return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(TOPICS)}
+        return {stamp: messages for stamp, messages in list(frames.items()) if len(messages) == len(topics)}
 
     wait_until(lambda: len(whole()) >= 8)
     player.send_signal(signal.SIGINT)
@@ -106,6 +135,38 @@ def test_player_publishes_the_folder_in_a_loop_with_fresh_stamps(played):
         ]
         indices.add(int(index))
     assert indices == set(range(FRAMES))
+
+
+def test_player_publishes_a_recording_as_it_does_the_folder(play, recording):
+    reference = spheres_on_table(2, ("can", "mug"))
+    topics = {key: topic for key, topic in TOPICS.items() if key != "truth"}
+    indices = set()
+    for place, messages in play(f"recording:={recording}", topics):
+        assert {message.header.frame_id for message in messages.values()} == {"eye"}
+        np.testing.assert_array_equal(depth_view(messages["depth"]), reference.frame.depth)
+        np.testing.assert_array_equal(label_view(messages["instances"].label_image), reference.detections.masks)
+        assert intrinsics_from(messages["camera_info"], reference.frame.depth.shape) == reference.frame.intrinsics
+        index = colour_view(messages["colour"])[0, 0, 0] // 50
+        assert index == place % FRAMES
+        assert [(i.category, i.id) for i in messages["instances"].instances] == [("can", "0"), ("mug", "1")]
+        indices.add(int(index))
+    assert indices == set(range(FRAMES))
+
+
+def test_player_says_what_of_a_recording_it_leaves_out_and_ends(dds, start_process, recording, tmp_path):
+    broken = tmp_path / "a.mcap"
+    broken.write_bytes(recording.read_bytes()[: recording.stat().st_size * 8 // 10])
+    process = start_process("lab.player", "-p", f"recording:={broken}", "-p", "rate_hz:=50.0", "-p", "loop:=false")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in output
+    assert "a.mcap: cut off after" in output and "playing" in output and "depth /depth_registered/image_rect" in output
+
+
+def test_player_refuses_what_is_no_recording_with_a_sentence(dds, start_process, tmp_path):
+    (tmp_path / "a.mcap").write_bytes(b"no recording")
+    process = start_process("lab.player", "-p", f"recording:={tmp_path / 'a.mcap'}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in output and "expected an MCAP file, got another one" in output
 
 
 def test_player_ends_after_the_last_frame_when_it_does_not_loop(dds, start_process, folder):

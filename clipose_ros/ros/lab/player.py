@@ -1,12 +1,14 @@
-"""Publishes a folder in NOCS format as a camera and a segmenter would: colour, depth, camera info, instances and, where
-the folder has it, the truth.
+"""Publishes a folder in NOCS format, or a recording, as a camera and a segmenter would: colour, depth, camera info,
+instances and, where a folder has it, the truth.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clipose_ros.core.types import Detections, Instance
+from clipose_ros.core.types import Detections, Frame, Instance
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.pose_files import PosesByInstance, read_poses
+from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
+from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import frame_messages, image_message, pose_array_message, stamp_ns
 from clipose_ros.ros.parameters import read_parameters
@@ -40,7 +44,9 @@ class PlayerParameters:
     Parameters
     ----------
     folder : str
-        In NOCS format.
+        In NOCS format. Empty where a recording is played.
+    recording : str
+        An .mcap or .db3 file, or a folder of rosbag2, which is read as `clipose estimate` reads it.
     rate_hz : float
         Frames a second [Hz].
     loop : bool
@@ -50,16 +56,31 @@ class PlayerParameters:
     log : str
         File that gets a line for each frame: its stamp and the time at which its last message was published [ns].
         None where it is empty.
+    depth_topic, camera_info_topic, instances_topic, colour_topic : str
+        Of the recording, see `TopicNames`; they are published under the node's names.
+    raw_images, max_stamp_difference_s
+        Of the recording, see `JoinSettings`.
     """
 
-    folder: str
+    folder: str = ""
+    recording: str = ""
     rate_hz: float = 15.0
     loop: bool = True
     frame_id: str = "camera_color_optical_frame"
     log: str = ""
+    depth_topic: str = TopicNames.depth_topic
+    camera_info_topic: str = TopicNames.camera_info_topic
+    instances_topic: str = TopicNames.instances_topic
+    colour_topic: str = TopicNames.colour_topic
+    raw_images: bool = JoinSettings.raw_images
+    max_stamp_difference_s: float = JoinSettings.max_stamp_difference_s
 
     def __post_init__(self) -> None:
-        expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
+        given = [name for name in ("folder", "recording") if getattr(self, name)]
+        expect("folder", given, "a folder in NOCS format, or a recording by its own parameter", "none")
+        expect("recording", len(given) == 1, "either a folder or a recording", "both")
+        if self.folder:
+            expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
         expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
         expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
 
@@ -87,17 +108,61 @@ class PlayedMessages:
     truth: ObjectPoseArray | None
 
 
+class _Folder:
+    """The frames of a folder, in the order of their names."""
+
+    def __init__(self, parameters: PlayerParameters) -> None:
+        self._folder = NocsFolder(Path(parameters.folder).expanduser())
+        truth_file = self._folder.path / TRUTH_FILE
+        self._truth = read_poses(truth_file) if truth_file.exists() else None
+        self._messages = functools.lru_cache(CACHED_FRAMES)(self._read)
+        self.text = f"{len(self._folder)} frames of {self._folder.path}"
+
+    def frames(self) -> Iterator[PlayedMessages]:
+        """From the first to the last."""
+        return map(self._messages, self._folder.names)
+
+    def remarks(self) -> list[str]:
+        """What cannot be read ends the player."""
+        return []
+
+    def _read(self, name: str) -> PlayedMessages:
+        frame, detections = self._folder.read(name)
+        truth = None if self._truth is None else truth_message(name, detections, self._truth, Header())
+        return _played(frame, detections, truth)
+
+
+class _Recording:
+    """The frames of a recording, in the order in which they are complete."""
+
+    def __init__(self, parameters: PlayerParameters) -> None:
+        names = TopicNames(**{field.name: getattr(parameters, field.name) for field in dataclasses.fields(TopicNames)})
+        joins = JoinSettings(raw_images=parameters.raw_images, max_stamp_difference_s=parameters.max_stamp_difference_s)
+        self._recorded = RecordedFrames(Path(parameters.recording).expanduser(), names, joins)
+        first = next(self._recorded.read(), None)
+        expect(str(self._recorded.path), first, "a frame that can be read", "; ".join(self.remarks()) or "none")
+        topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
+        self.text = f"{self._recorded.path} ({topics})"
+
+    def frames(self) -> Iterator[PlayedMessages]:
+        """From the first to the last."""
+        for _, frame, detections in self._recorded.read():
+            yield _played(frame, detections, None)
+
+    def remarks(self) -> list[str]:
+        """What the last pass has left out."""
+        return self._recorded.tally.lines()
+
+
 class Player(Node):
-    """Plays the frames in the order of their names, each stamped with the time at which it is published."""
+    """Plays frames one after the other, each stamped with the time at which it is published."""
 
     def __init__(self, **options) -> None:
         super().__init__("player", **options)
         self.parameters = read_parameters(self, PlayerParameters)
-        self._folder = NocsFolder(Path(self.parameters.folder).expanduser())
-        truth_file = self._folder.path / TRUTH_FILE
-        self._truth = read_poses(truth_file) if truth_file.exists() else None
-        self._messages = functools.lru_cache(CACHED_FRAMES)(self._read)
-        self._next = 0
+        self._source = (_Folder if self.parameters.folder else _Recording)(self.parameters)
+        self._frames = self._source.frames()
+        self._told: set[str] = set()
         self._camera_info = self.create_publisher(CameraInfo, CAMERA_INFO, QOS)
         self._depth = self.create_publisher(Image, DEPTH, QOS)
         self._colour = self.create_publisher(Image, COLOUR, QOS)
@@ -107,9 +172,7 @@ class Player(Node):
         if self.parameters.log:
             self._log = open(self.parameters.log, "w", encoding="ascii")  # noqa: SIM115 (destroy_node closes it)
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
-        self.get_logger().info(
-            f"playing {len(self._folder)} frames of {self._folder.path} at {self.parameters.rate_hz:g} Hz"
-        )
+        self.get_logger().info(f"playing {self._source.text} at {self.parameters.rate_hz:g} Hz")
 
     def destroy_node(self) -> None:
         """Write what the log still keeps in memory."""
@@ -118,13 +181,17 @@ class Player(Node):
         super().destroy_node()
 
     def _play(self) -> None:
-        if self._next == len(self._folder):
+        messages = next(self._frames, None)
+        if messages is None:
+            for text in self._source.remarks():
+                if text not in self._told:  # each pass leaves out the same
+                    self._told.add(text)
+                    self.get_logger().warning(f"left out: {text}")
             if not self.parameters.loop:
                 self.context.try_shutdown()
                 return
-            self._next = 0
-        messages = self._messages(self._folder.names[self._next])
-        self._next += 1
+            self._frames = self._source.frames()
+            messages = next(self._frames)
         self._publish(messages)
 
     def _publish(self, messages: PlayedMessages) -> None:
@@ -146,16 +213,17 @@ class Player(Node):
         if self._log:
             self._log.write(f"{stamp_ns(header.stamp)} {time_ns}\n")
 
-    def _read(self, name: str) -> PlayedMessages:
-        (frame, detections), header = self._folder.read(name), Header()
-        depth, camera_info, instances = frame_messages(frame, detections, header)
-        return PlayedMessages(
-            depth=depth,
-            camera_info=camera_info,
-            instances=instances,
-            colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
-            truth=None if self._truth is None else truth_message(name, detections, self._truth, header),
-        )
+
+def _played(frame: Frame, detections: Detections, truth: ObjectPoseArray | None) -> PlayedMessages:
+    header = Header()
+    depth, camera_info, instances = frame_messages(frame, detections, header)
+    return PlayedMessages(
+        depth=depth,
+        camera_info=camera_info,
+        instances=instances,
+        colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
+        truth=truth,
+    )
 
 
 def truth_message(name: str, detections: Detections, truth: PosesByInstance, header: Header) -> ObjectPoseArray:
