@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.message_definitions import TYPES, is_known
 from clipose_ros.formats.recorded_bytes import (
+    LONGEST_TOPIC,
     MOST_BYTES,
     MOST_REASONS,
     RecordedMessage,
@@ -31,6 +32,7 @@ RECORD_HEAD = struct.Struct("<BQ")
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 2, 3, 4, 5, 6
 MOST_SCHEMA_BYTES = 2**20
+MOST_RECORDS = 2**18  # of a chunk: usual ones have 1 to 4 MiB, and a record 50 bytes
 BLOCK_BYTES = 2**20
 
 
@@ -125,7 +127,7 @@ class McapFile:
 
     def _note(self, channel: Any) -> None:
         type_name = self._types.get(channel.schema_id, "")
-        if not type_name:
+        if not type_name or len(channel.topic) > LONGEST_TOPIC:
             self._channels.pop(channel.id, None)
         elif channel.message_encoding != "cdr":
             self._tell(f"{channel.topic}: expected messages in cdr, got {channel.message_encoding[:32]!r}")
@@ -155,11 +157,12 @@ class McapFile:
         data = inflate[chunk.compression](chunk.data, size) if chunk.compression else chunk.data
         expect("size", len(data) == size, "as many bytes as it says", "another number")
         expect("checksum", chunk.uncompressed_crc in (0, zlib.crc32(data)), "that of its bytes", "another")
-        at, view = 0, memoryview(data)
+        at, count, view = 0, 0, memoryview(data)
         while at < len(data):
             kind, length = RECORD_HEAD.unpack_from(data, at)
-            at += RECORD_HEAD.size
-            expect("records", length <= len(data) - at, "whole ones", "a part")
+            at, count = at + RECORD_HEAD.size, count + 1
+            if not kind or length > len(data) - at or count > MOST_RECORDS:
+                raise ValueError(f"records: expected at most {MOST_RECORDS}, all whole, got more, or a part")
             yield kind, view[at : at + length]
             at += length
 

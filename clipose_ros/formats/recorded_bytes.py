@@ -9,9 +9,11 @@ from types import ModuleType
 from typing import BinaryIO
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.extras import extra_module
 
 MOST_BYTES = 2**28  # of a record, a chunk or a message: images of 8192x8192 with 32 bits
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a serialised message never begins so
+LONGEST_TOPIC = 512  # characters; ROS's own names end sooner
 NAMED = 3  # of what was left out for one reason
 MOST_REASONS = 100  # that are told apart: a damaged file may have as many as it has bytes
 
@@ -123,15 +125,7 @@ def recording_library(name: str) -> ModuleType:
     RuntimeError
         Where it is not installed, with the cure.
     """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise RuntimeError(
-            f"recordings: expected the package {name.partition('.')[0]}, got none ({error}); "
-            "pip install clipose_ros[recordings], or: pip install mcap-ros2-support zstandard lz4"
-        ) from error
+    return extra_module(name, "recordings")
 
 
 def inflate_zstd(data: bytes, most: int = MOST_BYTES) -> bytes:

