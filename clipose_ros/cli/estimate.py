@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ import tyro
 from clipose_ros import estimators
 from clipose_ros.cli.frame_sources import FrameSource, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_file, check_output_folder
+from clipose_ros.cli.output_paths import check_output_file, check_output_folder, check_view_file
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
@@ -22,10 +23,12 @@ from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
+from clipose_ros.formats.rerun_files import RerunWriter
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.tracking.tracker import Tracker
 
 
 def estimate(
@@ -43,6 +46,7 @@ def estimate(
     support: Support = SUPPORT_DEFAULT,
     strict: Flag = False,
     draw: Path | None = None,
+    view: Path | None = None,
     topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
     joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
@@ -83,6 +87,8 @@ def estimate(
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
         Folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
+    view
+        A .rrd file for the Rerun viewer (`rerun FILE.rrd`): images, cloud, masks, poses, and tracks over time.
     topics
         Of a recording.
     joins
@@ -92,6 +98,7 @@ def estimate(
     expect("--min-score", 0 <= min_score <= 1, "0 to 1", min_score)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
+    check_view_file("--view", view)
     source = open_frames(path, topics, joins)
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:
@@ -103,7 +110,8 @@ def estimate(
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
-    write_poses(output, _results(source, pipeline, strict, draw, counts), stamps=source.stamped)
+    with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
+        write_poses(output, _results(source, pipeline, strict, draw, viewed, counts), stamps=source.stamped)
     skipped = source.report()
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
@@ -113,15 +121,24 @@ def estimate(
 
 
 def _results(
-    source: FrameSource, pipeline: Pipeline, strict: bool, draw: Path | None, counts: Counter[str]
+    source: FrameSource,
+    pipeline: Pipeline,
+    strict: bool,
+    draw: Path | None,
+    viewed: RerunWriter | None,
+    counts: Counter[str],
 ) -> Iterator[tuple[str, FrameResult]]:
-    """Name and result of each frame, drawn where that is asked for and counted; none is kept."""
+    """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
+    tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
     for name, frame, detections in source.frames(strict):
         result = pipeline.process(frame, detections)
         if draw and frame.colour is None:
             counts["without colour"] += 1
         elif draw:
             _write_picture(draw / f"{name}.png", frame, result)
+        if viewed:
+            tracked = tracker.update(frame.stamp_ns, result.results)
+            viewed.write(name, frame, detections, result.results, tracked)
         counts["frames"] += 1
         counts["poses"] += sum(isinstance(pose, PoseEstimate) for _, pose in result.results)
         counts["rejected"] += sum(isinstance(pose, Rejection) for _, pose in result.results)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.extras import extra_module
 from clipose_ros.formats.plot_files import new_figure
 
 
@@ -72,6 +73,29 @@ def check_plot_file(option: str, path: Path | None) -> None:
     check_output_file(option, path)
     if path is not None:
         new_figure(path, 1, 1)
+
+
+def check_view_file(option: str, path: Path | None) -> None:
+    """Check that a Rerun recording can be written.
+
+    Parameters
+    ----------
+    option : str
+        That gave the path.
+    path : Path or None
+        Of the recording; None where it was not asked for.
+
+    Raises
+    ------
+    ValueError
+        As `check_output_file`, and for another ending than .rrd, which the viewer would not open.
+    RuntimeError
+        Where rerun-sdk is not installed.
+    """
+    if path is not None:
+        expect(option, path.suffix == ".rrd", "a file that ends with .rrd", path)
+        check_output_file(option, path)
+        extra_module("rerun", "view")
 
 
 def _check_place(option: str, path: Path, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 import ast
 import importlib.util
+import json
 import py_compile
+import re
 import subprocess
 import sys
 import typing
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clipose_ros.ros import topics
 from clipose_ros.ros.settings import PoseNodeParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +153,18 @@ def test_rviz_configuration_shows_the_outputs_of_the_node():
 def test_package_and_python_metadata_have_one_version():
     version = ElementTree.parse(ROOT / "package.xml").findtext("version")
     assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_foxglove_layout_shows_the_outputs_of_the_node():
+    """Foxglove itself is not run here: every panel has a place, and every topic is the node's or one of its inputs."""
+    layout = json.loads((ROOT / "launch" / "foxglove.json").read_text())
+
+    def panels(place):
+        return {place} if isinstance(place, str) else panels(place["first"]) | panels(place["second"])
+
+    assert panels(layout["layout"]) == layout["configById"].keys()
+    text = json.dumps(layout["configById"])
+    shown = set(re.findall(r'"(/[^"]+)"', text))
+    inputs = {f"/{topic}" for topic in (topics.DEPTH, topics.CAMERA_INFO, topics.COLOUR)}
+    outputs = {f"/clipose/{name}" for name in ("markers", "poses", "debug_image", "poses_9dof")}
+    assert shown == inputs | outputs | {"/diagnostics"}
