@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from clipose_ros.core.timing import NS_PER_S
@@ -236,7 +237,10 @@ def _chosen(
     expect(where, found, ROLES[role], f"none; topics that are read:{_listed(samples, ' ') or ' none'}")
     candidates = choose(found)
     expect(
-        where, len(candidates) == 1, f"one {ROLES[role]}", f"several; name it by {option}{_listed(candidates, ': ')}"
+        where,
+        len(candidates) == 1,
+        f"one topic with {ROLES[role]}",
+        f"several; name it by {option}{_listed(candidates, ': ')}",
     )
     return candidates[0]
 
@@ -257,12 +261,25 @@ def _calibrations(found: list[TopicSample], depth: TopicSample) -> list[TopicSam
         fitting = [sample for sample in found if fits(sample)]
         if len(fitting) == 1:
             return fitting
-    return found
+        found = fitting or found
+    return _nearest_by_name(found, depth)
 
 
 def _colours(samples: list[TopicSample], depth: TopicSample) -> list[TopicSample]:
     found = [sample for sample in samples if sample.role == "colour" and sample.frame_id == depth.frame_id]
-    return _without_transports([sample for sample in found if depth.size in ((0, 0), sample.size)])
+    fitting = [sample for sample in found if depth.size in ((0, 0), sample.size)]
+    return _nearest_by_name(_without_transports(fitting), depth)
+
+
+def _nearest_by_name(found: list[TopicSample], depth: TopicSample) -> list[TopicSample]:
+    """Those whose names begin with the most namespaces of depth: cameras have namespaces of their own."""
+
+    def shared(sample: TopicSample) -> int:
+        pairs = zip(sample.topic.strip("/").split("/")[:-1], depth.topic.strip("/").split("/")[:-1])
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    most = max(map(shared, found), default=0)
+    return [sample for sample in found if shared(sample) == most]
 
 
 def _without_transports(found: list[TopicSample]) -> list[TopicSample]:

@@ -267,7 +267,8 @@ def read_serialized(message: bytes, fields: Callable[[MessageReader], Message], 
     ValueError
         For bytes that are cut short or no plain CDR.
     """
-    expect("message", bytes(message[:2]) in BYTE_ORDERS, f"a {kind} in plain CDR", f"{bytes(message[:4]).hex()} first")
+    begin = bytes(message[:4])
+    expect("message", begin[:2] in BYTE_ORDERS, f"{kind} in plain CDR", f"{begin.hex() or 'nothing'} first")
     try:
         return fields(MessageReader(message))
     except struct.error as error:

@@ -15,6 +15,7 @@ from clipose_ros.formats.message_definitions import TYPES, is_known
 from clipose_ros.formats.recorded_bytes import LONGEST_TOPIC, MOST_BYTES, RecordedMessage, Tally, Wanted
 
 MAGIC = b"SQLite format 3\x00"
+HEAD_BYTES = 100  # of a database
 TABLES = ("topics", "messages")
 MOST_TOPICS = 10_000
 
@@ -46,11 +47,13 @@ class SqliteBag:
     def messages(self, wanted: Wanted) -> Iterator[RecordedMessage]:
         """See `McapFile.messages`."""
         with self._path.open("rb") as file:
-            magic = file.read(len(MAGIC))
+            head = file.read(HEAD_BYTES)
+        magic = head[: len(MAGIC)]
         expect(self._name, magic, "a .db3 file of rosbag2", "an empty file")
         expect(
             self._name, magic == MAGIC, "a .db3 file of rosbag2", f"another one: it begins with {magic[:8].hex(' ')}"
         )
+        self._check_size(head)
         count = 0
         try:
             # immutable: a log (.db3-wal) that a recorder left beside would ask for the right to write
@@ -69,6 +72,13 @@ class SqliteBag:
             self._tally.cut(f"{self._name}: damaged after {count} messages ({error}); what comes before is read")
         if Path(f"{self._path}-wal").is_file():
             self._tally.cut(f"{self._name}: messages in {self._path.name}-wal are not read; open it once with sqlite3")
+
+    def _check_size(self, head: bytes) -> None:
+        """Refuse a file that is shorter than its pages, as sqlite does: it would read what is missing as zeros."""
+        page_bytes, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        whole, there = (2**16 if page_bytes == 1 else page_bytes) * pages, self._path.stat().st_size
+        got = f"one that is cut off, {there} of {whole} bytes; sqlite3 and its command .recover may save the rest"
+        expect(self._name, there >= whole, "a .db3 file of rosbag2 that is whole", got)
 
     def _rows(self, bag: sqlite3.Connection, channels: dict[int, tuple[str, str]]) -> Iterator[tuple]:
         """Topic, bytes and time, in the order of rows: no sorting, which would need memory."""

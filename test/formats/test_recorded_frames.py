@@ -282,6 +282,18 @@ def test_of_two_cameras_one_must_be_named_and_brings_its_calibration_and_colour(
     assert frames.remarks == {"instances frame_id: expected 'other_eye' as depth, got 'eye'": 3}
 
 
+def test_of_two_cameras_with_one_frame_id_namespaces_tell(write):
+    def change(topic, kind, fields, time_ns):
+        return [(topic, kind, fields, time_ns), *([(f"/other{topic}", kind, fields, time_ns)] * (topic != MASKS))]
+
+    frames = RecordedFrames(write(change), TopicNames(depth_topic="/other" + DEPTH))
+    assert (frames.topics["camera_info"].topic, frames.topics["colour"].topic) == ("/other" + INFO, "/other" + COLOUR)
+    with pytest.raises(
+        ValueError, match="expected one topic with a sensor_msgs/CameraInfo, got several; name it by --cam"
+    ):
+        RecordedFrames(write(change), TopicNames(depth_topic=DEPTH))
+
+
 def test_registered_depth_is_taken_before_the_cameras_own(write):
     def change(topic, kind, fields, time_ns):
         own = [("/camera/depth/image_rect_raw", kind, fields, time_ns)] if topic == DEPTH else []
