@@ -24,6 +24,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
 
 
 def estimate(
@@ -39,10 +40,14 @@ def estimate(
     seed: int = 0,
     min_score: float = 0.0,
     support: Support = SUPPORT_DEFAULT,
+    segmenter: SegmenterName = SEGMENTER_DEFAULT,
     strict: Flag = False,
     draw: Path | None = None,
 ) -> None:
     """Estimate the poses of every instance of a NOCS-format folder.
+
+    With --segmenter the objects are found in the depth image, and masks of the folder are not read. An object of no
+    category that a model answers is an entry without a pose.
 
     A frame with a file that is missing or broken is skipped and counted; where no frame can be read, nothing is written
     and the exit status is 1.
@@ -73,6 +78,8 @@ def estimate(
         Poses with a lower score are rejected, 0 to 1.
     support
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
+    segmenter
+        depth finds the objects in the depth image alone; none takes the masks of the folder.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -84,7 +91,8 @@ def estimate(
     check_output_folder("--draw", draw)
     frames, skipped = NocsFolder(folder), {}
     # before the models are loaded, which may take minutes
-    if next(_readable(frames, strict, skipped), None) is None:
+    finds = segmenter != SEGMENTER_DEFAULT
+    if next(_readable(frames, finds, strict, skipped), None) is None:
         name, reason = next(iter(skipped.items()))
         raise ValueError(
             f"{folder}: expected at least one frame that can be read, got {len(skipped)} that cannot; {name}: {reason}"
@@ -92,11 +100,14 @@ def estimate(
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
-            estimators.load_all(model, models_dir, config, seed), min_score=min_score, support=support_settings(support)
+            estimators.load_all(model, models_dir, config, seed),
+            load_segmenter(segmenter, models_dir, config),
+            min_score=min_score,
+            support=support_settings(support),
         )
     frames.objects = pipeline.estimator.names
     results, without_colour = [], 0
-    for name, frame, detections in _readable(frames, strict, skipped):
+    for name, frame, detections in _readable(frames, finds, strict, skipped):
         results.append((name, pipeline.process(frame, detections)))
         if draw and frame.colour is None:
             without_colour += 1
@@ -106,14 +117,24 @@ def estimate(
     _report_doubts(frames, skipped, without_colour)
     found = sum(isinstance(pose, PoseEstimate) for _, result in results for _, pose in result.results)
     total = sum(len(result.results) for _, result in results)
-    print(f"{output}: {len(results)} frames, {found} poses, {total - found} rejected, {len(skipped)} skipped")
+    strange = sum(
+        instance.category not in pipeline.estimator.names for _, result in results for instance, _ in result.results
+    )
+    others = f", {strange} found that no model answers" if finds else ""
+    rejected = total - found - (strange if finds else 0)
+    print(f"{output}: {len(results)} frames, {found} poses, {rejected} rejected{others}, {len(skipped)} skipped")
 
 
-def _readable(frames: NocsFolder, strict: bool, skipped: dict[str, str]) -> Iterator[tuple[str, Frame, Detections]]:
-    """The frames that can be read, with their names; why the others cannot goes into `skipped`."""
+def _readable(
+    frames: NocsFolder, finds: bool, strict: bool, skipped: dict[str, str]
+) -> Iterator[tuple[str, Frame, Detections | None]]:
+    """The frames that can be read, with their names; why the others cannot goes into `skipped`.
+
+    Where objects are found, there are no detections.
+    """
     for name in tracked(frames.names, "poses"):
         try:
-            frame, detections = frames.read(name)
+            frame, detections = (frames.read_frame(name), None) if finds else frames.read(name)
         except (ValueError, OSError) as error:
             if strict:
                 raise

@@ -11,9 +11,17 @@ from clipose_ros.cli.estimate import estimate
 from clipose_ros.cli.evaluate import evaluate
 from clipose_ros.cli.measure import bench, build
 from clipose_ros.cli.options import REGISTRY
+from clipose_ros.cli.segment import segment
 from clipose_ros.doctor.checkout import CURE, moved_checkout
 
-COMMANDS = {"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine}
+COMMANDS = {
+    "estimate": estimate,
+    "segment": segment,
+    "evaluate": evaluate,
+    "bench": bench,
+    "build": build,
+    "doctor": examine,
+}
 
 
 def main() -> None:
