@@ -17,6 +17,7 @@ from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES, nocs_symmetry
 from clipose_ros.core.resting import Rest
 from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
+from clipose_ros.segmenters.centre_votes import VoteSettings
 from clipose_ros.segmenters.depth import DepthSegmenterSettings
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 
@@ -183,7 +184,7 @@ def write_tiny_segmenter(folder, surest="can", **changes):
         content = network.SerializeToString()
         (folder / f"{key}.onnx").write_bytes(content)
         networks[key] = NetworkFile(f"{key}.onnx", hashlib.sha256(content).hexdigest(), inputs, outputs)
-    settings = DepthSegmenterSettings(**changes).as_mapping()
+    settings = DepthSegmenterSettings(votes=VoteSettings(reach=30.0), **changes).as_mapping()
     write_card(ModelCard("segmenter-depth", "depth-segmenter", names, networks, settings=settings), folder)
     return folder
 
@@ -192,3 +193,9 @@ def write_tiny_segmenter(folder, surest="can", **changes):
 def write_segmenter(tmp_path):
     """Writes models/segmenter-depth under the test's folder and gives its path."""
     return lambda **arguments: write_tiny_segmenter(tmp_path / "models" / "segmenter-depth", **arguments)
+
+
+@pytest.fixture(scope="session")
+def tiny_segmenter(tmp_path_factory):
+    """Path of one tiny depth segmenter for the whole run, which calls everything a can."""
+    return write_tiny_segmenter(tmp_path_factory.mktemp("models") / "segmenter-depth")

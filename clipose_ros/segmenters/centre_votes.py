@@ -5,17 +5,21 @@ The answers are coarse; the masks' edges then follow the edges of the depth imag
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from clipose_ros.core.backprojection import metres
+from clipose_ros.core.pixel_rays import pixel_rays
 from clipose_ros.core.types import Frame
 from clipose_ros.core.validation import expect
 from clipose_ros.segmenters.depth_channels import DepthGrid
 
 OFFSET_UNIT = 16.0  # of the offsets, in cells of the answer
+SURFACE_M = 0.004  # pixels so near to the surface show it; half of the thinnest book
+RAISED_M, RAISED_SHARE = 0.01, 0.3  # an object is not flat where this share of it is so high
 STEP_M = 0.012  # of depth, at 1 m, that weighs as much as a cell's width across the image
 MOST_OBJECTS = 64
 
@@ -33,7 +37,11 @@ class VoteSettings:
     apart : int
         Cells around a centre in which no other is; odd.
     reach : float
-        Votes further from all centres than so many cells count for none.
+        Votes further from all centres than so many cells count for none,
+    reach_share : float
+        and this share of their own way is added to it: votes from the rim of something large are less exact.
+    left_over : int
+        Cells that count for no centre and hang together are an instance of their own if there are as many.
     least_cells : int
         An instance has as many.
     least_part : float
@@ -48,7 +56,9 @@ class VoteSettings:
     object: float = 0.5
     centre: float = 0.15
     apart: int = 7
-    reach: float = 14.0
+    reach: float = 10.0
+    reach_share: float = 0.5
+    left_over: int = 60
     least_cells: int = 10
     least_part: float = 0.12
 
@@ -57,7 +67,9 @@ class VoteSettings:
             expect(name, 0 < getattr(self, name) < 1, "more than 0, less than 1", getattr(self, name))
         whole = type(self.apart) is int and self.apart >= 1 and self.apart % 2 == 1
         expect("apart", whole, "an odd whole number", self.apart)
-        expect("least_cells", self.least_cells >= 1, "1 or more", self.least_cells)
+        for name in ("least_cells", "left_over"):
+            expect(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
+        expect("reach_share", 0 <= self.reach_share <= 1, "0 to 1", self.reach_share)
         expect("reach", self.reach > 0, "more than 0", self.reach)
         expect("least_part", 0 <= self.least_part <= 1, "0 to 1", self.least_part)
 
@@ -85,11 +97,14 @@ def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) ->
     labels = np.zeros(answer.shape[1:], np.uint8)
     if not len(u):
         return labels, []
-    at = np.stack([u, v], axis=1) + OFFSET_UNIT * answer[2:, v, u].T
+    way = OFFSET_UNIT * answer[2:, v, u].T
     centres = _centres(chance[1], settings)
-    number = _nearest(at, centres, settings.reach)
-    labels[v, u] = number
-    return _sound(labels, chance, centres, settings)
+    reach = settings.reach + settings.reach_share * np.hypot(way[:, 0], way[:, 1])
+    labels[v, u] = _nearest(np.stack([u, v], axis=1) + way, centres, reach)
+    surety = chance[1, centres[:, 1].astype(int), centres[:, 0].astype(int)].tolist()
+    free = (chance[0] > settings.object) & (labels == 0)
+    surety += [settings.centre] * _add_left_over(labels, free, len(surety), settings)
+    return _sound(labels, chance[0], surety, settings)
 
 
 def _centres(heat: np.ndarray, settings: VoteSettings) -> np.ndarray:
@@ -104,7 +119,17 @@ def _centres(heat: np.ndarray, settings: VoteSettings) -> np.ndarray:
     return np.array(kept, np.float32).reshape(-1, 2)
 
 
-def _nearest(at: np.ndarray, centres: np.ndarray, reach: float) -> np.ndarray:
+def _add_left_over(labels: np.ndarray, free: np.ndarray, first: int, settings: VoteSettings) -> int:
+    """Number large parts of the free cells, after the first labels; how many there are."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=8)
+    large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= settings.left_over]
+    large = large[: MOST_OBJECTS - first]
+    for number, part in enumerate(large, start=first + 1):
+        labels[parts == part] = number
+    return len(large)
+
+
+def _nearest(at: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Number (P,) from 1 on of the centre that each vote is for; 0 for none."""
     if not len(centres):
         return np.zeros(len(at), np.uint8)
@@ -115,11 +140,11 @@ def _nearest(at: np.ndarray, centres: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _sound(
-    labels: np.ndarray, chance: np.ndarray, centres: np.ndarray, settings: VoteSettings
+    labels: np.ndarray, chance: np.ndarray, surety: list[float], settings: VoteSettings
 ) -> tuple[np.ndarray, list[float]]:
     """Leave out specks, and number what is left from 1 on."""
     out, scores = np.zeros_like(labels), []
-    for number, (u, v) in enumerate(centres.astype(int), start=1):
+    for number, of_centre in enumerate(surety, start=1):
         mask = (labels == number).astype(np.uint8)
         size = int(mask.sum())
         if size < settings.least_cells:
@@ -130,7 +155,7 @@ def _sound(
         mask = kept[parts]
         if np.count_nonzero(mask) < settings.least_cells:
             continue
-        scores.append(float(chance[0][mask].mean() * chance[1, v, u] ** 0.25))
+        scores.append(float(chance[mask].mean() * of_centre**0.25))
         out[mask] = len(scores)
     return out, scores
 
@@ -182,6 +207,41 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
         better = cost < nearest
         nearest[better], best[better] = cost[better], labels[r, c][better]
     out[v, u] = best
+    return out
+
+
+def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.ndarray:
+    """Take pixels of the surface that things stand on out of the labels: around feet, and seen through holes.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8
+        Of the image.
+    grid : DepthGrid
+        Of the frame, with its surface.
+    frame : Frame
+        Of which the depth image is taken.
+
+    Returns
+    -------
+    (H, W) uint8
+        Labels. Flat objects keep all their pixels, and so do all where no surface is known.
+    """
+    pixels = np.flatnonzero(labels)
+    if not math.isfinite(grid.offset) or not len(pixels):
+        return labels
+    z = metres(frame.depth.reshape(-1)[pixels], frame.depth_unit_m)
+    rays = pixel_rays(frame.intrinsics, frame.depth.shape)
+    up = grid.up.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        height = (rays.x[pixels] * up[0] + rays.y[pixels] * up[1] + up[2]) * z - np.float32(grid.offset)
+        seen = np.isfinite(height) & (z > 0)
+        raised = seen & (height > RAISED_M)
+        low = seen & (np.abs(height) < SURFACE_M)
+    of = labels.reshape(-1)[pixels]
+    share = np.bincount(of[raised], minlength=256) / np.maximum(np.bincount(of[seen], minlength=256), 1)
+    out = labels.copy()
+    out.reshape(-1)[pixels[low & (share[of] > RAISED_SHARE)]] = 0
     return out
 
 

@@ -18,7 +18,7 @@ from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import Session, SessionConfig
-from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances_of, sharpened
+from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances_of, sharpened, without_surface
 from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
 
 MASKS, NAMES = "masks", "names"  # keys of the networks in the card
@@ -158,7 +158,7 @@ class DepthSegmenter:
         if not grid.z.any():
             return Detections((), np.zeros(frame.depth.shape, np.uint8))
         cells, certainty = instances_of(self.answer(grid), self.settings.votes)
-        labels = sharpened(cells, cells_z(grid), frame)
+        labels = without_surface(sharpened(cells, cells_z(grid), frame), grid, frame)
         on_grid = labels[np.ix_(grid.rows, grid.columns)]
         masks = [on_grid == number for number in range(1, len(certainty) + 1)]
         chances = self._named(grid, masks)

@@ -5,7 +5,7 @@ import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.types import Frame, Intrinsics
-from clipose_ros.segmenters.centre_votes import OFFSET_UNIT, VoteSettings, instances_of, sharpened
+from clipose_ros.segmenters.centre_votes import OFFSET_UNIT, VoteSettings, instances_of, sharpened, without_surface
 from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
 from clipose_ros.segmenters.depth_channels import depth_grid, image_channels, object_crops
 
@@ -154,6 +154,21 @@ def test_edges_follow_the_depth():
     frame = Frame(0, "", depth, Intrinsics(60.0, 60.0, 31.5, 31.5))
     labels = sharpened(cells, cell_z, frame)
     assert (labels[:, 22:] == 1).mean() > 0.95 and (labels[:, :22] == 0).all()
+
+
+def test_pixels_of_the_table_are_taken_out_of_masks_and_flat_things_keep_theirs():
+    frame, truth = spheres_on_table(2, ["can"])
+    grid = depth_grid(frame)
+    labels = (truth.masks > 0).astype(np.uint8)
+    table = np.zeros(labels.shape, bool)
+    table[300:330, 100:200] = True
+    assert not (labels[table]).any()
+    labels[table] = 1  # what leaked
+    labels[400:440, 100:200] = 2  # a sheet of paper
+    cleaned = without_surface(labels, grid, frame)
+    assert (cleaned[table] == 0).all() and (cleaned[400:440, 100:200] == 2).all()
+    spheres = truth.masks > 0
+    assert (cleaned[spheres] == 1).mean() > 0.95
 
 
 @pytest.mark.parametrize("change", [{"object": 0.0}, {"apart": 4}, {"reach": -1.0}, {"least_cells": 0}])
