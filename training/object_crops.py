@@ -21,7 +21,7 @@ from clipose_ros.segmenters.depth_channels import image_channels, object_crops
 from training.command import run
 from training.rows import mapped_arrays
 from training.scene_format import CROP_ARRAYS, IGNORED, MOST_OBJECTS, NOTHING
-from training.segmenter import load_part, scene_grid
+from training.segmenter import load_part, perforated, scene_grid
 from training.storage import write_whole
 
 RIGHT, WRONG = 0.5, 0.25  # IoU from which on a mask is that of an object, and below which it may be of nothing
@@ -80,7 +80,7 @@ def scene_crops(
     names : (K,) uint8
         What they are.
     """
-    grid, label = scene_grid(row, rng.random() < 0.5)
+    grid, label = perforated(*scene_grid(row, rng.random() < 0.5), row, rng)
     truth = {number: label == number for number in range(1, MOST_OBJECTS + 1)}
     truth = {number: mask for number, mask in truth.items() if mask.any()}
     masks: list[np.ndarray] = [worn(mask, rng) for mask in truth.values()]

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from clipose_ros.core.pixel_rays import pixel_rays
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels
 from training.checkpoint import read_checkpoint, restore, write_checkpoint
@@ -42,12 +44,13 @@ from training.networks.segmentation import (
 )
 from training.rows import mapped_arrays
 from training.run_log import RunLog
-from training.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING
+from training.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING, SEGMENT_CATEGORIES
 from training.train import learning_rate, make_optimiser
 
 Part = Literal["masks", "names"]
 NETWORKS = {"masks": (MaskNetwork, MaskNetworkConfig), "names": (NameNetwork, NameNetworkConfig)}
 SHARDS = {"masks": "scenes_*.npz", "names": "crops_*.npz"}
+SIEVES = {"laptop": 0.3}  # share of the objects that are perforated; of others 0.05
 FREE = ("data", "output", "steps", "log_every", "checkpoint_every", "threads")
 
 
@@ -224,6 +227,50 @@ def scene_grid(row: dict[str, np.ndarray], flipped: bool = False) -> tuple[Depth
     return depth_grid(Frame(0, "", depth, Intrinsics(fx, fy, cx, cy))), label
 
 
+def perforated(
+    grid: DepthGrid, label: np.ndarray, row: dict[str, np.ndarray], rng: np.random.Generator
+) -> tuple[DepthGrid, np.ndarray]:
+    """Make sieves of some objects: what stands below is seen through them, as through a badly scanned shape or a mesh.
+
+    Parameters
+    ----------
+    grid : DepthGrid
+        What the camera saw.
+    label : (h, w) uint8
+        Of its pixels.
+    row : dict of ndarray
+        Of the scene.
+    rng : np.random.Generator
+        Decides.
+
+    Returns
+    -------
+    grid : DepthGrid
+        With holes.
+    label : (h, w) uint8
+        Where the holes are background.
+    """
+    if not math.isfinite(grid.offset):
+        return grid, label
+    z, label = grid.z.copy(), label.copy()
+    h, w = z.shape
+    for number in range(1, int(label[label < IGNORED].max(initial=0)) + 1):
+        if rng.random() >= SIEVES.get(SEGMENT_CATEGORIES[row["category"][number - 1]], 0.05):
+            continue
+        cell = int(rng.integers(2, 6))
+        noise = cv2.resize(rng.normal(size=(h // cell, w // cell)).astype(np.float32), (w, h))
+        hole = (label == number) & (noise > rng.uniform(-0.15, 0.5))
+        rays = pixel_rays(grid.intrinsics, z.shape)
+        with np.errstate(divide="ignore"):
+            below = grid.offset / np.tensordot(grid.up, np.stack([rays.x, rays.y, np.ones_like(rays.x)]), 1).reshape(
+                h, w
+            )
+        hole &= (below > z - 0.02) & (below < 8)
+        z[hole & (z > 0)] = (below + rng.normal(0, 0.0015, below.shape) * below**2)[hole & (z > 0)]
+        label[hole] = 0
+    return replace(grid, z=z.astype(np.float32)), label
+
+
 def mask_targets(label: np.ndarray) -> dict[str, np.ndarray]:
     """Make the truth of the network that finds objects, at half of the label image.
 
@@ -282,7 +329,10 @@ def mask_batch(rows: Shards, indices: np.ndarray, config: SegmenterTrainConfig, 
     rng = np.random.default_rng(seed) if seed else None
     made = []
     for index in indices:
-        grid, label = scene_grid(rows.row(int(index)), rng is not None and rng.random() < 0.5)
+        row = rows.row(int(index))
+        grid, label = scene_grid(row, rng is not None and rng.random() < 0.5)
+        if rng is not None:
+            grid, label = perforated(grid, label, row, rng)
         if rng is not None and rng.random() < config.surface_unknown:
             grid = replace(grid, up=np.array([0.0, -1.0, 0.0]), offset=math.nan)
         made.append({"input": image_channels(grid)} | mask_targets(label))
