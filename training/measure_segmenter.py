@@ -15,11 +15,16 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from clipose_ros.cli.tables import print_segmentation
-from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
+from clipose_ros import estimators
+from clipose_ros.cli.tables import print_evaluation, print_segmentation
+from clipose_ros.core.support import SUPPORT_DEFAULT, support_settings
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, PoseEstimate
+from clipose_ros.evaluation.poses import evaluate as evaluate_poses
 from clipose_ros.evaluation.segmentation import FrameMatch, SegmentationScores, match, true_frames
 from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.pose_files import PosesByInstance, read_truth
 from clipose_ros.formats.segment_files import BACKGROUND, HIDDEN, LabelledImage, read_labelled
+from clipose_ros.pipeline import Pipeline
 from clipose_ros.segmenters.centre_votes import sharpened
 from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import depth_grid, image_channels
@@ -147,8 +152,40 @@ def folder_matches(segmenter: Segmenter, folder: Path) -> list[FrameMatch]:
     ]
 
 
+def found_poses(pipeline: Pipeline, folder: Path) -> tuple[PosesByInstance, int]:
+    """Estimate the poses of what the pipeline's own segmenter finds in a folder.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        With a segmenter.
+    folder : Path
+        In NOCS format, with NNNN_true_mask.png.
+
+    Returns
+    -------
+    poses : dict of (frame, instance) to PoseEstimate or Rejection
+        Under the numbers of the objects that the instances were found to be, with an IoU of 0.5.
+    others : int
+        Poses of instances that are no object: false ones.
+    """
+    frames, poses, others = NocsFolder(folder), {}, 0
+    for name in track(true_frames(folder), folder.name):
+        result = pipeline.process(frames.read_frame(name))
+        pairs = match(labelled(result.detections), read_labelled(folder, name, "true_mask"))
+        answers = {instance.label: answer for instance, answer in result.results}
+        poses |= {(name, true): answers.pop(number) for true, number in pairs.found.items()}
+        others += sum(isinstance(answer, PoseEstimate) for answer in answers.values())
+    return poses, others
+
+
 def measure(
-    model: Path, scenes: int = 200, empty: int = 200, folders: tuple[Path, ...] = (), seed: int = 900_001
+    model: Path,
+    scenes: int = 200,
+    empty: int = 200,
+    folders: tuple[Path, ...] = (),
+    poses: str = "",
+    seed: int = 900_001,
 ) -> None:
     """Print what a model finds, and what the plain segmenter does.
 
@@ -161,10 +198,18 @@ def measure(
     empty : int
         Generated scenes without objects: tables, floors, walls, furniture.
     folders : tuple of Path
-        In NOCS format, with NNNN_true_mask.png.
+        In NOCS format, with NNNN_true_mask.png and, for poses, truth.json.
+    poses : str
+        Model that estimates the poses of what is found in the folders; empty: none does.
     seed : int
         Of the scenes.
     """
+    for folder in folders if poses else ():
+        print(f"{poses} on what is found: {folder}")
+        pipeline = Pipeline(estimators.load(poses), segmenter_of(model), support=support_settings(SUPPORT_DEFAULT))
+        found, others = found_poses(pipeline, folder)
+        print_evaluation(evaluate_poses(found, read_truth(folder / "truth.json")))
+        print(f"{others} poses of what is no object")
     for name, segmenter in (("model", segmenter_of(model)), ("plane and parts", PlaneAndParts())):
         for folder in folders:
             print(f"{name}: {folder}")

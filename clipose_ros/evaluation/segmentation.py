@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class FrameMatch:
         Of these, those that are matched to no object with an IoU of FOUND.
     shared, found_pixels, true_pixels : int
         Pixels that matched masks have in common, of all masks found, and of all true ones.
+    found : mapping of int to int
+        Number of the instance that each object was found as, with an IoU of FOUND, by the number of the object.
     """
 
     truth: tuple[tuple[str, float, str], ...]
@@ -41,6 +43,7 @@ class FrameMatch:
     shared: int
     found_pixels: int
     true_pixels: int
+    found: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def match(found: LabelledImage, truth: LabelledImage) -> FrameMatch:
     # by F, as UOIS matches
     rows, columns = linear_sum_assignment(-2 * shared / np.maximum(both, 1))
     pixels = int(shared[rows, columns].sum()), int(sizes[ours].sum()), int(true_sizes[theirs].sum())
-    return FrameMatch(objects, len(ours), len(ours) - right, *pixels)
+    found_as = {theirs[j]: ours[i] for j, i in best.items() if iou[i, j] >= FOUND}
+    return FrameMatch(objects, len(ours), len(ours) - right, *pixels, found_as)
 
 
 def evaluate(segments: Path, truth: Path, names: Iterable[str]) -> tuple[SegmentationScores, dict[str, str]]:
