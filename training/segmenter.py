@@ -50,7 +50,7 @@ from training.train import learning_rate, make_optimiser
 Part = Literal["masks", "names"]
 NETWORKS = {"masks": (MaskNetwork, MaskNetworkConfig), "names": (NameNetwork, NameNetworkConfig)}
 SHARDS = {"masks": "scenes_*.npz", "names": "crops_*.npz"}
-SIEVES = {"laptop": 0.3}  # share of the objects that are perforated; of others 0.05
+SIEVES = {"laptop": 0.5}  # share of the objects that are perforated; of others 0.05
 FREE = ("data", "output", "steps", "log_every", "checkpoint_every", "threads")
 
 
@@ -397,11 +397,34 @@ def name_batch(rows: Shards, indices: np.ndarray, config: SegmenterTrainConfig, 
     names = torch.from_numpy(np.array([row["name"] for row in read], np.int64))
     if seed:
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        turned = torch.rand(len(crops), generator=generator) < 0.5
-        mirrored = crops.flip(3)
-        mirrored[:, 2] *= -1  # metres to the right
-        crops = torch.where(turned[:, None, None, None], mirrored, crops)
+        crops = _varied(crops, generator)
     return {"input": crops, "name": names}
+
+
+def _varied(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Crops of objects a little larger, smaller or slimmer, mirrored, moved, and partly hidden."""
+    count, _, height, width = crops.shape
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    turned = (drawn(count) < 0.5)[:, None, None, None]
+    mirrored = crops.flip(3)
+    mirrored[:, 2] *= -1  # metres to the right
+    crops = torch.where(turned, mirrored, crops)
+    sizes = torch.exp(0.05 * torch.randn(count, 3, generator=generator))  # right, up, away
+    metric = crops[:, 2:6] * sizes[:, [0, 1, 2, 1], None, None]
+    pixel = crops[:, 7:] + sizes.log().mean(1)[:, None, None, None]
+    crops = torch.cat([crops[:, :2], metric, crops[:, 6:7], pixel], dim=1)
+    moved = torch.roll(crops, tuple((drawn(2) * 5 - 2.5).round().int().tolist()), (2, 3))
+    edge, side = drawn(count, 2), 0.15 + 0.35 * drawn(count, 2)
+    rows, columns = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
+    hidden = ((rows >= edge[:, :1]) & (rows < edge[:, :1] + side[:, :1]))[:, :, None]
+    hidden = hidden & ((columns >= edge[:, 1:]) & (columns < edge[:, 1:] + side[:, 1:]))[:, None, :]
+    hidden = hidden & (drawn(count) < 0.25)[:, None, None]
+    kept = torch.ones(1, moved.shape[1], 1, 1)
+    kept[:, :6] = 0
+    return torch.where(hidden[:, None], moved * kept, moved)
 
 
 def name_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:

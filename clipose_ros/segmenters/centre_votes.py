@@ -185,10 +185,11 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
         np.minimum(((np.arange(full) + 0.5) * cells / full).astype(int), cells - 1)
         for full, cells in ((height, h), (width, w))
     )
-    out = labels[np.ix_(row, column)]
+    out = labels.take(row, axis=0).take(column, axis=1)
     kernel = np.ones((3, 3), np.uint8)
     edge = cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
-    v, u = np.nonzero(edge[np.ix_(row, column)])
+    pixels = np.flatnonzero(edge.take(row, axis=0).take(column, axis=1))
+    v, u = pixels // width, pixels % width
     if not len(v):
         return out
     z = metres(frame.depth[v, u], frame.depth_unit_m)

@@ -9,13 +9,22 @@ import torch
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.segmenters.centre_votes import instances_of
 from clipose_ros.segmenters.choice import segmenter_of
-from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
+from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS, image_channels
 from training.export_segmenter import export
 from training.networks.segmentation import MaskNetwork, NameNetwork
 from training.object_crops import cut, worn
-from training.scene_format import CROP_ARRAYS, DEPTH_UNIT_M, IGNORED, NOTHING
+from training.scene_format import CROP_ARRAYS, DEPTH_UNIT_M, IGNORED, NOTHING, SEGMENT_CATEGORIES
 from training.scenes import draw_shard
-from training.segmenter import SegmenterTrainConfig, Shards, load_part, mask_losses, mask_targets, train
+from training.segmenter import (
+    SegmenterTrainConfig,
+    Shards,
+    load_part,
+    mask_losses,
+    mask_targets,
+    perforated,
+    scene_grid,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +118,24 @@ def test_a_worn_mask_still_shows_its_object():
     rng = np.random.default_rng(0)
     kept = [(worn(mask, rng) & mask).sum() / mask.sum() for _ in range(40)]
     assert min(kept) > 0.3 and np.median(kept) > 0.8
+
+
+def test_through_a_sieve_the_table_is_seen(scenes):
+    row = Shards(sorted(scenes.glob("*.npz"))).row(0)
+    grid, label = scene_grid(row)
+    grid = replace(grid, up=np.array([0.0, -1.0, 0.0]), offset=-0.6)
+    row = row | {"category": np.full_like(row["category"], SEGMENT_CATEGORIES.index("laptop"))}
+    label = np.where(np.indices(label.shape)[0] > 160, 1, 0).astype(np.uint8)
+    grid = replace(grid, z=np.full(label.shape, 0.3, np.float32))
+    for seed in range(8):
+        holed, left = perforated(grid, label, row, np.random.default_rng(seed))
+        hole = (label == 1) & (left == 0)
+        height = image_channels(holed)[1] * 0.1
+        if hole.any():
+            assert 0.05 < hole[label == 1].mean() < 0.8
+            assert abs(np.median(height[hole])) < 0.01 < np.median(height[left == 1])
+            return
+    raise AssertionError("expected a sieve in eight draws, got none")
 
 
 def test_networks_answer_for_every_size_and_number():
