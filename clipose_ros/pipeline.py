@@ -153,6 +153,7 @@ class Pipeline:
             expect("up", sound, "three finite numbers that are not all 0", up)
             up = up / np.linalg.norm(up)
         stopwatch = Stopwatch()
+        found_here = detections is None
         if detections is None:
             expect("detections", self.segmenter is not None, "masks of the frame, since there is no segmenter", "none")
             with stopwatch.stage("segmentation"):
@@ -163,6 +164,8 @@ class Pipeline:
                 self.tracker.predict(frame.stamp_ns)
         with stopwatch.stage("backprojection"):
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
+            if found_here:
+                refused |= self._strangers(detections.instances)
             kept = [i for i in range(len(detections.instances)) if i not in refused]
             observations = self._observations(frame, detections.only(kept) if refused else detections)
         footing = None
@@ -196,6 +199,15 @@ class Pipeline:
             tracked.lost,
             at_rest,
         )
+
+    def _strangers(self, instances: tuple[Instance, ...]) -> dict[int, str]:
+        """Why instances that the segmenter found are not estimated, by their places: it knows more than the models."""
+        names = self.estimator.names
+        return {
+            i: f"category: expected one of {', '.join(names)}, got {one.category}: an object that no model answers"
+            for i, one in enumerate(instances)
+            if one.category not in names
+        }
 
     def _observations(self, frame: Frame, detections: Detections) -> list[Observation]:
         """Make what the estimator sees of each instance: the points, and what else it needs."""

@@ -19,6 +19,9 @@ from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES, nocs_symmetry
 from clipose_ros.core.resting import Rest
 from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
+from clipose_ros.segmenters.centre_votes import VoteSettings
+from clipose_ros.segmenters.depth import DepthSegmenterSettings
+from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 
 POINTS = 1024
 
@@ -139,3 +142,81 @@ def leaning_model(tmp_path_factory):
     y_axis = Rotation.from_euler("z", 6, degrees=True).apply(TABLE_NORMAL)
     rests = dict.fromkeys(("can", "mug"), (Rest.Y,))
     return write_tiny(tmp_path_factory.mktemp("models") / "leaning", y_axis=tuple(y_axis), rests=rests)
+
+
+def tiny_masks_network():
+    """What lies higher than 1.5 cm above the surface is an object, the highest point its centre; every cell votes for
+    itself: the ONNX contract of the depth segmenter's first network.
+    """
+    height = [[0.0] * CHANNELS, [0.0] * CHANNELS, [0.0] * CHANNELS, [0.0] * CHANNELS]
+    height[0][1], height[1][1] = 40.0, 8.0
+    constants = {
+        "weights": np.array(height).reshape(4, CHANNELS, 1, 1),
+        "bias": np.array([-0.15 * 40, -0.6 * 8, 0.0, 0.0]),
+    }
+    nodes = [
+        helper.make_node("AveragePool", ["channels"], ["cells"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["cells", "weights", "bias"], ["answer"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "masks",
+        [helper.make_tensor_value_info("channels", TensorProto.FLOAT, [1, CHANNELS, "height", "width"])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 4, "rows", "columns"])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def tiny_names_network(logits):
+    """Always the same answer, but the first name gains with the share of the crop that the mask covers."""
+    weights = np.zeros((CROP_CHANNELS, len(logits)))
+    weights[0, 0] = 1.0
+    constants = {"weights": weights, "bias": np.array(logits)}
+    nodes = [
+        helper.make_node("ReduceMean", ["crops"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["means", "weights", "bias"], ["name"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "names",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["batch", CROP_CHANNELS, CROP, CROP])],
+        [helper.make_tensor_value_info("name", TensorProto.FLOAT, ["batch", len(logits)])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def write_tiny_segmenter(folder, surest="can", **changes):
+    """Model folder of a tiny depth segmenter that calls everything by one name (`nothing`: all is left out)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (*CATEGORIES, "other")
+    logits = [6.0 if name == surest else 0.0 for name in (*names, "nothing")]
+    rows = {
+        "masks": (tiny_masks_network(), {"channels": (1, CHANNELS, "height", "width")}, {"answer": (1, 4, "r", "c")}),
+        "names": (
+            tiny_names_network(logits),
+            {"crops": ("batch", CROP_CHANNELS, CROP, CROP)},
+            {"name": ("batch", len(logits))},
+        ),
+    }
+    networks = {}
+    for key, (network, inputs, outputs) in rows.items():
+        content = network.SerializeToString()
+        (folder / f"{key}.onnx").write_bytes(content)
+        networks[key] = NetworkFile(f"{key}.onnx", hashlib.sha256(content).hexdigest(), inputs, outputs)
+    settings = DepthSegmenterSettings(votes=VoteSettings(reach=30.0), **changes).as_mapping()
+    write_card(ModelCard("segmenter-depth", "depth-segmenter", names, networks, settings=settings), folder)
+    return folder
+
+
+@pytest.fixture
+def write_segmenter(tmp_path):
+    """Writes models/segmenter-depth under the test's folder and gives its path."""
+    return lambda **arguments: write_tiny_segmenter(tmp_path / "models" / "segmenter-depth", **arguments)
+
+
+@pytest.fixture(scope="session")
+def tiny_segmenter(tmp_path_factory):
+    """Path of one tiny depth segmenter for the whole run, which calls everything a can."""
+    return write_tiny_segmenter(tmp_path_factory.mktemp("models") / "segmenter-depth")

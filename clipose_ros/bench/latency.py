@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,9 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.support import Support, support_settings
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.pipeline import Pipeline
+from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
+from clipose_ros.segmenters.segmenter import Segmenter
 
 INTRINSICS = Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5)
 IMAGE_SHAPE = (480, 640)
@@ -90,6 +92,7 @@ def bench(
     frames: int,
     rounds: int,
     support: Support = "off",
+    segmenter: SegmenterName = SEGMENTER_DEFAULT,
 ) -> dict[str, Any]:
     """Measure the models of some folders, with frames in memory.
 
@@ -105,6 +108,8 @@ def bench(
         As `measure`.
     support : str
         auto tells networks of surfaces, and sets poses onto them; off does neither.
+    segmenter : str
+        Runs on each frame, too. What it finds is timed and not posed: it is the scene's objects that are.
 
     Returns
     -------
@@ -113,8 +118,12 @@ def bench(
     """
     found = machine()
     loaded = [estimators.load(str(folder.resolve()), config=config) for folder in folders]
+    finds = load_segmenter(segmenter, config=config)
     results = measure(
-        [Pipeline(estimator, support=support_settings(support)) for estimator in loaded], instances, frames, rounds
+        [Pipeline(estimator, finds, support=support_settings(support)) for estimator in loaded],
+        instances,
+        frames,
+        rounds,
     )
     facts = [estimator.facts() for estimator in loaded]
     names = [of_one["model"] for of_one in facts]
@@ -123,6 +132,7 @@ def bench(
             "results": rows,
             **{key: of_one[key] for key in ("provider", "precision", "threads")},
             "support": support,
+            **({} if finds is None else {"segmenter": segmenter}),
             "model": name if names.count(name) == 1 else str(folder),
         }
         for of_one, name, folder, rows in zip(facts, names, folders, results)
@@ -210,14 +220,41 @@ def write_frame(folder: Path, frame: Frame, detections: Detections) -> None:
     (folder / "intrinsics.json").write_text(json.dumps(asdict(frame.intrinsics)), encoding="utf-8")
 
 
+class _Known:
+    """Finds objects, and answers with those that are known to be there, so that all are posed.
+
+    segmenter: that is timed. scene: whose frame it gets.
+    """
+
+    def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
+        self._segmenter, self._scene = segmenter, scene
+
+    def segment(self, frame: Frame) -> Detections:
+        """The scene's detections, after the segmenter has run."""
+        self._segmenter.segment(frame)
+        return self._scene.detections
+
+
 def _block(pipeline: Pipeline, scene: Scene, frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
     """Time of each frame [ms], and its stages."""
+    segmenter = pipeline.segmenter
+    if segmenter is None:
+        return _timed(lambda: pipeline.process(*scene), frames)
+    pipeline.segmenter = _Known(segmenter, scene)
+    try:
+        return _timed(lambda: pipeline.process(scene.frame), frames)
+    finally:
+        pipeline.segmenter = segmenter
+
+
+def _timed(process: Callable[[], FrameResult], frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
+    """Time of each call [ms], and its stages."""
     for _ in range(WARM_UP_FRAMES):
-        pipeline.process(*scene)
+        process()
     times_ms, stages, end_s = [], [], time.perf_counter() + BLOCK_S
     while len(times_ms) < frames and (len(times_ms) < LEAST_FRAMES or time.perf_counter() < end_s):
         start_s = time.perf_counter()
-        stages.append(pipeline.process(*scene).stages_ms)
+        stages.append(process().stages_ms)
         times_ms.append((time.perf_counter() - start_s) * 1e3)
     return times_ms, stages
 

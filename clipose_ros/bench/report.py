@@ -25,7 +25,14 @@ PERCENTILES = (50, 95, 99)
 COMPARED = ("p50_ms", "p95_ms")  # of a round there are too few samples for more
 PATHS = {"memory": "frame in memory → poses", "node": "newest message in → poses published"}
 # Of a model's rows, with what those of older reports are: with others, times mean something else.
-SETTINGS = {"provider": None, "precision": None, "threads": None, "rate_hz": None, "support": "off"}
+SETTINGS = {
+    "provider": None,
+    "precision": None,
+    "threads": None,
+    "rate_hz": None,
+    "support": "off",
+    "segmenter": "none",
+}
 TOLERANCE = 0.05  # two runs on the same machine differ by so much although each for itself is steady
 MAXIMUM_REPORT_BYTES = 4 * 1024 * 1024
 

@@ -28,6 +28,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import FrameResult, Pipeline
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
 from clipose_ros.tracking.tracker import Tracker
 
 
@@ -44,6 +45,7 @@ def estimate(
     seed: int = 0,
     min_score: float = 0.0,
     support: Support = SUPPORT_DEFAULT,
+    segmenter: SegmenterName = SEGMENTER_DEFAULT,
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
@@ -52,8 +54,11 @@ def estimate(
 ) -> None:
     """Estimate the poses of every instance of a NOCS-format folder, or of a recording.
 
+    With --segmenter the objects are found in the depth image, and masks are not read. An object of no category that a
+    model answers is an entry without a pose.
+
     A frame with a file that is missing or broken is skipped and counted, and so is a depth image of a recording without
-    masks; where no frame can be read, nothing is written and the exit status is 1.
+    masks where these are read; where no frame can be read, nothing is written and the exit status is 1.
 
     Parameters
     ----------
@@ -83,6 +88,8 @@ def estimate(
         Poses with a lower score are rejected, 0 to 1.
     support
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
+    segmenter
+        depth finds the objects in the depth image alone; none takes the masks of the folder or recording.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -99,14 +106,17 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
-    source = open_frames(path, topics, joins)
+    source = open_frames(path, topics, joins, with_masks=segmenter == SEGMENTER_DEFAULT)
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:
         raise ValueError(f"{path}: expected at least one frame that can be read, got {source.first_reason()}")
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
-            estimators.load_all(model, models_dir, config, seed), min_score=min_score, support=support_settings(support)
+            estimators.load_all(model, models_dir, config, seed),
+            load_segmenter(segmenter, models_dir, config),
+            min_score=min_score,
+            support=support_settings(support),
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
@@ -117,7 +127,8 @@ def estimate(
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
         print(text, file=sys.stderr)
     numbers = ", ".join(f"{counts[name]} {name}" for name in ("frames", "poses", "rejected"))
-    print(f"{output}: {numbers}, {skipped} skipped")
+    others = "" if pipeline.segmenter is None else f", {counts['others']} found that no model answers"
+    print(f"{output}: {numbers}{others}, {skipped} skipped")
 
 
 def _results(
@@ -138,10 +149,12 @@ def _results(
             _write_picture(draw / f"{name}.png", frame, result)
         if viewed:
             tracked = tracker.update(frame.stamp_ns, result.results)
-            viewed.write(name, frame, detections, result.results, tracked)
+            viewed.write(name, frame, result.detections, result.results, tracked)
         counts["frames"] += 1
-        counts["poses"] += sum(isinstance(pose, PoseEstimate) for _, pose in result.results)
-        counts["rejected"] += sum(isinstance(pose, Rejection) for _, pose in result.results)
+        for instance, answer in result.results:
+            strange = detections is None and instance.category not in pipeline.estimator.names
+            kind = "others" if strange else "rejected" if isinstance(answer, Rejection) else "poses"
+            counts[kind] += 1
         yield name, result
 
 

@@ -1,4 +1,4 @@
-"""`clipose evaluate`: accuracy of poses or of NOCS result pickles."""
+"""`clipose evaluate`: accuracy of poses, of NOCS result pickles, or of segments."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.output_paths import check_plot_file
-from clipose_ros.cli.tables import print_evaluation, print_json, print_precision, tracked
+from clipose_ros.cli.tables import print_evaluation, print_json, print_precision, print_segmentation, tracked
 from clipose_ros.evaluation.nocs_protocol import GATE, IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
 from clipose_ros.evaluation.precision_plot import plot_precision
+from clipose_ros.evaluation.segmentation import evaluate as evaluate_segments
+from clipose_ros.evaluation.segmentation import true_frames
 from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.formats.pose_files import read_poses, read_truth
 
@@ -21,17 +23,20 @@ def evaluate(
     truth: Path | None = None,
     either_end: tuple[str, ...] = (),
     results: Path | None = None,
+    segments: Path | None = None,
     iou: IouVariant = NocsProtocol.iou,
     mugs: MugRotation = NocsProtocol.mugs,
     recentre_mugs: Flag = NocsProtocol.recentre_mugs,
     plot: Path | None = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Score poses.json against truth.json, or NOCS result pickles by the protocol of REAL275 and CAMERA25.
+    """Score poses.json against truth.json, NOCS result pickles by the protocol of REAL275 and CAMERA25, or segments.
 
     Of poses.json: the share of the objects within n degrees and m centimetres; misses and rejections are wrong.
     Of results: average precision over IoU and over pose errors, as in papers (gated: what does not match at IoU 0.1 is
     left out) and ungated.
+    Of segments: the share of the objects found (IoU 0.5) and found well (0.75), how many of those have the right
+    category, the share of the instances that are objects, and overlap F, which counts pixels.
 
     Parameters
     ----------
@@ -40,12 +45,15 @@ def evaluate(
     truth
         The same fields, with a pose for every object. A mug with handle_visibility 0 counts by its axis, and the mugs
         get a second row by their whole rotation. Where instances are lying (true or false), what lies and what stands
-        get rows of their own, which are not in the mean.
+        get rows of their own, which are not in the mean. With --segments: the folder with NNNN_true_mask.png and
+        NNNN_meta.txt.
     either_end
         Categories of the truth that are right up to a half turn that swaps their ends, so that the y axis may point
         either way: for objects whose ends look alike.
     results
         Folder of result pickles, or one file, instead of poses and truth. The options below are for it alone.
+    segments
+        Folder of `clipose segment`, instead of poses.
     iou
         Original is NOCS's as published, with its mistake in the bounds of a box; catre takes boxes along the camera's
         axes. The gate of the pose precision uses the same.
@@ -58,9 +66,11 @@ def evaluate(
     as_json
         Print JSON instead of a table.
     """
-    if results and not (poses or truth or either_end):
+    if segments and truth and not (poses or results or plot or either_end):
+        _evaluate_segments(segments, truth, as_json)
+    elif results and not (poses or truth or either_end or segments):
         _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
-    elif poses and truth and not (results or plot):
+    elif poses and truth and not (results or plot or segments):
         swappable = [name for names in either_end for name in names.split(",") if name]
         evaluation = evaluate_poses(read_poses(poses), read_truth(truth), swappable)
         if as_json:
@@ -68,12 +78,21 @@ def evaluate(
         else:
             print_evaluation(evaluation)
     else:
-        files = {"--poses": poses, "--truth": truth, "--results": results}
+        files = {"--poses": poses, "--truth": truth, "--results": results, "--segments": segments}
         given = {**files, "--either-end": either_end, "--plot": plot}
         names = " ".join(name for name, value in given.items() if value) or "none"
         raise ValueError(
-            f"evaluate: expected --poses with --truth (and --either-end), or --results (and --plot), got {names}"
+            "evaluate: expected --poses with --truth (and --either-end), --segments with --truth, or --results "
+            f"(and --plot), got {names}"
         )
+
+
+def _evaluate_segments(segments: Path, truth: Path, as_json: bool) -> None:
+    scores, skipped = evaluate_segments(segments, truth, tracked(true_frames(truth), "frames"))
+    if as_json:
+        print_json({**scores.as_json(), "skipped": skipped})
+    else:
+        print_segmentation(scores, skipped)
 
 
 def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recordings import is_recording
 
-NamedFrame = tuple[str, Frame, Detections]
+NamedFrame = tuple[str, Frame, Detections | None]
 
 
 class FrameSource(Protocol):
@@ -38,8 +38,8 @@ class FrameSource(Protocol):
 
         Yields
         ------
-        (str, Frame, Detections)
-            Name, what the camera saw, and what is in it.
+        (str, Frame, Detections or None)
+            Name, what the camera saw, and what is in it: None where no masks are read.
         """
 
     def first_reason(self) -> str:
@@ -77,19 +77,22 @@ class FolderSource:
     ----------
     path : Path
         Of the folder.
+    with_masks : bool
+        Whether to read what is in the frames.
     """
 
     stamped = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, with_masks: bool = True) -> None:
         self._folder = NocsFolder(path)
+        self._read = self._folder.read if with_masks else lambda name: (self._folder.read_frame(name), None)
         self._skipped: dict[str, str] = {}
 
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
         """See `FrameSource.frames`."""
         for name in tracked(self._folder.names, "poses"):
             try:
-                frame, detections = self._folder.read(name)
+                frame, detections = self._read(name)
             except (ValueError, OSError) as error:
                 if strict:
                     raise
@@ -120,14 +123,14 @@ class RecordingSource:
 
     Parameters
     ----------
-    path, names, settings
+    path, names, settings, with_masks
         As of `RecordedFrames`.
     """
 
     stamped = True
 
-    def __init__(self, path: Path, names: TopicNames, settings: JoinSettings) -> None:
-        self._recorded = RecordedFrames(path, names, settings)
+    def __init__(self, path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True) -> None:
+        self._recorded = RecordedFrames(path, names, settings, with_masks)
         self._read = 0
         topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
         print(f"{path}: {topics}", file=sys.stderr)
@@ -155,7 +158,7 @@ class RecordingSource:
         return self._recorded.depth_images - self._read
 
 
-def open_frames(path: Path, names: TopicNames, settings: JoinSettings) -> FrameSource:
+def open_frames(path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True) -> FrameSource:
     """Open what somebody gave: a folder of images or a recording.
 
     Parameters
@@ -166,6 +169,8 @@ def open_frames(path: Path, names: TopicNames, settings: JoinSettings) -> FrameS
         Topics of a recording.
     settings : JoinSettings
         How its messages become frames.
+    with_masks : bool
+        Whether to read what is in the frames.
 
     Returns
     -------
@@ -180,7 +185,7 @@ def open_frames(path: Path, names: TopicNames, settings: JoinSettings) -> FrameS
         Where the packages that read recordings are not installed.
     """
     if is_recording(path):
-        return RecordingSource(path, names, settings)
+        return RecordingSource(path, names, settings, with_masks)
     if names != TopicNames() or settings != JoinSettings():
         raise ValueError(f"{path}: expected a recording, since there are options of one, got something else")
-    return FolderSource(path)
+    return FolderSource(path, with_masks)

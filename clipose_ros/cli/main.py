@@ -12,10 +12,12 @@ from clipose_ros.cli.evaluate import evaluate
 from clipose_ros.cli.measure import bench, build
 from clipose_ros.cli.options import REGISTRY
 from clipose_ros.cli.record import record
+from clipose_ros.cli.segment import segment
 from clipose_ros.doctor.checkout import CURE, moved_checkout
 
 COMMANDS = {
     "estimate": estimate,
+    "segment": segment,
     "evaluate": evaluate,
     "record": record,
     "bench": bench,

@@ -26,6 +26,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
 
 TENSORRT_ADVICE = "needs an NVIDIA GPU, its driver, and: pip uninstall onnxruntime, pip install clipose_ros[gpu]"
 
@@ -36,6 +37,7 @@ def bench(
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
     support: Support = SUPPORT_DEFAULT,
+    segmenter: SegmenterName = SEGMENTER_DEFAULT,
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
@@ -67,6 +69,9 @@ def bench(
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
     support
         auto tells networks of surfaces, and sets poses that fit onto them, as the node does; off does neither.
+    segmenter
+        depth finds objects in each frame, too, which is timed as a stage; the poses are of the objects that are known
+        to be there. Not with --dds.
     allow_cpu
         Run on the CPU when the provider cannot be had.
     threads
@@ -103,6 +108,7 @@ def bench(
     expect("--instances", countable, f"numbers in 0..{MAX_INSTANCES}", " ".join(map(str, instances)) or "none")
     for name, value in (("frames", frames), ("rounds", rounds), ("rate-hz", rate_hz), ("seconds", seconds)):
         expect(f"--{name}", value > 0, "more than 0", value)
+    expect("--segmenter", segmenter == SEGMENTER_DEFAULT or not dds, f"{SEGMENTER_DEFAULT} with --dds", segmenter)
     check_output_file("--output", output)
     check_plot_file("--plot", plot)
     reference = read_report(against) if against else None
@@ -111,7 +117,7 @@ def bench(
     config = SessionConfig(provider, threads, allow_cpu, precision)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         report = latency.bench(
-            [*folders, *([baseline] if baseline else [])], instances, config, frames, rounds, support
+            [*folders, *([baseline] if baseline else [])], instances, config, frames, rounds, support, segmenter
         )
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if measure_nodes:

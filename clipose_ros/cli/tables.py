@@ -17,6 +17,7 @@ from clipose_ros.core.metrics import PoseError, rates_within_limits
 from clipose_ros.doctor.findings import Finding, Level
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, Precision
 from clipose_ros.evaluation.poses import Evaluation, medians_of
+from clipose_ros.evaluation.segmentation import ALL, FOUND, FOUND_WELL, SegmentationScores
 from clipose_ros.formats.nocs_results import NocsResults
 
 Item = TypeVar("Item")
@@ -187,6 +188,42 @@ def print_precision(precision: Precision, results: NocsResults, protocol: NocsPr
     for remark, count in results.remarks.items():
         console.print(f"{count} × {remark}", markup=False)
     for name, reason in results.skipped.items():
+        console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
+
+
+def print_segmentation(scores: SegmentationScores, skipped: dict[str, str]) -> None:
+    """Print how many objects were found and named, row by row, and how much else was found.
+
+    Parameters
+    ----------
+    scores : SegmentationScores
+        Of a folder.
+    skipped : dict of str to str
+        Why frames are left out.
+    """
+    table = _table(
+        f"% of n objects with an IoU of at least {FOUND} and {FOUND_WELL}; category right, of those found and of all",
+        "category",
+        "n",
+        f"IoU {FOUND}",
+        f"IoU {FOUND_WELL}",
+        "named",
+        "found and named",
+    )
+    for name, row in scores.rows().items():
+        if name == ALL:
+            table.add_section()
+        shares = {key: value for key, value in row.items() if key != "objects"}
+        table.add_row(name, str(row["objects"]), *_percent(shares))
+    console = _console()
+    console.print(table)
+    precision, overlap = _percent({"precision": scores.precision(), "overlap": scores.overlap()})
+    console.print(
+        f"{len(scores.frames)} frames, precision {precision} %, {scores.false_per_frame():.2f} false objects a frame, "
+        f"overlap F {overlap} %",
+        markup=False,
+    )
+    for name, reason in skipped.items():
         console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
 
 

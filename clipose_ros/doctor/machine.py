@@ -23,6 +23,7 @@ from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.runtime import CURE
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
+from clipose_ros.segmenters.choice import MODELS, segmenter_of
 
 OLDEST_PYTHON = (3, 11)
 TIMED_RUNS = 5
@@ -226,7 +227,8 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
         f"{network.precision}, sha256 {network.sha256[:12]} fits" for network in card.networks.values()
     )
     what = f"{card.estimator}, {len(card.names)} names, {networks}"
-    return ok(subject, f"{what}; one object in {milliseconds:.1f} ms on the CPU")
+    unit = "frame" if card.is_segmenter else "object"
+    return ok(subject, f"{what}; one {unit} in {milliseconds:.1f} ms on the CPU")
 
 
 def _default_model(models_dir: Path | None) -> Path | None:
@@ -235,12 +237,17 @@ def _default_model(models_dir: Path | None) -> Path | None:
         return find_model(DEFAULT_MODEL, models_dir)
     except ValueError:
         folders = [models_dir] if models_dir else models_folders()
-        return next((card.parent for folder in folders for card in sorted(folder.glob(f"*/{CARD_FILE}"))), None)
+        cards = (card for folder in folders for card in sorted(folder.glob(f"*/{CARD_FILE}")))
+        return next((card.parent for card in cards if card.parent.name not in MODELS.values()), None)
 
 
 def _run_ms(folder: Path, config: SessionConfig) -> float:
-    """Time the fastest of a few runs for one object [ms], after one that warms up; raise what there is to complain."""
-    estimator = estimators.load(f"{folder}/", config=config)
+    """Time the fastest of a few runs for one object [ms], after one that warms up; raise what there is to complain.
+
+    Of a segmenter, for a frame.
+    """
+    card = read_card(folder)
+    estimator = segmenter_of(folder, config) if card.is_segmenter else estimators.load(f"{folder}/", config=config)
     times = []
     for _ in range(TIMED_RUNS):
         begin = time.perf_counter()

@@ -90,6 +90,35 @@ class NocsFolder:
     def __iter__(self) -> Iterator[tuple[Frame, Detections]]:
         return map(self.read, self.names)
 
+    def read_frame(self, name: str) -> Frame:
+        """Read what the camera saw in one frame; its mask and meta file need not be there.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        Frame
+            Its colour is None where the folder has none.
+
+        Raises
+        ------
+        ValueError
+            With the path, for files that are missing, broken or do not fit each other.
+        """
+        expect("frame", name in self.names, f"one of {self.path}", name)
+        depth_file = self._file(name, "depth.png")
+        depth, coded = read_depth_or_code(depth_file)
+        intrinsics = self._intrinsics(depth, coded)
+        colour_file = self._colour_file(name)
+        colour = read_colour(colour_file) if colour_file else None
+        if colour is not None:
+            _expect_size(colour_file, colour, depth)
+        self._remark_on(depth_file, unit_doubt(depth))
+        return Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+
     def read(self, name: str) -> tuple[Frame, Detections]:
         """Read one frame and what is in it.
 
@@ -110,20 +139,12 @@ class NocsFolder:
         ValueError
             With the path, for files that are missing, broken or do not fit each other.
         """
-        expect("frame", name in self.names, f"one of {self.path}", name)
-        depth_file, mask_file = self._file(name, "depth.png"), self._file(name, "mask.png")
-        depth, coded = read_depth_or_code(depth_file)
+        frame = self.read_frame(name)
+        mask_file = self._file(name, "mask.png")
         labels = read_labels(mask_file)
         classes = read_classes(self._file(name, "meta.txt"))
-        intrinsics = self._intrinsics(depth, coded)
-        colour_file = self._colour_file(name)
-        colour = read_colour(colour_file) if colour_file else None
-        for file, image in ((mask_file, labels), (colour_file, colour)):
-            if image is not None:
-                expect(str(file), image.shape[:2] == depth.shape, f"{_size(depth)} as the depth image", _size(image))
-        self._remark_on(depth_file, unit_doubt(depth))
+        _expect_size(mask_file, labels, frame.depth)
         self._remark_on(mask_file, _unlisted(labels, classes))
-        frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
         return frame, Detections(self._instances(classes), labels)
 
     def _instances(self, classes: Mapping[int, MetaLine]) -> tuple[Instance, ...]:
@@ -272,6 +293,10 @@ def _other_contents(path: Path, files: list[str]) -> str:
         return "an empty folder"
     similar = [file for file in files if "depth" in file.lower()] or files
     return f"{', '.join(similar[:3])}{', …' * (len(similar) > 3)}; {CONVERSION}"
+
+
+def _expect_size(file: Path, image: np.ndarray, depth: np.ndarray) -> None:
+    expect(str(file), image.shape[:2] == depth.shape, f"{_size(depth)} as the depth image", _size(image))
 
 
 def _size(image: np.ndarray) -> str:

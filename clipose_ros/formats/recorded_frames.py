@@ -79,13 +79,13 @@ class RecordedFrame(NamedTuple):
         Number of its depth image in the recording, from 0000.
     frame : Frame
         What the camera saw.
-    detections : Detections
-        What is in it. The ids of the instances are different.
+    detections : Detections, optional
+        What is in it. The ids of the instances are different. None where no masks are read.
     """
 
     name: str
     frame: Frame
-    detections: Detections
+    detections: Detections | None
 
 
 class _Numbered(NamedTuple):
@@ -107,6 +107,8 @@ class RecordedFrames:
         Topics; what is empty is found.
     settings : JoinSettings
         How messages become frames.
+    with_masks : bool
+        Whether to read what is in the frames. Without, each depth image is a frame.
 
     Attributes
     ----------
@@ -127,11 +129,17 @@ class RecordedFrames:
         Where the packages that read recordings are not installed.
     """
 
-    def __init__(self, path: Path, names: TopicNames = TopicNames(), settings: JoinSettings = JoinSettings()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: TopicNames = TopicNames(),
+        settings: JoinSettings = JoinSettings(),
+        with_masks: bool = True,
+    ) -> None:
         self.path = path
         self._settings = settings
         self._recording = RecordedMessages(path)
-        self.topics = find_topics(self._recording, names)
+        self.topics = find_topics(self._recording, names, with_masks)
         self.tally, self.remarks, self.depth_images = Tally(), Counter(), 0
         self._roles = {sample.topic: role for role, sample in self.topics.items()}
 
@@ -189,7 +197,10 @@ class _Reading:
             remarks[f"{self._capacity} images of this size are kept waiting for their masks, not buffer_size"] = 1
         tolerance_ns = round(settings.max_stamp_difference_s * NS_PER_S)
         self._synchroniser = Synchroniser(
-            self._capacity, tolerance_ns=tolerance_ns, waiting_frames=MOST_COMPLETED * self._capacity
+            self._capacity,
+            tolerance_ns=tolerance_ns,
+            waiting_frames=MOST_COMPLETED * self._capacity,
+            with_instances="instances" in topics,
         )
         with suppress(ValueError):  # said when it is read again
             # A recording may begin with images that came before the first calibration.
@@ -260,8 +271,10 @@ class _Reading:
             colour=self._colour(bundle.stamp_ns, depth.shape),
             depth_unit_m=settings.depth_scale_m or None,
         )
-        found = detections_from(bundle.instances, depth.shape)
-        detections = Detections(_with_different_ids(found.instances), found.masks)
+        detections = None
+        if bundle.instances is not None:
+            found = detections_from(bundle.instances, depth.shape)
+            detections = Detections(_with_different_ids(found.instances), found.masks)
         return RecordedFrame(f"{numbered.number:04d}", frame, detections)
 
     def _colour(self, time_ns: int, shape: tuple[int, int]) -> np.ndarray | None:
@@ -288,9 +301,9 @@ class _Reading:
         warning = distortion_warning(info, self._topics["depth"].topic, not self._settings.raw_images)
         doubts += [f"{warning[0]} ({warning[1].replace('rectified:=false', '--raw-images')})"] if warning else []
         frame_id = message.header.frame_id
-        for name, other in (("instances", bundle.instances.header), ("camera_info", info.header)):
-            if other.frame_id != frame_id:
-                doubts.append(f"{name} frame_id: expected {frame_id!r} as depth, got {other.frame_id!r}")
+        for name, other in (("instances", bundle.instances), ("camera_info", info)):
+            if other is not None and other.header.frame_id != frame_id:
+                doubts.append(f"{name} frame_id: expected {frame_id!r} as depth, got {other.header.frame_id!r}")
         for doubt in filter(None, doubts):
             self._remark(doubt)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ ROLES = {
     "instances": "masks (clipose_ros/InstanceArray)",
     "colour": "a colour image",
 }
-NEEDED = ("depth", "camera_info", "instances")
+NEEDED = frozenset({"depth", "camera_info", "instances"})
 TRANSPORTS = ("/compressedDepth", "/compressed")  # that image_transport appends
 REGISTERED = ("registered", "aligned")  # in the names of depth that lies in the colour image
 LOOK_NS = NS_PER_S  # and when every role has been seen, so long for others that may be meant
@@ -123,7 +123,7 @@ def read_message(message: RecordedMessage) -> Any:
     return read_serialized(message.data, *FIELDS[message.kind])
 
 
-def find_topics(recording: RecordedMessages, names: TopicNames) -> dict[str, TopicSample]:
+def find_topics(recording: RecordedMessages, names: TopicNames, with_masks: bool = True) -> dict[str, TopicSample]:
     """Find the topics of one camera.
 
     The recording is read until each kind has been seen, and a second longer.
@@ -134,6 +134,8 @@ def find_topics(recording: RecordedMessages, names: TopicNames) -> dict[str, Top
         To look at.
     names : TopicNames
         What is known.
+    with_masks : bool
+        Whether masks are needed.
 
     Returns
     -------
@@ -145,22 +147,23 @@ def find_topics(recording: RecordedMessages, names: TopicNames) -> dict[str, Top
     ValueError
         Where one is missing, or several may be meant, with their names.
     """
-    samples = _samples(recording, names)
+    samples = _samples(recording, names, NEEDED if with_masks else NEEDED - {"instances"})
     try:
-        return _topics(str(recording.path), names, samples)
+        return _topics(str(recording.path), names, samples, with_masks)
     except ValueError as error:  # what was left out may be what is missing
         raise ValueError("; ".join([str(error), *recording.tally.lines()[:MOST_REASONS_TOLD]])) from error
 
 
-def _topics(where: str, names: TopicNames, samples: list[TopicSample]) -> dict[str, TopicSample]:
+def _topics(where: str, names: TopicNames, samples: list[TopicSample], with_masks: bool) -> dict[str, TopicSample]:
     depth = _chosen(where, "depth", names.depth_topic, samples, _depth_candidates)
     chosen = {
         "depth": depth,
         "camera_info": _chosen(
             where, "camera_info", names.camera_info_topic, samples, lambda found: _calibrations(found, depth)
         ),
-        "instances": _chosen(where, "instances", names.instances_topic, samples, lambda found: found),
     }
+    if with_masks:
+        chosen["instances"] = _chosen(where, "instances", names.instances_topic, samples, lambda found: found)
     colours = _colours(samples, depth)
     if names.colour_topic:
         chosen["colour"] = _chosen(where, "colour", names.colour_topic, samples, lambda found: found)
@@ -169,7 +172,7 @@ def _topics(where: str, names: TopicNames, samples: list[TopicSample]) -> dict[s
     return chosen
 
 
-def _samples(recording: RecordedMessages, names: TopicNames) -> list[TopicSample]:
+def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[str]) -> list[TopicSample]:
     """The first whole message of each topic that may have a role."""
     given = {name for name in vars(names).values() if name}
     samples: dict[str, TopicSample] = {}
@@ -184,7 +187,7 @@ def _samples(recording: RecordedMessages, names: TopicNames) -> list[TopicSample
             if sample is not None:
                 samples[message.topic] = sample
         seen = {sample.role for sample in samples.values()}
-        if seen.issuperset(NEEDED) and given <= samples.keys():
+        if seen.issuperset(needed) and given <= samples.keys():
             ended_ns = message.time_ns if ended_ns is None else ended_ns
             since += 1
             if message.time_ns - ended_ns > LOOK_NS or since > LOOK_MESSAGES:

@@ -130,6 +130,11 @@ class ModelCard:
             expect(f"rests.{name}", listed, f"a list of {', '.join(Rest)}", rests)
         object.__setattr__(self, "rests", {name: tuple(map(Rest, rests)) for name, rests in self.rests.items()})
 
+    @property
+    def is_segmenter(self) -> bool:
+        """Whether the model finds objects, and estimates none: the names of such estimators end in -segmenter."""
+        return self.estimator.endswith("-segmenter")
+
     def network(self, key: str) -> NetworkFile:
         """Look up a network.
 

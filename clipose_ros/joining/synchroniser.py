@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clipose_ros.core.timing import NS_PER_S
@@ -30,7 +30,7 @@ class Bundle:
     stamp_ns : int
         Of the depth image [ns].
     depth, instances : object
-        Joined by stamp.
+        Joined by stamp. Instances are None where they are not needed and none came in time.
     camera_info : object
         That of the depth image's stamp, else the latest.
     colour : object, optional
@@ -73,6 +73,9 @@ class Synchroniser:
         The largest difference between a depth image's stamp and those that belong to it; 0: equal stamps [ns].
     waiting_frames : int
         Complete frames that wait to be taken; whoever reads a recording has time for all, a node for the newest.
+    with_instances : bool
+        Whether a frame is complete only with its instances. Else those that are there when it is handed out belong to
+        it, and no frame waits for any.
 
     Attributes
     ----------
@@ -92,15 +95,19 @@ class Synchroniser:
         jump_ns: int = JUMP_NS,
         tolerance_ns: int = 0,
         waiting_frames: int = 1,
+        with_instances: bool = True,
     ) -> None:
         expect("capacity", capacity >= 1, "at least 1", capacity)
         expect("tolerance_ns", tolerance_ns >= 0, "0 or more", tolerance_ns)
         self.drops: Counter[str] = Counter()
         self._capacity = capacity
         self._jump_ns = jump_ns
-        kinds = ("depth", "instances", *(("colour",) if with_colour else ()))
+        kinds = ("depth", *(("instances",) if with_instances else ()), *(("colour",) if with_colour else ()))
+        self._tolerance_ns = tolerance_ns
+        self._offered: dict[int, Any] = {}  # instances that no frame waits for
         self._buffers: dict[str, dict[int, Any]] = {kind: {} for kind in kinds}
-        self._joins = NearStamps(kinds, tolerance_ns) if tolerance_ns else EqualStamps(self._buffers)
+        joined = tolerance_ns > 0 and len(kinds) > 1
+        self._joins = NearStamps(kinds, tolerance_ns) if joined else EqualStamps(self._buffers)
         self._evidence = {
             kind: StampEvidence(NAMES["depth"], NAMES[kind], capacity, tolerance_ns) for kind in kinds[1:]
         }
@@ -167,8 +174,11 @@ class Synchroniser:
             What was found in it.
         """
         with self._changed:
-            self._evidence["instances"].heard(True, stamp_ns)
-            self._add("instances", stamp_ns, instances)
+            if "instances" in self._buffers:
+                self._evidence["instances"].heard(True, stamp_ns)
+                self._add("instances", stamp_ns, instances)
+            else:
+                self._offer(stamp_ns, instances)
 
     def add_colour(self, stamp_ns: int, colour: Any) -> None:
         """Store a colour image, where frames have one.
@@ -222,7 +232,7 @@ class Synchroniser:
         """Messages that wait for their partners or the first calibration."""
         with self._changed:
             uncalibrated = 0 if self._uncalibrated is None else len(self._buffers)
-            return uncalibrated + sum(len(buffer) for buffer in self._buffers.values())
+            return uncalibrated + len(self._offered) + sum(len(buffer) for buffer in self._buffers.values())
 
     def _add(self, kind: str, stamp_ns: int, message: Any) -> None:
         buffer, completed_ns = self._buffers[kind], self._completed_ns.get(kind)
@@ -258,9 +268,34 @@ class Synchroniser:
         if len(self._mailbox) == self._mailbox.maxlen:
             self.drops["frame replaced by a newer one"] += 1
         info = self._camera_infos.get(stamp_ns, self._camera_info)
-        colour = messages.get("colour")
-        self._mailbox.append(Bundle(stamp_ns, messages["depth"], info, messages["instances"], colour))
+        instances = messages.get("instances") if "instances" in self._buffers else self._offered_to(stamp_ns)
+        self._mailbox.append(Bundle(stamp_ns, messages["depth"], info, instances, messages.get("colour")))
         self._changed.notify_all()
+
+    def _offer(self, stamp_ns: int, instances: Any) -> None:
+        """Keep instances for the frame that they belong to, or give them to the one that waits in the mailbox."""
+        for i, waiting in enumerate(self._mailbox):
+            if waiting.instances is None and abs(waiting.stamp_ns - stamp_ns) <= self._tolerance_ns:
+                self._mailbox[i] = replace(waiting, instances=instances)
+                return
+        completed_ns = self._completed_ns.get("depth")
+        if completed_ns is not None and completed_ns - self._jump_ns <= stamp_ns <= completed_ns - self._tolerance_ns:
+            self.drops["instances after a newer frame"] += 1
+            return
+        self._offered[stamp_ns] = instances
+        if len(self._offered) > self._capacity:
+            del self._offered[next(iter(self._offered))]
+            self.drops["instances without partners"] += 1
+
+    def _offered_to(self, stamp_ns: int) -> Any:
+        """The instances that belong to a frame, or None; what is older is dropped."""
+        nearest = min(self._offered, key=lambda other_ns: abs(other_ns - stamp_ns), default=None)
+        belongs = nearest is not None and abs(nearest - stamp_ns) <= self._tolerance_ns
+        instances = self._offered.pop(nearest) if belongs else None
+        for stale in [other_ns for other_ns in self._offered if other_ns < stamp_ns]:
+            del self._offered[stale]
+            self.drops["instances without partners"] += 1
+        return instances
 
     def _remove(self, kind: str, stamp_ns: int) -> Any:
         self._joins.remove(kind, stamp_ns)
@@ -275,6 +310,9 @@ class Synchroniser:
             for later in [stamp for stamp in buffer if stamp > now_ns]:
                 self._remove(kind, later)
                 self.drops["clock went back"] += 1
+        for later in [stamp for stamp in self._offered if stamp > now_ns + self._tolerance_ns]:
+            del self._offered[later]
+            self.drops["clock went back"] += 1
         self._camera_infos = {stamp: info for stamp, info in self._camera_infos.items() if stamp <= now_ns}
         self._newest_depth_ns = None
         for evidence in self._evidence.values():

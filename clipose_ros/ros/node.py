@@ -60,6 +60,8 @@ from clipose_ros.ros.settings import (
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
+from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.segmenter import Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
 INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
@@ -69,7 +71,8 @@ WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 class PoseNode(Node):
     """Subscribes to depth, calibration and instances; publishes the poses of every frame.
 
-    They have the depth image's stamp and frame. Colour is heard where a model needs it, or the debug image.
+    They have the depth image's stamp and frame. With a segmenter, images for which no masks have come are segmented
+    here, and no image waits for masks. Colour is heard where a model needs it, or the debug image.
     `~/enable` stops and resumes the node; `~/reset` forgets the objects that are being tracked.
 
     Parameters
@@ -93,23 +96,30 @@ class PoseNode(Node):
         models = ", ".join(self.parameters.models)
         self.get_logger().info(f"loading {models} on {self.parameters.provider}")
         estimator = load_estimator(self.parameters)
+        segmenter = load_segmenter(self.parameters.segmenter, models_dir(self.parameters), self.parameters.session())
         self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
         self._pipeline = Pipeline(
             estimator,
+            segmenter,
             tracker=self._tracker if self.parameters.tracking else None,
             depth_range=self.parameters.depth_range(),
             max_instances=self.parameters.max_instances,
             min_score=self.parameters.min_score,
             support=support_settings(self.parameters.support),
         )
-        self._topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
+        heard_topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
+        # With a segmenter masks may come or not: that they do not is nothing to warn of.
+        self._topics = {topic: kind for topic, kind in heard_topics.items() if segmenter is None or topic != INSTANCES}
         self._synchroniser = Synchroniser(
-            self.parameters.buffer_size, estimator.needs.colour, tolerance_ns=self.parameters.tolerance_ns()
+            self.parameters.buffer_size,
+            estimator.needs.colour,
+            tolerance_ns=self.parameters.tolerance_ns(),
+            with_instances=segmenter is None,
         )
         self._numbers = SequenceNumbers()
         self._pace = FramePace()
         self._reminder = Reminder(WARNING_PERIOD_S)
-        self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters))
+        self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters, segmenter))
         self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
         transforms = camera_transforms(self, self.parameters)
         gravity_frame = self.parameters.gravity_frame
@@ -127,8 +137,8 @@ class PoseNode(Node):
         callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
         heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
         for topic in callbacks:
-            if topic in self._topics:
-                self.create_subscription(self._topics[topic], topic, callbacks[topic], **heard)
+            if topic in heard_topics:
+                self.create_subscription(heard_topics[topic], topic, callbacks[topic], **heard)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
@@ -188,7 +198,8 @@ class PoseNode(Node):
         self._warn(topic, f"{topic}: {error}")
 
     def _heard(self, topic: str, info: dict) -> None:
-        self._health.heard(topic)
+        if topic in self._topics:
+            self._health.heard(topic)
         missing = self._numbers.missing(topic, info["publication_sequence_number"])
         if missing and self.count_publishers(self.resolve_topic_name(topic)) == 1:  # each publisher numbers its own
             self._health.count("lost on the way", topic, missing)
@@ -247,7 +258,8 @@ class PoseNode(Node):
                     self.parameters.rectified,
                     self.parameters.depth_unit_m(),
                 )
-                detections = detections_from(bundle.instances, frame.depth.shape)
+                given = bundle.instances
+                detections = None if given is None else detections_from(given, frame.depth.shape)
                 up = self._up(header)
             with self._pipeline_lock:
                 result = self._pipeline.process(frame, detections, up)
@@ -257,16 +269,20 @@ class PoseNode(Node):
             return
         with stopwatch.stage("publishing"):
             self._outputs.publish(result, header)
+            if detections is None:
+                self._outputs.publish_instances(result.detections, header)
         if self.parameters.tracking and (text := self._pace.add(bundle.stamp_ns, self._tracker.settings)):
             self._health.count("warned", text)
             self.get_logger().warning(text)
-        for _, answer in result.results:
-            if isinstance(answer, Rejection):
+        for instance, answer in result.results:
+            if detections is None and instance.category not in self._pipeline.estimator.names:
+                self._health.count("left alone", f"{instance.category}: no model answers it")
+            elif isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
         stages_ms = {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms
         self._health.done(stages_ms, self._age_ms(bundle.stamp_ns), rest_facts(result))
         self._debug_image.publish(frame, result, header)
-        self._warnings.of_unit(frame, detections)
+        self._warnings.of_unit(frame, result.detections)
 
     def _up(self, header: Header) -> np.ndarray | None:
         """Up, camera frame; None where it is not asked for, or not known, which is no reason to drop a frame."""
@@ -299,6 +315,8 @@ class PoseNode(Node):
         self._warnings.of_header(depth)
         cures = {INSTANCES: "is the depth registered to the colour image?", CAMERA_INFO: "is it another camera's?"}
         for topic, message in ((INSTANCES, bundle.instances), (CAMERA_INFO, bundle.camera_info)):
+            if message is None:
+                continue
             frame_id = message.header.frame_id
             if frame_id != depth.frame_id:
                 text = f"{topic} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {frame_id!r}; {cures[topic]}"
@@ -334,9 +352,8 @@ def refused(bundle: Bundle, error: Exception) -> FrameResult:
     FrameResult
         Without poses.
     """
-    results = tuple(
-        (instance, Rejection(instance.category, reason_of(error))) for instance in instances_from(bundle.instances)
-    )
+    instances = () if bundle.instances is None else instances_from(bundle.instances)
+    results = tuple((instance, Rejection(instance.category, reason_of(error))) for instance in instances)
     return FrameResult(bundle.stamp_ns, bundle.depth.header.frame_id, results, {})
 
 
@@ -359,7 +376,9 @@ def rest_facts(result: FrameResult) -> dict[str, str]:
     return {"objects at rest on a surface": f"{result.at_rest} of {poses}"}
 
 
-def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, object]:
+def facts(
+    estimator: Estimator, parameters: PoseNodeParameters, segmenter: Segmenter | None = None
+) -> dict[str, object]:
     """Gather what does not change as long as the node runs, for diagnostics.
 
     Parameters
@@ -368,6 +387,8 @@ def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, obj
         Of the poses.
     parameters : PoseNodeParameters
         Of the node.
+    segmenter : Segmenter, optional
+        Of frames without masks.
 
     Returns
     -------
@@ -375,7 +396,8 @@ def facts(estimator: Estimator, parameters: PoseNodeParameters) -> dict[str, obj
         The estimator's facts, what it answers, and how images are read.
     """
     read_as = {name: getattr(parameters, name) for name in (RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE)}
-    return {**estimator.facts(), NAMES: ", ".join(estimator.names), **read_as}
+    found_by = {} if segmenter is None else segmenter.facts()
+    return {**estimator.facts(), **found_by, NAMES: ", ".join(estimator.names), **read_as}
 
 
 def load_estimator(parameters: PoseNodeParameters) -> Estimator:
@@ -396,10 +418,25 @@ def load_estimator(parameters: PoseNodeParameters) -> Estimator:
     ValueError, RuntimeError
         As `estimators.load`.
     """
-    models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
-    estimator = estimators.load_all(parameters.models, models_dir, parameters.session(), parameters.seed)
+    estimator = estimators.load_all(parameters.models, models_dir(parameters), parameters.session(), parameters.seed)
     warm_up(estimator)
     return estimator
+
+
+def models_dir(parameters: PoseNodeParameters) -> Path | None:
+    """Say where models lie.
+
+    Parameters
+    ----------
+    parameters : PoseNodeParameters
+        Of the node.
+
+    Returns
+    -------
+    Path or None
+        None for the package's own place.
+    """
+    return Path(parameters.models_dir).expanduser() if parameters.models_dir else None
 
 
 def main() -> None:

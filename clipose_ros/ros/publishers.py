@@ -12,21 +12,24 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from clipose_ros.core.types import PoseEstimate
-from clipose_ros.msg import ObjectPose, ObjectPoseArray
+from clipose_ros.core.types import Detections, PoseEstimate
+from clipose_ros.msg import InstanceArray, ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.camera_transforms import CameraTransforms
-from clipose_ros.ros.conversions import object_pose_message, pose_array_message
+from clipose_ros.ros.conversions import instance_array_message, object_pose_message, pose_array_message
 from clipose_ros.ros.detections import detections
 from clipose_ros.ros.markers import Markers
 from clipose_ros.ros.qos import advertise
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.target_frame import TargetFrame
 from clipose_ros.ros.transforms import object_transforms
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT
 
 
 class PosePublishers:
     """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and if wanted, `~/detections` and transforms.
+
+    With a segmenter, `~/instances`, too.
 
     Called by one thread.
 
@@ -49,6 +52,8 @@ class PosePublishers:
         self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof")
         self._poses = advertise(node, PoseArray, "~/poses")
         self._marker_arrays = advertise(node, MarkerArray, "~/markers")
+        found = parameters.segmenter != SEGMENTER_DEFAULT
+        self._instances = advertise(node, InstanceArray, "~/instances") if found else None
         self._markers = Markers(parameters.marker_lifetime_s)
         self._detections = detections(node, parameters.detections)
         self._transforms = object_transforms(node, parameters.tf_prefix) if parameters.tf else None
@@ -69,6 +74,19 @@ class PosePublishers:
             Of the node from now on.
         """
         self._markers.set_lifetime(parameters.marker_lifetime_s)
+
+    def publish_instances(self, detections: Detections, header: Header) -> None:
+        """Publish what the segmenter found in a frame, also if that is nothing.
+
+        Parameters
+        ----------
+        detections : Detections
+            Of the frame.
+        header : Header
+            Of the depth image.
+        """
+        if self._instances is not None and self._instances.get_subscription_count():
+            self._instances.publish(instance_array_message(detections, header))
 
     def publish(self, result: FrameResult, header: Header) -> None:
         """Publish a frame, also if it is empty; plain poses and markers only if somebody listens.

@@ -17,6 +17,7 @@ from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
 from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.detections import CHOICES
 from clipose_ros.ros.transforms import AUTO_PREFIX
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
@@ -58,6 +59,8 @@ class PoseNodeParameters:
         Poses below are rejected, 0..1.
     support : str
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
+    segmenter : str
+        depth finds the objects of images for which no masks have come; none waits for masks.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float
@@ -108,6 +111,7 @@ class PoseNodeParameters:
     max_instances: int = MAX_INSTANCES
     min_score: float = 0.0
     support: Support = SUPPORT_DEFAULT
+    segmenter: SegmenterName = SEGMENTER_DEFAULT
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0

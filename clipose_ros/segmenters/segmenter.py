@@ -10,6 +10,20 @@ from clipose_ros.core.types import Detections, Frame
 class Segmenter(Protocol):
     """Finds the objects of a frame."""
 
+    def facts(self) -> dict[str, str]:
+        """Say what runs, for diagnostics.
+
+        Returns
+        -------
+        dict of str to str
+            By name.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Take memory now, so that the first frame is as fast as the others."""
+        ...
+
     def segment(self, frame: Frame) -> Detections:
         """Find the objects.
 

@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 
 import pytest
@@ -18,7 +19,11 @@ def test_each_option_of_each_command_has_its_help(clipose, command):
         clipose(command, "--help")
     said = " ".join(clipose.stdout.replace("│", " ").split())
     documented = inspect.getdoc(COMMANDS[command]).split("----------\n")[1]
-    for name in inspect.signature(COMMANDS[command]).parameters:
+    for name, parameter in inspect.signature(COMMANDS[command]).parameters.items():
+        if dataclasses.is_dataclass(parameter.default):  # its fields are options
+            fields = dataclasses.fields(parameter.default)
+            assert all(f"--{field.name.replace('_', '-')}" in said for field in fields)
+            continue
         words = documented.split(f"{name}\n    ")[1].split("\n")[0].split()
         assert " ".join(words[:3]) in said
     assert "Parameters" not in said

@@ -130,3 +130,8 @@ def test_build_without_tensorrt_says_so_in_one_sentence(clipose, write_model, mo
         "and: pip uninstall onnxruntime, pip install clipose_ros[gpu]"
     )
     assert "building" not in clipose.stderr
+
+
+def test_a_segmenter_is_not_measured_over_dds(clipose, write_model):
+    with pytest.raises(SystemExit, match="--segmenter: expected none with --dds, got depth"):
+        clipose("bench", "--model", write_model(), "--dds", "--segmenter", "depth")

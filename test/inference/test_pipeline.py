@@ -10,6 +10,7 @@ from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline, warm_up
+from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.tracking.tracker import Tracker
 
 
@@ -183,3 +184,17 @@ def test_poses_with_too_low_a_score_are_rejected_with_it(write_model):
         Pipeline(estimator, min_score=2)
     with pytest.raises(ValueError, match="max_instances: expected 1 or more, got 0"):
         Pipeline(estimator, max_instances=0)
+
+
+def test_the_segmenter_is_timed_as_a_stage_and_the_known_objects_are_posed(tiny_model, tiny_segmenter):
+    pipeline = Pipeline(estimators.load(str(tiny_model)), segmenter_of(tiny_segmenter))
+    ((row,),) = measure([pipeline], [3], frames=2, rounds=1)
+    assert row["instances"] == 3 and row["stages"]["segmentation"] > 0 and "network" in row["stages"]
+
+
+def test_what_the_segmenter_finds_and_no_model_answers_is_rejected_before_it_is_estimated(tiny_model, write_segmenter):
+    pipeline = Pipeline(estimators.load(str(tiny_model)), segmenter_of(write_segmenter(surest="other")))
+    frame, _ = spheres_on_table(2, ["can"])
+    results = pipeline.process(frame).results
+    assert len(results) == 2 and all(isinstance(answer, Rejection) for _, answer in results)
+    assert all(answer.reason.endswith("got other: an object that no model answers") for _, answer in results)

@@ -114,6 +114,7 @@ WRONG = [
     ("min_score:=1.5", "min_score: expected 0 to 1, got 1.5"),
     ("support:=on", "support: expected one of auto, off, got True"),
     ("support:=table", "support: expected one of auto, off, got 'table'"),
+    ("segmenter:=colour", "segmenter: expected one of none, depth, got 'colour'"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
     ("threads:=-1", "threads: expected 0"),

@@ -188,3 +188,38 @@ def test_a_complete_frame_survives_a_clock_that_goes_back(synchroniser):
     assert synchroniser.take(0).stamp_ns == 10_000 * MS
     synchroniser.add_instances(20 * MS, "new time")
     assert synchroniser.take(0).stamp_ns == 20 * MS
+
+
+def optional(tolerance_ns=0, capacity=5):
+    synchroniser = Synchroniser(capacity, tolerance_ns=tolerance_ns, with_instances=False)
+    synchroniser.set_camera_info("K")
+    return synchroniser
+
+
+def test_where_masks_are_not_needed_a_frame_waits_for_none():
+    synchroniser = optional()
+    synchroniser.add_depth(10, "depth")
+    bundle = synchroniser.take(0)
+    assert (bundle.depth, bundle.instances, bundle.camera_info) == ("depth", None, "K")
+    synchroniser.add_instances(10, "late")
+    assert synchroniser.drops == {"instances after a newer frame": 1} and len(synchroniser) == 0
+
+
+@pytest.mark.parametrize("first", ["depth", "instances"])
+def test_masks_that_are_not_needed_are_taken_where_they_come_in_time(first):
+    synchroniser = optional()
+    for kind in (first, *({"depth", "instances"} - {first})):
+        getattr(synchroniser, f"add_{kind}")(10, kind)
+    assert synchroniser.take(0).instances == "instances" and not synchroniser.drops
+
+
+def test_masks_that_are_not_needed_are_joined_within_the_tolerance_and_never_pile_up():
+    synchroniser = optional(tolerance_ns=3, capacity=4)
+    for stamp in range(0, 100, 10):
+        synchroniser.add_instances(stamp, stamp)
+    assert len(synchroniser) == 4 and synchroniser.drops["instances without partners"] == 6
+    synchroniser.add_depth(82, "depth")
+    assert synchroniser.take(0).instances == 80
+    assert len(synchroniser) == 1  # 90 may still have a frame
+    synchroniser.add_depth(99, "depth")
+    assert synchroniser.take(0).instances is None

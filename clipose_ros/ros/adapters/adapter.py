@@ -280,9 +280,11 @@ def answered_names() -> set[str]:
     names = set()
     for path in (path for folder in models_folders() for path in sorted(folder.glob(f"*/{CARD_FILE}"))):
         try:
-            names |= set(read_card(path.parent).names)
+            card = read_card(path.parent)
         except ValueError:  # a broken card is the pose node's to refuse
             continue
+        if not card.is_segmenter:
+            names |= set(card.names)
     return names
 
 

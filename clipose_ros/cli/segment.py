@@ -1,0 +1,79 @@
+"""`clipose segment`: the objects in a folder of depth images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from clipose_ros.cli.options import Flag, provider_advice
+from clipose_ros.cli.output_paths import check_output_folder
+from clipose_ros.cli.tables import tracked
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.formats.segment_files import write_detections, write_segments
+from clipose_ros.inference.providers import Provider
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.segmenters.choice import load_segmenter
+
+
+def segment(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    output: Path,
+    segmenter: Literal["depth"] = "depth",
+    models_dir: Path | None = None,
+    provider: Provider = SessionConfig.provider,
+    allow_cpu: Flag = SessionConfig.allow_cpu,
+    threads: int = SessionConfig.threads,
+    strict: Flag = False,
+) -> None:
+    """Find the objects of a folder of depth images, and write their masks and categories.
+
+    Writes NNNN_mask.png (instance numbers, 255 for the background), NNNN_meta.txt and segments.json, which has the
+    scores. An object of no category is of class 0, `other`. A frame that cannot be read is skipped and counted.
+
+    Parameters
+    ----------
+    folder
+        NNNN_depth.png, and intrinsics.json or cam_K.txt. Nothing else is read.
+    output
+        Folder for the masks; it is made where it is not there.
+    segmenter
+        How objects are found: depth needs no colour.
+    models_dir
+        Where to look for the model, instead of the usual places.
+    provider
+        What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
+    allow_cpu
+        Run on the CPU when the provider cannot be had.
+    threads
+        Cores for the networks; 0 takes all.
+    strict
+        End with an error at the first frame that cannot be read, instead of skipping it.
+    """
+    check_output_folder("--output", output)
+    frames, skipped, entries = NocsFolder(folder), {}, []
+    with provider_advice("add --allow-cpu to run on the CPU instead"):
+        found = load_segmenter(segmenter, models_dir, SessionConfig(provider, threads, allow_cpu))
+    for name in tracked(frames.names, "frames"):
+        try:
+            frame = frames.read_frame(name)
+        except (ValueError, OSError) as error:
+            if strict:
+                raise
+            skipped[name] = str(error)
+            continue
+        output.mkdir(parents=True, exist_ok=True)
+        entries.append(write_detections(output, name, found.segment(frame)))
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:1])
+    expect(str(folder), entries, "at least one frame that can be read", reasons)
+    write_segments(output, entries)
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    for remark, count in frames.remarks.items():
+        print(f"{count} of {len(frames)} frames: {remark}", file=sys.stderr)
+    total = sum(len(entry["instances"]) for entry in entries)
+    print(f"{output}: {len(entries)} frames, {total} objects, {len(skipped)} skipped")

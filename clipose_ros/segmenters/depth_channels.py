@@ -1,0 +1,232 @@
+"""What a depth segmenter's networks see: channels of a small image, and of the objects found in it.
+
+All of them are metric, so that the size of things tells what they are: how high a pixel lies above the surface that
+things stand on, which way it faces, and how many metres a pixel spans. The trainer computes them with this module, too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from clipose_ros.core.backprojection import DepthRange, metres
+from clipose_ros.core.pixel_rays import pixel_rays
+from clipose_ros.core.support import SupportSettings, Surface, find_surfaces
+from clipose_ros.core.types import Detections, Frame, Intrinsics
+
+GRID_WIDTH, GRID_HEIGHT = 320, 240
+CHANNELS = 8
+CROP, CROP_CHANNELS = 40, 8
+RANGE = DepthRange(0.15, 8.0)
+SURFACES = SupportSettings(grid=40, guesses=48)
+STEEP = math.cos(math.radians(75))  # as the pipeline's: between the normal of a table and up in the image
+PARALLEL, ABOVE_M, SHARE = 0.97, 0.3, 0.15  # a table above the floor, which may be seen more of
+SMOOTHING = 5  # pixels over which the direction of a surface is taken
+RELIEF = 25  # pixels over which a pixel is compared with what is around it
+RELIEF_M, HEIGHT_M, LENGTH_M, PIXEL_M = 0.03, 0.1, 0.1, 0.003  # units of the channels
+
+
+@dataclass(frozen=True)
+class DepthGrid:
+    """A depth image, resampled to at most `GRID_WIDTH` x `GRID_HEIGHT` pixels, in either orientation.
+
+    Parameters
+    ----------
+    z : (h, w) float32
+        Depth [m]; 0 where none is valid.
+    rows, columns : (h,), (w,) int
+        Where its pixels lie in the image.
+    intrinsics : Intrinsics
+        Of the grid.
+    up : (3,) float
+        Direction up, camera frame: of the surface, else that of the image.
+    offset : float
+        Of the surface, so that its points have up · p = offset; NaN where none was found [m].
+    """
+
+    z: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    intrinsics: Intrinsics
+    up: np.ndarray
+    offset: float
+
+    def points(self) -> np.ndarray:
+        """Back-project all pixels.
+
+        Returns
+        -------
+        (3, h, w) float32
+            x, y, z in the camera frame [m]; 0 where no depth is valid.
+        """
+        rays = pixel_rays(self.intrinsics, self.z.shape)
+        shape = self.z.shape
+        return np.stack([rays.x.reshape(shape) * self.z, rays.y.reshape(shape) * self.z, self.z])
+
+
+def depth_grid(frame: Frame) -> DepthGrid:
+    """Resample a depth image of any size, and find the surface that things stand on.
+
+    Parameters
+    ----------
+    frame : Frame
+        Depth and intrinsics. Every value is possible in the depth.
+
+    Returns
+    -------
+    DepthGrid
+        Of the nearest pixels; none is invented.
+    """
+    height, width = frame.depth.shape
+    fit = min(GRID_WIDTH / width, GRID_HEIGHT / height), min(GRID_HEIGHT / width, GRID_WIDTH / height)
+    scale = min(1.0, max(fit)) if width and height else 1.0
+    shape = max(1, round(height * scale)), max(1, round(width * scale))
+    rows, columns = (((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(shape, (height, width)))
+    z = metres(frame.depth[np.ix_(rows, columns)], frame.depth_unit_m)
+    with np.errstate(invalid="ignore"):
+        z = np.where((z >= RANGE.minimum) & (z <= RANGE.maximum), z, 0).astype(np.float32)
+    by_x, by_y = shape[1] / width, shape[0] / height
+    seen = frame.intrinsics
+    intrinsics = Intrinsics(
+        seen.fx * by_x, seen.fy * by_y, (seen.cx + 0.5) * by_x - 0.5, (seen.cy + 0.5) * by_y - 0.5, seen.distortion
+    )
+    if seen.distortion is not None:
+        known = pixel_rays(intrinsics, shape).known.reshape(shape)
+        z = np.where(known, z, 0)
+    up, offset = _standing_on(z, intrinsics)
+    return DepthGrid(z, rows, columns, intrinsics, up, offset)
+
+
+def _standing_on(z: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, float]:
+    """Up, and the offset of the surface that things stand on."""
+    nothing = Detections((), np.zeros(z.shape, np.uint8))
+    surfaces = find_surfaces(Frame(0, "", z, intrinsics), nothing, RANGE, (), SURFACES)
+    surface = _lowest_table(surfaces)
+    if surface is None:
+        return np.array([0.0, -1.0, 0.0]), math.nan
+    return surface.normal, surface.offset
+
+
+def _lowest_table(surfaces: list[Surface]) -> Surface | None:
+    """The largest surface that faces up in the image, or any; the one well above it where that is parallel."""
+    upright = [surface for surface in surfaces if -surface.normal[1] > STEEP] or surfaces
+    if not upright:
+        return None
+    largest = upright[0]
+    above = [
+        surface
+        for surface in upright[1:]
+        if surface.normal @ largest.normal > PARALLEL
+        and surface.offset > largest.offset + ABOVE_M
+        and len(surface.samples) > SHARE * len(largest.samples)
+    ]
+    return above[0] if above else largest
+
+
+def _axes(up: np.ndarray) -> np.ndarray:
+    """Right, up and away (3, 3) as rows: level axes of the scene, camera frame."""
+    away = np.array([0.0, 0.0, 1.0]) if abs(up[2]) < 0.9 else np.array([0.0, -1.0, 0.0])
+    away = away - (away @ up) * up
+    away /= np.linalg.norm(away)
+    return np.stack([np.cross(away, -up), up, away])
+
+
+def image_channels(grid: DepthGrid) -> np.ndarray:
+    """Compute what the segmenting network sees.
+
+    Parameters
+    ----------
+    grid : DepthGrid
+        Of the frame.
+
+    Returns
+    -------
+    (CHANNELS, h, w) float32
+        Logarithm of the metres that a pixel spans, height above the surface, whether the depth is valid, the three
+        components of the direction that it faces (right, up, away), relief against what is around it, and whether the
+        surface is known. 0 where the depth is not valid.
+    """
+    z = grid.z
+    valid = (z > 0).astype(np.float32)
+    x, y = (rays.reshape(z.shape) for rays in pixel_rays(grid.intrinsics, z.shape)[:2])
+    out = np.zeros((CHANNELS, *z.shape), np.float32)
+    safe = np.where(z > 0, z, 1)
+    out[0] = np.log(safe * np.float32(1 / (grid.intrinsics.fx * PIXEL_M))) * valid
+    known = math.isfinite(grid.offset)
+    if known:
+        up = grid.up.astype(np.float32)
+        height = (x * up[0] + y * up[1] + up[2]) * z - np.float32(grid.offset)
+        out[1] = np.clip(height / HEIGHT_M, -3, 6) * valid
+        out[7] = valid
+    out[2] = valid
+    out[3:6] = _facing(valid / safe, valid, x, y, grid)
+    mean = cv2.boxFilter(z, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
+    share = cv2.boxFilter(valid, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
+    out[6] = np.clip((mean / np.maximum(share, 1e-3) - z) / RELIEF_M, -3, 3) * valid
+    return out
+
+
+def _facing(inverse: np.ndarray, valid: np.ndarray, x: np.ndarray, y: np.ndarray, grid: DepthGrid) -> np.ndarray:
+    """Unit normals (3, h, w), towards the camera: right, up, away. Inverse depth is linear on a plane."""
+    size = (SMOOTHING, SMOOTHING)
+    share = cv2.boxFilter(valid, -1, size, borderType=cv2.BORDER_REPLICATE)
+    smooth = cv2.boxFilter(inverse, -1, size, borderType=cv2.BORDER_REPLICATE) / np.maximum(share, 1e-3)
+    kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
+    by_x = cv2.filter2D(smooth, -1, kernel * np.float32(grid.intrinsics.fx), borderType=cv2.BORDER_REPLICATE)
+    by_y = cv2.filter2D(smooth, -1, kernel.T * np.float32(grid.intrinsics.fy), borderType=cv2.BORDER_REPLICATE)
+    normal = np.stack([by_x, by_y, smooth - x * by_x - y * by_y])
+    length = np.sqrt((normal * normal).sum(axis=0))
+    normal *= -valid / np.maximum(length, 1e-6)
+    axes = _axes(grid.up).astype(np.float32)
+    return np.tensordot(axes, normal, 1)
+
+
+def object_crops(grid: DepthGrid, masks: list[tuple[np.ndarray, tuple[int, int, int, int]]]) -> np.ndarray:
+    """Compute what the network that names objects sees of each.
+
+    Parameters
+    ----------
+    grid : DepthGrid
+        Of the frame.
+    masks : list of ((h, w) bool, (top, bottom, left, right))
+        Of each object on the grid, the box around it with the last row and column left out.
+
+    Returns
+    -------
+    (K, CROP_CHANNELS, CROP, CROP) float32
+        Of a box a little larger than the object: its mask; whether the depth is valid; metres to the right of the
+        object's median, up from the surface, and away; up once more, from its own lowest points; whether the surface
+        is known; and the logarithm of the metres that a pixel of the crop spans.
+    """
+    out = np.zeros((len(masks), CROP_CHANNELS, CROP, CROP), np.float32)
+    if not masks:
+        return out
+    points = np.tensordot(_axes(grid.up).astype(np.float32), grid.points(), 1)
+    known = math.isfinite(grid.offset)
+    h, w = grid.z.shape
+    for crop, (mask, (top, bottom, left, right)) in zip(out, masks):
+        side = 1.2 * max(bottom - top, right - left) + 4
+        at = (np.arange(CROP) + 0.5) * side / CROP - side / 2
+        rows = np.floor(at + (top + bottom) / 2).astype(int)
+        columns = np.floor(at + (left + right) / 2).astype(int)
+        inside = ((rows >= 0) & (rows < h))[:, None] & ((columns >= 0) & (columns < w))
+        index = np.ix_(rows.clip(0, h - 1), columns.clip(0, w - 1))
+        own = mask[index] & inside
+        valid = (grid.z[index] > 0) & inside
+        seen = own & valid
+        if not seen.any():
+            continue
+        here = points[:, index[0], index[1]]
+        middle = np.median(here[:, seen], axis=1)
+        lowest = np.quantile(here[1][seen], 0.03)
+        floor = grid.offset if known else lowest
+        crop[0], crop[1] = own, valid
+        for channel, (axis, start) in zip((2, 3, 4, 5), ((0, middle[0]), (1, floor), (2, middle[2]), (1, lowest))):
+            crop[channel] = np.clip((here[axis] - start) / LENGTH_M, -4, 4) * valid
+        crop[6] = known
+        pixel = side / CROP * float(np.median(grid.z[index][seen])) / grid.intrinsics.fx
+        crop[7] = math.log(pixel / PIXEL_M)
+    return out

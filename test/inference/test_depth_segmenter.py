@@ -1,0 +1,187 @@
+"""The depth segmenter around networks that a test can understand: see `write_tiny_segmenter`."""
+
+import numpy as np
+import pytest
+
+from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
+from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.segmenters.centre_votes import OFFSET_UNIT, VoteSettings, instances_of, sharpened, without_surface
+from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
+from clipose_ros.segmenters.depth_channels import depth_grid, image_channels, object_crops
+
+
+@pytest.fixture
+def segmenter(write_segmenter):
+    return segmenter_of(write_segmenter())
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_spheres_on_a_table_are_found_one_by_one_and_the_table_is_left_alone(segmenter):
+    frame, truth = spheres_on_table(5, ["can"])
+    found = segmenter.segment(frame)
+    assert found.masks.shape == frame.depth.shape and len(found.instances) == 5
+    assert {instance.category for instance in found.instances} == {"can"}
+    scores = [instance.score for instance in found.instances]
+    assert scores == sorted(scores, reverse=True) and all(0 < score <= 1 for score in scores)
+    for true in range(1, 6):
+        best = max(iou(truth.masks == true, found.masks == instance.label) for instance in found.instances)
+        assert best > 0.7  # of a sphere the lowest 1.5 cm belong to the table, for the tiny network
+
+
+def test_the_same_frame_gives_the_same_detections(segmenter):
+    frame, _ = spheres_on_table(3, ["can"])
+    one, other = segmenter.segment(frame), segmenter.segment(frame)
+    assert one.instances == other.instances and (one.masks == other.masks).all()
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (240, 320), (360, 640), (640, 360), (61, 83)])
+def test_other_sizes_show_the_same_objects(segmenter, shape):
+    frame, _ = spheres_on_table(2, ["can"])
+    rows, columns = (((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(shape, (480, 640)))
+    by_x, by_y = shape[1] / 640, shape[0] / 480
+    seen = Intrinsics(
+        INTRINSICS.fx * by_x,
+        INTRINSICS.fy * by_y,
+        (INTRINSICS.cx + 0.5) * by_x - 0.5,
+        (INTRINSICS.cy + 0.5) * by_y - 0.5,
+    )
+    found = segmenter.segment(Frame(0, "camera", np.ascontiguousarray(frame.depth[np.ix_(rows, columns)]), seen))
+    assert found.masks.shape == shape and len(found.instances) == 2
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (1, 1), (1, 700), (3, 2), (17, 33), (900, 5)])
+@pytest.mark.parametrize("kind", ["zero", "nan", "inf", "negative", "noise", "far", "wall"])
+def test_bad_pixels_never_raise(segmenter, shape, kind):
+    rng = np.random.default_rng(1)
+    depth = {
+        "zero": np.zeros(shape),
+        "nan": np.full(shape, np.nan),
+        "inf": np.full(shape, np.inf),
+        "negative": np.full(shape, -1.0),
+        "noise": rng.choice([0.0, np.nan, np.inf, -3.0, 1e30, 0.2, 0.9], shape),
+        "far": np.full(shape, 60.0),
+        "wall": np.full(shape, 1.0),
+    }[kind].astype(np.float32)
+    found = segmenter.segment(Frame(0, "camera", depth, INTRINSICS))
+    assert found.masks.shape == shape
+    assert set(np.unique(found.masks)) <= {0, *(instance.label for instance in found.instances)}
+
+
+def test_a_table_alone_has_no_objects(segmenter):
+    frame, _ = spheres_on_table(0, ["can"])
+    assert segmenter.segment(frame).instances == ()
+
+
+def test_what_the_second_network_takes_for_nothing_is_left_out(write_segmenter):
+    frame, _ = spheres_on_table(3, ["can"])
+    found = segmenter_of(write_segmenter(surest="nothing")).segment(frame)
+    assert found.instances == () and not found.masks.any()
+
+
+def test_an_object_at_the_border_is_kept(segmenter):
+    frame, _ = spheres_on_table(5, ["can"])  # in a row
+    cut = Frame(0, "camera", np.ascontiguousarray(frame.depth[:, 40:]), Intrinsics(600.0, 600.0, 279.5, 239.5))
+    left = int(np.flatnonzero(spheres_on_table(5, ["can"])[1].masks.any(axis=0))[0])
+    narrow = left + 30  # through the first sphere
+    cut = Frame(
+        0, "camera", np.ascontiguousarray(frame.depth[:, narrow:]), Intrinsics(600.0, 600.0, 319.5 - narrow, 239.5)
+    )
+    found = segmenter.segment(cut)
+    assert len(found.instances) == 5 and (found.masks[:, 0] > 0).any()
+
+
+def test_height_is_measured_from_the_table_and_up_is_its_normal():
+    frame, truth = spheres_on_table(3, ["can"])
+    grid = depth_grid(frame)
+    assert grid.z.shape == (240, 320) and grid.up @ TABLE_NORMAL > 0.9999
+    channels = image_channels(grid)
+    on_grid = truth.masks[np.ix_(grid.rows, grid.columns)]
+    assert abs(channels[1][on_grid == 0]).max() < 0.1  # in decimetres
+    assert channels[1][on_grid > 0].max() == pytest.approx(1.0, abs=0.03)  # spheres of 10 cm
+    assert np.median(channels[4][on_grid == 0]) == pytest.approx(1.0, abs=1e-2)  # the table faces up
+
+
+def test_a_crop_is_metric_whatever_the_distance():
+    """The channels of a ball do not change with its distance, but for the size of its pixels."""
+    crops = []
+    for far in (0.6, 1.2):
+        v, u = np.indices((240, 320))
+        x, y = (u - 159.5) / 300, (v - 119.5) / 300
+        inside = (x * far) ** 2 + (y * far) ** 2 < 0.04**2
+        z = np.where(inside, far, far + 0.2).astype(np.float32)
+        grid = depth_grid(Frame(0, "", z, Intrinsics(300.0, 300.0, 159.5, 119.5)))
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        box = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        crops.append(object_crops(grid, [(inside, box)])[0])
+    for crop in crops:
+        mask = crop[0] > 0
+        assert np.ptp(crop[2][mask]) == pytest.approx(0.8, abs=0.08)  # 8 cm across, in decimetres
+    assert crops[1][7, 0, 0] > crops[0][7, 0, 0] - 0.3
+
+
+def test_votes_gather_around_centres():
+    answer = np.full((4, 40, 60), -9.0, np.float32)
+    answer[2:] = 0
+    truth = np.zeros((40, 60), int)
+    truth[10:20, 10:22], truth[10:20, 22:34] = 1, 2  # two that touch
+    for number, (v, u) in {1: (15, 16), 2: (15, 28)}.items():
+        rows, columns = np.nonzero(truth == number)
+        answer[0, rows, columns] = 4.0
+        answer[2, rows, columns], answer[3, rows, columns] = (u - columns) / OFFSET_UNIT, (v - rows) / OFFSET_UNIT
+        answer[1, v, u] = 3.0
+    labels, scores = instances_of(answer)
+    assert len(scores) == 2 and all(0.9 < score < 1 for score in scores)
+    for number in (1, 2):
+        (label,) = np.unique(labels[truth == number])
+        assert label > 0
+    assert not labels[truth == 0].any()
+
+
+def test_answers_that_are_no_numbers_give_nothing():
+    assert instances_of(np.full((4, 8, 8), np.nan, np.float32))[1] == []
+
+
+def test_edges_follow_the_depth():
+    """A box whose edge runs through the middle of the cells."""
+    depth = np.full((64, 64), 1000, np.uint16)
+    depth[:, 22:] = 800
+    cells = np.zeros((16, 16), np.uint8)
+    cells[:, 6:] = 1  # columns 24 and on
+    cell_z = depth[2::4, 2::4].astype(np.float32) / 1000
+    frame = Frame(0, "", depth, Intrinsics(60.0, 60.0, 31.5, 31.5))
+    labels = sharpened(cells, cell_z, frame)
+    assert (labels[:, 22:] == 1).mean() > 0.95 and (labels[:, :22] == 0).all()
+
+
+def test_pixels_of_the_table_are_taken_out_of_masks_and_flat_things_keep_theirs():
+    frame, truth = spheres_on_table(2, ["can"])
+    grid = depth_grid(frame)
+    labels = (truth.masks > 0).astype(np.uint8)
+    table = np.zeros(labels.shape, bool)
+    table[300:330, 100:200] = True
+    assert not (labels[table]).any()
+    labels[table] = 1  # what leaked
+    labels[400:440, 100:200] = 2  # a sheet of paper
+    cleaned = without_surface(labels, grid, frame)
+    assert (cleaned[table] == 0).all() and (cleaned[400:440, 100:200] == 2).all()
+    spheres = truth.masks > 0
+    assert (cleaned[spheres] == 1).mean() > 0.95
+
+
+@pytest.mark.parametrize("change", [{"object": 0.0}, {"apart": 4}, {"reach": -1.0}, {"least_cells": 0}])
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+        VoteSettings(**change)
+
+
+def test_a_segmenter_is_chosen_by_a_word(write_segmenter, tiny_model):
+    models = write_segmenter().parent
+    assert load_segmenter("none") is None
+    assert load_segmenter("depth", models).names[-1] == "other"
+    with pytest.raises(ValueError, match="segmenter: expected one of none, depth, got colour"):
+        load_segmenter("colour")
+    with pytest.raises(ValueError, match="estimator: expected one of depth-segmenter, got clipose"):
+        segmenter_of(tiny_model)
