@@ -9,11 +9,20 @@ import tyro
 from clipose_ros.cli.diagnose import examine
 from clipose_ros.cli.estimate import estimate
 from clipose_ros.cli.evaluate import evaluate
+from clipose_ros.cli.learn import learn, objects
 from clipose_ros.cli.measure import bench, build
 from clipose_ros.cli.options import REGISTRY
 from clipose_ros.doctor.checkout import CURE, moved_checkout
 
-COMMANDS = {"estimate": estimate, "evaluate": evaluate, "bench": bench, "build": build, "doctor": examine}
+COMMANDS = {
+    "estimate": estimate,
+    "evaluate": evaluate,
+    "learn": learn,
+    "objects": objects,
+    "bench": bench,
+    "build": build,
+    "doctor": examine,
+}
 
 
 def main() -> None:

@@ -378,7 +378,8 @@ def load_estimator(parameters: PoseNodeParameters) -> Estimator:
         As `estimators.load`.
     """
     models_dir = Path(parameters.models_dir).expanduser() if parameters.models_dir else None
-    estimator = estimators.load_all(parameters.models, models_dir, parameters.session(), parameters.seed)
+    objects_dir = Path(parameters.objects_dir).expanduser() if parameters.objects_dir else None
+    estimator = estimators.load_all(parameters.models, models_dir, parameters.session(), parameters.seed, objects_dir)
     warm_up(estimator)
     return estimator
 
