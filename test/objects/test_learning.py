@@ -11,10 +11,14 @@ import pytest
 
 pytest.importorskip("numba")
 
+from clipose_ros.cli.estimate import open_frames
 from clipose_ros.core.symmetry import Symmetry
-from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.core.types import Instance, PoseEstimate
+from clipose_ros.formats.pose_files import write_poses
+from clipose_ros.formats.reference_views import ReferenceFrames, read_reference_views
 from clipose_ros.objects.learned_object import arrays_file, card_file, read_object
 from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.pipeline import FrameResult
 
 SIZE, CENTRE = np.array([0.12, 0.08, 0.05]), np.array([0.01, 0.03, -0.02])
 
@@ -144,3 +148,23 @@ def test_what_is_no_rotation_is_named(views):
     spoil_poses(views, lambda poses: poses["0001"].update(R=[[2, 0, 0], [0, 1, 0], [0, 0, 1]]))
     with pytest.raises(ValueError, match="0001: R: expected a rotation matrix"):
         read_reference_views(views)
+
+
+def test_a_folder_of_views_is_read_as_frames_with_one_object(box_folder):
+    frames = open_frames(box_folder)
+    assert isinstance(frames, ReferenceFrames) and len(frames) == 12
+    frame, detections = frames.read("0004")
+    assert detections.instances == (Instance(1, "box", id="1"),)
+    assert frame.depth[detections.mask(0)].min() > 0.2 and frame.colour is not None
+    assert open_frames(box_folder, "carton").read("0000")[1].instances[0].category == "carton"
+
+
+def test_pose_files_say_where_the_origin_of_the_references_is(tmp_path):
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    pose = PoseEstimate("box", 0.9, quarter, np.array([0.0, 0, 1]), np.ones(3))
+    result = FrameResult(0, "camera", ((Instance(1, "box", id="1"), pose),), {})
+    write_poses(tmp_path / "poses.json", [("0000", result)], {"box": np.array([0.1, 0, 0])})
+    entry = json.loads((tmp_path / "poses.json").read_text())[0]["instances"][0]
+    np.testing.assert_allclose(entry["t_reference"], [0, 0.1, 1])
+    write_poses(tmp_path / "poses.json", [("0000", result)])
+    assert "t_reference" not in json.loads((tmp_path / "poses.json").read_text())[0]["instances"][0]
