@@ -16,6 +16,7 @@ from clipose_ros.objects.surfels import MASK_BORDER_PX, Surfels, pixels_of_point
 CELLS = 56  # along the longest side of the object
 MARGIN_M = 0.004  # a cell must be so far in front of what was seen there to be empty [m]
 SIDE, LEAST_SIDE = 0.7, 0.01  # cosine of a normal with the axis of a side, and the share of discs that show the side
+MOSTLY_BESIDE = 0.6  # of the views with nothing but the mask to tell: masks made of depth lack parts of the object
 FEW_VIEWS = 8  # up to so many, one view that saw a cell as empty is believed; of more, it takes two
 
 
@@ -88,15 +89,16 @@ def unseen_or_solid(
     (N,) bool
         False where enough views saw background beside the object, or something behind the point.
     """
-    empty = np.zeros(len(points), np.int64)
+    empty, beside = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
     for view in views:
         column, row, depth, visible = pixels_of_points(points, view, intrinsics)
         outside = cv2.dilate(view.mask.astype(np.uint8), np.ones((3, 3), np.uint8))[row, column] == 0
+        beside += visible & outside
         if view.depth_m is not None:
-            seen = np.where(view.mask, view.depth_m, 0)[row, column]
-            outside |= (seen > 0) & (depth < seen - max(MARGIN_M, 0.8 * cell_m))
+            seen = view.depth_m[row, column]
+            outside = (seen > 0) & (depth < seen - max(MARGIN_M, 0.8 * cell_m))
         empty += visible & outside
-    return empty < (1 if len(views) <= FEW_VIEWS else 2)
+    return (empty < (1 if len(views) <= FEW_VIEWS else 2)) & (beside < MOSTLY_BESIDE * len(views))
 
 
 def tight_box(surfels: Surfels) -> tuple[np.ndarray, np.ndarray]:

@@ -201,9 +201,12 @@ def _without_outliers(surfels: Surfels, views: Sequence[ReferenceView], intrinsi
     """Without the discs that lie outside many masks, and without those that lie alone."""
     outside, inside_image = np.zeros(len(surfels.points)), np.zeros(len(surfels.points))
     for view in views:
-        column, row, _, visible = pixels_of_points(surfels.points, view, intrinsics)
+        column, row, depth, visible = pixels_of_points(surfels.points, view, intrinsics)
         grown = cv2.dilate(view.mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-        outside += visible & (grown[row, column] == 0)
+        # Masks made of depth have holes and lack what lies in the projector's shadow: only what a view looks through
+        # is outside.
+        through = view.depth_m[row, column] > depth
+        outside += visible & (grown[row, column] == 0) & through
         inside_image += visible
     kept = outside <= MOST_OUTSIDE * np.maximum(inside_image, 1)
     kept = np.flatnonzero(kept)
