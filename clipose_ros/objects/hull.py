@@ -58,6 +58,7 @@ def close_unseen(surfels: Surfels, views: Sequence[ReferenceView], intrinsics: I
     near = np.minimum(near, len(surfels.points) - 1)
     same_side = (surfels.normals[near] * normals[:, None]).sum(axis=2) > 0.2
     added = ~(np.isfinite(distance) & same_side).any(axis=1)
+    added &= np.linalg.norm(normals, axis=1) > 0.5  # a thin wall has no slope in its middle, and no outside
     points, normals = points[added], normals[added]
     return Surfels(
         np.concatenate([surfels.points, points]),
