@@ -21,6 +21,7 @@ from clipose_ros.core.types import (
     Detections,
     Frame,
     Instance,
+    InstanceView,
     Intrinsics,
     Observation,
     PoseEstimate,
@@ -218,9 +219,10 @@ class Pipeline:
         crops = [colour_crop(cloud, frame.colour) for cloud in clouds] if coloured else nothing
         known = self.tracker.tracked() if needs.prior and self.tracker is not None else ()
         priors = priors_of(known, detections.instances, [cloud.points for cloud in clouds]) if known else nothing
+        views = [InstanceView(frame, detections.mask(i)) for i in range(len(clouds))] if needs.view else nothing
         return [
-            Observation(cloud.points, instance.category, *others)
-            for instance, cloud, *others in zip(detections.instances, clouds, pixels, crops, priors)
+            Observation(cloud.points, instance.category, *others, view=view)
+            for instance, cloud, view, *others in zip(detections.instances, clouds, views, pixels, crops, priors)
         ]
 
     def _footing(

@@ -16,6 +16,7 @@ SHARE = FindPackageShare("clipose_ros")
 OVERRIDES = {
     "models": None,
     "models_dir": str,
+    "objects_dir": str,
     "provider": str,
     "tracking": bool,
     "tf": bool,
@@ -37,6 +38,7 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 ARGUMENTS = (
     ("models", "", "folders of models_dir, or paths: clipose-lite, or [a, b]; empty: as params_file says"),
     ("models_dir", "", "where models lie; empty: as params_file says"),
+    ("objects_dir", "", "learned objects, for models:=[clipose-lite, gspose]; empty: as params_file says"),
     ("provider", "", "cpu, cuda or tensorrt; empty: as params_file says"),
     ("tracking", "", "true or false; empty: as params_file says"),
     ("tf", "", "broadcast objects on TF, true or false; empty: as params_file says"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
+import numpy as np
 import tyro
 
 from clipose_ros import estimators
@@ -27,6 +28,7 @@ from clipose_ros.formats.rerun_files import RerunWriter
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.pipeline import FrameResult, Pipeline
 from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
 from clipose_ros.tracking.tracker import Tracker
@@ -38,6 +40,7 @@ def estimate(
     output: Path,
     model: tuple[str, ...] = (DEFAULT_MODEL,),
     models_dir: Path | None = None,
+    objects: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
     threads: int = SessionConfig.threads,
@@ -49,10 +52,11 @@ def estimate(
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
+    name: str | None = None,
     topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
     joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
-    """Estimate the poses of every instance of a NOCS-format folder, or of a recording.
+    """Estimate the poses of every instance of a NOCS-format folder, a folder of reference views, or a recording.
 
     With --segmenter the objects are found in the depth image, and masks are not read. An object of no category that a
     model answers is an entry without a pose.
@@ -65,7 +69,8 @@ def estimate(
     path
         A folder: NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt, optionally NNNN_color.png or .jpg, and intrinsics.json
         or cam_K.txt. Without intrinsics, images of 640 x 480 are taken for REAL275's, or CAMERA25's where depth is
-        coded. Or a recording of ROS 2: an .mcap or .db3 file, or its folder.
+        coded. Reference views (poses.json, no meta files) show one object: that of the folder's name, or of --name. Or
+        a recording of ROS 2: an .mcap or .db3 file, or its folder.
     output
         The poses.json to write. Folders that are not there are made. Frames have the names of the files; those of a
         recording are the numbers of its depth images, from 0000, and have stamp_ns, too.
@@ -74,6 +79,9 @@ def estimate(
         answers its name.
     models_dir
         Where to look for models, instead of the usual places.
+    objects
+        Folder of learned objects (see clipose learn), for --model gspose. An instance of class 0 whose model has the
+        name of one is estimated.
     provider
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
     allow_cpu
@@ -96,6 +104,8 @@ def estimate(
         Folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
     view
         A .rrd file for the Rerun viewer (`rerun FILE.rrd`): images, cloud, masks, poses, and tracks over time.
+    name
+        Of the object that reference views show; the folder's name without it.
     topics
         Of a recording.
     joins
@@ -106,14 +116,14 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
-    source = open_frames(path, topics, joins, with_masks=segmenter == SEGMENTER_DEFAULT)
+    source = open_frames(path, topics, joins, segmenter == SEGMENTER_DEFAULT, name)
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:
         raise ValueError(f"{path}: expected at least one frame that can be read, got {source.first_reason()}")
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
-            estimators.load_all(model, models_dir, config, seed),
+            estimators.load_all(model, models_dir, config, seed, objects),
             load_segmenter(segmenter, models_dir, config),
             min_score=min_score,
             support=support_settings(support),
@@ -121,7 +131,12 @@ def estimate(
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
-        write_poses(output, _results(source, pipeline, strict, draw, viewed, counts), stamps=source.stamped)
+        write_poses(
+            output,
+            _results(source, pipeline, strict, draw, viewed, counts),
+            stamps=source.stamped,
+            reference_origins=_reference_origins(pipeline, objects),
+        )
     skipped = source.report()
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
@@ -156,6 +171,14 @@ def _results(
             kind = "others" if strange else "rejected" if isinstance(answer, Rejection) else "poses"
             counts[kind] += 1
         yield name, result
+
+
+def _reference_origins(pipeline: Pipeline, library: Path | None) -> dict[str, np.ndarray]:
+    """Where the origins of the reference poses lie in the frames of the learned objects, by name."""
+    if library is None:
+        return {}
+    learned = [one for one in ObjectLibrary(library).read_all() if one.name in pipeline.estimator.names]
+    return {one.name: -one.centre for one in learned}
 
 
 def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:

@@ -7,15 +7,25 @@ from pathlib import Path
 
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.output_paths import check_plot_file
-from clipose_ros.cli.tables import print_evaluation, print_json, print_precision, print_segmentation, tracked
+from clipose_ros.cli.tables import (
+    print_evaluation,
+    print_json,
+    print_novel,
+    print_precision,
+    print_segmentation,
+    tracked,
+)
+from clipose_ros.core.validation import expect
 from clipose_ros.evaluation.nocs_protocol import GATE, IouVariant, MugRotation, NocsProtocol
 from clipose_ros.evaluation.nocs_protocol import evaluate as evaluate_nocs
+from clipose_ros.evaluation.novel_objects import evaluate_novel, parse_half_turns, read_models
 from clipose_ros.evaluation.poses import evaluate as evaluate_poses
 from clipose_ros.evaluation.precision_plot import plot_precision
 from clipose_ros.evaluation.segmentation import evaluate as evaluate_segments
 from clipose_ros.evaluation.segmentation import true_frames
 from clipose_ros.formats.nocs_results import read_results, result_files
-from clipose_ros.formats.pose_files import read_poses, read_truth
+from clipose_ros.formats.pose_files import read_poses, read_reference_origins, read_truth, read_view_truth
+from clipose_ros.formats.text_files import read_json
 
 
 def evaluate(
@@ -28,6 +38,8 @@ def evaluate(
     mugs: MugRotation = NocsProtocol.mugs,
     recentre_mugs: Flag = NocsProtocol.recentre_mugs,
     plot: Path | None = None,
+    models: Path | None = None,
+    half_turn: tuple[str, ...] = (),
     as_json: JsonFlag = False,
 ) -> None:
     """Score poses.json against truth.json, NOCS result pickles by the protocol of REAL275 and CAMERA25, or segments.
@@ -63,9 +75,19 @@ def evaluate(
         Put the origin of mugs, estimated and true, on the axis of the body, as object-deformnet does.
     plot
         Picture of average precision against the thresholds to write (needs matplotlib).
+    models
+        Of learned objects: an npz file with NAME_points (N, 3) [m], in the frame of the references, and NAME_diameter
+        [m]. Then ADD and ADD-S are counted, and the truth may be the poses.json of reference views.
+    half_turn
+        NAME:AXES, objects of which half a turn about an axis is right, too: milk:y box:xyz.
     as_json
         Print JSON instead of a table.
     """
+    if models and poses and truth and not (results or plot or either_end or segments):
+        _evaluate_novel(poses, truth, models, half_turn, as_json)
+        return
+    expect("--half-turn", not half_turn, "--poses, --truth and --models with it", ", ".join(half_turn))
+    expect("--models", not models, "--poses and --truth with it, and no --results, --plot, --either-end", models)
     if segments and truth and not (poses or results or plot or either_end):
         _evaluate_segments(segments, truth, as_json)
     elif results and not (poses or truth or either_end or segments):
@@ -93,6 +115,21 @@ def _evaluate_segments(segments: Path, truth: Path, as_json: bool) -> None:
         print_json({**scores.as_json(), "skipped": skipped})
     else:
         print_segmentation(scores, skipped)
+
+
+def _evaluate_novel(poses: Path, truth: Path, models: Path, half_turn: tuple[str, ...], as_json: bool) -> None:
+    read, turns, estimated = read_models(models), parse_half_turns(half_turn), read_poses(poses)
+    if isinstance(read_json(truth), dict):  # of reference views, which show one object
+        names = sorted({pose.category for pose in estimated.values()})
+        expect(str(poses), len(names) == 1, "poses of one object, as the truth is of reference views", ", ".join(names))
+        right, true_origins = read_view_truth(truth, names[0]), {}
+    else:
+        right, true_origins = read_truth(truth), read_reference_origins(truth)
+    evaluation = evaluate_novel(estimated, read_reference_origins(poses), right, true_origins, read, turns)
+    if as_json:
+        print_json(evaluation.as_json())
+    else:
+        print_novel(evaluation)
 
 
 def _evaluate_results(path: Path, protocol: NocsProtocol, plot: Path | None, as_json: bool) -> None:

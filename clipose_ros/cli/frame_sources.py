@@ -9,10 +9,12 @@ from typing import Protocol
 
 from clipose_ros.cli.tables import tracked, tracked_by_share
 from clipose_ros.core.types import Detections, Frame
+from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recordings import is_recording
+from clipose_ros.formats.reference_views import ReferenceFrames, is_reference_folder
 
 NamedFrame = tuple[str, Frame, Detections | None]
 
@@ -71,7 +73,7 @@ class FrameSource(Protocol):
 
 
 class FolderSource:
-    """Frames of a NOCS-format folder.
+    """Frames of a NOCS-format folder, or of a folder of reference views.
 
     Parameters
     ----------
@@ -79,13 +81,25 @@ class FolderSource:
         Of the folder.
     with_masks : bool
         Whether to read what is in the frames.
+    name : str, optional
+        Of the object that reference views show; the folder's name without it.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither, or has a name given and is no folder of reference views.
     """
 
     stamped = False
 
-    def __init__(self, path: Path, with_masks: bool = True) -> None:
-        self._folder = NocsFolder(path)
-        self._read = self._folder.read if with_masks else lambda name: (self._folder.read_frame(name), None)
+    def __init__(self, path: Path, with_masks: bool = True, name: str | None = None) -> None:
+        self._folder: NocsFolder | ReferenceFrames
+        if is_reference_folder(path):
+            self._folder = ReferenceFrames(path, name or path.resolve().name)
+        else:
+            expect("--name", name is None, f"none for {path}, whose meta files name its objects", name)
+            self._folder = NocsFolder(path)
+        self._with_masks = with_masks
         self._skipped: dict[str, str] = {}
 
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
@@ -99,6 +113,13 @@ class FolderSource:
                 self._skipped[name] = str(error)
             else:
                 yield name, frame, detections
+
+    def _read(self, name: str) -> tuple[Frame, Detections | None]:
+        if self._with_masks:
+            return self._folder.read(name)
+        # the masks of reference views are part of these
+        views = isinstance(self._folder, ReferenceFrames)
+        return (self._folder.read(name)[0] if views else self._folder.read_frame(name)), None
 
     def first_reason(self) -> str:
         """See `FrameSource.first_reason`."""
@@ -158,7 +179,9 @@ class RecordingSource:
         return self._recorded.depth_images - self._read
 
 
-def open_frames(path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True) -> FrameSource:
+def open_frames(
+    path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True, name: str | None = None
+) -> FrameSource:
     """Open what somebody gave: a folder of images or a recording.
 
     Parameters
@@ -171,6 +194,8 @@ def open_frames(path: Path, names: TopicNames, settings: JoinSettings, with_mask
         How its messages become frames.
     with_masks : bool
         Whether to read what is in the frames.
+    name : str, optional
+        Of the object that reference views show.
 
     Returns
     -------
@@ -185,7 +210,8 @@ def open_frames(path: Path, names: TopicNames, settings: JoinSettings, with_mask
         Where the packages that read recordings are not installed.
     """
     if is_recording(path):
+        expect("--name", name is None, f"none for {path}, which has the names of its objects", name)
         return RecordingSource(path, names, settings, with_masks)
     if names != TopicNames() or settings != JoinSettings():
         raise ValueError(f"{path}: expected a recording, since there are options of one, got something else")
-    return FolderSource(path, with_masks)
+    return FolderSource(path, with_masks, name)

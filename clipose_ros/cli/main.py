@@ -9,6 +9,7 @@ import tyro
 from clipose_ros.cli.diagnose import examine
 from clipose_ros.cli.estimate import estimate
 from clipose_ros.cli.evaluate import evaluate
+from clipose_ros.cli.learn import learn, objects
 from clipose_ros.cli.measure import bench, build
 from clipose_ros.cli.options import REGISTRY
 from clipose_ros.cli.record import record
@@ -19,6 +20,8 @@ COMMANDS = {
     "estimate": estimate,
     "segment": segment,
     "evaluate": evaluate,
+    "learn": learn,
+    "objects": objects,
     "record": record,
     "bench": bench,
     "build": build,

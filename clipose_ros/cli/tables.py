@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from clipose_ros.bench.report import PATHS, PERCENTILES, Comparison, ratios, row
 from clipose_ros.core.metrics import PoseError, rates_within_limits
 from clipose_ros.doctor.findings import Finding, Level
 from clipose_ros.evaluation.nocs_protocol import NocsProtocol, Precision
+from clipose_ros.evaluation.novel_objects import NovelEvaluation
 from clipose_ros.evaluation.poses import Evaluation, medians_of
 from clipose_ros.evaluation.segmentation import ALL, FOUND, FOUND_WELL, SegmentationScores
 from clipose_ros.formats.nocs_results import NocsResults
@@ -75,15 +77,68 @@ def tracked_by_share(items: Iterable[Item], share: Callable[[], float], what: st
             yield item
 
 
-def print_json(data: dict) -> None:
+def print_json(data: dict | list) -> None:
     """Print one line of JSON.
 
     Parameters
     ----------
-    data : dict
+    data : dict or list
         Of numbers, text, lists and dicts.
     """
     print(json.dumps(data))
+
+
+def print_novel(evaluation: NovelEvaluation) -> None:
+    """Print how well poses of learned objects fit the truth.
+
+    Parameters
+    ----------
+    evaluation : NovelEvaluation
+        Of one file of poses.
+    """
+    data = evaluation.as_json()
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("object")
+    for column in ("objects", "ADD-.1d", "ADD-S-.1d", "5° 2 cm", "10° 5 cm", "rotation (°)", "translation (cm)"):
+        table.add_column(column, justify="right")
+    for name, rates in {**data["objects"], "all": data["all"]}.items():
+        shares = [f"{100 * rates[key]:.1f}" for key in ("add", "adds", "5deg2cm", "10deg5cm")]
+        medians = [
+            "–" if (value := rates[key]) is None else f"{value:.2f}" for key in ("rotation_deg", "translation_cm")
+        ]
+        table.add_row(name, str(rates["instances"]), *shares, *medians)
+    Console(width=None if Console().is_terminal else PIPE_WIDTH).print(table)
+    right, wrong = (data["scores"][key] for key in ("mean_right", "mean_wrong"))
+    shown = ["–" if score is None else f"{score:.2f}" for score in (right, wrong)]
+    print("shares in %, of all objects; medians of those with a pose")
+    print(f"mean score of right poses {shown[0]}, of wrong ones {shown[1]}")
+
+
+def print_objects(objects: Sequence[dict], folder: Path) -> None:
+    """Print the learned objects of a library.
+
+    Parameters
+    ----------
+    objects : sequence of dict
+        One for each: name, size [m], symmetry, half_turns, discs, and what is known of its quality.
+    folder : Path
+        Of the library.
+    """
+    table = Table(title=str(folder), box=SIMPLE_HEAD)
+    for column in ("object", "size (cm)", "looks the same", "views", "PSNR (dB)", "seen"):
+        table.add_column(column)
+    for one in objects:
+        turns = "any turn about y" if one["symmetry"] != "none" else ""
+        half = f"half a turn about {', '.join(one['half_turns'])}" if one["half_turns"] else ""
+        table.add_row(
+            one["name"],
+            " × ".join(f"{100 * extent:.1f}" for extent in one["size"]),
+            turns or half or "–",
+            f"{one.get('views', 0):g}",
+            f"{one['psnr_db']:.1f}" if "psnr_db" in one else "–",
+            f"{100 * one.get('seen_share', 0):.0f} %",
+        )
+    Console(width=None if Console().is_terminal else PIPE_WIDTH).print(table)
 
 
 def print_findings(findings: list[Finding]) -> None:

@@ -222,6 +222,22 @@ class ColourCrop:
 
 
 @dataclass(frozen=True)
+class InstanceView:
+    """The whole frame that an object was seen in, and its mask.
+
+    Parameters
+    ----------
+    frame : Frame
+        What the camera saw; shared by all objects of the frame.
+    mask : (H, W) bool
+        The object's pixels.
+    """
+
+    frame: Frame
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
 class PoseEstimate:
     """A 9DoF pose, which is the same as an oriented box.
 
@@ -308,6 +324,8 @@ class Observation:
     surface : (4,) float, optional
         Of the surface below the object, camera frame: its unit normal, which points up, and its offset [m], so that its
         points have normal · p = offset. The offset is NaN if up alone is known. Also None if nothing is.
+    view : InstanceView, optional
+        The frame and the object's mask in it.
 
     Raises
     ------
@@ -321,6 +339,7 @@ class Observation:
     colour: ColourCrop | None = None
     prior: PoseEstimate | None = None
     surface: np.ndarray | None = None
+    view: InstanceView | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 3:

@@ -216,6 +216,8 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
     subject = f"model: {folder.name}"
     try:
         card = read_card(folder)
+        if not card.networks:
+            return ok(subject, f"{card.estimator}, no network; it answers learned objects (see clipose objects)")
         if not runs:
             return warn(subject, "its card is sound; its network is not tried without onnxruntime", CURE)
         milliseconds = _run_ms(folder, SessionConfig())

@@ -28,12 +28,15 @@ class Needs:
         Where a track expects the object. An estimator that asks for it must also accept objects without a track.
     surface : bool
         The surface below the object. An estimator that asks for it must also accept objects without one.
+    view : bool
+        The whole frame with the object's mask, for estimators that compare renders with it.
     """
 
     pixels: bool = False
     colour: bool = False
     prior: bool = False
     surface: bool = False
+    view: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         """Join the needs of two estimators."""
@@ -42,6 +45,7 @@ class Needs:
             self.colour or other.colour,
             self.prior or other.prior,
             self.surface or other.surface,
+            self.view or other.view,
         )
 
 

@@ -20,7 +20,11 @@ log = logging.getLogger(__name__)
 
 # Module and class, by the word in the card. A class takes the model's folder, its card, how networks run, and a seed.
 # It raises ValueError for a card that does not fit, and RuntimeError for a provider that cannot be had.
-ESTIMATORS = {"clipose": ("clipose_ros.estimators.clipose", "Clipose")}
+ESTIMATORS = {
+    "clipose": ("clipose_ros.estimators.clipose", "Clipose"),
+    "gspose": ("clipose_ros.estimators.gspose", "GsPose"),
+}
+LEARNERS = ("gspose",)  # those that take a folder of learned objects, too
 
 
 def load(
@@ -29,6 +33,7 @@ def load(
     config: SessionConfig = SessionConfig(),
     seed: int = 0,
     warm: bool = True,
+    objects_dir: Path | None = None,
 ) -> Estimator:
     """Find a model, check it and load the estimator that its card asks for.
 
@@ -44,6 +49,8 @@ def load(
         Seed of everything that is drawn at random.
     warm : bool
         Whether to run it once, so that the first frame is as fast as the others.
+    objects_dir : Path, optional
+        Folder of learned objects, for estimators that answer them.
 
     Returns
     -------
@@ -61,14 +68,19 @@ def load(
     card = read_card(folder)
     expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
     module, name = ESTIMATORS[card.estimator]
-    estimator = getattr(import_module(module), name)(folder, card, config, seed)
+    more = {"objects_dir": objects_dir} if card.estimator in LEARNERS else {}
+    estimator = getattr(import_module(module), name)(folder, card, config, seed, **more)
     if warm:
         estimator.warm_up()
     return estimator
 
 
 def load_all(
-    models: Sequence[str], models_dir: Path | None = None, config: SessionConfig = SessionConfig(), seed: int = 0
+    models: Sequence[str],
+    models_dir: Path | None = None,
+    config: SessionConfig = SessionConfig(),
+    seed: int = 0,
+    objects_dir: Path | None = None,
 ) -> Estimator:
     """Load several models as one estimator.
 
@@ -78,7 +90,7 @@ def load_all(
     ----------
     models : sequence of str
         At least one, each as `load` takes it.
-    models_dir, config, seed
+    models_dir, config, seed, objects_dir
         As `load` takes them, for all models.
 
     Returns
@@ -93,7 +105,7 @@ def load_all(
     """
     expect("models", models, "at least one name or path", "none")
     expect("models", len(set(models)) == len(models), "each once", ", ".join(models))
-    estimators = [load(model, models_dir, config, seed) for model in models]
+    estimators = [load(model, models_dir, config, seed, objects_dir=objects_dir) for model in models]
     answered: set[str] = set()
     for model, estimator in zip(models, estimators):
         if answered and answered.issuperset(estimator.names):

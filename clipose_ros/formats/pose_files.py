@@ -64,7 +64,12 @@ class Truth:
     lying: frozenset[InstanceKey] = frozenset()
 
 
-def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]], stamps: bool = False) -> None:
+def write_poses(
+    path: Path,
+    frames: Iterable[tuple[str, FrameResult]],
+    stamps: bool = False,
+    reference_origins: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write the results of named frames one by one; folders that the path names and that are not there are made.
 
     Parameters
@@ -75,12 +80,16 @@ def write_poses(path: Path, frames: Iterable[tuple[str, FrameResult]], stamps: b
         Name and result; `Instance.id` is the name of the instance, a number where it is one.
     stamps : bool
         Write `stamp_ns` beside `frame`: a recording's frames have stamps, those of a folder do not.
+    reference_origins : mapping of str to (3,) float, optional
+        Of learned objects: the origin of the frame of their reference poses, in the object's frame [m]. Their entries
+        get `t_reference`, where that origin is in the camera frame [m].
     """
+    origins = reference_origins or {}
     with tempfile.SpooledTemporaryFile(MOST_IN_MEMORY, "w+", encoding="utf-8") as written:
         between = "[\n"
         for name, result in frames:
             stamp = {"stamp_ns": result.stamp_ns} if stamps else {}
-            entries = [_entry(instance, pose) for instance, pose in result.results]
+            entries = [_entry(instance, pose, origins) for instance, pose in result.results]
             text = json.dumps({"frame": name, **stamp, "instances": entries}, indent=1)
             written.write(between + textwrap.indent(text, " "))
             between = ",\n"
@@ -132,6 +141,64 @@ def read_truth(path: Path) -> Truth:
         With the path, for a broken file or one that holds rejections.
     """
     return _reading(path, _truth)
+
+
+def read_reference_origins(path: Path) -> dict[InstanceKey, np.ndarray]:
+    """Read where the origins of learned objects' references are, camera frame.
+
+    Parameters
+    ----------
+    path : Path
+        Of `poses.json` or `truth.json`.
+
+    Returns
+    -------
+    dict of (frame, instance) to (3,) float
+        `t_reference`, or `t` where an entry has none, of the entries that have a pose [m].
+
+    Raises
+    ------
+    ValueError
+        With the path, for a broken file or one that is not there.
+    """
+    return _reading(path, _reference_origins)
+
+
+def read_view_truth(path: Path, name: str) -> Truth:
+    """Read the poses of reference views as the truth of what was estimated on them.
+
+    Parameters
+    ----------
+    path : Path
+        Of the `poses.json` of reference views: a mapping.
+    name : str
+        Of the object.
+
+    Returns
+    -------
+    Truth
+        Instance 1 of each view; `t` is the origin of the references' frame, and the size is not known.
+
+    Raises
+    ------
+    ValueError
+        With the path, for a broken file or one that is not there.
+    """
+
+    def parse(data: Any) -> Truth:
+        expect("truth", isinstance(data, dict), "a mapping of views to poses", type(data).__name__)
+        return Truth({(view, 1): _pose({"class": name, "size": [1, 1, 1], **entry}) for view, entry in data.items()})
+
+    return _reading(path, parse)
+
+
+def _reference_origins(frames: Any) -> dict[InstanceKey, np.ndarray]:
+    return {
+        (frame["frame"], entry["instance"]): _numbers("t_reference", entry.get("t_reference", entry["t"]), (3,))
+        for frame in frames
+        for entry in frame["instances"]
+        if "rejected" not in entry
+    }
 
 
 def _reading(path: Path, parse: Callable[[Any], Any]) -> Any:
@@ -197,11 +264,13 @@ def _name(key: str, value: Any) -> str | int:
     return value
 
 
-def _entry(instance: Instance, pose: PoseEstimate | Rejection) -> dict[str, Any]:
+def _entry(instance: Instance, pose: PoseEstimate | Rejection, origins: Mapping[str, np.ndarray]) -> dict[str, Any]:
     number = instance.id.isdecimal() and len(instance.id) < 19 and str(int(instance.id)) == instance.id
     entry = {"instance": int(instance.id) if number else instance.id, "class": instance.category}
     if isinstance(pose, Rejection):
         return {**entry, "rejected": pose.reason}
+    if pose.category in origins:
+        entry["t_reference"] = (pose.rotation @ origins[pose.category] + pose.translation).tolist()
     return {
         **entry,
         "score": pose.score,

@@ -418,7 +418,9 @@ def load_estimator(parameters: PoseNodeParameters) -> Estimator:
     ValueError, RuntimeError
         As `estimators.load`.
     """
-    estimator = estimators.load_all(parameters.models, models_dir(parameters), parameters.session(), parameters.seed)
+    objects_dir = Path(parameters.objects_dir).expanduser() if parameters.objects_dir else None
+    session = parameters.session()
+    estimator = estimators.load_all(parameters.models, models_dir(parameters), session, parameters.seed, objects_dir)
     warm_up(estimator)
     return estimator
 

@@ -39,6 +39,8 @@ class PoseNodeParameters:
         Names of folders in `models_dir`, or paths; each instance goes to the first model that answers its name.
     models_dir : str
         Empty for the package's own.
+    objects_dir : str
+        Folder of learned objects, as `clipose learn` makes it, for the model gspose; empty: none.
     provider, threads, allow_cpu, precision
         As of `SessionConfig`.
     seed : int
@@ -97,6 +99,7 @@ class PoseNodeParameters:
 
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     models_dir: str = ""
+    objects_dir: str = ""
     provider: str = SessionConfig.provider
     threads: int = SessionConfig.threads
     allow_cpu: bool = SessionConfig.allow_cpu
@@ -156,6 +159,12 @@ class PoseNodeParameters:
             self.models_dir == "" or Path(self.models_dir).expanduser().is_dir(),
             "a folder, or empty",
             self.models_dir,
+        )
+        expect(
+            "objects_dir",
+            self.objects_dir == "" or Path(self.objects_dir).expanduser().is_dir(),
+            "a folder of learned objects (see clipose learn), or empty",
+            self.objects_dir,
         )
         expect("seed", self.seed >= 0, "0 or more", self.seed)
         expect("min_depth_m", self.min_depth_m > 0, "more than 0", self.min_depth_m)

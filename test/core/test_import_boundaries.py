@@ -105,6 +105,15 @@ def test_no_module_needs_what_only_training_has():
     assert import_without(["torch", "training", "trimesh", "embreex"], everything()) == {}
 
 
+def test_numba_comes_with_learned_objects_alone():
+    """It is heavy, and an extra: what the other models run imports none of it, and no command needs it to start."""
+    doors = ["clipose_ros.pipeline", "clipose_ros.estimators.clipose", "clipose_ros.cli.main", *modules_of("formats")]
+    assert "numba" not in imported_with(*doors)
+    numba = [f"clipose_ros.{name}" for name in ("rendering.kernels", "rendering.cpu")]
+    numba += [f"clipose_ros.estimators.{name}" for name in ("gspose", "render_comparison", "surface_alignment")]
+    assert import_without(["numba"], [name for name in everything() if name not in numba]) == {}
+
+
 def test_tracking_needs_arrays_alone():
     brought = imported_with(*modules_of("tracking"))
     assert {"numpy", "scipy"} <= brought and not brought & {

@@ -49,7 +49,7 @@ RUNTIME, TRAINING = pins("requirements.txt"), pins("requirements-training.txt")
 def test_what_ci_installs_is_pinned_and_is_what_the_project_declares():
     assert all(re.fullmatch(r"==[\w.]+", version) for version in (RUNTIME | TRAINING).values())
     assert {name for name in RUNTIME if not BUILD.fullmatch(name)} == BASE | EXTRAS["cpu"] | EXTRAS["recordings"]
-    assert TRAINING.keys() - TOOLS == EXTRAS["training"] | EXTRAS["view"]
+    assert TRAINING.keys() - TOOLS == EXTRAS["training"] | EXTRAS["view"] | EXTRAS["gspose"]
     assert TRAINING.keys() >= TOOLS
 
 

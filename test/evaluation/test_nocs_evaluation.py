@@ -614,7 +614,10 @@ POSE_NAMES = ["5deg_2cm", "5deg_5cm", "10deg_2cm", "10deg_5cm", "10deg_10cm"]
         (("--results", "{0}"), "results: expected a folder with *.pkl files, or one such file, got"),
         (("--results", "{0}", "--poses", "p.json"), "or --results (and --plot), got --poses --results"),
         (("--results", "{0}", "--either-end", "can"), "or --results (and --plot), got --results --either-end"),
-        (("--poses", "p.json"), "evaluate: expected --poses with --truth (and --either-end), or --results"),
+        (
+            ("--poses", "p.json"),
+            "evaluate: expected --poses with --truth (and --either-end), --segments with --truth, or --results",
+        ),
         ((), "got none"),
     ],
 )

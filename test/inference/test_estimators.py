@@ -51,7 +51,7 @@ def observation(name):
 
 def test_the_card_chooses_the_estimator(write_model, tmp_path):
     assert isinstance(estimators.load("tiny", write_model().parent), Clipose)
-    with pytest.raises(ValueError, match="estimator: expected one of clipose, got oracle"):
+    with pytest.raises(ValueError, match="estimator: expected one of clipose, gspose, got oracle"):
         estimators.load(str(write_model(estimator="oracle")))
     with pytest.raises(ValueError, match="models: expected at least one name or path, got none"):
         estimators.load_all([])

@@ -116,6 +116,10 @@ WRONG = [
     ("support:=table", "support: expected one of auto, off, got 'table'"),
     ("segmenter:=colour", "segmenter: expected one of none, depth, got 'colour'"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
+    (
+        "objects_dir:=/nowhere",
+        "objects_dir: expected a folder of learned objects",
+    ),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
     ("threads:=-1", "threads: expected 0"),
     ("allow_cpu:=1", r"allow_cpu: expected bool \(true or false\), got 1"),

@@ -64,6 +64,7 @@ SETTINGS = {
     "batches.hidden_weight": (0.0, f"{GPV}: a mug without its handle is axis-symmetric"),
     "batches.simulate": (False, NONE),
     "batches.ground.known": (0.0, NONE),
+    "batches.prior.given": (False, NONE),
     "batches.mask_noise": (0.5, GPV),
     "batches.augmentation.mirrored": (0.0, NONE),
     "batches.augmentation.box_scale": (0.3, GPV),
@@ -127,6 +128,8 @@ OURS = (
     *("batches.outlier_radius", "batches.hidden_cue", "batches.sensor", "distillation"),
     *(f"batches.ground.{name}" for name in ("height_known", "tilt_deg", "poor", "poor_tilt_deg", "height_m")),
     *(f"batches.ground.{name}" for name in ("wrong", "wrong_tilt_deg", "wrong_height_m")),
+    *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped")),
+    *(f"batches.prior.{name}" for name in ("offset", "size", "growth", "margin_m")),
 )
 
 POSE_TEXT = "a point cloud model of a {} whose rotation euler angles is <{}, {}, {}> and translation is <{}, {}, {}>."

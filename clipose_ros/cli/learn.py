@@ -1,0 +1,105 @@
+"""`clipose learn` and `clipose objects`: the library of learned objects."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import tyro
+
+from clipose_ros.cli.options import Flag, JsonFlag
+from clipose_ros.cli.tables import print_json, print_objects
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.objects.library import ObjectLibrary, picture_file
+
+
+def learn(
+    name: Annotated[str, tyro.conf.Positional],
+    references: Annotated[Path, tyro.conf.Positional],
+    /,
+    objects: Path,
+    replace: Flag = False,
+    every: int = 1,
+) -> None:
+    """Learn an object from RGB-D views with known poses, and add it to a library.
+
+    Needs numba: pip install clipose_ros[gspose].
+
+    Parameters
+    ----------
+    name
+        Of the object; masks and messages that carry it go to GS-Pose.
+    references
+        Folder with NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), poses.json
+        {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and intrinsics.json. 4 to 200 views from all sides.
+    objects
+        Folder of the library; made if it is not there.
+    replace
+        Take the place of an object of this name.
+    every
+        Take every n-th view only.
+    """
+    from clipose_ros.objects.learning import learn as learn_object  # numba comes with it, and takes seconds
+    from clipose_ros.rendering.cpu import CpuRasterizer
+
+    start = time.monotonic()
+    library = ObjectLibrary(objects)
+    library.check_free(name, replace)
+    _say("reading the views")
+    views = read_reference_views(references, every)
+    lesson = learn_object(name, views, CpuRasterizer(), _say)
+    library.add(lesson.learned, replace)
+    picture = picture_file(objects, name)
+    if not cv2.imwrite(str(picture), cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{picture}: expected a place to write a picture, got a refusal")
+    quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
+    print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
+
+
+def objects(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    remove: str | None = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the objects of a library, or remove one.
+
+    Parameters
+    ----------
+    folder
+        Of the library, as clipose learn makes it.
+    remove
+        Name of an object to delete.
+    as_json
+        Print JSON instead of a table.
+    """
+    expect(str(folder), folder.is_dir(), "a folder of learned objects (see clipose learn)", "none")
+    library = ObjectLibrary(folder)
+    if remove is not None:
+        library.remove(remove)
+        print(f"{folder}: {remove} removed, {len(library.names)} left")
+        return
+    rows = [library.read(name) for name in library.names]
+    if as_json:
+        print_json([_facts(learned) for learned in rows])
+    else:
+        print_objects([_facts(learned) for learned in rows], folder)
+
+
+def _facts(learned) -> dict:
+    return {
+        "name": learned.name,
+        "size": [round(float(extent), 4) for extent in learned.size],
+        "symmetry": str(learned.symmetry),
+        "half_turns": list(learned.half_turns),
+        "discs": len(learned.points),
+        **learned.quality,
+    }
+
+
+def _say(step: str) -> None:
+    print(f"{step} …", file=sys.stderr, flush=True)

@@ -1,0 +1,537 @@
+"""GS-Pose: poses of learned objects, by their surface and by comparing renders of them with the image.
+
+The cascade: thousands of rotations are shifted onto the observed points and judged by distance, normals and colours;
+the best, all different, are aligned to the surface by shape and colour; the best of these, by what their renders lack,
+are refined on the image by Levenberg-Marquardt. The score comes from what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clipose_ros.core.backprojection import metres
+from clipose_ros.core.resting import Rest
+from clipose_ros.core.symmetry import Symmetry, canonical_rotation
+from clipose_ros.core.timing import Stopwatch
+from clipose_ros.core.types import InstanceView, Intrinsics, Observation, PoseEstimate, Rejection
+from clipose_ros.core.validation import expect
+from clipose_ros.estimators.estimator import Needs
+from clipose_ros.estimators.render_comparison import LACK, SPARE, TEXTURE, compare, refine
+from clipose_ros.estimators.surface_alignment import (
+    COLOUR,
+    DISTANCE,
+    FACING,
+    align_shifts,
+    align_to_surface,
+)
+from clipose_ros.inference.card import ModelCard, record_from
+from clipose_ros.inference.session import SessionConfig
+from clipose_ros.objects.depth_normals import points_and_normals
+from clipose_ros.objects.learned_object import LearnedObject
+from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.objects.surface_tables import SurfaceTables, rotation_grid, surface_tables
+
+MINIMUM_POINTS = 32
+BORDER_PX = 6  # around the mask, so that normals have neighbours
+REACH_M, LAST_REACH_M = 0.02, 0.01  # of points to their discs: further is an outlier
+NOISE_M, NOISE_COLOUR = 0.003, 0.06
+CROP_GROWTH = 1.3  # of the compared crop, by the object's diagonal
+WIDEST = 0.75  # points further than this from the median are background, by the object's diagonal
+ONE_STEP = 4  # shifts in the cascade's first two stages together
+
+
+@dataclass(frozen=True)
+class GsPoseSettings:
+    """What a card's `settings` hold for GS-Pose.
+
+    Parameters
+    ----------
+    rotations : int
+        Rotations that are tried, evenly spread.
+    kept : int
+        Those that are judged again on more points.
+    hypotheses : int
+        Those that are aligned to the surface, all different.
+    refined : int
+        Those that are refined on the image.
+    apart_deg : float
+        Between two hypotheses, at least [deg].
+    coarse_points, fine_points, surface_points : int
+        Points of the object in the three stages.
+    surface_steps, image_steps : int
+        Steps of the two refinements.
+    crop_px : int
+        Side of the crop that renders are compared with [px].
+    facing_weight, colour_weight, outline_weight, texture_weight : float
+        Of what is wrong with a pose, beside the distance of the points.
+    right_at, wrong_by : float
+        The score is 1 / (1 + exp((wrongness - right_at) / wrong_by)).
+    prior_score : float
+        A pose that was found near the track's prior with at least this score is not sought elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
+
+    rotations: int = 3000
+    kept: int = 300
+    hypotheses: int = 20
+    refined: int = 5
+    apart_deg: float = 22.0
+    coarse_points: int = 80
+    fine_points: int = 220
+    surface_points: int = 400
+    surface_steps: int = 10
+    image_steps: int = 5
+    crop_px: int = 64
+    facing_weight: float = 0.5
+    colour_weight: float = 4.0
+    outline_weight: float = 1.0
+    texture_weight: float = 1.0
+    right_at: float = 1.2
+    wrong_by: float = 0.15
+    prior_score: float = 0.7
+
+    def __post_init__(self) -> None:
+        for key, most in (("rotations", 100_000), ("kept", 10_000), ("hypotheses", 200), ("refined", 200)):
+            expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
+        for key in ("coarse_points", "fine_points", "surface_points"):
+            expect(key, type(value := getattr(self, key)) is int and 20 <= value <= 4096, "20 to 4096", value)
+        for key in ("surface_steps", "image_steps"):
+            expect(key, type(value := getattr(self, key)) is int and 1 <= value <= 100, "1 to 100", value)
+        expect("crop_px", type(self.crop_px) is int and 16 <= self.crop_px <= 256, "16 to 256", self.crop_px)
+        expect("wrong_by", self.wrong_by > 0, "more than 0", self.wrong_by)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the image shows of an object: points, their normals and colours, all (N, 3) float64, camera frame."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    colours: np.ndarray
+
+    def thinned(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evenly picked ones, in raster order."""
+        picked = np.unique(np.linspace(0, len(self.points) - 1, count).astype(int))
+        return tuple(np.ascontiguousarray(array[picked]) for array in (self.points, self.normals, self.colours))
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A small square image around an object, as `render_comparison` takes it."""
+
+    camera: np.ndarray
+    colour: np.ndarray
+    mask: np.ndarray
+    depth_m: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    """A pose, and how wrong it looks."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    wrongness: float
+    information: np.ndarray | None = None
+
+
+class GsPose:
+    """The estimator of learned objects. See `Estimator`.
+
+    It asks for the view of each object: frame with depth, best with colour too, and mask.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the model.
+    card : ModelCard
+        Card of a GS-Pose model. Its names are not used: the library's objects are the names.
+    config : SessionConfig
+        Not used: there is no network.
+    seed : int
+        Not used: nothing is drawn at random.
+    objects_dir : Path, optional
+        The library of learned objects.
+
+    Raises
+    ------
+    ValueError
+        If the settings are malformed, there is no library, or an object in it is broken.
+    """
+
+    needs = Needs(colour=True, prior=True, view=True)
+
+    def __init__(
+        self,
+        folder: Path,
+        card: ModelCard,
+        config: SessionConfig = SessionConfig(),
+        seed: int = 0,
+        objects_dir: Path | None = None,
+    ) -> None:
+        expect(
+            "objects",
+            objects_dir is not None,
+            f"a folder of learned objects for {card.name} (--objects, or the parameter objects_dir; see clipose learn)",
+            "none",
+        )
+        self.settings = record_from(GsPoseSettings, card.settings)
+        self._card = card
+        self._library = ObjectLibrary(objects_dir)
+        self._rotations = rotation_grid(self.settings.rotations)
+        self._objects: dict[str, tuple[LearnedObject, SurfaceTables]] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the library again, as objects come and go.
+
+        Raises
+        ------
+        ValueError
+            If there is no object, or one is broken: then the objects stay as they were.
+        """
+        self._objects = {learned.name: (learned, surface_tables(learned)) for learned in self._library.read_all()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the learned objects."""
+        return tuple(self._objects)
+
+    def symmetry(self, name: str) -> Symmetry:
+        """See `Estimator.symmetry`."""
+        return self._objects[name][0].symmetry if name in self._objects else Symmetry.NONE
+
+    def rests(self, name: str) -> tuple[Rest, ...]:
+        """See `Estimator.rests`. The image tells more than a table would."""
+        return ()
+
+    def diagonal_m(self, name: str) -> float | None:
+        """See `Estimator.diagonal_m`."""
+        return self._objects[name][0].diagonal_m if name in self._objects else None
+
+    def reference_origin(self, name: str) -> np.ndarray | None:
+        """Say where the origin of an object's reference poses lies.
+
+        Parameters
+        ----------
+        name : str
+            Of an object.
+
+        Returns
+        -------
+        (3,) float or None
+            In the object's frame [m]; None for another name.
+        """
+        return -self._objects[name][0].centre if name in self._objects else None
+
+    def facts(self) -> dict[str, object]:
+        """See `Estimator.facts`."""
+        return {
+            "model": self._card.name,
+            "provider": "numba",
+            "precision": "fp32",
+            "threads": 1,
+            "objects": ", ".join(self.names),
+        }
+
+    def warm_up(self) -> None:
+        """See `Estimator.warm_up`. Compiles what is not in numba's cache."""
+        learned, tables = next(iter(self._objects.values()))
+        picked = tables.discs[:MINIMUM_POINTS]
+        seen = _Seen(picked + [0, 0, 1.0], -tables.facings[:MINIMUM_POINTS], tables.paints[:MINIMUM_POINTS])
+        side = self.settings.crop_px
+        empty = np.zeros((side, side), np.float32)
+        crop = _Crop(np.array([side, side, side / 2, side / 2]), np.zeros((side, side, 3), np.float32), empty, empty)
+        start = _Hypothesis(np.eye(3), np.array([0, 0, 1.0]), math.inf)
+        self._sought(tables, seen)
+        self._refined(tables, self._aligned(tables, seen, start), seen, crop)
+        self._judged(tables, start, seen, crop)
+
+    def estimate(
+        self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
+    ) -> list[PoseEstimate | Rejection]:
+        """See `Estimator.estimate`. The stages are preparation, search, alignment and refinement."""
+        stopwatch = stopwatch or Stopwatch()
+        return [self._estimate(observation, stopwatch) for observation in observations]
+
+    def _estimate(self, observation: Observation, stopwatch: Stopwatch) -> PoseEstimate | Rejection:
+        name = observation.name
+        if name not in self._objects:
+            return Rejection(name, f"category: expected one of {', '.join(self.names)}, got {name}")
+        if observation.view is None:
+            return Rejection(name, "view: expected the frame that the object was seen in, got none")
+        if observation.view.frame.intrinsics.distortion is not None:
+            return Rejection(name, "image: expected a rectified one, got one of a lens that distorts")
+        if not np.isfinite(observation.points).all():
+            return Rejection(name, "points: expected finite coordinates, got some without")
+        learned, tables = self._objects[name]
+        with stopwatch.stage("preparation"):
+            seen = _seen(observation.view, learned.diagonal_m)
+        if len(seen.points) < MINIMUM_POINTS:
+            return Rejection(name, f"points: expected at least {MINIMUM_POINTS}, got {len(seen.points)}")
+        best = self._near_prior(observation, learned, tables, seen, stopwatch)
+        if best is None:
+            best = self._anywhere(observation.view, learned, tables, seen, stopwatch)
+        if not (np.isfinite(best.rotation).all() and np.isfinite(best.translation).all() and best.translation[2] > 0):
+            return Rejection(name, "pose: expected a finite one in front of the camera, got none")
+        rotation = best.rotation
+        if learned.symmetry is Symmetry.Y:
+            rotation = canonical_rotation(rotation[:, 1].tolist())
+        covariance = _covariance(best, learned.symmetry, rotation)
+        score = self._score(best.wrongness)
+        return PoseEstimate(name, score, rotation, best.translation, learned.size.copy(), covariance=covariance)
+
+    def _near_prior(
+        self,
+        observation: Observation,
+        learned: LearnedObject,
+        tables: SurfaceTables,
+        seen: _Seen,
+        stopwatch: Stopwatch,
+    ) -> _Hypothesis | None:
+        """The pose near a track's prior; None without one, or where it does not fit."""
+        prior = observation.prior
+        if prior is None or prior.category != learned.name or prior.translation[2] <= 0:
+            return None
+        with stopwatch.stage("refinement"):
+            crop = _crop(observation.view, prior.translation, learned.diagonal_m, self.settings.crop_px)
+            start = self._aligned(tables, seen, _Hypothesis(prior.rotation, prior.translation, math.inf))
+            found = self._refined(tables, start, seen, crop)
+        return found if self._score(found.wrongness) >= self.settings.prior_score else None
+
+    def _anywhere(
+        self, view: InstanceView, learned: LearnedObject, tables: SurfaceTables, seen: _Seen, stopwatch: Stopwatch
+    ) -> _Hypothesis:
+        """The best pose of all rotations."""
+        with stopwatch.stage("search"):
+            starts = self._sought(tables, seen)
+        with stopwatch.stage("alignment"):
+            aligned = [self._aligned(tables, seen, start) for start in starts]
+            middle = np.median([one.translation for one in aligned], axis=0)
+            crop = _crop(view, middle, learned.diagonal_m, self.settings.crop_px)
+            aligned = sorted((self._judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness)
+        with stopwatch.stage("refinement"):
+            refined: list[_Hypothesis] = []
+            for one in _different(aligned, self.settings.refined, 5.0):
+                refined.append(self._refined(tables, one, seen, crop))
+        return min(refined, key=lambda one: one.wrongness)
+
+    def _sought(self, tables: SurfaceTables, seen: _Seen) -> list[_Hypothesis]:
+        """Hypotheses from all rotations, the best first, all different."""
+        settings, middle = self.settings, seen.points.mean(axis=0)
+        towards = -middle / np.linalg.norm(middle)
+        from_where = np.argmax(self._rotations.transpose(0, 2, 1) @ towards @ tables.directions.T, axis=1)
+        shifts = middle - np.einsum("kij,kj->ki", self._rotations, tables.middles[from_where])
+        rotations = self._rotations
+        for count, points in ((settings.kept, settings.coarse_points), (None, settings.fine_points)):
+            judged = np.zeros((len(rotations), 4))
+            align_shifts(
+                rotations, shifts, *seen.thinned(points), *_surface(tables), tables.seen, REACH_M, ONE_STEP // 2, judged
+            )
+            wrongness = self._wrongness(judged.T)
+            order = np.argsort(wrongness, kind="stable")[:count]
+            rotations, shifts = np.ascontiguousarray(rotations[order]), np.ascontiguousarray(shifts[order])
+        ranked = [_Hypothesis(r, t, float(w)) for r, t, w in zip(rotations, shifts, wrongness[order])]
+        return _different(ranked, settings.hypotheses, settings.apart_deg)
+
+    def _aligned(self, tables: SurfaceTables, seen: _Seen, start: _Hypothesis) -> _Hypothesis:
+        """A hypothesis, aligned to the surface."""
+        judged = np.zeros(4)
+        rotation, translation = align_to_surface(
+            np.ascontiguousarray(start.rotation, np.float64),
+            np.ascontiguousarray(start.translation, np.float64),
+            *seen.thinned(self.settings.surface_points),
+            *_surface(tables),
+            tables.slopes,
+            tables.seen,
+            REACH_M,
+            LAST_REACH_M,
+            self.settings.surface_steps,
+            NOISE_M,
+            NOISE_COLOUR,
+            judged,
+        )
+        return _Hypothesis(rotation, translation, float(self._wrongness(judged)))
+
+    def _judged(self, tables: SurfaceTables, one: _Hypothesis, seen: _Seen, crop: _Crop) -> _Hypothesis:
+        """A hypothesis, with how wrong points and image find it."""
+        judged, found = np.zeros(4), np.zeros(8)
+        align_to_surface(
+            one.rotation,
+            one.translation,
+            *seen.thinned(self.settings.surface_points),
+            *_surface(tables),
+            tables.slopes,
+            tables.seen,
+            REACH_M,
+            LAST_REACH_M,
+            0,
+            NOISE_M,
+            NOISE_COLOUR,
+            judged,
+        )
+        compare(
+            _solid(tables),
+            tables.gaussians.features,
+            one.rotation,
+            one.translation,
+            crop.camera,
+            crop.colour,
+            crop.mask,
+            crop.depth_m,
+            found,
+        )
+        image = self.settings.outline_weight * (found[SPARE] + found[LACK])
+        image += self.settings.texture_weight * found[TEXTURE]
+        return _Hypothesis(one.rotation, one.translation, float(self._wrongness(judged) + image), one.information)
+
+    def _refined(self, tables: SurfaceTables, one: _Hypothesis, seen: _Seen, crop: _Crop) -> _Hypothesis:
+        """A hypothesis, refined on the image and judged."""
+        information = np.zeros((6, 6))
+        rotation, translation = refine(
+            _solid(tables),
+            tables.gaussians.features,
+            one.rotation,
+            one.translation,
+            crop.camera,
+            crop.colour,
+            crop.mask,
+            crop.depth_m,
+            self.settings.image_steps,
+            information,
+        )
+        return self._judged(tables, _Hypothesis(rotation, translation, math.inf, information), seen, crop)
+
+    def _wrongness(self, judged: np.ndarray) -> np.ndarray:
+        """Of poses by their points; `judged` (4, ...) as the alignment writes it."""
+        wrong = judged[DISTANCE] + self.settings.facing_weight * (1 - judged[FACING])
+        return wrong + self.settings.colour_weight * judged[COLOUR]
+
+    def _score(self, wrongness: float) -> float:
+        over = (wrongness - self.settings.right_at) / self.settings.wrong_by
+        return 1 / (1 + math.exp(min(over, 50.0)))
+
+
+def _surface(tables: SurfaceTables) -> tuple:
+    return tables.grid, tables.low, tables.cell, tables.discs, tables.facings, tables.paints
+
+
+def _solid(tables: SurfaceTables) -> tuple:
+    gaussians = tables.gaussians
+    return gaussians.means, gaussians.covariances, gaussians.normals, gaussians.opacities
+
+
+def _different(ranked: Sequence[_Hypothesis], most: int, apart_deg: float) -> list[_Hypothesis]:
+    """The first ones that differ from all before them by an angle."""
+    least_trace, chosen = 1 + 2 * math.cos(math.radians(apart_deg)), []
+    for one in ranked:
+        if all((one.rotation * other.rotation).sum() < least_trace for other in chosen):
+            chosen.append(one)
+            if len(chosen) == most:
+                break
+    return chosen
+
+
+def _seen(view: InstanceView, diagonal_m: float) -> _Seen:
+    """Points of an object's mask, with normals and colours; without its border where enough is left."""
+    rows, columns = np.flatnonzero(view.mask.any(axis=1)), np.flatnonzero(view.mask.any(axis=0))
+    nothing = np.empty((0, 3))
+    if not len(rows):
+        return _Seen(nothing, nothing, nothing)
+    top, bottom = max(0, rows[0] - BORDER_PX), rows[-1] + 1 + BORDER_PX
+    left, right = max(0, columns[0] - BORDER_PX), columns[-1] + 1 + BORDER_PX
+    frame, mask = view.frame, view.mask[top:bottom, left:right]
+    depth = _depth_m(view)[top:bottom, left:right]
+    depth = np.where(mask, depth, np.float32(0))
+    given = frame.intrinsics
+    intrinsics = Intrinsics(given.fx, given.fy, given.cx - left, given.cy - top)
+    points, normals, smooth = points_and_normals(depth, intrinsics)
+    inner = (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & (depth > 0)
+    chosen = inner & smooth
+    for wider in (inner, depth > 0):
+        if np.count_nonzero(chosen) < 2 * MINIMUM_POINTS:
+            chosen = wider
+    if not chosen.any():
+        return _Seen(nothing, nothing, nothing)
+    if frame.colour is None:
+        colours = np.full((np.count_nonzero(chosen), 3), 0.5)
+    else:
+        colours = cv2.GaussianBlur(frame.colour[top:bottom, left:right], (3, 3), 0)[chosen] / 255.0
+    points, normals = points[chosen].astype(np.float64), normals[chosen].astype(np.float64)
+    near = np.linalg.norm(points - np.median(points, axis=0), axis=1) < WIDEST * diagonal_m
+    return _Seen(points[near], normals[near], colours[near])
+
+
+def _depth_m(view: InstanceView) -> np.ndarray:
+    """Depth (H, W) [m], 0 where it is none."""
+    depth = metres(view.frame.depth, view.frame.depth_unit_m)
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)).astype(np.float32)
+
+
+def _crop(view: InstanceView, middle: np.ndarray, diagonal_m: float, side: int) -> _Crop:
+    """The small image around a place (3,) in the camera frame."""
+    given = view.frame.intrinsics
+    scale = side * middle[2] / (CROP_GROWTH * diagonal_m * given.fx)
+    u, v = given.fx * middle[0] / middle[2] + given.cx, given.fy * middle[1] / middle[2] + given.cy
+    half = (side - 1) / 2
+    camera = np.array(
+        [given.fx * scale, given.fy * scale, (given.cx - u) * scale + half, (given.cy - v) * scale + half]
+    )
+    # Only the part that is seen is converted and blurred.
+    reach = int(half / scale) + 4
+    height, width = view.mask.shape
+    left, top = (int(np.clip(x - reach, 0, most - 1)) for x, most in ((u, width), (v, height)))
+    right, bottom = (int(np.clip(x + reach, low + 1, most)) for x, low, most in ((u, left, width), (v, top, height)))
+    warp = np.array([[1 / scale, 0, u - left - half / scale], [0, 1 / scale, v - top - half / scale]])
+    part = np.s_[top:bottom, left:right]
+    if view.frame.colour is None:
+        colour = np.full((side, side, 3), 0.5, np.float32)
+    else:
+        colour = view.frame.colour[part].astype(np.float32) / 255
+        if scale < 0.8:
+            colour = cv2.GaussianBlur(colour, (0, 0), 0.45 / scale)
+        colour = cv2.warpAffine(colour, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    mask = cv2.warpAffine(
+        view.mask[part].astype(np.float32),
+        warp,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderValue=-1.0,
+    )
+    depth = metres(view.frame.depth[part], view.frame.depth_unit_m).astype(np.float32)
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    depth = cv2.warpAffine(depth, warp, (side, side), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return _Crop(camera, colour, mask, depth)
+
+
+PIXEL_SHARE = 30.0  # neighbouring pixels err together: so many count as one
+LEAST_SPREAD_M, LEAST_SPREAD_RAD = 0.004, math.radians(1)  # a sensor's offset, and the model's own errors
+
+
+def _covariance(one: _Hypothesis, symmetry: Symmetry, rotation: np.ndarray) -> np.ndarray | None:
+    """Of a pose, from the normal equations of its refinement: position [m], turns about the camera's axes [rad]."""
+    if one.information is None or not one.information.any():
+        return None
+    x, y, z = one.translation
+    # from (x / z, y / z, log z) to position
+    shift = np.array([[z, 0, x], [0, z, y], [0, 0, z]])
+    information = one.information / PIXEL_SHARE + np.diag([1e-1] * 3 + [1.0] * 3)
+    spread = np.linalg.inv(information)
+    change = np.zeros((6, 6))
+    change[:3, 3:], change[3:, :3] = shift, np.eye(3)
+    covariance = change @ spread @ change.T
+    covariance += np.diag([LEAST_SPREAD_M**2] * 3 + [LEAST_SPREAD_RAD**2] * 3)
+    if symmetry is Symmetry.Y:  # any turn about y
+        axis = rotation[:, 1]
+        covariance[3:, 3:] += math.pi**2 / 3 * np.outer(axis, axis)
+    return (covariance + covariance.T) / 2

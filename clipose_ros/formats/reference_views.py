@@ -1,0 +1,321 @@
+"""Reader of reference views: images of one object, each with the pose of the object.
+
+NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), poses.json
+{"NNNN": {"R": 3x3, "t": [3]}}, T_camera_object [m], and intrinsics.json.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.images import read_colour, read_depth, unit_doubt
+from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
+from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
+from clipose_ros.formats.text_files import read_json
+
+POSES_FILE = "poses.json"
+LEAST_VIEWS, MOST_VIEWS = 4, 200
+OBJECT_VALUE = 255  # of a mask
+LEAST_MASK_PX = 100
+FARTHEST_M = 10.0  # an object that is further away is likely in millimetres
+MOST_MISFITS = 0.34  # share of the views that may not agree with the others, before all poses are in doubt
+
+
+@dataclass(frozen=True)
+class ReferenceView:
+    """One view of an object.
+
+    Parameters
+    ----------
+    name : str
+        The NNNN of its files.
+    colour : (H, W, 3) uint8
+        RGB.
+    depth_m : (H, W) float32 or None
+        0 where nothing is known [m]; None where there is no depth image.
+    mask : (H, W) bool
+        The object's pixels.
+    rotation : (3, 3) float
+        R_camera_object.
+    translation : (3,) float
+        Of the object's origin, camera frame [m].
+    """
+
+    name: str
+    colour: np.ndarray
+    depth_m: np.ndarray | None
+    mask: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+
+
+@dataclass(frozen=True)
+class ReferenceViews:
+    """All views of an object.
+
+    Parameters
+    ----------
+    intrinsics : Intrinsics
+        Of all images.
+    views : tuple of ReferenceView
+        In the order of their names.
+    """
+
+    intrinsics: Intrinsics
+    views: tuple[ReferenceView, ...]
+
+
+def is_reference_folder(folder: Path) -> bool:
+    """Say whether a folder has poses of reference views.
+
+    Parameters
+    ----------
+    folder : Path
+        Any.
+
+    Returns
+    -------
+    bool
+        True where it has a poses.json that is a mapping, as references have it, and no meta files.
+    """
+    path = folder / POSES_FILE
+    if not path.is_file() or next(folder.glob("*_meta.txt"), None) is not None:
+        return False
+    try:
+        return isinstance(read_json(path), dict)
+    except (ValueError, OSError):
+        return False
+
+
+def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read the poses of reference views.
+
+    Parameters
+    ----------
+    folder : Path
+        With poses.json.
+
+    Returns
+    -------
+    dict of str to ((3, 3) float, (3,) float)
+        R_camera_object and translation [m] by view, sorted by name.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no such file, or a pose is none.
+    """
+    path = folder / POSES_FILE
+    expect(str(path), path.is_file(), 'a file {"0000": {"R": 3x3, "t": [3]}} with T_camera_object', "none")
+    data = read_json(path)
+    expect(str(path), isinstance(data, dict) and data, "a mapping of view names to poses", type(data).__name__)
+    return {name: _pose(f"{path}: {name}", data[name]) for name in sorted(data)}
+
+
+def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
+    """Read the views of an object, and check that they are what they should be.
+
+    Parameters
+    ----------
+    folder : Path
+        In the form above.
+    every : int
+        Take every n-th view only.
+
+    Returns
+    -------
+    ReferenceViews
+        All with masks and poses that agree with each other.
+
+    Raises
+    ------
+    ValueError
+        With the path and what is wrong: files that are missing or do not fit each other, too few views, empty masks,
+        poses that are no rotations, are in millimetres, or contradict each other, depth in another unit.
+    """
+    expect("every", every >= 1, "1 or more", every)
+    expect(str(folder), folder.is_dir(), "a folder of reference views", "none")
+    poses = read_poses_of_views(folder)
+    names = list(poses)[::every]
+    expect(
+        str(folder),
+        LEAST_VIEWS <= len(names) <= MOST_VIEWS,
+        f"{LEAST_VIEWS} to {MOST_VIEWS} views from all sides",
+        f"{len(names)}",
+    )
+    distances = [float(np.linalg.norm(poses[name][1])) for name in names]
+    expect(
+        f"{folder / POSES_FILE}: t",
+        np.median(distances) <= FARTHEST_M,
+        "metres",
+        f"an object {np.median(distances):.0f} away; divide by 1000 if these are millimetres",
+    )
+    views = tuple(_view(folder, name, *poses[name]) for name in names)
+    sizes = {view.mask.shape for view in views}
+    expect(str(folder), len(sizes) == 1, "images of one size", f"{len(sizes)} sizes")
+    height, width = views[0].mask.shape
+    file = read_intrinsics(folder)
+    expect(str(folder), file is not None, f"{JSON_FILE} or {TEXT_FILE}", "neither")
+    file.check_size(width, height)
+    expect(
+        str(file.path),
+        file.is_central(width, height),
+        f"a principal point near the middle of the images, which are {width}x{height}",
+        f"({file.intrinsics.cx:g}, {file.intrinsics.cy:g}): are these the intrinsics of another resolution?",
+    )
+    expect(str(file.path), not file.distortion, "images without distortion", "coefficients; rectify the images first")
+    found = ReferenceViews(file.intrinsics, views)
+    _check_agreement(folder, found)
+    return found
+
+
+class ReferenceFrames:
+    """The views of a folder of references, as frames with one object each. Their poses are not looked at.
+
+    Parameters
+    ----------
+    path : Path
+        Of the folder.
+    name : str
+        Of the object.
+
+    Attributes
+    ----------
+    names : list of str
+        The NNNN of its views, sorted.
+    objects : collection of str
+        Not used: the object has a name.
+    remarks : Counter of str
+        Always empty.
+
+    Raises
+    ------
+    ValueError
+        With the path, where poses or intrinsics cannot be read.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.names = list(read_poses_of_views(path))
+        self.objects: Collection[str] = ()
+        self.remarks: Counter[str] = Counter()
+        file = read_intrinsics(path)
+        expect(str(path), file is not None, f"{JSON_FILE} or {TEXT_FILE}", "neither")
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, name: str) -> tuple[Frame, Detections]:
+        """Read a view.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        Frame
+            With colour and depth.
+        Detections
+            The object: instance 1.
+
+        Raises
+        ------
+        ValueError
+            With the path, for files that are missing, broken or do not fit each other.
+        """
+        view = _view(self.path, name, np.eye(3), np.zeros(3))
+        height, width = view.mask.shape
+        self._file.check_size(width, height)
+        expect(str(self.path / f"{name}_depth.png"), view.depth_m is not None, "a depth image [mm]", "none")
+        stamp_ns = self.names.index(name) * FRAME_PERIOD_NS
+        frame = Frame(stamp_ns, FRAME_ID, view.depth_m, self._file.intrinsics, view.colour)
+        return frame, Detections((Instance(1, self.name, id="1"),), view.mask.astype(np.uint8))
+
+
+def _view(folder: Path, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
+    """Read the files of one view."""
+    colour_file = next((f for ext in ("jpg", "png") if (f := folder / f"{name}_color.{ext}").is_file()), None)
+    expect(str(folder / f"{name}_color.jpg"), colour_file is not None, f"a file, as {POSES_FILE} names it", "none")
+    colour = read_colour(colour_file)
+    mask_file, depth_file = folder / f"{name}_mask.png", folder / f"{name}_depth.png"
+    expect(str(mask_file), mask_file.is_file(), f"a mask, {OBJECT_VALUE} on the object", "none")
+    mask = _mask(mask_file)
+    depth = None
+    if depth_file.is_file():
+        depth_mm = read_depth(depth_file)
+        doubt = unit_doubt(depth_mm)
+        expect(str(depth_file), not doubt, "millimetres", doubt)
+        depth = depth_mm.astype(np.float32) / np.float32(1000)
+    for file, image in ((mask_file, mask), (depth_file, depth)):
+        if image is not None:
+            expect(str(file), image.shape == colour.shape[:2], f"{colour.shape[:2]} as colour", image.shape)
+    return ReferenceView(name, colour, depth, mask, rotation, translation)
+
+
+def _mask(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    expect(str(path), image is not None and image.dtype == np.uint8, "an 8-bit image", "none")
+    mask = (image if image.ndim == 2 else image[:, :, 0]) == OBJECT_VALUE
+    count = int(np.count_nonzero(mask))
+    expect(str(path), count >= LEAST_MASK_PX, f"at least {LEAST_MASK_PX} pixels of {OBJECT_VALUE} (the object)", count)
+    expect(str(path), count < 0.9 * mask.size, f"{OBJECT_VALUE} on the object alone", f"{count} pixels, nearly all")
+    return mask
+
+
+def _pose(where: str, entry: Any) -> tuple[np.ndarray, np.ndarray]:
+    sound = isinstance(entry, Mapping) and {"R", "t"} <= set(entry)
+    expect(where, sound, '{"R": 3x3, "t": [3]}', entry)
+    try:
+        rotation, translation = np.array(entry["R"], np.float64), np.array(entry["t"], np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: expected numbers in R and t, got {entry}") from None
+    expect(f"{where}: t", translation.shape == (3,) and np.isfinite(translation).all(), "3 numbers", translation)
+    orthogonal = rotation.shape == (3, 3) and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
+    expect(f"{where}: R", orthogonal and np.linalg.det(rotation) > 0, "a rotation matrix", rotation.tolist())
+    expect(f"{where}: t", translation[2] > 0, "an object in front of the camera (T_camera_object)", translation)
+    return rotation, translation
+
+
+def _check_agreement(folder: Path, references: ReferenceViews) -> None:
+    """Compare where each view sees the middle of the object, in the frame of the poses."""
+    middles, extents = zip(*(_middle(view, references.intrinsics) for view in references.views))
+    middles, extent = np.array(middles), float(np.median(extents))
+    apart = np.linalg.norm(middles - np.median(middles, axis=0), axis=1)
+    misfits = [view.name for view, far in zip(references.views, apart) if far > 1.0 * extent]
+    if not misfits:
+        return
+    shown = ", ".join(misfits[:5]) + (", …" if len(misfits) > 5 else "")
+    if len(misfits) > MOST_MISFITS * len(references.views):
+        raise ValueError(
+            f"{folder / POSES_FILE}: expected poses that agree on where the object is, got {len(misfits)} of "
+            f"{len(middles)} views elsewhere ({shown}); they must be T_camera_object [m] (not its inverse), with the "
+            "camera's x right, y down, z forward, and the intrinsics those of the images"
+        )
+    raise ValueError(
+        f"{folder / POSES_FILE}: expected poses that agree, got views {shown} that see the object elsewhere than the "
+        "others: leave them out, or correct them"
+    )
+
+
+def _middle(view: ReferenceView, intrinsics: Intrinsics) -> tuple[np.ndarray, float]:
+    """Where a view sees the object's middle, in the frame of the poses, and how large it looks there [m]."""
+    rows, columns = np.nonzero(view.mask)
+    depths: Sequence[float] = () if view.depth_m is None else view.depth_m[view.mask]
+    depths = np.asarray(depths)[np.asarray(depths) > 0]
+    z = float(np.median(depths)) if len(depths) else float(view.translation[2])
+    x = (columns.mean() - intrinsics.cx) / intrinsics.fx * z
+    y = (rows.mean() - intrinsics.cy) / intrinsics.fy * z
+    extent = np.hypot(np.ptp(columns) / intrinsics.fx, np.ptp(rows) / intrinsics.fy) * z
+    return (np.array([x, y, z]) - view.translation) @ view.rotation, float(extent)

@@ -1,0 +1,1 @@
+"""Gaussian splatting: images of objects that are made of Gaussians."""

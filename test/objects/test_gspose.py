@@ -1,0 +1,99 @@
+"""Poses of a learned object in views that it was not learned from."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from clipose_ros import estimators
+from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, Observation, PoseEstimate, Rejection
+from clipose_ros.pipeline import Pipeline
+
+spec = importlib.util.spec_from_file_location("box_scene", Path(__file__).with_name("conftest.py"))
+box_scene = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(box_scene)
+
+INTRINSICS = Intrinsics(box_scene.FOCAL, box_scene.FOCAL, box_scene.WIDTH / 2, box_scene.HEIGHT / 2)
+
+
+@pytest.fixture(scope="module")
+def estimator(box_library):
+    return estimators.load("gspose", objects_dir=box_library, warm=False)
+
+
+def seen(rotation, translation, colour=True):
+    picture, depth, mask = box_scene.picture_of_box(rotation, translation)
+    frame = Frame(0, "camera", depth.astype(np.float32), INTRINSICS, picture if colour else None)
+    return frame, mask
+
+
+def pose_of(estimator, frame, mask, name="box"):
+    result = Pipeline(estimator).process(frame, Detections((Instance(1, name),), mask.astype(np.uint8)))
+    return result.results[0][1]
+
+
+def angle_deg(rotation, truth):
+    return np.degrees(np.arccos(np.clip((np.trace(rotation @ truth.T) - 1) / 2, -1, 1)))
+
+
+@pytest.mark.parametrize("view", [(33.0, 35.0, 0.45, 20.0), (215.0, 15.0, 0.35, -70.0)])
+def test_a_new_view_gives_the_right_pose(estimator, view):
+    rotation, translation = box_scene.looking_at_box(*view)
+    pose = pose_of(estimator, *seen(rotation, translation))
+    assert isinstance(pose, PoseEstimate)
+    assert angle_deg(pose.rotation, rotation) < 4
+    centre = rotation @ box_scene.CENTRE + translation
+    assert np.linalg.norm(pose.translation - centre) < 0.006
+    assert pose.score > 0.5
+    assert np.linalg.eigvalsh(pose.covariance).min() > 0
+
+
+def test_what_an_occluder_hides_does_not_count(estimator):
+    rotation, translation = box_scene.looking_at_box(33.0, 35.0)
+    frame, mask = seen(rotation, translation)
+    columns = np.flatnonzero(mask.any(axis=0))
+    hidden = slice(columns[0], columns[0] + len(columns) * 2 // 5)
+    depth, colour, shown = frame.depth.copy(), frame.colour.copy(), mask.copy()
+    depth[:, hidden], colour[:, hidden], shown[:, hidden] = 0.2, 90, False
+    pose = pose_of(estimator, replace(frame, depth=depth, colour=colour), shown)
+    assert angle_deg(pose.rotation, rotation) < 6
+
+
+def test_the_same_frame_gives_the_same_pose(estimator):
+    frame, mask = seen(*box_scene.looking_at_box(60.0, 30.0))
+    first, second = pose_of(estimator, frame, mask), pose_of(estimator, frame, mask)
+    assert first.rotation.tobytes() == second.rotation.tobytes() and first.score == second.score
+
+
+def test_a_prior_that_fits_is_refined(estimator):
+    rotation, translation = box_scene.looking_at_box(33.0, 35.0)
+    frame, mask = seen(rotation, translation)
+    found = pose_of(estimator, frame, mask)
+    moved_rotation, moved_translation = box_scene.looking_at_box(38.0, 35.0)
+    frame, mask = seen(moved_rotation, moved_translation)
+    from clipose_ros.core.types import InstanceView
+
+    points = np.zeros((1, 3), np.float32)
+    observation = Observation(points, "box", prior=found, view=InstanceView(frame, mask))
+    pose = estimator.estimate([observation])[0]
+    assert angle_deg(pose.rotation, moved_rotation) < 4
+
+
+def test_hopeless_objects_are_rejected_and_said_why(estimator):
+    frame, mask = seen(*box_scene.looking_at_box(60.0, 30.0))
+    assert "expected one of box" in pose_of(estimator, frame, mask, "teapot").reason
+    blind = replace(frame, depth=np.zeros_like(frame.depth))
+    assert "points: expected at least" in pose_of(estimator, blind, mask).reason
+    without = estimator.estimate([Observation(np.ones((50, 3), np.float32), "box")])[0]
+    assert isinstance(without, Rejection) and "view" in without.reason
+
+
+def test_without_a_library_it_says_what_to_do():
+    with pytest.raises(ValueError, match="clipose learn"):
+        estimators.load("gspose")

@@ -1,0 +1,173 @@
+"""An object is learned as it is, and bad views are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from clipose_ros.cli.frame_sources import FolderSource
+from clipose_ros.core.symmetry import Symmetry
+from clipose_ros.core.types import Instance, PoseEstimate
+from clipose_ros.formats.pose_files import write_poses
+from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.objects.learned_object import arrays_file, card_file, read_object
+from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.pipeline import FrameResult
+
+SIZE, CENTRE = np.array([0.12, 0.08, 0.05]), np.array([0.01, 0.03, -0.02])
+
+
+@pytest.fixture
+def views(box_folder, tmp_path):
+    """A copy of the views that may be spoilt."""
+    return shutil.copytree(box_folder, tmp_path / "views")
+
+
+def spoil_poses(folder, change):
+    path = folder / "poses.json"
+    poses = json.loads(path.read_text())
+    change(poses)
+    path.write_text(json.dumps(poses))
+
+
+def test_a_box_gets_its_size_its_centre_and_its_colours(box_library):
+    box = ObjectLibrary(box_library).read("box")
+    np.testing.assert_allclose(box.size, SIZE, atol=0.004)
+    np.testing.assert_allclose(box.centre, CENTRE, atol=0.003)
+    assert box.quality["views"] == 12 and box.quality["psnr_db"] > 15
+    surface = np.abs(np.abs(box.points) - box.size / 2).min(axis=1)
+    assert np.quantile(surface, 0.95) < 0.004
+    top = box.seen & (box.normals[:, 1] > 0.9)
+    assert box.colours[top].mean(axis=0).argmax() == 0  # the face above is yellow: red and green
+    assert box.symmetry is Symmetry.NONE and box.half_turns == ()
+
+
+def test_the_underside_that_no_view_saw_is_closed(box_library):
+    box = ObjectLibrary(box_library).read("box")
+    below = box.points[:, 1] < -0.4 * box.size[1]
+    closed = below & ~box.seen & (box.normals[:, 1] < -0.7)
+    assert np.ptp(box.points[closed][:, 0]) > 0.7 * SIZE[0] and np.ptp(box.points[closed][:, 2]) > 0.5 * SIZE[2]
+
+
+def test_an_object_is_read_as_it_was_written(box_library, tmp_path):
+    library = ObjectLibrary(box_library)
+    box = library.read("box")
+    other = ObjectLibrary(tmp_path / "other")
+    other.add(box)
+    again = other.read("box")
+    for key in ("points", "normals", "colours", "seen", "size", "centre"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(box, key))
+    assert again.quality == box.quality and other.names == ("box",)
+    with pytest.raises(ValueError, match="--replace"):
+        other.add(box)
+    other.add(box, replace=True)
+    other.remove("box")
+    assert other.names == () and not list((tmp_path / "other").iterdir())
+
+
+def test_files_that_do_not_belong_together_are_refused(box_library, tmp_path):
+    folder = tmp_path / "objects"
+    shutil.copytree(box_library, folder)
+    content = bytearray(arrays_file(folder, "box").read_bytes())
+    content[-1] ^= 1
+    arrays_file(folder, "box").write_bytes(content)
+    with pytest.raises(ValueError, match="sha256"):
+        read_object(folder, "box")
+
+
+def test_a_card_of_another_version_is_refused(box_library, tmp_path):
+    folder = shutil.copytree(box_library, tmp_path / "objects")
+    card = card_file(folder, "box")
+    card.write_text(card.read_text().replace("version: 1", "version: 99"))
+    with pytest.raises(ValueError, match="version: expected 1, got 99; learn the object again"):
+        read_object(folder, "box")
+
+
+@pytest.mark.parametrize("name", ["../box", "", "a b", ".hidden", "x" * 65])
+def test_names_that_are_no_file_names_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="name: expected"):
+        ObjectLibrary(tmp_path).check_free(name, replace=True)
+
+
+def test_one_view_is_too_few(views):
+    spoil_poses(views, lambda poses: [poses.pop(name) for name in list(poses)[1:]])
+    with pytest.raises(ValueError, match="4 to 200 views"):
+        read_reference_views(views)
+
+
+def test_an_empty_mask_is_named(views):
+    cv2.imwrite(str(views / "0003_mask.png"), np.zeros((120, 160), np.uint8))
+    with pytest.raises(ValueError, match=r"0003_mask.png: expected at least 100 pixels"):
+        read_reference_views(views)
+
+
+def test_poses_in_millimetres_are_named(views):
+    def to_millimetres(poses):
+        for pose in poses.values():
+            pose["t"] = [1000 * value for value in pose["t"]]
+
+    spoil_poses(views, to_millimetres)
+    with pytest.raises(ValueError, match="divide by 1000"):
+        read_reference_views(views)
+
+
+def test_a_wrong_pose_is_named(views):
+    def swap(poses):
+        poses["0002"]["t"] = [poses["0002"]["t"][0] + 0.3, *poses["0002"]["t"][1:]]
+
+    spoil_poses(views, swap)
+    with pytest.raises(ValueError, match="views 0002 that see the object elsewhere"):
+        read_reference_views(views)
+
+
+def test_inverted_poses_are_told_as_such(views):
+    def invert(poses):
+        for pose in poses.values():
+            rotation, translation = np.array(pose["R"]), np.array(pose["t"])
+            pose["R"], pose["t"] = rotation.T.tolist(), (-rotation.T @ translation).tolist()
+            pose["t"][2] = abs(pose["t"][2]) + 0.1
+
+    spoil_poses(views, invert)
+    with pytest.raises(ValueError, match="not its inverse"):
+        read_reference_views(views)
+
+
+def test_intrinsics_of_another_resolution_are_named(views):
+    (views / "intrinsics.json").write_text(json.dumps({"fx": 680, "fy": 680, "cx": 320, "cy": 240}))
+    with pytest.raises(ValueError, match="another resolution"):
+        read_reference_views(views)
+
+
+def test_what_is_no_rotation_is_named(views):
+    spoil_poses(views, lambda poses: poses["0001"].update(R=[[2, 0, 0], [0, 1, 0], [0, 0, 1]]))
+    with pytest.raises(ValueError, match="0001: R: expected a rotation matrix"):
+        read_reference_views(views)
+
+
+def test_a_folder_of_views_is_read_as_frames_with_one_object(box_folder):
+    frames = {name: seen for name, *seen in FolderSource(box_folder).frames()}
+    assert len(frames) == 12
+    frame, detections = frames["0004"]
+    assert detections.instances == (Instance(1, "box", id="1"),)
+    assert frame.depth[detections.mask(0)].min() > 0.2 and frame.colour is not None
+    _, _, detections = next(FolderSource(box_folder, name="carton").frames())
+    assert detections.instances[0].category == "carton"
+    _, seen, found = next(FolderSource(box_folder, with_masks=False).frames())
+    assert found is None and seen.depth.shape == frame.depth.shape
+
+
+def test_pose_files_say_where_the_origin_of_the_references_is(tmp_path):
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    pose = PoseEstimate("box", 0.9, quarter, np.array([0.0, 0, 1]), np.ones(3))
+    result = FrameResult(0, "camera", ((Instance(1, "box", id="1"), pose),), {})
+    write_poses(tmp_path / "poses.json", [("0000", result)], reference_origins={"box": np.array([0.1, 0, 0])})
+    entry = json.loads((tmp_path / "poses.json").read_text())[0]["instances"][0]
+    np.testing.assert_allclose(entry["t_reference"], [0, 0.1, 1])
+    write_poses(tmp_path / "poses.json", [("0000", result)])
+    assert "t_reference" not in json.loads((tmp_path / "poses.json").read_text())[0]["instances"][0]
