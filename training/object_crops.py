@@ -19,6 +19,7 @@ from clipose_ros.segmenters.centre_votes import instances_of
 from clipose_ros.segmenters.depth import box_of
 from clipose_ros.segmenters.depth_channels import image_channels, object_crops
 from training.command import run
+from training.processes import torch_threads
 from training.rows import mapped_arrays
 from training.scene_format import CROP_ARRAYS, IGNORED, MOST_OBJECTS, NOTHING
 from training.segmenter import load_part, perforated, scene_grid
@@ -132,7 +133,6 @@ def cut(data: Path, output: Path, masks: Path | None = None, seed: int = 0, shar
     shards : int, optional
         Of so many shards alone.
     """
-    torch.set_num_threads(1)
     network = load_part(masks, "masks")[0] if masks else None
     output.mkdir(parents=True, exist_ok=True)
     for path in track(sorted(data.glob("scenes_*.npz"))[:shards], "shards"):
@@ -142,9 +142,9 @@ def cut(data: Path, output: Path, masks: Path | None = None, seed: int = 0, shar
         scenes = mapped_arrays(path)
         rng = np.random.default_rng([seed, int(path.stem.rsplit("_", 1)[1])])
         rows = range(len(scenes["label"]))
-        crops, names = zip(
-            *(scene_crops({key: value[i] for key, value in scenes.items()}, network, rng) for i in rows), strict=True
-        )
+        with torch_threads(1):
+            cut_out = [scene_crops({key: value[i] for key, value in scenes.items()}, network, rng) for i in rows]
+        crops, names = zip(*cut_out, strict=True)
         arrays = dict(zip(CROP_ARRAYS, (np.concatenate(crops), np.concatenate(names)), strict=True))
         write_whole(into, lambda file, arrays=arrays: np.savez(file, **arrays))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -59,3 +60,25 @@ def reduce_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerato
     summed = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
     for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute on so many threads in a `with` block. The number is the process's: it is put back.
+
+    Parameters
+    ----------
+    count : int
+        Threads of an operation.
+
+    Yields
+    ------
+    None
+        The block runs.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

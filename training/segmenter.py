@@ -42,6 +42,7 @@ from training.networks.segmentation import (
     NameNetwork,
     NameNetworkConfig,
 )
+from training.processes import torch_threads
 from training.rows import mapped_arrays
 from training.run_log import RunLog
 from training.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING, SEGMENT_CATEGORIES
@@ -568,7 +569,12 @@ def train(config: SegmenterTrainConfig) -> Path:
     ValueError
         For settings, data or a checkpoint that cannot be used.
     """
-    torch.set_num_threads(config.threads)
+    with torch_threads(config.threads):
+        return _train(config)
+
+
+def _train(config: SegmenterTrainConfig) -> Path:
+    """Train, on as many threads as there are."""
     rows, held_out = open_shards(config)
     torch.manual_seed(config.seed)
     network = NETWORKS[config.part][0]().train().to(memory_format=torch.channels_last)
