@@ -214,11 +214,12 @@ def watch(recorder: DemoRecorder, processes: list[subprocess.Popen], seconds: fl
         executor.spin_once(timeout_sec=0.1)
         now_s = time.monotonic()
         check_running(processes)
-        if first_s is None and record.poses:
+        if first_s is None and record.poses and record.truth:  # whose topics are found one after the other
             first_s = now_s
             console.print(f"first poses after {now_s - begin_s:.1f} s; recording for {seconds:g} s")
         if first_s is None and now_s - begin_s > START_UP_S:
-            raise RuntimeError(f"poses: expected within {START_UP_S:g} s, got none")
+            what = "truth" if record.poses else "poses"
+            raise RuntimeError(f"{what}: expected within {START_UP_S:g} s, got none")
         if now_s - reported_s > REPORT_PERIOD_S:
             reported_s = now_s
             console.print(
