@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+import training.sensor
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.augmentation import AugmentationConfig, PosedClouds
@@ -351,3 +352,10 @@ def test_a_hidden_handle_is_masked_entirely_in_the_papers_training(pool):
     assert mug.any()
     weights = {name: make_batch(data, 64, config, generator())["x_weight"][mug] for name, config in CONFIGS.items()}
     assert (weights["paper"] == 0).all() and (weights["compact"] == 0.15).all()
+
+
+def test_waves_are_linear_between_their_knots_as_torch_interpolates():
+    wave = training.sensor._waves(torch.zeros(2, 48, 64), 7.0, torch.Generator().manual_seed(0))
+    knots = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(0))
+    linear = torch.nn.functional.interpolate(knots, size=(48, 64), mode="bilinear", align_corners=True)[:, 0]
+    torch.testing.assert_close(wave, 1.4 * linear, atol=1e-4, rtol=0)
