@@ -35,7 +35,7 @@ class GrowingRows:
     pattern : str
         Of their names.
     capacity : int
-        Rows that are held at most. Memory for so many is taken at once; later shards are not read.
+        Rows that are held at most. Memory for so many is taken at once; later rows take the places of the oldest.
     device : torch.device
         Where they are held.
     check : callable
@@ -49,6 +49,8 @@ class GrowingRows:
         These shards.
     skipped : Counter of str
         Shards that could not be read, by reason.
+    taken : int
+        Rows that have come so far.
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class GrowingRows:
         self._held_out = held_out
         self._arrays: dict[str, Tensor] = {}
         self._unsigned: set[str] = set()  # arrays of uint16, held as int16: torch indexes none on a GPU
-        self._count = 0
+        self.taken = 0
         self._seen: set[Path] = set()
         self._ends = threading.Event()
+        self._whole = threading.Lock()  # held while rows are half old, half new
         self._reader = threading.Thread(target=self._read_on, daemon=True)
 
     def __len__(self) -> int:
-        return self._count
+        return min(self.taken, self.capacity)
 
     def column(self, name: str) -> Tensor:
         """Give an array of all rows that are there, on the device.
@@ -87,7 +90,7 @@ class GrowingRows:
         Tensor
             With a row for each row; what is uint16 as int16 with the same bits.
         """
-        return self._arrays[name][: self._count]
+        return self._arrays[name][: len(self)]
 
     def start(self, least: int, timeout_s: float = 600.0) -> None:
         """Begin to read, and wait for the first rows.
@@ -133,11 +136,12 @@ class GrowingRows:
         dict of Tensor
             With K rows. Those of uint16 come as int32: torch computes little with uint16.
         """
-        drawn = {name: array[index] for name, array in self._arrays.items()}
+        with self._whole:
+            drawn = {name: array[index] for name, array in self._arrays.items()}
         return {name: array.int() & 0xFFFF if name in self._unsigned else array for name, array in drawn.items()}
 
     def _read_on(self) -> None:
-        while not self._ends.is_set() and self._count < self.capacity:
+        while not self._ends.is_set():
             fresh = sorted(set(self.folder.glob(self.pattern)) - self._seen)
             for path in fresh:
                 self._seen.add(path)
@@ -149,7 +153,7 @@ class GrowingRows:
                         self._take(arrays)
                 except (OSError, ValueError) as error:
                     self.skipped[str(error)] += 1
-                if self._ends.is_set() or self._count >= self.capacity:
+                if self._ends.is_set():
                     return
             if not fresh:
                 self._ends.wait(POLL_S)
@@ -164,7 +168,11 @@ class GrowingRows:
                 self._arrays[name] = torch.empty((self.capacity, *array.shape[1:]), dtype=dtype, device=self.device)
         if arrays.keys() != self._arrays.keys():
             raise ValueError(f"arrays: expected {sorted(self._arrays)} as in the first shard, got {sorted(arrays)}")
-        rows = min(len(next(iter(arrays.values()))), self.capacity - self._count)
-        for name, array in arrays.items():
-            self._arrays[name][self._count : self._count + rows] = torch.from_numpy(array[:rows].copy())
-        self._count += rows  # last: whoever draws meanwhile sees whole rows alone
+        rows = len(next(iter(arrays.values())))
+        places = torch.arange(self.taken, self.taken + rows)[-self.capacity :] % self.capacity
+        places = places.to(self.device)
+        with self._whole:
+            for name, array in arrays.items():
+                fresh = torch.from_numpy(array[-self.capacity :].copy())
+                self._arrays[name][places] = fresh.to(self.device)
+        self.taken += rows

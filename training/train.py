@@ -114,8 +114,8 @@ class TrainConfig:
     workers : int
         Processes that read rows ahead. 0: a thread does.
     growing : int
-        Hold up to so many rows on the device, and take further shards of the folder while they are written
-        (`training.growing`). 0: read the shards that are there, from disk.
+        Hold up to so many rows on the device, and take further shards of the folder while they are written, in the
+        places of the oldest (`training.growing`). 0: read the shards that are there, from disk.
     log_every : int
         Steps between lines of the log.
     checkpoint_every : int
@@ -686,12 +686,11 @@ def open_growing(
     rank, processes = accelerator.process_index, accelerator.num_processes
 
     def read(step: int) -> Iterator[tuple[dict[str, Tensor], dict[str, int]]]:
-        count = 0
+        known = 0
         for number in range(step, config.steps):
-            if len(rows) != count:
-                category = rows.column("category").cpu().numpy()
-                count = len(category)
-                drawer = RowDrawer(category, np.zeros(count, int), (1.0,), config.category_share)
+            if rows.taken > 1.02 * known:
+                known, category = rows.taken, rows.column("category").cpu().numpy()
+                drawer = RowDrawer(category, np.zeros(len(category), int), (1.0,), config.category_share)
             index = drawer.draw(config.batch, np.random.default_rng([config.seed, number]))[rank::processes]
             yield rows.drawn(torch.from_numpy(index).to(accelerator.device)), {}
         rows.close()

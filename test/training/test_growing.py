@@ -33,16 +33,16 @@ def wait_for(condition) -> None:
         time.sleep(0.01)
 
 
-def test_takes_shards_as_they_come_up_to_its_capacity(tmp_path):
+def test_takes_shards_as_they_come_in_the_places_of_the_oldest(tmp_path):
     rows = GrowingRows(tmp_path, "shard_*.npz", 7, CPU)
     write(tmp_path, 0, a=np.full(4, -1))
     write(tmp_path, 1, a=np.arange(4))
     rows.start(least=4)
     assert [path.name for path in rows.held_out] == ["shard_0.npz"], "the first is kept apart"
     write(tmp_path, 2, a=np.arange(4, 8))
-    wait_for(lambda: len(rows) == 7)
-    assert rows.column("a").tolist() == list(range(7))
-    assert rows.drawn(torch.tensor([6, 0]))["a"].tolist() == [6, 0]
+    wait_for(lambda: rows.taken == 8)
+    assert rows.column("a").tolist() == [7, *range(1, 7)]
+    assert rows.drawn(torch.tensor([6, 0]))["a"].tolist() == [6, 7]
     rows.close()
 
 
