@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.alignment.contrastive import noise_contrastive
 from training.losses import chord, weighted_mean
+
+CONTRAST_TEMPERATURE = 0.07
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class DistillationWeights:
         Extents of the box.
     coordinates : float
         Object coordinates of common points.
+    feature : float
+        L2 between the teacher's feature of the cloud and what the network makes like it (CleanPose eq. 20: α2).
+    feature_contrast : float
+        The same as a contrast within the batch (CleanPose, table 5c).
     """
 
     y_axis: float = 1.0
@@ -31,6 +38,8 @@ class DistillationWeights:
     offset: float = 3.0
     size: float = 1.5
     coordinates: float = 2.0
+    feature: float = 0.01
+    feature_contrast: float = 0.0
 
 
 def frozen(teacher: nn.Module) -> nn.Module:
@@ -97,6 +106,42 @@ def distillation_losses(
         foreground, _ = common_centres(truth["foreground"], own)
         error = F.smooth_l1_loss(own, other, beta=0.05, reduction="none").sum(-1)
         terms["taught_coordinates"] = weights.coordinates * (error * foreground).sum() / foreground.sum().clamp(min=1)
+    if "distilled" in output and (weights.feature > 0 or weights.feature_contrast > 0):
+        terms |= feature_losses(output["distilled"], taught, weights)
+    return terms
+
+
+def feature_losses(distilled: Tensor, taught: dict[str, Tensor], weights: DistillationWeights) -> dict[str, Tensor]:
+    """Pull what a network makes of its feature to that of the teacher.
+
+    Parameters
+    ----------
+    distilled : (B, D) float
+        Of the network.
+    taught : dict of Tensor
+        What the teacher says.
+    weights : DistillationWeights
+        Of the terms.
+
+    Returns
+    -------
+    dict of Tensor
+        The terms, weighted.
+
+    Raises
+    ------
+    ValueError
+        Where the teacher gives no feature, or one of another width.
+    """
+    width = taught["feature"].shape[-1] if "feature" in taught else None
+    if width != distilled.shape[-1]:
+        raise ValueError(f"distilled.width: expected that of the teacher's feature, {width}, got {distilled.shape[-1]}")
+    terms = {}
+    if weights.feature > 0:
+        terms["taught_feature"] = weights.feature * (distilled - taught["feature"]).norm(dim=-1).mean()
+    if weights.feature_contrast > 0:
+        contrast = noise_contrastive(distilled, taught["feature"], CONTRAST_TEMPERATURE)
+        terms["taught_feature_contrast"] = weights.feature_contrast * contrast
     return terms
 
 

@@ -16,7 +16,7 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
     A patch transformer may have more layers than the other. They are spread evenly between those of `small` and begin
     as the identity: a residual block whose last projections are zero. It may also have fewer, spread evenly over those
     of `small`, and other patches. If it is told other things of surfaces, it begins by ignoring them. Further
-    hypotheses begin near those that are there.
+    hypotheses begin near those that are there. CleanPose's parts begin with no say.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def grown(small: nn.Module, large: nn.Module) -> nn.Module:
             near[len(weights[name]) :] += APART * torch.randn_like(near[len(weights[name]) :])
             weights[name] = near
     missing = large.load_state_dict(weights, strict=False)
-    if missing.unexpected_keys or any(not name.startswith("blocks.") for name in missing.missing_keys):
+    parts = {name.partition(".")[0] for name in small.state_dict()}  # others are new, and begin as nothing
+    if missing.unexpected_keys or any(name.partition(".")[0] in parts - {"blocks"} for name in missing.missing_keys):
         raise RuntimeError(f"network: expected that of the start but for layers and patches, got {missing}")
     fewer, more = sorted((len(small.blocks), len(large.blocks)))
     places = torch.linspace(0, more - 1, fewer).long().tolist()  # of the layers of the one among those of the other

@@ -93,6 +93,9 @@ class TrainConfig:
         At full rate.
     warm_up : int
         Steps until then.
+    schedule : "cosine", "triangular" or "triangular2"
+        The triangles rise from the final share of the rate over the warm-up and fall as long, again and again; those of
+        the latter are half as high each time.
     flat : float
         Share of the steps at full rate; then a cosine.
     final : float
@@ -150,6 +153,7 @@ class TrainConfig:
     optimiser: Literal["muon", "adamw", "ranger"] = "muon"
     learning_rate: float = 1.5e-3
     warm_up: int = 500
+    schedule: Literal["cosine", "triangular", "triangular2"] = "cosine"
     flat: float = 0.3
     final: float = 0.01
     weight_decay: float = 0.02
@@ -211,7 +215,7 @@ def batches_of(config: TrainConfig) -> BatchConfig:
 
 
 def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
-    """Warm up linearly, stay flat, and fall along a cosine to the final share.
+    """Warm up linearly, stay flat, and fall along a cosine to the final share; or rise and fall in triangles.
 
     Parameters
     ----------
@@ -227,6 +231,11 @@ def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
     float
         Of this step.
     """
+    if config.schedule != "cosine":
+        cycle, place = divmod(step, 2 * config.warm_up)
+        height = 1 - abs(place / config.warm_up - 1)
+        height *= 0.5**cycle if config.schedule == "triangular2" else 1
+        return config.learning_rate * (config.final + (1 - config.final) * height)
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     flat_until = max(config.warm_up, config.flat * config.steps)
@@ -802,6 +811,8 @@ class Trainer:
         if sound:
             self.scaler.step(self.optimiser)
             self.average.update_parameters(self.network)
+            for name in getattr(self.network, "remembered", ()):  # no weights: a mean of them means nothing
+                self.average.module.get_buffer(name).copy_(self.network.get_buffer(name))
         self.scaler.update()
         return losses, sound
 

@@ -403,7 +403,7 @@ def test_mapping_of_an_old_checkpoint_is_a_patch_transformer():
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"kind": "pointnet"}, "kind: expected clipose or none"),
+        ({"kind": "pointnet"}, "kind: expected clipose, cleanpose, cleanpose_lite or none"),
         (
             {"patches": 32, "stride": 16, "neighbours": 65},
             "neighbours: expected at most the candidates, 64 with a stride of 16, got 65",

@@ -107,6 +107,14 @@ SETTINGS = {
     "weights.coordinates": (0.0, NONE),
     "weights.foreground": (0.0, NONE),
     "weights.coordinate_distances": (0.0, NONE),
+    "weights.rotation_columns": (0.0, NONE),
+    "weights.offset_norm": (0.0, NONE),
+    "weights.size_norm": (0.0, NONE),
+    "weights.keypoint_chamfer": (0.0, NONE),
+    "weights.keypoint_diversity": (0.0, NONE),
+    "weights.keypoint_coordinates": (0.0, NONE),
+    "weights.rebuilt": (0.0, NONE),
+    "weights.rebuilt_offsets": (0.0, NONE),
     # optimisation
     "share": ([3.0, 1.0], f"{GPV}: three of CAMERA25 to one of REAL275"),
     "category_share": ([1.0] * 6, NONE),
@@ -115,6 +123,7 @@ SETTINGS = {
     "optimiser": ("ranger", IMPLEMENTATION),
     "learning_rate": (1e-4, IMPLEMENTATION),
     "warm_up": (1000, GPV),
+    "schedule": ("cosine", IMPLEMENTATION),
     "flat": (0.72, f"{IMPLEMENTATION}: annealed at 72 %"),
     "final": (0.0, f"{GPV}: the cosine ends at 0"),
     "weight_decay": (0.0, GPV),
@@ -124,11 +133,11 @@ SETTINGS = {
 # Settings of which the paper knows nothing: our own machinery.
 OURS = (
     *("data", "output", "start", "seed", "ema", "teacher", "validation_shards", "precision", "tf32"),
-    *("in_memory", "workers", "log_every", "checkpoint_every", "tensorboard", "device"),
+    *("in_memory", "workers", "growing", "budget_s", "log_every", "checkpoint_every", "tensorboard", "device"),
     *("batches.outlier_radius", "batches.hidden_cue", "batches.sensor", "distillation"),
     *(f"batches.ground.{name}" for name in ("height_known", "tilt_deg", "poor", "poor_tilt_deg", "height_m")),
     *(f"batches.ground.{name}" for name in ("wrong", "wrong_tilt_deg", "wrong_height_m")),
-    *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped")),
+    *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped", "lost")),
     *(f"batches.prior.{name}" for name in ("offset", "size", "growth", "margin_m")),
 )
 

@@ -1,8 +1,9 @@
 """Training losses: small pure functions, and their weighted sum.
 
-Directions are unit vectors; lengths are in network units unless said. Two families stand side by side. The compact
+Directions are unit vectors; lengths are in network units unless said. Three families stand side by side. The compact
 network's terms (the defaults of `LossWeights`) measure lengths in network units. Those of CLIPose and GPV-Pose
-(`LossWeights.clipose()`) measure them in metres, as the published weights expect. Compute them outside of autocast:
+(`LossWeights.clipose()`) and of CleanPose (`LossWeights.cleanpose()`) measure them in metres, as the published weights
+expect. Compute them outside of autocast:
 exp(-303.5 d²) and the plane fits need float32.
 """
 
@@ -11,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.losses import faces, points
+from training.losses import faces, keypoints, points
 from training.losses.directions import absolute, chord, confidence_target, cosine, skew, weighted_mean
 from training.losses.rotation import predicted_rotation, unit
 
@@ -56,6 +57,12 @@ class LossWeights:
         Its symmetric reconstruction under the true pose (CLIPose eq. 13) and under the predicted one.
     coordinate_distances : float
         Rigidity of predicted coordinates, beyond the papers.
+    rotation_columns, offset_norm, size_norm : float
+        The pose as a whole (CleanPose eq. 21): columns of the rotation, centre and extents [m].
+    keypoint_chamfer, keypoint_diversity, keypoint_coordinates : float
+        Keypoints on the object, apart from one another, and where they are on it (CleanPose eqs. 23-27).
+    rebuilt, rebuilt_offsets : float
+        The object rebuilt from its keypoints, and how far from these (AG-Pose's code).
     smooth_beta : float
         No weight: where the *_l1 terms turn from square to linear (GPV-Pose's smooth L1 has 0.5). 0 is L1.
     """
@@ -89,6 +96,14 @@ class LossWeights:
     reconstruction: float = 0.0
     reconstruction_pose: float = 0.0
     coordinate_distances: float = 0.0
+    rotation_columns: float = 0.0
+    offset_norm: float = 0.0
+    size_norm: float = 0.0
+    keypoint_chamfer: float = 1.0
+    keypoint_diversity: float = 0.25
+    keypoint_coordinates: float = 2.0
+    rebuilt: float = 0.0
+    rebuilt_offsets: float = 0.0
     smooth_beta: float = 0.0
 
     def __post_init__(self) -> None:
@@ -108,6 +123,7 @@ class LossWeights:
         return cls(
             **dict.fromkeys(("y_axis", "x_axis", "hypotheses", "offset", "size", "confidence"), 0.0),
             **dict.fromkeys(("coordinates", "foreground"), 0.0),
+            **dict.fromkeys(("keypoint_chamfer", "keypoint_diversity", "keypoint_coordinates"), 0.0),
             **dict.fromkeys(("y_axis_l1", "x_axis_l1", "y_axis_cosine", "x_axis_cosine", "offset_l1", "size_l1"), 8.0),
             perpendicular=4.0,
             confidence_l1=1.0,
@@ -120,6 +136,29 @@ class LossWeights:
             reconstruction=1.0,
             reconstruction_pose=1.0,
         )
+
+    @classmethod
+    def cleanpose(cls, of: Literal["paper", "code"] = "paper") -> LossWeights:
+        """Give the weights of CleanPose.
+
+        Parameters
+        ----------
+        of : "paper" or "code"
+            λ of equation 28, which knows no rebuilding, or the published configuration.
+
+        Returns
+        -------
+        LossWeights
+            With our own term of the confidence, which changes nothing else.
+        """
+        mine = ("y_axis", "x_axis", "hypotheses", "perpendicular", "offset", "size", "coordinates", "foreground")
+        pose = dict.fromkeys(("rotation_columns", "offset_norm", "size_norm"), 0.3)
+        if of == "paper":
+            others = {"keypoint_chamfer": 1.0, "keypoint_diversity": 5.0, "keypoint_coordinates": 1.0}
+        else:
+            others = {"keypoint_chamfer": 2.0, "keypoint_diversity": 10.0, "keypoint_coordinates": 2.0}
+            others |= {"rebuilt": 15.0, "rebuilt_offsets": 1.0}
+        return cls(**dict.fromkeys(mine, 0.0), **pose, **others)
 
 
 class Comparison:
@@ -175,6 +214,22 @@ class Comparison:
             self.truth["rotation"],
             self.x_weight,
         )
+
+    @cached_property
+    def true_rotation(self) -> Tensor:
+        """R_network_object (B, 3, 3) for terms of CleanPose: where a whole rotation is predicted, AG-Pose's canonical
+        one of axis-symmetric objects; else the one that faces the camera.
+        """
+        rotation = self.truth["rotation"]
+        if "rotation" not in self.output:
+            return rotation
+        return keypoints.canonical_about_y(rotation, self.truth["category"])
+
+    @cached_property
+    def labelled_points(self) -> Tensor:
+        """Points (B, P, 3) [scale] of which the truth says whether they are the object's."""
+        cloud = self.truth["points"]
+        return cloud[:, :: cloud.shape[1] // self.truth["foreground"].shape[1]]
 
     @cached_property
     def canonical(self) -> Tensor:
@@ -267,6 +322,12 @@ def _reconstruction_pose(c: Comparison) -> Tensor:
     target = points.counterpart(t["points"], o["y_axis"], z_axis, o["offset"], t["category"])
     error = points.reconstruction_loss(o["reconstruction"], target, c.scale)
     return (error * (points.mirror_known(t["category"], c.x_weight) & points.has_counterpart(t["category"]))).mean()
+
+
+def _keypoint_coordinates(c: Comparison) -> Tensor:
+    o, t = c.output, c.truth
+    true = keypoints.keypoint_coordinates(o["keypoints"], t["offset"], c.true_rotation, t["size"], c.scale)
+    return keypoints.coordinate_loss(o["keypoint_coordinates"], true).mean()
 
 
 class Term(NamedTuple):
@@ -363,6 +424,40 @@ TERMS = {
         lambda c: points.coordinate_distance_loss(
             c.output["coordinates"], c.truth["coordinates"], c.truth["foreground"]
         ),
+    ),
+    "rotation_columns": Term(
+        ("rotation",),
+        ("rotation", "category"),
+        lambda c: keypoints.columns_loss(c.output["rotation"], c.true_rotation).mean(),
+    ),
+    "offset_norm": Term(
+        ("offset",), (), lambda c: ((c.output["offset"] - c.truth["offset"]).norm(dim=-1) * c.scale).mean()
+    ),
+    "size_norm": Term(("size",), (), lambda c: (c.output["size"] - c.truth["size"]).norm(dim=-1).mean()),
+    "keypoint_chamfer": Term(
+        ("keypoints",),
+        ("points", "foreground"),
+        lambda c: keypoints.chamfer_loss(
+            c.output["keypoints"], c.labelled_points, c.truth["foreground"], c.scale
+        ).mean(),
+    ),
+    "keypoint_diversity": Term(
+        ("keypoints",), (), lambda c: keypoints.diversity_loss(c.output["keypoints"], c.scale).mean()
+    ),
+    "keypoint_coordinates": Term(
+        ("keypoints", "keypoint_coordinates"), ("rotation", "category"), _keypoint_coordinates
+    ),
+    "rebuilt": Term(
+        ("rebuilt",),
+        ("points", "foreground"),
+        lambda c: keypoints.rebuilding_loss(
+            c.output["rebuilt"], c.labelled_points, c.truth["foreground"], c.scale
+        ).mean(),
+    ),
+    "rebuilt_offsets": Term(
+        ("rebuilt_offsets",),
+        (),
+        lambda c: (c.output["rebuilt_offsets"].norm(dim=-1) * c.scale[:, None]).mean(),
     ),
 }
 

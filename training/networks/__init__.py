@@ -13,14 +13,25 @@ from typing import Annotated, Any, Protocol
 import tyro
 from torch import Tensor
 
+from training.networks.cleanpose import (
+    CleanPose,
+    CleanPoseConfig,
+    CleanPoseLite,
+    CleanPoseLiteConfig,
+    DistilledConfig,
+)
 from training.networks.clipose import Clipose, CliposeConfig
+from training.networks.front_door import FrontDoorConfig
 from training.networks.fusion import FusionConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
+from training.networks.pointnet2 import PointNetConfig
 
 NetworkConfig = (
     Annotated[PatchTransformerConfig, tyro.conf.subcommand("compact")]
     | Annotated[CliposeConfig, tyro.conf.subcommand("clipose")]
+    | Annotated[CleanPoseConfig, tyro.conf.subcommand("cleanpose")]
+    | Annotated[CleanPoseLiteConfig, tyro.conf.subcommand("cleanpose-lite")]
 )
 
 
@@ -29,13 +40,13 @@ class PoseNetwork(Protocol):
 
     Attributes
     ----------
-    config : PatchTransformerConfig or CliposeConfig
+    config : NetworkConfig
         It has `points`.
     also : tuple of str
         Entries of a batch that it takes beside points and category.
     """
 
-    config: PatchTransformerConfig | CliposeConfig
+    config: NetworkConfig
     also: tuple[str, ...]
 
     def __call__(self, points: Tensor, category: Tensor, *also: Tensor) -> dict[str, Tensor]:
@@ -63,23 +74,39 @@ class PoseNetwork(Protocol):
         """
 
 
-def make_network(config: PatchTransformerConfig | CliposeConfig) -> Clipose | PatchTransformer:
+# by the "kind" of a configuration
+NETWORKS: dict[str, tuple[type, type]] = {
+    "compact": (PatchTransformerConfig, PatchTransformer),
+    "clipose": (CliposeConfig, Clipose),
+    "cleanpose": (CleanPoseConfig, CleanPose),
+    "cleanpose_lite": (CleanPoseLiteConfig, CleanPoseLite),
+}
+# fields that are configurations themselves
+PARTS: dict[type, dict[str, type]] = {
+    CliposeConfig: {"encoder": HSEncoderConfig, "fusion": FusionConfig},
+    CleanPoseConfig: {"encoder": PointNetConfig, "front_door": FrontDoorConfig, "distilled": DistilledConfig},
+    CleanPoseLiteConfig: {"front_door": FrontDoorConfig, "distilled": DistilledConfig},
+}
+
+
+def make_network(config: NetworkConfig) -> PoseNetwork:
     """Make the network of a configuration, with random weights.
 
     Parameters
     ----------
-    config : PatchTransformerConfig or CliposeConfig
+    config : NetworkConfig
         Which network.
 
     Returns
     -------
-    Clipose or PatchTransformer
+    PoseNetwork
         In training mode.
     """
-    return Clipose(config) if isinstance(config, CliposeConfig) else PatchTransformer(config)
+    _, network = NETWORKS[getattr(config, "kind", "compact")]
+    return network(config)
 
 
-def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | CliposeConfig:
+def network_config(mapping: Mapping[str, Any]) -> NetworkConfig:
     """Read a configuration from what `dataclasses.asdict` and JSON made of it.
 
     Parameters
@@ -89,7 +116,7 @@ def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | Clipo
 
     Returns
     -------
-    PatchTransformerConfig or CliposeConfig
+    NetworkConfig
         With defaults for what the mapping lacks.
 
     Raises
@@ -103,14 +130,15 @@ def network_config(mapping: Mapping[str, Any]) -> PatchTransformerConfig | Clipo
         return PatchTransformerConfig(
             **{"ground": False, "hypotheses": 1, **known_fields(PatchTransformerConfig, mapping)}
         )
-    if kind != "clipose":
-        raise ValueError(f"kind: expected clipose or none (patch transformer), got {kind}")
-    fields = known_fields(CliposeConfig, mapping)
-    if "encoder" in fields:
-        fields["encoder"] = HSEncoderConfig(**known_fields(HSEncoderConfig, fields["encoder"]))
-    if "fusion" in fields:
-        fields["fusion"] = FusionConfig(**known_fields(FusionConfig, fields["fusion"]))
-    return CliposeConfig(**fields)
+    if kind == "compact" or kind not in NETWORKS:
+        kinds = ", ".join(name for name in NETWORKS if name != "compact")
+        raise ValueError(f"kind: expected {kinds} or none (patch transformer), got {kind}")
+    config, _ = NETWORKS[kind]
+    fields = known_fields(config, mapping)
+    for name, part in PARTS[config].items():
+        if name in fields:
+            fields[name] = part(**known_fields(part, fields[name]))
+    return config(**fields)
 
 
 def known_fields(config: type, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,4 +165,9 @@ def known_fields(config: type, mapping: Mapping[str, Any]) -> dict[str, Any]:
     unknown = [str(key) for key in mapping if key not in names]
     if unknown:
         raise ValueError(f"{config.__name__}: expected only {', '.join(names)}, got {', '.join(unknown)}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in mapping.items()}
+    return {name: _as_tuple(value) for name, value in mapping.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    """Give tuples for JSON's lists, within lists, too."""
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

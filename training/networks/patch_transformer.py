@@ -291,8 +291,26 @@ class PatchTransformer(nn.Module):
         Returns
         -------
         dict of Tensor
-            As `PoseNetwork` says, in training also centres (B, P, 3) [scale], and of the K hypotheses y_axes, x_axes
-            (B, K, 3) and confidences (B, K, 2).
+            As `PoseNetwork` says, in training also centres (B, P, 3) [scale], of the K hypotheses y_axes, x_axes
+            (B, K, 3) and confidences (B, K, 2), and feature (B, 2 width), of the whole cloud.
+        """
+        x, centres = self.encoded(points, category, ground)
+        return self.said(self.pooled(x), category) | (self.dense(x, centres) if self.training else {})
+
+    def encoded(self, points: Tensor, category: Tensor, ground: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run all layers but the heads.
+
+        Parameters
+        ----------
+        points, category, ground : Tensor
+            As for `forward`.
+
+        Returns
+        -------
+        tokens : (B, 1 + P, width) float
+            The category's first, then those of the patches.
+        centres : (B, P, 3) float32
+            Of the patches [scale].
         """
         if ground is None:
             ground = points.new_zeros(
@@ -304,8 +322,38 @@ class PatchTransformer(nn.Module):
         x = x.flatten(0, 1)
         for block in self.blocks:
             x = block(x, length)
-        x = self.norm(x).view(-1, length, self.config.width)
-        pooled = torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)
+        return self.norm(x).view(-1, length, self.config.width), centres
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """Make one feature of a cloud.
+
+        Parameters
+        ----------
+        tokens : (B, 1 + P, width) float
+            As `encoded` gives them.
+
+        Returns
+        -------
+        (B, 2 width) float
+            The category's token, and the mean of the others.
+        """
+        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=-1)
+
+    def said(self, pooled: Tensor, category: Tensor) -> dict[str, Tensor]:
+        """Run the heads of the pose.
+
+        Parameters
+        ----------
+        pooled : (B, 2 width) float
+            Of the clouds.
+        category : (B,) int64
+            Index into CATEGORIES.
+
+        Returns
+        -------
+        dict of Tensor
+            As `forward` gives them, but for the dense ones.
+        """
         y, xr, offset, size = self.pose_heads(pooled)
         y, xr = (said.unflatten(-1, (self.config.hypotheses, 4)) for said in (y, xr))
         y_axes, x_axes = F.normalize(y[..., 1:], dim=-1), F.normalize(xr[..., 1:], dim=-1)
@@ -326,7 +374,21 @@ class PatchTransformer(nn.Module):
             "size": (self.mean_sizes[category] + self.scales[category][:, None] * size).clamp(min=0.005),
         }
         if self.training:
-            dense = self.dense_head(x[:, 1:])
-            result |= {"y_axes": y_axes, "x_axes": x_axes, "confidences": confidences}
-            result |= {"centres": centres, "coordinates": dense[..., :3], "foreground": dense[..., 3]}
+            result |= {"y_axes": y_axes, "x_axes": x_axes, "confidences": confidences, "feature": pooled}
         return result
+
+    def dense(self, tokens: Tensor, centres: Tensor) -> dict[str, Tensor]:
+        """Run the heads of the patches, for training.
+
+        Parameters
+        ----------
+        tokens, centres : Tensor
+            As `encoded` gives them.
+
+        Returns
+        -------
+        dict of Tensor
+            centres, coordinates and foreground.
+        """
+        dense = self.dense_head(tokens[:, 1:])
+        return {"centres": centres, "coordinates": dense[..., :3], "foreground": dense[..., 3]}
