@@ -30,7 +30,13 @@ from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.pipeline import FrameResult, Pipeline
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
+from clipose_ros.segmenters.choice import (
+    SEGMENTER_DEFAULT,
+    SegmenterName,
+    SegmenterOptions,
+    load_segmenter,
+    needs_colour,
+)
 from clipose_ros.tracking.tracker import Tracker
 
 
@@ -53,13 +59,14 @@ def estimate(
     draw: Path | None = None,
     view: Path | None = None,
     name: str | None = None,
+    found: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
     joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
     """Estimate the poses of every instance of a NOCS-format folder, a folder of reference views, or a recording.
 
-    With --segmenter the objects are found in the depth image, and masks are not read. An object of no category that a
-    model answers is an entry without a pose.
+    With --segmenter the objects are found in the images, and masks are not read. An object of no category that a model
+    answers is an entry without a pose.
 
     A frame with a file that is missing or broken is skipped and counted, and so is a depth image of a recording without
     masks where these are read; where no frame can be read, nothing is written and the exit status is 1.
@@ -97,7 +104,8 @@ def estimate(
     support
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter
-        depth finds the objects in the depth image alone; none takes the masks of the folder or recording.
+        depth finds the objects in the depth image alone, mask_rcnn in the colour image by a model that you exported
+        (docs/mask_rcnn.md); none takes the masks of the folder or recording.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -106,6 +114,8 @@ def estimate(
         A .rrd file for the Rerun viewer (`rerun FILE.rrd`): images, cloud, masks, poses, and tracks over time.
     name
         Of the object that reference views show; the folder's name without it.
+    found
+        How objects are found.
     topics
         Of a recording.
     joins
@@ -116,7 +126,8 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
-    source = open_frames(path, topics, joins, segmenter == SEGMENTER_DEFAULT, name)
+    found.check(segmenter)
+    source = open_frames(path, topics, joins, segmenter == SEGMENTER_DEFAULT, name, needs_colour(segmenter))
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:
         raise ValueError(f"{path}: expected at least one frame that can be read, got {source.first_reason()}")
@@ -124,7 +135,7 @@ def estimate(
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
             estimators.load_all(model, models_dir, config, seed, objects),
-            load_segmenter(segmenter, models_dir, config),
+            load_segmenter(segmenter, models_dir, config, options=found),
             min_score=min_score,
             support=support_settings(support),
         )

@@ -83,6 +83,8 @@ class FolderSource:
         Whether to read what is in the frames.
     name : str, optional
         Of the object that reference views show; the folder's name without it.
+    with_colour : bool
+        Whether a frame without colour is none.
 
     Raises
     ------
@@ -92,14 +94,14 @@ class FolderSource:
 
     stamped = False
 
-    def __init__(self, path: Path, with_masks: bool = True, name: str | None = None) -> None:
+    def __init__(self, path: Path, with_masks: bool = True, name: str | None = None, with_colour: bool = False) -> None:
         self._folder: NocsFolder | ReferenceFrames
         if is_reference_folder(path):
             self._folder = ReferenceFrames(path, name or path.resolve().name)
         else:
             expect("--name", name is None, f"none for {path}, whose meta files name its objects", name)
             self._folder = NocsFolder(path)
-        self._with_masks = with_masks
+        self._with_masks, self._with_colour = with_masks, with_colour
         self._skipped: dict[str, str] = {}
 
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
@@ -107,6 +109,7 @@ class FolderSource:
         for name in tracked(self._folder.names, "poses"):
             try:
                 frame, detections = self._read(name)
+                check_colour(frame, self._with_colour)
             except (ValueError, OSError) as error:
                 if strict:
                     raise
@@ -144,14 +147,21 @@ class RecordingSource:
 
     Parameters
     ----------
-    path, names, settings, with_masks
+    path, names, settings, with_masks, with_colour
         As of `RecordedFrames`.
     """
 
     stamped = True
 
-    def __init__(self, path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True) -> None:
-        self._recorded = RecordedFrames(path, names, settings, with_masks)
+    def __init__(
+        self,
+        path: Path,
+        names: TopicNames,
+        settings: JoinSettings,
+        with_masks: bool = True,
+        with_colour: bool = False,
+    ) -> None:
+        self._recorded = RecordedFrames(path, names, settings, with_masks, with_colour)
         self._read = 0
         topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
         print(f"{path}: {topics}", file=sys.stderr)
@@ -179,8 +189,31 @@ class RecordingSource:
         return self._recorded.depth_images - self._read
 
 
+def check_colour(frame: Frame, needed: bool) -> None:
+    """Refuse a frame that lacks the colour image which is needed.
+
+    Parameters
+    ----------
+    frame : Frame
+        As it was read.
+    needed : bool
+        Whether it needs one.
+
+    Raises
+    ------
+    ValueError
+        Where it has none.
+    """
+    expect("colour", not needed or frame.colour is not None, "an image, as the segmenter needs it", "none")
+
+
 def open_frames(
-    path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True, name: str | None = None
+    path: Path,
+    names: TopicNames,
+    settings: JoinSettings,
+    with_masks: bool = True,
+    name: str | None = None,
+    with_colour: bool = False,
 ) -> FrameSource:
     """Open what somebody gave: a folder of images or a recording.
 
@@ -196,6 +229,8 @@ def open_frames(
         Whether to read what is in the frames.
     name : str, optional
         Of the object that reference views show.
+    with_colour : bool
+        Whether a frame without colour is none.
 
     Returns
     -------
@@ -211,7 +246,7 @@ def open_frames(
     """
     if is_recording(path):
         expect("--name", name is None, f"none for {path}, which has the names of its objects", name)
-        return RecordingSource(path, names, settings, with_masks)
+        return RecordingSource(path, names, settings, with_masks, with_colour)
     if names != TopicNames() or settings != JoinSettings():
         raise ValueError(f"{path}: expected a recording, since there are options of one, got something else")
-    return FolderSource(path, with_masks, name)
+    return FolderSource(path, with_masks, name, with_colour)
