@@ -1,4 +1,4 @@
-"""`clipose estimate`: poses of a folder of frames, or of a recording."""
+"""`clipose estimate`: poses of a folder of frames, of BOP scenes, or of a recording."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import tyro
 from clipose_ros import estimators
 from clipose_ros.cli.frame_sources import FrameSource, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_file, check_output_folder, check_view_file
+from clipose_ros.cli.output_paths import check_csv_file, check_output_file, check_output_folder, check_view_file
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
+from clipose_ros.formats.bop_results import BopResults
+from clipose_ros.formats.bop_scenes import ObjectNames
 from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
@@ -58,12 +60,14 @@ def estimate(
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
+    bop: Path | None = None,
     name: str | None = None,
+    object_names: tuple[str, ...] = (),
     found: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
     joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
-    """Estimate the poses of every instance of a NOCS-format folder, a folder of reference views, or a recording.
+    """Estimate the poses of every instance of a NOCS-format folder, of reference views, BOP scenes, or a recording.
 
     With --segmenter the objects are found in the images, and masks are not read. An object of no category that a model
     answers is an entry without a pose.
@@ -77,7 +81,8 @@ def estimate(
         A folder: NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt, optionally NNNN_color.png or .jpg, and intrinsics.json
         or cam_K.txt. Without intrinsics, images of 640 x 480 are taken for REAL275's, or CAMERA25's where depth is
         coded. Reference views (poses.json, no meta files) show one object: that of the folder's name, or of --name. Or
-        a recording of ROS 2: an .mcap or .db3 file, or its folder.
+        a BOP scene (scene_camera.json), or a folder of such scenes. Or a recording of ROS 2: an .mcap or .db3 file, or
+        its folder.
     output
         The poses.json to write. Folders that are not there are made. Frames have the names of the files; those of a
         recording are the numbers of its depth images, from 0000, and have stamp_ns, too.
@@ -112,8 +117,12 @@ def estimate(
         Folder for pictures NNNN.png with the boxes and axes drawn on the colour image.
     view
         A .rrd file for the Rerun viewer (`rerun FILE.rrd`): images, cloud, masks, poses, and tracks over time.
+    bop
+        A .csv file of results as bop_toolkit reads them, of BOP scenes; t_reference is its t for learned objects.
     name
         Of the object that reference views show; the folder's name without it.
+    object_names
+        obj_id:name, as 1:mug, of the objects of BOP scenes; others are left out, but for learned ones named obj_000001.
     found
         How objects are found.
     topics
@@ -126,8 +135,11 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
+    check_csv_file("--bop", bop)
     found.check(segmenter)
-    source = open_frames(path, topics, joins, segmenter == SEGMENTER_DEFAULT, name, needs_colour(segmenter))
+    given, named = segmenter == SEGMENTER_DEFAULT, ObjectNames.of(object_names)
+    source = open_frames(path, topics, joins, given, name, needs_colour(segmenter), named)
+    expect("--bop", bop is None or source.scenes is not None, "a BOP scene as input", path)
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:
         raise ValueError(f"{path}: expected at least one frame that can be read, got {source.first_reason()}")
@@ -141,13 +153,19 @@ def estimate(
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
+    origins = _reference_origins(pipeline, objects)
+    results = BopResults(source.scenes, given, origins) if bop else None
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, draw, viewed, counts),
+            _results(source, pipeline, strict, draw, viewed, counts, results),
             stamps=source.stamped,
-            reference_origins=_reference_origins(pipeline, objects),
+            reference_origins=origins,
         )
+    if results:
+        results.write(bop)
+        if results.left_out:
+            print(f"{bop}: {results.left_out} poses of names without an obj_id (--object-names)", file=sys.stderr)
     skipped = source.report()
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
@@ -164,6 +182,7 @@ def _results(
     draw: Path | None,
     viewed: RerunWriter | None,
     counts: Counter[str],
+    bop: BopResults | None,
 ) -> Iterator[tuple[str, FrameResult]]:
     """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
@@ -176,6 +195,8 @@ def _results(
         if viewed:
             tracked = tracker.update(frame.stamp_ns, result.results)
             viewed.write(name, frame, result.detections, result.results, tracked)
+        if bop:
+            bop.add(name, result)
         counts["frames"] += 1
         for instance, answer in result.results:
             strange = detections is None and instance.category not in pipeline.estimator.names
