@@ -67,6 +67,19 @@ def test_the_runtime_finds_what_torchvision_finds_in_the_image(model, exported, 
     assert (theirs != found.masks).mean() < 2e-3
 
 
+def test_where_nothing_is_found_there_are_no_detections(model, tmp_path):
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state["roi_heads.box_predictor.cls_score.bias"][0] = 50.0  # all is background
+    torch.save(state, tmp_path / "blind.pt")
+    size = ExportSize(shorter_side=96, longest_side=128, proposals=20)
+    export(tmp_path / "blind", str(tmp_path / "blind.pt"), SIX, size=size)
+    colour = np.full((48, 64, 3), 200, np.uint8)
+    found = segmenter_of(tmp_path / "blind").segment(
+        Frame(0, "camera", np.ones((48, 64), np.uint16), Intrinsics(50, 50, 32, 24), colour)
+    )
+    assert found.instances == () and found.masks.shape == (0, 48, 64)
+
+
 def test_masks_are_pasted_as_torchvision_does(vision):
     paste = vision.models.detection.roi_heads.paste_masks_in_image
     generator = np.random.default_rng(2)
