@@ -254,8 +254,9 @@ def write_network(network: FixedSizeMaskRcnn, path: Path, detections: int) -> Ne
             opset_version=OPSET,
             dynamo=False,
         )
-    proto = onnx.load(str(path))
-    onnx.checker.check_model(proto)
+    # ONNX Runtime's TensorRT provider wants the shape of every value to be told
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(str(path))), str(path))
+    onnx.checker.check_model(str(path))
     many = f"up to {detections}"
     shapes = (many, 4), (many,), (many,), (many, 1, CELLS, CELLS)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
