@@ -75,6 +75,26 @@ def check_plot_file(option: str, path: Path | None) -> None:
         new_figure(path, 1, 1)
 
 
+def check_csv_file(option: str, path: Path | None) -> None:
+    """Check that a file of comma-separated values can be written.
+
+    Parameters
+    ----------
+    option : str
+        That gave the path.
+    path : Path or None
+        Of the file; None where it was not asked for.
+
+    Raises
+    ------
+    ValueError
+        As `check_output_file`, and for another ending than .csv, without which bop_toolkit finds no results.
+    """
+    if path is not None:
+        expect(option, path.suffix == ".csv", "a file that ends with .csv", path)
+        check_output_file(option, path)
+
+
 def check_view_file(option: str, path: Path | None) -> None:
     """Check that a Rerun recording can be written.
 

@@ -1,4 +1,4 @@
-"""`clipose segment`: the objects in a folder of depth images."""
+"""`clipose segment`: the objects in a folder of frames."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from clipose_ros.cli.frame_sources import check_colour
 from clipose_ros.cli.options import Flag, provider_advice
 from clipose_ros.cli.output_paths import check_output_folder
 from clipose_ros.cli.tables import tracked
@@ -16,21 +17,22 @@ from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.segment_files import write_detections, write_segments
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.choice import SegmenterOptions, load_segmenter, needs_colour
 
 
 def segment(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
     output: Path,
-    segmenter: Literal["depth"] = "depth",
+    segmenter: Literal["depth", "mask_rcnn"] = "depth",
+    options: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
     threads: int = SessionConfig.threads,
     strict: Flag = False,
 ) -> None:
-    """Find the objects of a folder of depth images, and write their masks and categories.
+    """Find the objects of a folder of frames, and write their masks and categories.
 
     Writes NNNN_mask.png (instance numbers, 255 for the background), NNNN_meta.txt and segments.json, which has the
     scores. An object of no category is of class 0, `other`. A frame that cannot be read is skipped and counted.
@@ -38,11 +40,13 @@ def segment(
     Parameters
     ----------
     folder
-        NNNN_depth.png, and intrinsics.json or cam_K.txt. Nothing else is read.
+        NNNN_depth.png, and intrinsics.json or cam_K.txt; for mask_rcnn NNNN_color.png or .jpg, too.
     output
         Folder for the masks; it is made where it is not there.
     segmenter
-        How objects are found: depth needs no colour.
+        How objects are found: depth needs no colour, mask_rcnn a model that you exported (docs/mask_rcnn.md).
+    options
+        Of the segmenter.
     models_dir
         Where to look for the model, instead of the usual places.
     provider
@@ -57,10 +61,12 @@ def segment(
     check_output_folder("--output", output)
     frames, skipped, entries = NocsFolder(folder), {}, []
     with provider_advice("add --allow-cpu to run on the CPU instead"):
-        found = load_segmenter(segmenter, models_dir, SessionConfig(provider, threads, allow_cpu))
+        config = SessionConfig(provider, threads, allow_cpu)
+        found = load_segmenter(segmenter, models_dir, config, options=options)
     for name in tracked(frames.names, "frames"):
         try:
             frame = frames.read_frame(name)
+            check_colour(frame, needs_colour(segmenter))
         except (ValueError, OSError) as error:
             if strict:
                 raise

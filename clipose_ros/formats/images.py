@@ -153,6 +153,30 @@ def read_labels(path: Path) -> np.ndarray:
     return image + np.uint8(1)  # wraps 255, the background, to 0
 
 
+def read_object_mask(path: Path) -> np.ndarray:
+    """Read the mask of one object.
+
+    Parameters
+    ----------
+    path : Path
+        8-bit image with one channel, 0 where the object is not.
+
+    Returns
+    -------
+    (H, W) bool
+        Its pixels.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image or one of another kind.
+    """
+    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    grey = image.ndim == 2 and image.dtype == np.uint8
+    expect(str(path), grey, "an 8-bit mask in one channel", f"{image.dtype} {image.shape}")
+    return image > 0
+
+
 def _flaw_of_code(image: np.ndarray) -> str:
     """Why an image is not depth in the code of CAMERA25; empty where it is.
 

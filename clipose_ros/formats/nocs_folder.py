@@ -281,9 +281,10 @@ def _frame_names(path: Path) -> list[str]:
 def _other_contents(path: Path, files: list[str]) -> str:
     """What a folder is that holds no frames, and what to do about it."""
     if "scene_camera.json" in files:
-        return f"a BOP scene, which is not read; {CONVERSION}"
-    if any(next(path.glob(f"{above}/scene_camera.json"), None) for above in ("*", "*/*")):
-        return f"a folder of BOP scenes, which are not read; {CONVERSION}"
+        return "a BOP scene; clipose estimate reads such"
+    for above in ("*", "*/*"):
+        if camera := min(path.glob(f"{above}/scene_camera.json"), default=None):
+            return f"a folder of BOP scenes; clipose estimate reads such: {camera.parent.parent}"
     for above in ("*", "*/*"):
         scenes = sorted({file.parent for file in path.glob(f"{above}/*_depth.png")})
         if scenes:

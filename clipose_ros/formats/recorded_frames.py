@@ -109,6 +109,8 @@ class RecordedFrames:
         How messages become frames.
     with_masks : bool
         Whether to read what is in the frames. Without, each depth image is a frame.
+    with_colour : bool
+        Whether a frame is complete only with its colour image. Without, it has one where one came in time.
 
     Attributes
     ----------
@@ -135,11 +137,15 @@ class RecordedFrames:
         names: TopicNames = TopicNames(),
         settings: JoinSettings = JoinSettings(),
         with_masks: bool = True,
+        with_colour: bool = False,
     ) -> None:
         self.path = path
         self._settings = settings
+        self._with_colour = with_colour
         self._recording = RecordedMessages(path)
         self.topics = find_topics(self._recording, names, with_masks)
+        there = ", ".join(sample.topic for sample in self.topics.values())
+        expect(str(path), not with_colour or "colour" in self.topics, "a topic of colour images", f"only {there}")
         self.tally, self.remarks, self.depth_images = Tally(), Counter(), 0
         self._roles = {sample.topic: role for role, sample in self.topics.items()}
 
@@ -167,7 +173,7 @@ class RecordedFrames:
             With strict alone.
         """
         self.remarks.clear()
-        reading = _Reading(self.topics, self._settings, self.remarks, strict)
+        reading = _Reading(self.topics, self._settings, self.remarks, strict, self._with_colour)
         self.depth_images = 0
         for message in self._recording.messages(lambda topic, kind: topic in self._roles):
             self.tally = self._recording.tally
@@ -183,8 +189,14 @@ class _Reading:
     """The state of one pass over a recording."""
 
     def __init__(
-        self, topics: dict[str, TopicSample], settings: JoinSettings, remarks: Counter[str], strict: bool
+        self,
+        topics: dict[str, TopicSample],
+        settings: JoinSettings,
+        remarks: Counter[str],
+        strict: bool,
+        with_colour: bool,
     ) -> None:
+        self._with_colour = with_colour
         self._topics = topics
         self._settings = settings
         self._remarks = remarks
@@ -198,6 +210,7 @@ class _Reading:
         tolerance_ns = round(settings.max_stamp_difference_s * NS_PER_S)
         self._synchroniser = Synchroniser(
             self._capacity,
+            with_colour,
             tolerance_ns=tolerance_ns,
             waiting_frames=MOST_COMPLETED * self._capacity,
             with_instances="instances" in topics,
@@ -248,6 +261,8 @@ class _Reading:
             self._calibrate(message, time_ns)
         elif role == "instances":
             self._synchroniser.add_instances(time_ns, message)
+        elif self._with_colour:
+            self._synchroniser.add_colour(time_ns, (message, compressed))
         else:
             self._colours[time_ns] = message, compressed
             if len(self._colours) > self._capacity:
@@ -268,7 +283,7 @@ class _Reading:
             frame_id=header.frame_id,
             depth=depth,
             intrinsics=intrinsics_from(bundle.camera_info, depth.shape, not settings.raw_images),
-            colour=self._colour(bundle.stamp_ns, depth.shape),
+            colour=self._colour(bundle, depth.shape),
             depth_unit_m=settings.depth_scale_m or None,
         )
         detections = None
@@ -277,22 +292,22 @@ class _Reading:
             detections = Detections(_with_different_ids(found.instances), found.masks)
         return RecordedFrame(f"{numbered.number:04d}", frame, detections)
 
-    def _colour(self, time_ns: int, shape: tuple[int, int]) -> np.ndarray | None:
-        """The colour image of a stamp, where there is one that can be read."""
+    def _colour(self, bundle: Bundle, shape: tuple[int, int]) -> np.ndarray | None:
+        """The colour image of a frame, where there is one that can be read."""
         if "colour" not in self._topics:
             return None
+        if self._with_colour:
+            return _read_colour(*bundle.colour, shape)
+        time_ns = bundle.stamp_ns
         nearest_ns = min(self._colours, key=lambda other_ns: abs(other_ns - time_ns), default=None)
         if nearest_ns is None or abs(nearest_ns - time_ns) > self._tolerance_ns:
             self._remark("no colour image of this stamp before the frame was complete")
             return None
-        message, compressed = self._colours[nearest_ns]
         try:
-            colour = (inflate_colour if compressed else colour_view)(message)
-            expect("colour", colour.shape[:2] == shape, f"the size of depth, {_size(shape)}", _size(colour.shape))
+            return _read_colour(*self._colours[nearest_ns], shape)
         except ValueError as error:
             self._remark(f"colour is left out: {error}")
             return None
-        return colour
 
     def _remark_on(self, bundle: Bundle, depth: np.ndarray) -> None:
         """What may be wrong without being broken."""
@@ -309,6 +324,13 @@ class _Reading:
 
     def _remark(self, text: str) -> None:
         self._remarks[text if text in self._remarks or len(self._remarks) < MOST_REASONS else "other remarks"] += 1
+
+
+def _read_colour(message: Any, compressed: bool, shape: tuple[int, int]) -> np.ndarray:
+    """A colour image (H, W, 3), RGB; raises ValueError where it cannot be read or is not of the depth image's size."""
+    colour = (inflate_colour if compressed else colour_view)(message)
+    expect("colour", colour.shape[:2] == shape, f"the size of depth, {_size(shape)}", _size(colour.shape))
+    return colour
 
 
 def _with_different_ids(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:

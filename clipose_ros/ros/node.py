@@ -60,7 +60,7 @@ from clipose_ros.ros.settings import (
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
-from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.choice import load_segmenter, needs_colour
 from clipose_ros.segmenters.segmenter import Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
@@ -72,7 +72,7 @@ class PoseNode(Node):
     """Subscribes to depth, calibration and instances; publishes the poses of every frame.
 
     They have the depth image's stamp and frame. With a segmenter, images for which no masks have come are segmented
-    here, and no image waits for masks. Colour is heard where a model needs it, or the debug image.
+    here, and no image waits for masks. Colour is heard where a model or the segmenter needs it, or the debug image.
     `~/enable` stops and resumes the node; `~/reset` forgets the objects that are being tracked.
 
     Parameters
@@ -96,7 +96,12 @@ class PoseNode(Node):
         models = ", ".join(self.parameters.models)
         self.get_logger().info(f"loading {models} on {self.parameters.provider}")
         estimator = load_estimator(self.parameters)
-        segmenter = load_segmenter(self.parameters.segmenter, models_dir(self.parameters), self.parameters.session())
+        segmenter = load_segmenter(
+            self.parameters.segmenter,
+            models_dir(self.parameters),
+            self.parameters.session(),
+            options=self.parameters.segmenter_options(),
+        )
         self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
         self._pipeline = Pipeline(
             estimator,
@@ -107,12 +112,13 @@ class PoseNode(Node):
             min_score=self.parameters.min_score,
             support=support_settings(self.parameters.support),
         )
-        heard_topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
+        coloured = estimator.needs.colour or needs_colour(self.parameters.segmenter)
+        heard_topics = INPUTS | ({COLOUR: Image} if coloured else {})
         # With a segmenter masks may come or not: that they do not is nothing to warn of.
         self._topics = {topic: kind for topic, kind in heard_topics.items() if segmenter is None or topic != INSTANCES}
         self._synchroniser = Synchroniser(
             self.parameters.buffer_size,
-            estimator.needs.colour,
+            coloured,
             tolerance_ns=self.parameters.tolerance_ns(),
             with_instances=segmenter is None,
         )

@@ -17,7 +17,7 @@ from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
 from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.detections import CHOICES
 from clipose_ros.ros.transforms import AUTO_PREFIX
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
@@ -62,7 +62,10 @@ class PoseNodeParameters:
     support : str
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter : str
-        depth finds the objects of images for which no masks have come; none waits for masks.
+        depth finds the objects of images for which no masks have come, by their depth; mask_rcnn by their colour; none
+        waits for masks.
+    segmenter_model, segmenter_classes, segmenter_min_score, segmenter_workspace
+        As of `SegmenterOptions`.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float
@@ -115,6 +118,10 @@ class PoseNodeParameters:
     min_score: float = 0.0
     support: Support = SUPPORT_DEFAULT
     segmenter: SegmenterName = SEGMENTER_DEFAULT
+    segmenter_model: str = SegmenterOptions.segmenter_model
+    segmenter_classes: tuple[str, ...] = SegmenterOptions.segmenter_classes
+    segmenter_min_score: float = SegmenterOptions.segmenter_min_score
+    segmenter_workspace: str = SegmenterOptions.segmenter_workspace
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -210,6 +217,7 @@ class PoseNodeParameters:
             frame = getattr(self, name)
             expect(name, not frame.startswith("/"), "a name without / in front, as tf2 has it, or empty", frame)
         self.session()
+        self.segmenter_options().check(self.segmenter)
         self.tracker()
 
     def session(self) -> SessionConfig:
@@ -222,6 +230,18 @@ class PoseNodeParameters:
         """
         return SessionConfig(
             provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision
+        )
+
+    def segmenter_options(self) -> SegmenterOptions:
+        """Say how objects are found, where `segmenter` asks for it.
+
+        Returns
+        -------
+        SegmenterOptions
+            Checked.
+        """
+        return SegmenterOptions(
+            self.segmenter_model, self.segmenter_classes, self.segmenter_min_score, self.segmenter_workspace
         )
 
     def depth_range(self) -> DepthRange:

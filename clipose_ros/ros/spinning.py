@@ -86,7 +86,9 @@ def _answer(command: str, arguments: list[str]) -> int:
     """Answer arguments that ROS does not take: usage for help, else what is wrong with them. Exit status."""
     usage = f"{command} --ros-args -p PARAMETER:=VALUE … -r TOPIC:=OTHER_TOPIC … --params-file FILE"
     if {"-h", "--help"} & set(arguments):
-        print(f"usage: {usage}\nlaunch/params.yaml has the pose node's parameters; README.md has topics and adapters.")
+        print(
+            f"usage: {usage}\nlaunch/params.yaml has the pose node's parameters; docs/node.md the topics and adapters."
+        )
         return 0
     print(f"arguments: expected them after --ros-args ({usage}), got {' '.join(arguments)}", file=sys.stderr)
     return 2

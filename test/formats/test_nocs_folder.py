@@ -204,9 +204,9 @@ def test_a_broken_file_is_named(write, broken, message):
         ([], "got an empty folder"),
         (
             ["scene_camera.json", "depth/000000.png"],
-            "got a BOP scene, which is not read; rename or convert to NNNN_depth",
+            "got a BOP scene; clipose estimate reads such",
         ),
-        (["test/000001/scene_camera.json"], "got a folder of BOP scenes"),
+        (["test/000001/scene_camera.json"], "got a folder of BOP scenes; clipose estimate reads such: "),
         (
             ["scene_1/0000_depth.png", "scene_2/0000_depth.png"],
             "got 2 such folders in it (scene_1, scene_2); give one: ",
