@@ -16,7 +16,8 @@ from clipose_ros.core.validation import expect
 from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
 
 # encoding: (type of a channel, channels)
-DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
+# mono16 is 16UC1 by the name that OpenNI, time-of-flight cameras and older drivers give it.
+DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1), "mono16": (np.uint16, 1)}
 LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
 
 
@@ -68,7 +69,7 @@ def depth_view(image: Any) -> np.ndarray:
     Parameters
     ----------
     image : Image
-        With an encoding of REP 118, 16UC1 or 32FC1.
+        With an encoding of REP 118, 16UC1 or 32FC1, or mono16, which some drivers call 16UC1.
 
     Returns
     -------

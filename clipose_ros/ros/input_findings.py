@@ -484,7 +484,7 @@ def match_finding(
 def _other_unit(encoding: str, seen: np.ndarray) -> tuple[float, str, str, str] | None:
     """A typical value, the unit it looks to be in, the unit it is read in, and what to do; None where they are one."""
     typical = float(np.median(seen))
-    if encoding == "16UC1" and np.quantile(seen, 0.95) <= MOST_METRES:
+    if encoding != "32FC1" and np.quantile(seen, 0.95) <= MOST_METRES:
         return typical, "metres", "millimetres", "publish millimetres, or 32FC1; or depth_scale_m:=1"
     if encoding == "32FC1" and typical >= LEAST_MILLIMETRES:
         return typical, "millimetres", "metres", "publish metres, or 16UC1; or depth_scale_m:=0.001"

@@ -294,6 +294,29 @@ def test_of_two_cameras_with_one_frame_id_namespaces_tell(write):
         RecordedFrames(write(change), TopicNames(depth_topic=DEPTH))
 
 
+def test_depth_called_mono16_is_told_from_grey_images_by_its_name(write):
+    """Some drivers call depth mono16, as others call infrared images: both may be in one recording."""
+
+    def change(topic, kind, fields, time_ns):
+        if topic != DEPTH:
+            return [(topic, kind, fields, time_ns)]
+        grey = {**fields, "encoding": "mono16"}
+        return [(DEPTH, kind, grey, time_ns), ("/camera/ir/image_raw", kind, grey, time_ns)]
+
+    frames = RecordedFrames(write(change))
+    assert frames.topics["depth"].topic == DEPTH and sum(1 for _ in frames.read()) > 0
+
+
+def test_depth_called_mono16_under_any_name_is_read_where_it_is_named(write):
+    def change(topic, kind, fields, time_ns):
+        name, extra = ("/tof/image_raw", {"encoding": "mono16"}) if topic == DEPTH else (topic, {})
+        return [(name, kind, {**fields, **extra}, time_ns)]
+
+    with pytest.raises(ValueError, match="expected a depth image"):
+        RecordedFrames(write(change))
+    assert sum(1 for _ in RecordedFrames(write(change), TopicNames(depth_topic="/tof/image_raw")).read()) > 0
+
+
 def test_registered_depth_is_taken_before_the_cameras_own(write):
     def change(topic, kind, fields, time_ns):
         own = [("/camera/depth/image_rect_raw", kind, fields, time_ns)] if topic == DEPTH else []
@@ -307,7 +330,7 @@ def test_registered_depth_is_taken_before_the_cameras_own(write):
     [
         (
             DEPTH,
-            r"expected a depth image \(sensor_msgs/Image of 16UC1 .*, got none; topics that are read: /instances, /rgb",
+            r"expected a depth image \(sensor_msgs/Image of 16UC1.*, got none; topics that are read: /instances, /rgb",
         ),
         (INFO, "expected a sensor_msgs/CameraInfo, got none"),
         (MASKS, r"expected masks \(clipose_ros/InstanceArray\), got none; topics that are read: /depth_registered"),

@@ -104,8 +104,17 @@ def test_depth_has_a_unit_and_valid_pixels(pixels, level, text):
 
 def test_depth_of_another_encoding_is_refused():
     image = depth_image()
-    image.encoding = "mono16"
+    image.encoding = "rgb8"
     expect_finding(depth_finding("depth", image), Level.FAIL, "encoding")
+
+
+def test_depth_called_mono16_is_millimetres_as_16uc1():
+    image = depth_image()
+    image.encoding = "mono16"
+    expect_finding(depth_finding("depth", image), Level.OK, "mono16")
+    image = depth_image(np.ones((480, 640), np.uint16))
+    image.encoding = "mono16"
+    expect_finding(depth_finding("depth", image), Level.FAIL, "look like metres")
 
 
 @pytest.mark.parametrize(

@@ -349,13 +349,15 @@ def _bytes_are_big_endian(shot: Shot) -> Case:
 @fault()
 def _depth_is_colour(shot: Shot) -> Case:
     """depth with the encoding rgb8"""
-    return _failed(_with_depth(shot, encoding="rgb8"), "depth encoding: expected 16UC1 or 32FC1")
+    return _failed(_with_depth(shot, encoding="rgb8"), "depth encoding: expected 16UC1 or 32FC1 or mono16")
 
 
 @fault()
 def _depth_is_compressed(shot: Shot) -> Case:
     """depth with the encoding of compressed_depth_image_transport"""
-    return _failed(_with_depth(shot, encoding="16UC1; compressedDepth png"), "depth encoding: expected 16UC1 or 32FC1")
+    return _failed(
+        _with_depth(shot, encoding="16UC1; compressedDepth png"), "depth encoding: expected 16UC1 or 32FC1 or mono16"
+    )
 
 
 @fault()
