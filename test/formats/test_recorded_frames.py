@@ -186,6 +186,19 @@ def test_raw_images_have_the_distortion_of_the_calibration_and_others_are_warned
     assert count == 3 and "expected a rectified image" in remark and "--raw-images undistorts it" in remark
 
 
+def test_depth_that_is_out_of_range_all_over_deserves_a_remark_with_the_option_that_cures_it(write):
+    def change(topic, kind, fields, time_ns):
+        if topic != DEPTH:
+            return [(topic, kind, fields, time_ns)]
+        millimetres = np.full((fields["height"], fields["width"]), 873.0, np.float32)
+        return [(topic, kind, image_fields(millimetres, "32FC1", fields["header"]), time_ns)]
+
+    frames = RecordedFrames(write(change))
+    assert sum(1 for _ in frames.read()) == 3
+    ((remark, count),) = frames.remarks.items()
+    assert count == 3 and "nearly all of the image nearer or further" in remark and "--depth-scale-m 0.001" in remark
+
+
 def test_depth_of_another_size_than_masks_or_calibration_is_left_out_and_counted(write, recorded):
     wrong = image_fields(np.ones((6, 8), np.uint8), "mono8", header(0))
     frames = RecordedFrames(write(only(MASKS, label_image=wrong)))

@@ -123,7 +123,8 @@ def test_depth_called_mono16_is_millimetres_as_16uc1():
         ({}, Level.OK, "56° wide"),
         ({"cx": 700.0}, Level.FAIL, "principal point"),
         ({"fx": 60.0, "fy": 60.0}, Level.WARN, "field of view"),
-        ({"fy": 300.0}, Level.WARN, "fx differs"),
+        ({"fy": 300.0}, Level.WARN, "fx near fy"),
+        ({"cx": 160.0, "cy": 120.0}, Level.WARN, "principal point near the middle"),
     ],
 )
 def test_the_calibration_is_plausible(change, level, text):

@@ -413,7 +413,9 @@ def _camera_info_is_missing(shot: Shot) -> Case:
 @fault()
 def _camera_info_has_another_size(shot: Shot) -> Case:
     """of images twice as wide"""
-    damaged = replace(shot, camera_info=_changed(shot.camera_info, width=2 * shot.camera_info.width))
+    info = shot.camera_info
+    k, p = ([*matrix[:2], matrix[2] + info.width / 2, *matrix[3:]] for matrix in (info.k, info.p))
+    damaged = replace(shot, camera_info=_changed(info, width=2 * info.width, k=k, p=p))
     return _failed(
         damaged, f"camera_info: expected the size of the depth image, {shot.depth.width}x{shot.depth.height}"
     )
