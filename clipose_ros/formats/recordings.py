@@ -129,7 +129,8 @@ def is_recording(path: Path) -> bool:
         Whether it is one, or a file that is none of a folder of images.
     """
     if path.is_dir():
-        of_images = next(path.glob("*_depth.png"), None) is not None  # a recording of it may lie beside them
+        # a recording of a folder of images may lie beside them
+        of_images = any(file.name.lower().endswith("_depth.png") for file in path.iterdir())
         return (path / METADATA).is_file() or bool(_bag_files(path) and not of_images)
     return path.name.endswith(SUFFIXES) or (path.is_file() and path.suffix not in SUFFIXES_OF_IMAGES)
 
