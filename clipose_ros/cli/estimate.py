@@ -25,6 +25,7 @@ from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.rerun_files import RerunWriter
+from clipose_ros.formats.whole_files import write_image
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
@@ -186,6 +187,4 @@ def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
     for i, (_, pose) in enumerate(result.results):
         if isinstance(pose, PoseEstimate):
             draw_pose(picture, pose, frame.intrinsics, colour=BOX_COLOURS[i % len(BOX_COLOURS)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path}: expected a place to write a picture, got a refusal")
+    write_image(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

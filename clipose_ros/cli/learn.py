@@ -14,6 +14,7 @@ from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.formats.whole_files import write_image
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 
 
@@ -54,8 +55,7 @@ def learn(
     lesson = learn_object(name, views, CpuRasterizer(), _say)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
-    if not cv2.imwrite(str(picture), cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{picture}: expected a place to write a picture, got a refusal")
+    write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
     quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
     print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
 

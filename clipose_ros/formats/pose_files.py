@@ -16,6 +16,7 @@ import numpy as np
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.text_files import read_json
+from clipose_ros.formats.whole_files import whole_file
 
 if TYPE_CHECKING:  # whoever reads poses needs no pipeline
     from clipose_ros.pipeline import FrameResult
@@ -75,7 +76,8 @@ def write_poses(
     Parameters
     ----------
     path : Path
-        Of `poses.json`. It is written when the last frame has come: nothing is, if `frames` raises.
+        Of `poses.json`. It is written when the last frame has come: nothing is, if `frames` raises or the disk is
+        full, and what was there before stays.
     frames : iterable of (str, FrameResult)
         Name and result; `Instance.id` is the name of the instance, a number where it is one.
     stamps : bool
@@ -95,8 +97,7 @@ def write_poses(
             between = ",\n"
         written.write("[]\n" if between == "[\n" else "\n]\n")
         written.seek(0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
+        with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
             shutil.copyfileobj(written, file)
 
 
