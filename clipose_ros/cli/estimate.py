@@ -14,9 +14,9 @@ import numpy as np
 import tyro
 
 from clipose_ros import estimators
-from clipose_ros.cli.frame_sources import FrameSource, open_frames
+from clipose_ros.cli.frame_sources import FrameSource, input_files, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_file, check_output_folder, check_view_file
+from clipose_ros.cli.output_paths import check_not_read, check_output_file, check_output_folder, check_view_file
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
@@ -117,6 +117,8 @@ def estimate(
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
+    for option, file in (("--output", output), ("--view", view)):
+        check_not_read(option, file, input_files(path))
     source = open_frames(path, topics, joins, segmenter == SEGMENTER_DEFAULT, name)
     # before the models are loaded, which may take minutes
     if next(source.frames(strict), None) is None:

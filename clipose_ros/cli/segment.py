@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_folder
+from clipose_ros.cli.output_paths import check_output_folder, check_own_masks
 from clipose_ros.cli.tables import tracked
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
@@ -40,7 +40,7 @@ def segment(
     folder
         NNNN_depth.png, and intrinsics.json or cam_K.txt. Nothing else is read.
     output
-        Folder for the masks; it is made where it is not there.
+        Folder for the masks; it is made where it is not there. Masks that another program wrote are not replaced.
     segmenter
         How objects are found: depth needs no colour.
     models_dir
@@ -56,6 +56,7 @@ def segment(
     """
     check_output_folder("--output", output)
     frames, skipped, entries = NocsFolder(folder), {}, []
+    check_own_masks("--output", output, frames.names)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         found = load_segmenter(segmenter, models_dir, SessionConfig(provider, threads, allow_cpu))
     for name in tracked(frames.names, "frames"):
@@ -66,7 +67,8 @@ def segment(
                 raise
             skipped[name] = str(error)
             continue
-        output.mkdir(parents=True, exist_ok=True)
+        if not entries:
+            write_segments(output, [])  # the masks are this command's, though it may be interrupted
         entries.append(write_detections(output, name, found.segment(frame)))
     reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:1])
     expect(str(folder), entries, "at least one frame that can be read", reasons)
