@@ -13,6 +13,7 @@ import tyro
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.validation import expect
+from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.formats.whole_files import write_image
 from clipose_ros.objects.library import ObjectLibrary, picture_file
@@ -44,6 +45,7 @@ def learn(
     every
         Take every n-th view only.
     """
+    find_place_for_compiled_code()
     from clipose_ros.objects.learning import learn as learn_object  # numba comes with it, and takes seconds
     from clipose_ros.rendering.cpu import CpuRasterizer
 
