@@ -176,7 +176,7 @@ def _topics(where: str, names: TopicNames, samples: list[TopicSample], with_mask
 
 def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[str]) -> list[TopicSample]:
     """The first whole message of each topic that may have a role."""
-    given = {name for name in vars(names).values() if name}
+    given = {_plain(name) for name in vars(names).values() if name}
     samples: dict[str, TopicSample] = {}
     ended_ns, since = None, 0
     for message in recording.messages(lambda topic, kind: True):
@@ -189,7 +189,7 @@ def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[
             if sample is not None:
                 samples[message.topic] = sample
         seen = {sample.role for sample in samples.values()}
-        if seen.issuperset(needed) and given <= samples.keys():
+        if seen.issuperset(needed) and given <= {_plain(topic) for topic in samples}:
             ended_ns = message.time_ns if ended_ns is None else ended_ns
             since += 1
             if message.time_ns - ended_ns > LOOK_NS or since > LOOK_MESSAGES:
@@ -223,7 +223,7 @@ def _without_data(content: Any) -> Any:
 def _role_of_image(topic: str, encoding: str, depth_topic: str) -> str:
     """What an image is; what may be grey as well as depth (mono16) is told by its name."""
     if encoding in DEPTH_ENCODINGS and encoding in COLOUR_ENCODINGS:
-        return "depth" if topic == depth_topic or DEPTH_IN_NAME in topic else "colour"
+        return "depth" if _plain(topic) == _plain(depth_topic) or DEPTH_IN_NAME in topic else "colour"
     return "depth" if encoding in DEPTH_ENCODINGS else "colour" if encoding in COLOUR_ENCODINGS else ""
 
 
@@ -238,7 +238,7 @@ def _chosen(
     found = [sample for sample in samples if sample.role == role]
     option = f"--{role.replace('_', '-')}-topic"
     if given:
-        named = [sample for sample in found if sample.topic == given]
+        named = [sample for sample in found if _plain(sample.topic) == _plain(given)]
         expect(
             option, named, f"a topic with {ROLES[role]}{_listed(found, ': ')}", f"{given}{_what_it_is(given, samples)}"
         )
@@ -297,11 +297,16 @@ def _without_transports(found: list[TopicSample]) -> list[TopicSample]:
     return [sample for sample in found if sample.base == sample.topic or sample.base not in plain]
 
 
+def _plain(topic: str) -> str:
+    """A name of a topic without the slash in front, which people leave out."""
+    return topic.lstrip("/")
+
+
 def _listed(samples: list[TopicSample], before: str) -> str:
     names = [f"{sample.topic}" for sample in samples]
     return before + ", ".join(names[:MOST_LISTED]) + ", …" * (len(names) > MOST_LISTED) if names else ""
 
 
 def _what_it_is(topic: str, samples: list[TopicSample]) -> str:
-    role = next((sample.role for sample in samples if sample.topic == topic), None)
+    role = next((sample.role for sample in samples if _plain(sample.topic) == _plain(topic)), None)
     return f", {ROLES[role]}" if role else ", which has no message that is read"

@@ -291,6 +291,8 @@ def test_of_two_cameras_one_must_be_named_and_brings_its_calibration_and_colour(
             "colour": before + COLOUR,
             "instances": MASKS,
         }
+    shortened = RecordedFrames(path, TopicNames(depth_topic=("/other" + DEPTH).lstrip("/")))
+    assert shortened.topics["depth"].topic == "/other" + DEPTH  # the slash in front may be left out
     assert len(list(frames.read())) == 3
     assert frames.remarks == {"instances frame_id: expected 'other_eye' as depth, got 'eye'": 3}
 
