@@ -102,7 +102,8 @@ def intrinsics_from(info: Any, shape: tuple[int, int], rectified: bool = True) -
     """
     if camera_info_shape(info) != tuple(shape):
         expected = f"the size of the depth image, {shape[1]}x{shape[0]}"
-        raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}")
+        cure = "give the calibration of the image that depth is registered to"
+        raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}; {cure}")
     bin_x, bin_y, roi = max(info.binning_x, 1), max(info.binning_y, 1), info.roi
     from_p = rectified and info.p[0]
     fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6)) if from_p else (info.k[i] for i in (0, 2, 4, 5))

@@ -59,7 +59,8 @@ def image_view(name: str, image: Any, encodings: dict[str, tuple[type, int]]) ->
     ValueError
         For another encoding, and for sizes that contradict each other.
     """
-    expect(f"{name} encoding", image.encoding in encodings, " or ".join(encodings), repr(image.encoding))
+    known = image.encoding in encodings
+    expect(f"{name} encoding", known, " or ".join(encodings), f"{image.encoding!r}{_cure(name, image.encoding)}")
     return _pixels(name, image, *encodings[image.encoding])
 
 
@@ -168,8 +169,18 @@ def detections_from(message: Any, shape: tuple[int, int]) -> Detections:
     instances = instances_from(message)
     labels = label_view(message.label_image) if instances else np.zeros(shape, np.uint8)
     if labels.shape != tuple(shape):
-        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}")
+        cure = "segment the image that depth is registered to, at its size"
+        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}; {cure}")
     return Detections(instances, labels)
+
+
+def _cure(name: str, encoding: str) -> str:
+    """What to do about an encoding that is none of depth."""
+    if name != "depth":
+        return ""
+    if "ompressed" in encoding:
+        return "; give the raw topic: ros2 run image_transport republish compressedDepth raw"
+    return "; give the camera's depth, not a picture of it"
 
 
 def _pixels(name: str, image: Any, scalar: type, channels: int, planes: float = 1.0) -> np.ndarray:

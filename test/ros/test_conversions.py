@@ -87,7 +87,8 @@ def test_image_message_is_the_inverse_of_the_view():
     ("change", "message"),
     [
         ({"encoding": "64FC1"}, "depth encoding: expected 16UC1 or 32FC1 or mono16, got '64FC1'"),
-        ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected"),
+        ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected .*republish compressedDepth raw"),
+        ({"encoding": "rgb8"}, "depth encoding: expected .*, got 'rgb8'; give the camera's depth, not a picture of it"),
         ({"step": 7}, "depth step: expected at least 8 bytes"),
         ({"data": array.array("B", bytes(23))}, "depth data: expected 24 bytes for 3 rows, got 23"),
         ({"height": 0}, "depth: expected pixels, got 4x0"),
