@@ -17,6 +17,7 @@ from clipose_ros import estimators
 from clipose_ros.cli.frame_sources import FrameSource, input_files, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
 from clipose_ros.cli.output_paths import check_not_read, check_output_file, check_output_folder, check_view_file
+from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
@@ -33,6 +34,8 @@ from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.pipeline import FrameResult, Pipeline
 from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
 from clipose_ros.tracking.tracker import Tracker
+
+MEASURED_FRAMES = 60  # that show whether objects look as large as such objects are
 
 
 def estimate(
@@ -133,14 +136,19 @@ def estimate(
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
+    sizes = ObjectSizes()
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, draw, viewed, counts),
+            _results(source, pipeline, strict, draw, viewed, counts, sizes),
             stamps=source.stamped,
             reference_origins=_reference_origins(pipeline, objects),
         )
     skipped = source.report()
+    if (factor := sizes.suspicion()) is not None:
+        text, cure = unit_warning(factor, sizes.unit_m)
+        given = cure.replace("depth_scale_m:=", "--depth-scale-m ") if source.stamped else "convert it to millimetres"
+        print(f"{text}; {given}", file=sys.stderr)
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
         print(text, file=sys.stderr)
@@ -156,11 +164,14 @@ def _results(
     draw: Path | None,
     viewed: RerunWriter | None,
     counts: Counter[str],
+    sizes: ObjectSizes,
 ) -> Iterator[tuple[str, FrameResult]]:
     """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
     for name, frame, detections in source.frames(strict):
         result = pipeline.process(frame, detections)
+        if counts["frames"] < MEASURED_FRAMES and result.detections is not None:
+            sizes.add_frame(frame, result.detections, pipeline.depth_range, pipeline.estimator.diagonal_m)
         if draw and frame.colour is None:
             counts["without colour"] += 1
         elif draw:

@@ -86,6 +86,8 @@ def objects(
         print(f"{folder}: {remove} removed, {len(library.names)} left")
         return
     rows = [library.read(name) for name in library.names]
+    if not rows:
+        _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:
         print_json([_facts(learned) for learned in rows])
     else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from clipose_ros.core.backprojection import DepthRange, depth_unit_m
-from clipose_ros.core.types import Frame
+from clipose_ros.core.admission import MAX_INSTANCES, refusals
+from clipose_ros.core.backprojection import MILLIMETRE_M, DepthRange, backproject, depth_unit_m
+from clipose_ros.core.types import Detections, Frame
 
 LEAST_POINTS = 32  # of a cloud; fewer do not show a size
 LEAST_OBSERVATIONS = 3
@@ -30,9 +31,16 @@ TOO_SMALL = math.log(1 / 3)  # clutter may hide large parts of objects, but hard
 
 
 class ObjectSizes:
-    """Collects sizes of objects over frames, and judges them."""
+    """Collects sizes of objects over frames, and judges them.
+
+    Attributes
+    ----------
+    unit_m : float
+        Of the depth of the last frame [m].
+    """
 
     def __init__(self) -> None:
+        self.unit_m = MILLIMETRE_M
         self._factors: deque[float] = deque(maxlen=KEPT)  # logarithms of size over usual size
         self._most = 0  # objects in one frame
 
@@ -57,6 +65,28 @@ class ObjectSizes:
         ]
         self._factors += factors
         self._most = max(self._most, len(factors))
+
+    def add_frame(
+        self, frame: Frame, detections: Detections, limits: DepthRange, diagonal_m: Callable[[str], float | None]
+    ) -> None:
+        """Add the objects that a frame shows.
+
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw.
+        detections : Detections
+            What is in it; what the pipeline would refuse is left out.
+        limits : DepthRange
+            Valid depths.
+        diagonal_m : callable
+            Gives the usual diagonal of a category or object [m]; None if it is unknown.
+        """
+        refused = refusals(detections.instances, MAX_INSTANCES, detections.overlap)
+        known = detections.only([i for i in range(len(detections.instances)) if i not in refused])
+        clouds = backproject(frame, known, limits)
+        self.unit_m = depth_unit_m(frame.depth.dtype, frame.depth_unit_m)
+        self.add([cloud.points for cloud in clouds], [diagonal_m(instance.category) for instance in known.instances])
 
     def suspicion(self) -> float | None:
         """Judge whether all objects look too large or too small.

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.object_sizes import range_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
@@ -121,8 +123,9 @@ class NocsFolder:
         colour = read_colour(colour_file) if colour_file else None
         if colour is not None:
             _expect_size(colour_file, colour, depth)
-        self._remark_on(depth_file, unit_doubt(depth))
-        return Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+        frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+        self._remark_on(depth_file, unit_doubt(depth) or _range_doubt(frame))
+        return frame
 
     def read(self, name: str) -> tuple[Frame, Detections]:
         """Read one frame and what is in it.
@@ -260,6 +263,12 @@ def read_classes(path: Path) -> dict[int, MetaLine]:
         words = line.split()
         classes[number] = MetaLine(class_id, words[-1] if len(words) > 2 else "")  # some files name the shape before
     return classes
+
+
+def _range_doubt(frame: Frame) -> str:
+    """A remark on depth that is out of range all over; empty where it is not."""
+    warning = range_warning(frame, DepthRange())
+    return f"{warning[0]}; is its unit 1 mm? Convert it to millimetres" if warning else ""
 
 
 def _unlisted(labels: np.ndarray, classes: Mapping[int, MetaLine]) -> str:

@@ -9,8 +9,6 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from clipose_ros.core.admission import MAX_INSTANCES, refusals
-from clipose_ros.core.backprojection import backproject, depth_unit_m
 from clipose_ros.core.object_sizes import ObjectSizes, range_warning, unit_warning
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.estimators.estimator import Estimator
@@ -109,14 +107,10 @@ class CameraWarnings:
         if not detections.instances:
             return
         self._unit_frames += 1
-        refused = refusals(detections.instances, MAX_INSTANCES, detections.overlap)
-        known = detections.only([i for i in range(len(detections.instances)) if i not in refused])
-        clouds = backproject(frame, known, self._parameters.depth_range())
-        diagonals_m = [self._estimator.diagonal_m(instance.category) for instance in known.instances]
-        self._sizes.add([cloud.points for cloud in clouds], diagonals_m)
+        self._sizes.add_frame(frame, detections, self._parameters.depth_range(), self._estimator.diagonal_m)
         factor = self._sizes.suspicion()
         if factor is not None:
-            self._warn(unit_warning(factor, depth_unit_m(frame.depth.dtype, frame.depth_unit_m)))
+            self._warn(unit_warning(factor, self._sizes.unit_m))
             self._unit_frames = MOST_UNIT_FRAMES
 
     def _warn(self, warning: tuple[str, str] | None, subject: str = "") -> None:
