@@ -35,10 +35,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     target = path.resolve()  # of a link, what it points to
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not (target.is_file() and os.access(target.parent, os.W_OK | os.X_OK)):
+        beside = path.is_file() and os.access(target.parent, os.W_OK | os.X_OK)
+        # /dev/stdout leads to a pipe, which has no path, or to a file, of which others write to the end
+        if path.is_relative_to("/dev") or path.exists() and not beside:
             yield path
             return
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         if target.exists():
             shutil.copymode(target, unfinished)

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -56,6 +58,23 @@ def test_a_link_stays_one_and_what_is_no_file_is_written_itself(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with whole_file(tmp_path / "pipe") as itself:
         assert itself == tmp_path / "pipe"
+
+
+WRITE = """
+from clipose_ros.formats.whole_files import *
+with whole_file(Path("/dev/stdout")) as itself, itself.open("a") as file:
+    file.write("poses")
+"""
+
+
+def test_what_is_written_to_dev_stdout_arrives_in_a_pipe_and_at_the_end_of_a_file(tmp_path):
+    """`clipose estimate FOLDER --output /dev/stdout | jq`."""
+    command = [sys.executable, "-c", WRITE]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"poses"
+    (tmp_path / "log").write_text("before ")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run(command, stdout=log, check=True)
+    assert (tmp_path / "log").read_text() == "before poses"
 
 
 @needs_full
