@@ -65,7 +65,7 @@ ARGUMENTS = (
     ("buffer_size", "", "images that wait for their masks; empty: as params_file says"),
     ("coast_s", "", "an object unseen for longer is lost [s]; empty: as params_file says"),
     ("acceleration", "", "of the objects as the camera sees them; empty: as params_file says"),
-    ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 [mm] or 32FC1 [m]"),
+    ("depth", "depth_registered/image_rect", "depth registered to colour, 16UC1 or mono16 [mm] or 32FC1 [m]"),
     ("camera_info", "rgb/camera_info", "calibration of the colour camera"),
     (
         "colour",

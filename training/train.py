@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from clipose_ros.core.validation import expect
 from training.checkpoint import (
     changed_settings,
     load_network,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
 FREE = (*WHERE_ALONE, "output", "data", "steps", "budget_s")
 
+MOST_UNSOUND = 50  # steps in a row without a finite gradient; a scaler of fp16 needs up to 20 to find its scale
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -966,6 +968,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, disable=not accelerator.is_main_process)
     rounding = rounded_products(config.tf32) if accelerator.device.type == "cuda" else nullcontext()
+    unsound = 0  # steps in a row
     with rounding, progress, ThreadPoolExecutor(1) as ahead, closing(log):
         for reason, count in skipped.items():
             progress.console.print(f"left out {count}: {reason}", soft_wrap=True)
@@ -987,8 +990,16 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
             if config.budget_s is not None:
                 spent = (seconds + time.monotonic() - started) / config.budget_s
             losses, sound = trainer.step(truth, step, spent)
+            unsound = 0 if sound else unsound + 1
             if not sound:
                 skipped["steps whose gradient was not finite"] += 1
+                expect(
+                    "gradient",
+                    unsound < MOST_UNSOUND,
+                    "finite numbers",
+                    f"others in {unsound} steps in a row, up to step {step + 1}: the network has diverged; take a "
+                    "lower --learning-rate, in another --output",
+                )
             step += 1
             for name, value in losses.items():
                 # on the device: reading each would wait for it each time

@@ -14,9 +14,16 @@ import numpy as np
 import tyro
 
 from clipose_ros import estimators
-from clipose_ros.cli.frame_sources import FrameSource, open_frames
+from clipose_ros.cli.frame_sources import FrameSource, input_files, open_frames
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_csv_file, check_output_file, check_output_folder, check_view_file
+from clipose_ros.cli.output_paths import (
+    check_csv_file,
+    check_not_read,
+    check_output_file,
+    check_output_folder,
+    check_view_file,
+)
+from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
@@ -27,6 +34,7 @@ from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.rerun_files import RerunWriter
+from clipose_ros.formats.whole_files import write_image
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
@@ -40,6 +48,8 @@ from clipose_ros.segmenters.choice import (
     needs_colour,
 )
 from clipose_ros.tracking.tracker import Tracker
+
+MEASURED_FRAMES = 60  # that show whether objects look as large as such objects are
 
 
 def estimate(
@@ -136,6 +146,8 @@ def estimate(
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
     check_csv_file("--bop", bop)
+    for option, file in (("--output", output), ("--view", view), ("--bop", bop)):
+        check_not_read(option, file, input_files(path))
     found.check(segmenter)
     given, named = segmenter == SEGMENTER_DEFAULT, ObjectNames.of(object_names)
     source = open_frames(path, topics, joins, given, name, needs_colour(segmenter), named)
@@ -155,10 +167,11 @@ def estimate(
     counts: Counter[str] = Counter()
     origins = _reference_origins(pipeline, objects)
     results = BopResults(source.scenes, given, origins) if bop else None
+    sizes = ObjectSizes()
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, draw, viewed, counts, results),
+            _results(source, pipeline, strict, draw, viewed, counts, results, sizes),
             stamps=source.stamped,
             reference_origins=origins,
         )
@@ -167,6 +180,10 @@ def estimate(
         if results.left_out:
             print(f"{bop}: {results.left_out} poses of names without an obj_id (--object-names)", file=sys.stderr)
     skipped = source.report()
+    if (factor := sizes.suspicion()) is not None:
+        text, cure = unit_warning(factor, sizes.unit_m)
+        remedy = cure.replace("depth_scale_m:=", "--depth-scale-m ") if source.stamped else "convert it to millimetres"
+        print(f"{text}; {remedy}", file=sys.stderr)
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
         print(text, file=sys.stderr)
@@ -183,11 +200,14 @@ def _results(
     viewed: RerunWriter | None,
     counts: Counter[str],
     bop: BopResults | None,
+    sizes: ObjectSizes,
 ) -> Iterator[tuple[str, FrameResult]]:
     """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
     for name, frame, detections in source.frames(strict):
         result = pipeline.process(frame, detections)
+        if counts["frames"] < MEASURED_FRAMES and result.detections is not None:
+            sizes.add_frame(frame, result.detections, pipeline.depth_range, pipeline.estimator.diagonal_m)
         if draw and frame.colour is None:
             counts["without colour"] += 1
         elif draw:
@@ -218,6 +238,4 @@ def _write_picture(path: Path, frame: Frame, result: FrameResult) -> None:
     for i, (_, pose) in enumerate(result.results):
         if isinstance(pose, PoseEstimate):
             draw_pose(picture, pose, frame.intrinsics, colour=BOX_COLOURS[i % len(BOX_COLOURS)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path}: expected a place to write a picture, got a refusal")
+    write_image(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,12 +12,15 @@ from clipose_ros.cli.tables import tracked, tracked_by_share
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.bop_scenes import BopScenes, ObjectNames, is_bop_folder
+from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recordings import is_recording
-from clipose_ros.formats.reference_views import ReferenceFrames, is_reference_folder
+from clipose_ros.formats.reference_views import POSES_FILE, ReferenceFrames, is_reference_folder
 
+TRUTH_FILE = "truth.json"
+IMAGE_NAME = re.compile(r"_(color|depth|mask)\.(png|jpe?g)$|_meta\.txt$", re.IGNORECASE)
 NamedFrame = tuple[str, Frame, Detections | None]
 
 
@@ -232,6 +236,28 @@ def check_colour(frame: Frame, needed: bool) -> None:
         Where it has none.
     """
     expect("colour", not needed or frame.colour is not None, "an image, as the segmenter needs it", "none")
+
+
+def input_files(path: Path) -> list[Path]:
+    """List the files of what somebody gave that no output may replace.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of images or a recording.
+
+    Returns
+    -------
+    list of Path
+        The files of the recording, or the images of the folder and what belongs to them; poses.json only where it is
+        that of reference views, since a folder of images may keep the poses that were estimated on it.
+    """
+    if not path.is_dir():
+        return [path]
+    if is_recording(path):
+        return [file for file in path.iterdir() if file.is_file()]
+    known = {JSON_FILE, TEXT_FILE, TRUTH_FILE} | ({POSES_FILE} if is_reference_folder(path) else set())
+    return [file for file in path.iterdir() if file.name in known or IMAGE_NAME.search(file.name)]
 
 
 def open_frames(

@@ -10,7 +10,7 @@ import tyro
 
 from clipose_ros.cli.frame_sources import check_colour
 from clipose_ros.cli.options import Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_folder
+from clipose_ros.cli.output_paths import check_output_folder, check_own_masks
 from clipose_ros.cli.tables import tracked
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.nocs_folder import NocsFolder
@@ -42,7 +42,7 @@ def segment(
     folder
         NNNN_depth.png, and intrinsics.json or cam_K.txt; for mask_rcnn NNNN_color.png or .jpg, too.
     output
-        Folder for the masks; it is made where it is not there.
+        Folder for the masks; it is made where it is not there. Masks that another program wrote are not replaced.
     segmenter
         How objects are found: depth needs no colour, mask_rcnn a model that you exported (docs/mask_rcnn.md).
     options
@@ -60,6 +60,7 @@ def segment(
     """
     check_output_folder("--output", output)
     frames, skipped, entries = NocsFolder(folder), {}, []
+    check_own_masks("--output", output, frames.names)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu)
         found = load_segmenter(segmenter, models_dir, config, options=options)
@@ -72,7 +73,8 @@ def segment(
                 raise
             skipped[name] = str(error)
             continue
-        output.mkdir(parents=True, exist_ok=True)
+        if not entries:
+            write_segments(output, [])  # the masks are this command's, though it may be interrupted
         entries.append(write_detections(output, name, found.segment(frame)))
     reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:1])
     expect(str(folder), entries, "at least one frame that can be read", reasons)

@@ -32,14 +32,15 @@ def read_colour(path: Path) -> np.ndarray:
     Returns
     -------
     (H, W, 3) uint8
-        RGB.
+        RGB, as the pixels are stored. What EXIF says of how to hold the picture is for people: depth and masks of the
+        same camera are not turned, either.
 
     Raises
     ------
     ValueError
         With the path, where there is no image.
     """
-    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
 
 
 def read_depth(path: Path) -> np.ndarray:

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.object_sizes import range_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance
 from clipose_ros.core.validation import expect
-from clipose_ros.formats.camera_info import check_camera_info, distortion_warning, intrinsics_from
+from clipose_ros.formats.camera_info import check_camera_info, distortion_warning, geometry_warning, intrinsics_from
 from clipose_ros.formats.compressed_images import inflate_colour, inflate_depth
 from clipose_ros.formats.image_messages import colour_view, depth_view, detections_from, stamp_ns
 from clipose_ros.formats.images import unit_doubt
@@ -277,7 +279,6 @@ class _Reading:
         numbered, settings = bundle.depth, self._settings
         depth = (inflate_depth if numbered.compressed else depth_view)(numbered.message)
         header = numbered.message.header
-        self._remark_on(bundle, depth)
         frame = Frame(
             stamp_ns=bundle.stamp_ns,
             frame_id=header.frame_id,
@@ -286,6 +287,7 @@ class _Reading:
             colour=self._colour(bundle, depth.shape),
             depth_unit_m=settings.depth_scale_m or None,
         )
+        self._remark_on(bundle, frame)
         detections = None
         if bundle.instances is not None:
             found = detections_from(bundle.instances, depth.shape)
@@ -309,12 +311,17 @@ class _Reading:
             self._remark(f"colour is left out: {error}")
             return None
 
-    def _remark_on(self, bundle: Bundle, depth: np.ndarray) -> None:
+    def _remark_on(self, bundle: Bundle, frame: Frame) -> None:
         """What may be wrong without being broken."""
-        message, info = bundle.depth.message, bundle.camera_info
-        doubts = [unit_doubt(depth)] if depth.dtype == np.uint16 and not self._settings.depth_scale_m else []
-        warning = distortion_warning(info, self._topics["depth"].topic, not self._settings.raw_images)
-        doubts += [f"{warning[0]} ({warning[1].replace('rectified:=false', '--raw-images')})"] if warning else []
+        message, info, rectified = bundle.depth.message, bundle.camera_info, not self._settings.raw_images
+        millimetres = frame.depth.dtype == np.uint16 and not self._settings.depth_scale_m
+        doubts = [unit_doubt(frame.depth)] if millimetres else []
+        warnings = [
+            distortion_warning(info, self._topics["depth"].topic, rectified),
+            geometry_warning(info, rectified),
+            None if any(doubts) else range_warning(frame, DepthRange()),
+        ]
+        doubts += [f"{text} ({_for_commands(cure)})" for text, cure in filter(None, warnings)]
         frame_id = message.header.frame_id
         for name, other in (("instances", bundle.instances), ("camera_info", info)):
             if other is not None and other.header.frame_id != frame_id:
@@ -344,6 +351,12 @@ def _with_different_ids(instances: tuple[Instance, ...]) -> tuple[Instance, ...]
         taken.add(name)
         named.append(replace(instance, id=name))
     return tuple(named)
+
+
+def _for_commands(cure: str) -> str:
+    """What to do, in options of a command where the node has parameters."""
+    cure = cure.replace("rectified:=false", "--raw-images").replace("depth_scale_m:=", "--depth-scale-m ")
+    return cure.replace("min_depth_m", "the node's min_depth_m")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -127,7 +127,8 @@ class Session:
             self._session = onnxruntime.InferenceSession(read_network(folder, network), options, providers=providers)
         except unreadable(onnxruntime) as error:
             raise ValueError(
-                f"{folder / network.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
+                f"{folder / network.file}: expected an ONNX network that onnxruntime {onnxruntime.__version__} runs, "
+                f"got one of which it says: {' '.join(str(error).split())}{_cure(str(error))}"
             ) from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
         self.precision = config.precision if self.provider == "tensorrt" else network.precision
@@ -165,6 +166,12 @@ class Session:
         """Give the number of calls for a batch: side by side on the CPU, one after the other with TensorRT."""
         parts = {"cpu": min(self._shares, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
         return max(parts, 1)
+
+
+def _cure(reason: str) -> str:
+    """What to do about a network that ONNX Runtime refuses: one of a newer version says so."""
+    newer = any(word in reason for word in ("IR version", "pset"))
+    return "; install a newer onnxruntime, or export the model for this one" if newer else ""
 
 
 def _with_options(

@@ -107,6 +107,32 @@ def test_an_empty_mask_is_named(views):
         read_reference_views(views)
 
 
+def test_a_mask_of_ones_is_named_with_its_values(views):
+    mask = np.zeros((120, 160), np.uint8)
+    mask[40:80, 40:80] = 1
+    cv2.imwrite(str(views / "0003_mask.png"), mask)
+    with pytest.raises(ValueError, match=r"0003_mask.png: .* pixels of 255 .*, got 0; the values in it are 0, 1"):
+        read_reference_views(views)
+
+
+def test_a_cut_out_is_no_mask(views):
+    """Its blue channel may be 255 on what is no object at all."""
+    cut_out = np.zeros((120, 160, 4), np.uint8)
+    cut_out[40:80, 40:80] = (255, 120, 30, 255)
+    cv2.imwrite(str(views / "0003_mask.png"), cut_out)
+    with pytest.raises(ValueError, match=r"0003_mask.png: expected grey: 255 on the object"):
+        read_reference_views(views)
+
+
+def test_views_with_names_in_capitals_are_read(views):
+    before = read_reference_views(views)
+    for path in list(views.glob("*_*.png")):
+        path.rename(path.with_name(path.name.replace("_color", "_Color").replace(".png", ".PNG")))
+    for one, other in zip(before.views, read_reference_views(views).views, strict=True):
+        np.testing.assert_array_equal(one.colour, other.colour)
+        np.testing.assert_array_equal(one.depth_m, other.depth_m)
+
+
 def test_poses_in_millimetres_are_named(views):
     def to_millimetres(poses):
         for pose in poses.values():
