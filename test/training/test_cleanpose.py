@@ -10,7 +10,11 @@ import torch
 import tyro
 from torch import nn
 
+from clipose_ros import estimators
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.types import Observation, PoseEstimate
+from clipose_ros.estimators.cleanpose import CleanPose as CleanPoseEstimator
+from clipose_ros.inference.card import write_card
 from clipose_ros.inference.session import Session
 from training import cleanpose
 from training.checkpoint import load_network, read_checkpoint
@@ -288,8 +292,15 @@ def test_the_compact_variant_says_the_same_in_onnx_runtime(tmp_path, selection):
     network(0.4 * torch.randn(30, 64, 3), torch.arange(30) % 6)
     nn.init.normal_(network.eval().join.weight, std=0.1)
     write_onnx(network, tmp_path / "model.onnx")
-    session = Session(tmp_path, network_card(network, tmp_path / "model.onnx", 0.8).network(NETWORK))
-    assert max(parity(network, session, batches=(1, 4)).values()) < PARITY["fp32"][0]
+    card = network_card(network, tmp_path / "model.onnx", 0.8)
+    assert max(parity(network, Session(tmp_path, card.network(NETWORK)), batches=(1, 4)).values()) < PARITY["fp32"][0]
+    write_card(card, tmp_path)
+    estimator = estimators.load(str(tmp_path))
+    assert isinstance(estimator, CleanPoseEstimator) and estimator.needs.surface
+    points = np.random.default_rng(0).normal((0.1, 0.0, 0.9), 0.03, (500, 3)).astype(np.float32)
+    seen = Observation(points, "mug", surface=np.array([0.0, -0.8, -0.6, -0.6]))
+    (one,), (two,) = estimator.estimate([seen]), estimators.load(str(tmp_path)).estimate([seen])
+    assert isinstance(one, PoseEstimate) and one.rotation.tobytes() == two.rotation.tobytes()
 
 
 # Distillation
