@@ -83,6 +83,8 @@ class PriorConfig:
         turned about up instead of tilted.
     swapped : float
         Share that is turned by half a turn about one of the object's axes, too.
+    lost : float
+        Share that is turned in any way at all: what a network says of such a pose tells it from a good one.
     offset : float
         Standard deviation of the centre along each axis [scale].
     size : float
@@ -97,14 +99,15 @@ class PriorConfig:
     far: float = 0.25
     far_factor: float = 4.0
     at_rest: float = 0.5
-    swapped: float = 0.12
+    swapped: float = 0.2
+    lost: float = 0.06
     offset: float = 0.03
     size: float = 0.07
     growth: float = BOX_GROWTH
     margin_m: float = BOX_MARGIN_M
 
     def __post_init__(self) -> None:
-        for name in ("far", "at_rest", "swapped"):
+        for name in ("far", "at_rest", "swapped", "lost"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"prior.{name}: expected a share in 0..1, got {getattr(self, name)}")
 
@@ -347,8 +350,27 @@ def drawn_priors(
     which = torch.eye(3, device=device)[torch.randint(3, (count,), generator=generator, device=device)]
     half = 2 * which.diag_embed() - torch.eye(3, device=device)
     rotation = torch.where(chance(config.swapped)[:, None, None], exact_product(rotation, half), rotation)
+    quaternion = F.normalize(normal(4), dim=-1)
+    rotation = torch.where(chance(config.lost)[:, None, None], quaternion_rotation(quaternion), rotation)
     moved = clouds.translation + (config.offset * factor * scale)[:, None] * normal(3)
     return rotation, moved, clouds.size * (config.size * normal(3)).exp()
+
+
+def quaternion_rotation(quaternion: Tensor) -> Tensor:
+    """Make rotations of unit quaternions.
+
+    Parameters
+    ----------
+    quaternion : (B, 4) float
+        Of unit length, the real part first.
+
+    Returns
+    -------
+    (B, 3, 3) float
+        Rotations.
+    """
+    axis = F.normalize(quaternion[:, 1:], dim=-1)
+    return axis_rotation(axis, 2 * torch.atan2(quaternion[:, 1:].norm(dim=-1), quaternion[:, 0]))
 
 
 def axis_rotation(axis: Tensor, angle: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Export the two networks of the depth segmenter to ONNX with their card, after checking them against torch.
 
-    python -m training.export_segmenter --masks runs/masks/checkpoint.pt --names runs/names/checkpoint.pt \
-        --output models/segmenter-depth
+python -m training.export_segmenter --checkpoint runs/segmenter/averaged.pt --output models/segmenter-depth
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,10 +23,11 @@ from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 from training.command import run
 from training.export import commit
 from training.scene_format import SEGMENT_CATEGORIES
-from training.segmenter import Part, load_part
+from training.segmenter import load_networks
 
 PARITY = 2e-3  # of the logits, and of offsets in their unit
 FREE = torch.export.Dim.AUTO
+Part = Literal["masks", "names"]
 
 
 def write_part(network: nn.Module, part: Part, path: Path) -> NetworkFile:
@@ -97,19 +97,20 @@ def difference(network: nn.Module, session: Session, shapes: list[tuple[int, ...
 
 def _trained(saved: dict[str, Any]) -> dict[str, Any]:
     config = json.loads(saved["config"])
-    kept = {key: config[key] for key in ("network", "batch", "optimiser", "learning_rate")}
-    return {**kept, "steps": saved["step"], "rows": saved["rows"], "seconds": round(saved["seconds"])}
+    kept = ("network", "batch", "optimiser", "learning_rate", "device", "precision", "variation", "crops")
+    trained = {key: config[key] for key in kept}
+    return {**trained, "steps": saved["step"], "rows": saved["rows"], "seconds": round(saved["seconds"])}
 
 
 def export(
-    masks: Path, names: Path, output: Path, accuracy: Path | None = None, remark: str = "", settings: Path | None = None
+    checkpoint: Path, output: Path, accuracy: Path | None = None, remark: str = "", settings: Path | None = None
 ) -> None:
     """Write masks.onnx, names.onnx and card.yaml.
 
     Parameters
     ----------
-    masks, names : Path
-        Checkpoints of `training.segmenter`.
+    checkpoint : Path
+        Of `training.segmenter`: `checkpoint.pt` or `averaged.pt`.
     output : Path
         Folder of the model.
     accuracy : Path, optional
@@ -125,20 +126,20 @@ def export(
         When ONNX Runtime and torch differ by more than PARITY.
     """
     output.mkdir(parents=True, exist_ok=True)
-    networks, trained = {}, {}
+    both, saved = load_networks(checkpoint)
+    networks, counts = {}, {}
     shapes = {
         "masks": [(1, CHANNELS, 240, 320), (1, CHANNELS, 192, 320), (1, CHANNELS, 16, 32)],
         "names": [(n, CROP_CHANNELS, CROP, CROP) for n in (1, 2, 7)],
     }
-    for part, key, checkpoint in (("masks", MASKS, masks), ("names", NAMES, names)):
-        network, saved = load_part(checkpoint, part)
+    parts: tuple[tuple[Part, str, nn.Module], ...] = (("masks", MASKS, both.masks), ("names", NAMES, both.names))
+    for part, key, network in parts:
         networks[key] = write_part(network, part, output / f"{part}.onnx")
         off = difference(network, Session(output, networks[key]), shapes[part])
         print(f"{part}: largest difference torch - ONNX Runtime {off:.1e}")
         if off > PARITY:
             raise ValueError(f"parity of {part}: expected at most {PARITY}, got {off}")
-        count = sum(parameter.numel() for parameter in network.parameters())
-        trained[part] = {"parameters": count, **_trained(saved)}
+        counts[part] = sum(parameter.numel() for parameter in network.parameters())
     given = yaml.safe_load(settings.read_text()) if settings else {}
     card = ModelCard(
         name=output.name,
@@ -146,7 +147,12 @@ def export(
         names=SEGMENT_CATEGORIES,
         networks=networks,
         settings=DepthSegmenterSettings(**given).as_mapping(),
-        training={**trained, "commit": commit(), **({"remark": remark} if remark else {})},
+        training={
+            "parameters": counts,
+            **_trained(saved),
+            "commit": commit(),
+            **({"remark": remark} if remark else {}),
+        },
         accuracy=yaml.safe_load(accuracy.read_text()) if accuracy else {},
         licence="Apache-2.0",
     )

@@ -30,7 +30,8 @@ from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import depth_grid, image_channels
 from clipose_ros.segmenters.segmenter import Segmenter
 from training.command import run
-from training.scene_format import DEPTH_UNIT_M, IGNORED, MOST_OBJECTS, SEGMENT_CATEGORIES
+from training.scene_batches import measured
+from training.scene_format import IGNORED, MOST_OBJECTS, SEGMENT_CATEGORIES
 from training.scenes import SceneConfig, draw_shard
 
 LEAST_HEIGHT_M, LEAST_PIXELS, MOST_SHARE = 0.012, 60, 0.3
@@ -122,8 +123,9 @@ def scene_matches(segmenter: Segmenter, seed: int, scenes: int, config: SceneCon
         One for each scene.
     """
     rows, matches = draw_shard(seed, scenes, config), []
-    for depth, label, category, intrinsics in zip(*rows.values(), strict=True):
-        frame = Frame(0, "", depth.astype(np.float32) * np.float32(DEPTH_UNIT_M), Intrinsics(*intrinsics.tolist()))
+    seen = measured(rows["depth"], seed), rows["label"], rows["category"], rows["intrinsics"]
+    for depth, label, category, intrinsics in zip(*seen, strict=True):
+        frame = Frame(0, "", depth, Intrinsics(*intrinsics.tolist()))
         numbers = np.where(label == 0, BACKGROUND, np.where(label == IGNORED, HIDDEN, label)).astype(np.uint8)
         names = {number: SEGMENT_CATEGORIES[category[number - 1]] for number in range(1, MOST_OBJECTS + 1)}
         matches.append(match(labelled(segmenter.segment(frame)), LabelledImage(numbers, names)))

@@ -32,7 +32,11 @@ class CastShape:
         self._mesh = TriangleMesh(self.scene, shape.vertices, shape.faces)
 
     def cast(
-        self, directions: np.ndarray, rotation: np.ndarray, translation: np.ndarray
+        self,
+        directions: np.ndarray,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        start: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Cast camera rays at the shape in a pose.
 
@@ -44,6 +48,8 @@ class CastShape:
             R_camera_object.
         translation : (3,) float
             Of the object [m].
+        start : (P,) float, optional
+            Depth from which on each ray sees [m].
 
         Returns
         -------
@@ -54,10 +60,13 @@ class CastShape:
         """
         local = np.ascontiguousarray(directions @ rotation, dtype=np.float32)
         origin = np.broadcast_to((-translation @ rotation).astype(np.float32), local.shape)
+        if start is not None:
+            origin = origin + local * start[:, None].astype(np.float32)
         hit = self.scene.run(np.ascontiguousarray(origin), local, output=True)
         face = hit["primID"].astype(np.int64)
         missed = (face < 0) | (hit["tfar"] <= 0)
-        return np.where(missed, np.inf, hit["tfar"]), np.where(missed, -1, face)
+        depth = hit["tfar"] if start is None else hit["tfar"] + start
+        return np.where(missed, np.inf, depth), np.where(missed, -1, face)
 
     def blocks(
         self, points: np.ndarray, direction: np.ndarray, rotation: np.ndarray, translation: np.ndarray

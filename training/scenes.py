@@ -2,8 +2,10 @@
 
     python -m training.scenes --output data/scenes --scenes 20000 --workers 2
 
-A shard is one .npz with a row for each scene (`SCENE_ARRAYS`). The errors of the sensor are drawn with the scene. Some
-scenes are empty, some have no table, and in some a robot's arm or other furniture is seen, which is background.
+A shard is one .npz with a row for each scene (`SCENE_ARRAYS`). The depth is clean: the noise of the sensor is drawn
+anew in each step of training (`training.scene_batches`). Some scenes are empty, some have no table, and in some a
+robot's arm, a gripper, cables, mats or other furniture are seen, which are background. Some objects are sieves, through
+which one sees what is behind, as scans and real screens are; some are lumpy.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import Progress
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
-from clipose_ros.core.types import Intrinsics
+from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.segmenters.depth_channels import depth_grid
 from training.command import run
 from training.renderer import CastShape, Placed, Plane, pixel_rays
 from training.resting import resting_rotation, turned
@@ -32,9 +36,8 @@ from training.scene_format import (
     SEGMENT_CATEGORIES,
     WIDTH,
 )
-from training.sensor import SensorConfig, measured_depth
 from training.shapes import Shape, make_shape
-from training.shapes.mesh import Mesh, box, lathe, superellipse
+from training.shapes.mesh import Mesh, box, lathe, superellipse, sweep
 from training.shapes.other import other
 from training.shapes.shape import BODY, assembled
 from training.storage import archive_flaw, write_whole
@@ -72,7 +75,15 @@ class SceneConfig:
     touching : float
         Share of the objects pushed against another.
     furniture : float
-        Share of scenes with an arm, a monitor, a lamp or the like, which is background.
+        Share of scenes with an arm, a gripper, a monitor, cables, mats or the like, which is background.
+    sieves : float
+        Share of objects that are perforated,
+    laptop_sieves : float
+        and of laptops.
+    lumpy : float
+        Share of objects whose surface is uneven.
+    sunk : float
+        Share of laptops whose base is partly lower than the table, as that of scans is.
     dark : float
         Share of objects of which the sensor sees little.
     least_pixels : int
@@ -81,7 +92,7 @@ class SceneConfig:
         Of what the image would show of it alone.
     """
 
-    empty: float = 0.08
+    empty: float = 0.1
     objects: float = 3.6
     other: float = 0.33
     distance_m: tuple[float, float] = (0.4, 1.6)
@@ -92,7 +103,11 @@ class SceneConfig:
     standing: float = 0.68
     stacked: float = 0.06
     touching: float = 0.2
-    furniture: float = 0.25
+    furniture: float = 0.3
+    sieves: float = 0.05
+    laptop_sieves: float = 0.5
+    lumpy: float = 0.25
+    sunk: float = 0.35
     dark: float = 0.06
     least_pixels: int = 45
     least_share: float = 0.15
@@ -108,6 +123,99 @@ class _Set:
     reach: float  # radius of its footprint [m]
     top: float  # height of its highest point [m]
     flat: bool
+
+
+@dataclass(frozen=True)
+class Unevenness:
+    """What is uneven about an object: a smooth random field over its box.
+
+    Parameters
+    ----------
+    field : (X, Y, Z) float
+        Of about unit variance.
+    size : (3,) float
+        Of the box, which is centred [m].
+    level : float
+        There is a hole where the field is above; inf for none.
+    margin : float
+        No hole within this share of the box's height and width from their ends.
+    lump_m : float
+        How much the surface moves by one unit of the field [m].
+    """
+
+    field: np.ndarray
+    size: np.ndarray
+    level: float
+    margin: float
+    lump_m: float
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Interpolate the field.
+
+        Parameters
+        ----------
+        points : (P, 3) float
+            Object frame [m].
+
+        Returns
+        -------
+        (P,) float
+            The field.
+        """
+        cells = np.array(self.field.shape) - 1
+        place = (points / np.maximum(self.size, 1e-3) + 0.5).clip(0, 1) * cells
+        return map_coordinates(self.field, place.T, order=1, mode="nearest")
+
+    def holes(self, points: np.ndarray, field: np.ndarray) -> np.ndarray:
+        """Say where there are holes.
+
+        Parameters
+        ----------
+        points : (P, 3) float
+            Object frame [m].
+        field : (P,) float
+            There.
+
+        Returns
+        -------
+        (P,) bool
+            True for a hole.
+        """
+        hole = field > self.level
+        if self.margin:
+            hole &= (np.abs(points[:, 1:]) < (0.5 - self.margin) * self.size[1:]).all(axis=1)
+        return hole
+
+    @classmethod
+    def drawn(cls, shape: Shape, config: SceneConfig, rng: np.random.Generator) -> Unevenness | None:
+        """Draw what is uneven about an object.
+
+        Parameters
+        ----------
+        shape : Shape
+            The object.
+        config : SceneConfig
+            How often.
+        rng : np.random.Generator
+            Decides.
+
+        Returns
+        -------
+        Unevenness or None
+            None where nothing is.
+        """
+        laptop = shape.category == "laptop"
+        sieve = rng.random() < (config.laptop_sieves if laptop else config.sieves)
+        lumpy = rng.random() < config.lumpy
+        if not (sieve or lumpy):
+            return None
+        cell = rng.uniform(0.008, 0.035)
+        cells = (shape.size / cell).round().astype(int).clip(2, 30) + 1
+        level = rng.uniform(-0.3, 0.5) if laptop else rng.uniform(0.1, 0.9)
+        margin = rng.uniform(0.02, 0.12) if laptop and rng.random() < 0.6 else 0.0
+        lump = np.exp(rng.uniform(np.log(0.0005), np.log(0.004))) if lumpy else 0.0
+        field = rng.normal(0, 1.4, cells).astype(np.float32)
+        return cls(field, shape.size.astype(float), level if sieve else np.inf, margin, lump)
 
 
 def _plain(mesh: Mesh) -> CastShape:
@@ -144,16 +252,21 @@ def _set_out(bodies: list[Body], where: np.ndarray, config: SceneConfig, rng: np
         on_table = [one for one in out if one.centre[1] > 0]
         if base == 0.0 and any(np.hypot(*(one.centre[[0, 2]] - place)) < 0.7 * (one.reach + reach) for one in on_table):
             continue
+        if body.cast.shape.category == "laptop" and base == 0.0 and rng.random() < config.sunk:
+            base = -rng.uniform(0.0, 0.01)
+            rotation = Rotation.from_rotvec(np.deg2rad(rng.normal(0, 0.6, 3))).as_matrix() @ rotation
         centre = np.array([place[0], base - low[1], place[1]])
         flat = body.cast.shape.category == OTHER_CATEGORY and (high - low)[1] < 0.12
         out.append(_Set(body, rotation, centre, reach, base + float(high[1] - low[1]), flat))
     return out
 
 
-def _furniture(rng: np.random.Generator, table_half: np.ndarray) -> list[tuple[CastShape, np.ndarray, np.ndarray]]:
-    """An arm that comes in from somewhere, a monitor, a lamp, a box on the floor: shape, R_table_object, centre."""
+def _furniture(
+    rng: np.random.Generator, table_low: np.ndarray, table_half: np.ndarray
+) -> list[tuple[CastShape, np.ndarray, np.ndarray]]:
+    """An arm, big things at the back, cables, mats, legs of the table: shape, R_table_object, centre."""
     things = []
-    if rng.random() < 0.5:  # an arm: two or three thick links in a chain, from beyond the edge into the scene
+    if rng.random() < 0.4:  # an arm: two or three thick links in a chain, from beyond the edge into the scene
         at = np.array([rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.4), rng.uniform(-0.1, 0.3)])
         bearing = rng.uniform(0, 2 * np.pi)
         radius = rng.uniform(0.02, 0.07)
@@ -176,11 +289,88 @@ def _furniture(rng: np.random.Generator, table_half: np.ndarray) -> list[tuple[C
             [rng.normal(0, 0.4), 0.5 * size[1] * rng.uniform(0.2, 1.0), table_half[1] + size[2] + rng.uniform(0.1, 0.6)]
         )
         things.append((_plain(box(*size)), turn, back))
+    if rng.random() < 0.3:  # cables that wind over the table and leave it
+        for _ in range(rng.integers(1, 3)):
+            along, amplitude = np.linspace(-1, 1, 40), rng.uniform(0.01, 0.08)
+            path = np.stack(
+                [along * rng.uniform(0.3, 1.2), amplitude * np.sin(along * rng.uniform(2, 9) + rng.uniform(0, 6))], -1
+            )
+            radius = rng.uniform(0.0015, 0.005)
+            mesh = sweep(path, np.full((40, 1, 1), radius) * superellipse(columns=8)).turned("x", np.pi / 2)
+            turn = Rotation.from_euler("y", rng.uniform(0, 2 * np.pi)).as_matrix()
+            things.append((_plain(mesh), turn, np.array([rng.normal(0, 0.15), radius, rng.normal(0, 0.15)])))
+    if rng.random() < 0.3:  # a mat, a board or a cloth that things stand on
+        size = np.array([rng.uniform(0.45, 1.0), rng.uniform(0.002, 0.012), rng.uniform(0.38, 0.7)])
+        turn = Rotation.from_euler("y", rng.uniform(0, 2 * np.pi)).as_matrix()
+        things.append((_plain(box(*size)), turn, np.array([rng.normal(0, 0.2), 0.5 * size[1], rng.normal(0, 0.2)])))
+    if rng.random() < 0.25:  # legs
+        thick, length = rng.uniform(0.03, 0.08), rng.uniform(0.4, 0.8)
+        for x in (table_low[0], table_half[0]):
+            for z in (table_low[1], table_half[1]):
+                things.append((_plain(box(thick, length, thick)), np.eye(3), np.array([x, -0.5 * length - 0.005, z])))
     return things
 
 
+def _gripper(rng: np.random.Generator) -> list[tuple[CastShape, np.ndarray, np.ndarray]]:
+    """Fingers at the border of the image of a camera on a wrist: shape, R_camera_object, centre in the camera frame."""
+    heading, z = rng.uniform(0, 2 * np.pi), rng.uniform(0.17, 0.4)
+    across = np.array([np.cos(heading), np.sin(heading), 0.0])
+    out = np.array([-across[1], across[0], 0.0])
+    turn = Rotation.from_euler("z", heading).as_matrix()
+    gap, length, reach = rng.uniform(0.0, 0.06), rng.uniform(0.08, 0.2), rng.uniform(0.25, 0.55) * z
+    fingers = []
+    for side in (-1, 1):
+        mesh = box(rng.uniform(0.012, 0.03), length, rng.uniform(0.015, 0.04))
+        tilt = Rotation.from_euler("x", rng.normal(0, 0.3)).as_matrix()
+        centre = (reach + 0.5 * length) * out + side * (gap + 0.015) * across + np.array([0.0, 0.0, z])
+        fingers.append((_plain(mesh), turn @ tilt, centre))
+    return fingers
+
+
+def seen_depth(rays: np.ndarray, item: Placed, uneven: Unevenness | None) -> np.ndarray:
+    """Cast rays at an object, through its holes and with its lumps.
+
+    Parameters
+    ----------
+    rays : (P, 3) float
+        With z = 1.
+    item : Placed
+        The object.
+    uneven : Unevenness or None
+        What is uneven about it.
+
+    Returns
+    -------
+    (P,) float
+        Depth [m]; inf where it is missed.
+    """
+    z, _ = item.cast_shape.cast(rays, item.rotation, item.translation)
+    if uneven is None:
+        return z
+    hit = np.flatnonzero(np.isfinite(z))
+    for again in (True, False):
+        if not len(hit):
+            break
+        points = (rays[hit] * z[hit, None] - item.translation) @ item.rotation
+        field = uneven.at(points)
+        hole = uneven.holes(points, field)
+        z[hit[~hole]] += uneven.lump_m * field[~hole]
+        hit = hit[hole]
+        behind, z[hit] = z[hit] + 0.001, np.inf
+        if again and len(hit):
+            z[hit], _ = item.cast_shape.cast(rays[hit], item.rotation, item.translation, behind)
+            hit = hit[np.isfinite(z[hit])]
+    return z
+
+
 def _cast_into(
-    depth: np.ndarray, owner: np.ndarray, directions: np.ndarray, item: Placed, mark: int, intrinsics: Intrinsics
+    depth: np.ndarray,
+    owner: np.ndarray,
+    directions: np.ndarray,
+    item: Placed,
+    mark: int,
+    intrinsics: Intrinsics,
+    uneven: Unevenness | None = None,
 ) -> int:
     """Cast one object into the image (H, W), within the box of its projection; how many pixels it has alone."""
     vertices = item.cast_shape.shape.vertices @ item.rotation.T + item.translation
@@ -195,8 +385,7 @@ def _cast_into(
     part = directions[rows, columns]
     if not part.size:
         return 0
-    z, _ = item.cast_shape.cast(part.reshape(-1, 3), item.rotation, item.translation)
-    z = z.reshape(part.shape[:2])
+    z = seen_depth(part.reshape(-1, 3), item, uneven).reshape(part.shape[:2])
     nearer = z < depth[rows, columns]
     depth[rows, columns][nearer], owner[rows, columns][nearer] = z[nearer], mark
     return int(np.isfinite(z).sum())
@@ -212,7 +401,7 @@ def _shadowed(depth: np.ndarray, disparity_px: float) -> np.ndarray:
 
 
 def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw one scene, its depth still without the sensor's noise.
+    """Draw one scene, its depth still without the sensor's noise, and find the surface that things stand on.
 
     Parameters
     ----------
@@ -226,7 +415,7 @@ def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator
     Returns
     -------
     dict of ndarray
-        As `SCENE_ARRAYS`, but depth in float32 [m], with the shadows and the dark objects of the sensor.
+        As `SCENE_ARRAYS`, with the shadows and the dark objects of the sensor.
     """
     focal = rng.triangular(*config.focal_px) * WIDTH / 640
     intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 3), HEIGHT / 2 + rng.normal(0, 3))
@@ -290,13 +479,17 @@ def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator
         behind = max([float(away @ (R_camera_table[:, [0, 2]] @ spot)) for spot in spots], default=0.0)
         meet(Plane(away, float(away @ middle + behind + np.exp(rng.uniform(np.log(0.12), np.log(2.5))))))
     if rng.random() < config.furniture:
-        for cast, rotation, centre in _furniture(rng, high):
-            item = Placed(cast, R_camera_table @ rotation, middle + R_camera_table @ centre)
-            _cast_into(depth, owner, directions, item, 0, intrinsics)
+        things = [
+            (cast, R_camera_table @ rotation, middle + R_camera_table @ centre)
+            for cast, rotation, centre in _furniture(rng, low, high)
+        ]
+        for placed in things + (_gripper(rng) if rng.random() < 0.15 else []):
+            _cast_into(depth, owner, directions, Placed(*placed), 0, intrinsics)
     alone = []
     for number, one in enumerate(objects, start=1):
         item = Placed(one.body.cast, R_camera_table @ one.rotation, middle + R_camera_table @ one.centre)
-        alone.append(_cast_into(depth, owner, directions, item, number, intrinsics))
+        uneven = Unevenness.drawn(one.body.cast.shape, config, rng)
+        alone.append(_cast_into(depth, owner, directions, item, number, intrinsics, uneven))
 
     label, category, number = np.zeros_like(owner), np.zeros(MOST_OBJECTS, np.uint8), 0
     holes = np.zeros(depth.shape, bool)
@@ -313,13 +506,14 @@ def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator
     if rng.random() < 0.5:
         holes |= _shadowed(depth, rng.choice([-1, 1]) * focal * rng.uniform(0.02, 0.08))
     farthest = rng.choice([FARTHEST_M, rng.uniform(1.5, 6.0)])
+    seen = np.where(holes | (depth > farthest) | (depth < 0.15), 0, np.minimum(depth, FARTHEST_M)).astype(np.float32)
+    grid = depth_grid(Frame(0, "", seen, intrinsics))
     return {
-        "depth": np.where(holes | (depth > farthest) | (depth < 0.15), 0, np.minimum(depth, FARTHEST_M)).astype(
-            np.float32
-        ),
+        "depth": (seen / DEPTH_UNIT_M).round().astype(np.uint16),
         "label": label,
         "category": category,
         "intrinsics": np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy], np.float32),
+        "surface": np.array([*grid.up, grid.offset], np.float32),
     }
 
 
@@ -327,11 +521,6 @@ def _blobs(rng: np.random.Generator) -> np.ndarray:
     """A smooth random image (HEIGHT, WIDTH) of about unit variance."""
     coarse = torch.from_numpy(rng.normal(size=(1, 1, HEIGHT // 8, WIDTH // 8)).astype(np.float32))
     return 1.4 * torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear")[0, 0].numpy()
-
-
-SENSOR = SensorConfig(
-    hole_share=(0.0, 0.1), speckle_share=0.01, axial_noise=(0.0002, 0.0035), wave_m=(0.0, 0.003), outlier_share=0.004
-)
 
 
 def draw_shard(seed: int, scenes: int, config: SceneConfig = SceneConfig()) -> dict[str, np.ndarray]:
@@ -356,12 +545,7 @@ def draw_shard(seed: int, scenes: int, config: SceneConfig = SceneConfig()) -> d
     shapes += [other(rng) for _ in range(14)]
     bodies = [Body.of(shape) for shape in shapes]
     drawn = [draw_scene(bodies, config, rng) for _ in range(scenes)]
-    rows = {name: np.stack([scene[name] for scene in drawn]) for name in SCENE_ARRAYS}
-    generator = torch.Generator().manual_seed(seed)
-    clean = torch.from_numpy(rows["depth"])
-    noisy = torch.cat([measured_depth(part, SENSOR, generator) for part in clean.split(16)])
-    rows["depth"] = (noisy.numpy() / DEPTH_UNIT_M).round().clip(0, 65535).astype(np.uint16)
-    return rows
+    return {name: np.stack([scene[name] for scene in drawn]) for name in SCENE_ARRAYS}
 
 
 def shard_path(output: Path, seed: int) -> Path:

@@ -1,28 +1,31 @@
-"""Train the networks of the depth segmenter.
+"""Train the two networks of the depth segmenter, together.
 
     python -m training.scenes --output data/scenes
-    python -m training.segmenter --part masks --data data/scenes --output runs/masks
-    python -m training.object_crops --data data/scenes --masks runs/masks/checkpoint.pt --output data/crops
-    python -m training.segmenter --part names --data data/crops --output runs/names
-    python -m training.export_segmenter --masks runs/masks/checkpoint.pt --names runs/names/checkpoint.pt \
-        --output models/segmenter-depth
+    python -m training.segmenter --data data/scenes --output runs/segmenter
+    python -m training.export_segmenter --checkpoint runs/segmenter/averaged.pt --output models/segmenter-depth
 
-A run goes on from `OUTPUT/checkpoint.pt` where there is one. Everything random in a step follows from the seed and the
-number of the step.
+On a GPU, from scenes that are drawn meanwhile (`training.growing`):
+
+    python -m training.scenes --output scenes --scenes 150000 --workers 14 &
+    python -m training.segmenter --data scenes --output runs/segmenter --device cuda --precision bf16 --batch 96 \
+        --growing 150000 --budget-s 3600
+
+A step draws a batch of scenes on the device, with the sensor's noise: the first network learns from it, and what that
+finds is, with worn true masks, what the second learns from. A run goes on from `OUTPUT/checkpoint.pt` where there is
+one. With shards that are whole (no `--growing`), everything random in a step follows from the seed and the number of
+the step.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,29 +33,30 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from clipose_ros.core.pixel_rays import pixel_rays
-from clipose_ros.core.types import Frame, Intrinsics
-from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels
 from training.checkpoint import read_checkpoint, restore, write_checkpoint
 from training.command import run
+from training.growing import GrowingRows
 from training.networks.segmentation import (
-    OFFSET_UNIT,
-    MaskNetwork,
     MaskNetworkConfig,
-    NameNetwork,
     NameNetworkConfig,
+    SegmenterNetworks,
+    SegmenterNetworksConfig,
 )
+from training.object_crops import CropShares, found_instances, name_rows, overlaps, varied
+from training.precision import rounded_products
 from training.processes import torch_threads
 from training.rows import mapped_arrays
 from training.run_log import RunLog
-from training.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING, SEGMENT_CATEGORIES
+from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
+from training.scene_format import NOTHING, SCENE_ARRAYS
+from training.storage import write_whole
 from training.train import learning_rate, make_optimiser
 
-Part = Literal["masks", "names"]
-NETWORKS = {"masks": (MaskNetwork, MaskNetworkConfig), "names": (NameNetwork, NameNetworkConfig)}
-SHARDS = {"masks": "scenes_*.npz", "names": "crops_*.npz"}
-SIEVES = {"laptop": 0.5}  # share of the objects that are perforated; of others 0.05
-FREE = ("data", "output", "steps", "log_every", "checkpoint_every", "threads")
+SHARDS = "scenes_*.npz"
+FREE = (
+    *("data", "output", "steps", "budget_s", "log_every", "checkpoint_s", "threads", "device", "precision", "growing"),
+)
+HELD_OUT_SEED = 77
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,16 @@ class SegmenterTrainConfig:
 
     Parameters
     ----------
-    part : "masks" or "names"
-        Which of the two networks.
     data : Path
-        Folder of shards: scenes for masks, crops for names.
+        Folder of shards of scenes.
     output : Path
         Folder of the run: checkpoints and log.
     steps : int
         How far the run goes.
+    budget_s : float, optional
+        How long it may train [s]. Where that comes first, the learning rate follows the time, and the run ends with it.
     batch : int
-        Scenes, or crops, in a step.
+        Scenes in a step.
     optimiser : "muon", "adamw" or "ranger"
         As of the trainer of poses.
     learning_rate : float
@@ -90,21 +94,32 @@ class SegmenterTrainConfig:
     seed : int
         Of all that is random.
     validation_shards : int
-        The first shards by name are held out. No other shows their shapes.
-    surface_unknown : float
-        Share of the scenes whose surface is kept from the network.
+        The first shards by name, or the first that come, are held out. No other shows their shapes.
+    growing : int
+        Hold up to so many scenes on the device, the newest, and take further shards while they are written
+        (`training.growing`). 0: read the shards that are there, from disk.
     log_every : int
         Steps between lines of the log.
-    checkpoint_every : int
-        Steps between checkpoints.
+    checkpoint_s : float
+        Seconds between checkpoints.
     threads : int
-        Of torch.
+        Of torch on the CPU.
+    device : "cpu" or "cuda"
+        What trains.
+    precision : "fp32" or "bf16"
+        Of the layers' products. Losses and weights stay in fp32.
+    network : SegmenterNetworksConfig
+        What is trained.
+    variation : SceneVariation
+        What is drawn anew whenever a scene is seen.
+    crops : CropShares
+        Which crops the second network learns from.
     """
 
-    part: Part
     data: Path
     output: Path
     steps: int = 6000
+    budget_s: float | None = None
     batch: int = 12
     optimiser: Literal["muon", "adamw", "ranger"] = "muon"
     learning_rate: float = 2e-3
@@ -116,69 +131,105 @@ class SegmenterTrainConfig:
     ema: float = 0.998
     seed: int = 0
     validation_shards: int = 1
-    surface_unknown: float = 0.04
+    growing: int = 0
     log_every: int = 50
-    checkpoint_every: int = 250
+    checkpoint_s: float = 60.0
     threads: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    network: SegmenterNetworksConfig = field(default_factory=SegmenterNetworksConfig)
+    variation: SceneVariation = field(default_factory=SceneVariation)
+    crops: CropShares = field(default_factory=CropShares)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validation_shards", "log_every", "checkpoint_every", "threads"):
+        for name in ("steps", "batch", "validation_shards", "log_every", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.budget_s is not None and not self.budget_s > 0:
+            raise ValueError(f"budget_s: expected more than 0 s, got {self.budget_s}")
+        if self.growing and self.growing < self.batch:
+            raise ValueError(f"growing: expected 0 or at least {self.batch} scenes, a batch, got {self.growing}")
 
 
 class Shards:
-    """Rows of the shards of a folder, mapped from disk.
+    """Scenes of the shards of a folder, mapped from disk.
 
     Parameters
     ----------
     paths : list of Path
         Of the shards.
+    device : torch.device
+        Where rows are wanted.
+
+    Raises
+    ------
+    ValueError
+        Where a shard is broken.
     """
 
-    def __init__(self, paths: list[Path]) -> None:
-        self._shards = [mapped_arrays(path) for path in paths]
-        lengths = [len(next(iter(shard.values()))) for shard in self._shards]
-        self._ends = np.cumsum(lengths)
+    def __init__(self, paths: list[Path], device: torch.device = torch.device("cpu")) -> None:
+        self._shards, self._device = [scene_arrays(mapped_arrays(path)) for path in paths], device
+        self._ends = np.cumsum([len(shard["label"]) for shard in self._shards])
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def row(self, index: int) -> dict[str, np.ndarray]:
-        """Read one row.
+    @property
+    def taken(self) -> int:
+        """Scenes that have come so far: all of them."""
+        return len(self)
+
+    def drawn(self, index: Tensor) -> dict[str, Tensor]:
+        """Give rows by their number.
 
         Parameters
         ----------
-        index : int
-            Its number.
+        index : (K,) int64 Tensor
+            Their numbers.
 
         Returns
         -------
-        dict of ndarray
-            By name.
+        dict of Tensor
+            With K rows on the device; those of uint16 come as int32.
         """
-        shard = int(self._ends.searchsorted(index, side="right"))
-        place = index - (int(self._ends[shard - 1]) if shard else 0)
-        return {name: array[place] for name, array in self._shards[shard].items()}
+        shards = self._ends.searchsorted(index.cpu().numpy(), side="right")
+        places = index.cpu().numpy() - np.concatenate([[0], self._ends[:-1]])[shards]
+        rows = {
+            name: np.stack([self._shards[shard][name][place] for shard, place in zip(shards, places, strict=True)])
+            for name in SCENE_ARRAYS
+        }
+        rows["depth"] = rows["depth"].astype(np.int32)
+        return {name: torch.from_numpy(array).to(self._device) for name, array in rows.items()}
 
-    def column(self, name: str) -> np.ndarray:
-        """Read one array of all rows.
-
-        Parameters
-        ----------
-        name : str
-            Of the array.
-
-        Returns
-        -------
-        ndarray
-            With a row for each row.
-        """
-        return np.concatenate([shard[name] for shard in self._shards])
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
-def open_shards(config: SegmenterTrainConfig) -> tuple[Shards, Shards]:
-    """Open the rows to train on, and those held out.
+def scene_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Check that a shard is one of scenes.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        Of the shard.
+
+    Returns
+    -------
+    dict of ndarray
+        Those that are known.
+
+    Raises
+    ------
+    ValueError
+        Where one is missing.
+    """
+    if missing := [name for name in SCENE_ARRAYS if name not in arrays]:
+        raise ValueError(f"shard: expected arrays {', '.join(SCENE_ARRAYS)}, got none of {', '.join(missing)}")
+    return {name: arrays[name] for name in SCENE_ARRAYS}
+
+
+def open_scenes(config: SegmenterTrainConfig) -> tuple[Shards | GrowingRows, Shards]:
+    """Open the scenes to train on, and those held out.
 
     Parameters
     ----------
@@ -187,157 +238,29 @@ def open_shards(config: SegmenterTrainConfig) -> tuple[Shards, Shards]:
 
     Returns
     -------
-    rows, held_out : Shards
-        The rows.
+    rows : Shards or GrowingRows
+        To train on.
+    held_out : Shards
+        To measure on.
 
     Raises
     ------
     ValueError
         Where there are too few shards, or one is broken.
+    TimeoutError
+        Where shards that are awaited do not come.
     """
-    paths = sorted(config.data.glob(SHARDS[config.part]))
+    device = torch.device(config.device)
+    if config.growing:
+        rows = GrowingRows(config.data, SHARDS, config.growing, device, scene_arrays, config.validation_shards)
+        rows.start(least=min(4 * config.batch, config.growing))
+        return rows, Shards(rows.held_out, device)
+    paths = sorted(config.data.glob(SHARDS))
     if len(paths) <= config.validation_shards:
         raise ValueError(
-            f"data: expected more than {config.validation_shards} {SHARDS[config.part]} in {config.data}, "
-            f"got {len(paths)}"
+            f"data: expected more than {config.validation_shards} {SHARDS} in {config.data}, got {len(paths)}"
         )
-    return Shards(paths[config.validation_shards :]), Shards(paths[: config.validation_shards])
-
-
-def scene_grid(row: dict[str, np.ndarray], flipped: bool = False) -> tuple[DepthGrid, np.ndarray]:
-    """Make of a scene what the runtime makes of a frame.
-
-    Parameters
-    ----------
-    row : dict of ndarray
-        As `scene_format.SCENE_ARRAYS`.
-    flipped : bool
-        Whether left and right change places.
-
-    Returns
-    -------
-    grid : DepthGrid
-        What the camera saw.
-    label : (h, w) uint8
-        Of its pixels.
-    """
-    depth, label = row["depth"].astype(np.float32) * np.float32(DEPTH_UNIT_M), row["label"]
-    fx, fy, cx, cy = row["intrinsics"].tolist()
-    if flipped:
-        depth, label, cx = np.ascontiguousarray(depth[:, ::-1]), label[:, ::-1], depth.shape[1] - 1 - cx
-    return depth_grid(Frame(0, "", depth, Intrinsics(fx, fy, cx, cy))), label
-
-
-def perforated(
-    grid: DepthGrid, label: np.ndarray, row: dict[str, np.ndarray], rng: np.random.Generator
-) -> tuple[DepthGrid, np.ndarray]:
-    """Make sieves of some objects: what stands below is seen through them, as through a badly scanned shape or a mesh.
-
-    Parameters
-    ----------
-    grid : DepthGrid
-        What the camera saw.
-    label : (h, w) uint8
-        Of its pixels.
-    row : dict of ndarray
-        Of the scene.
-    rng : np.random.Generator
-        Decides.
-
-    Returns
-    -------
-    grid : DepthGrid
-        With holes.
-    label : (h, w) uint8
-        Where the holes are background.
-    """
-    if not math.isfinite(grid.offset):
-        return grid, label
-    z, label = grid.z.copy(), label.copy()
-    h, w = z.shape
-    for number in range(1, int(label[label < IGNORED].max(initial=0)) + 1):
-        if rng.random() >= SIEVES.get(SEGMENT_CATEGORIES[row["category"][number - 1]], 0.05):
-            continue
-        cell = int(rng.integers(2, 6))
-        noise = cv2.resize(rng.normal(size=(h // cell, w // cell)).astype(np.float32), (w, h))
-        hole = (label == number) & (noise > rng.uniform(-0.15, 0.5))
-        rays = pixel_rays(grid.intrinsics, z.shape)
-        with np.errstate(divide="ignore"):
-            below = grid.offset / np.tensordot(grid.up, np.stack([rays.x, rays.y, np.ones_like(rays.x)]), 1).reshape(
-                h, w
-            )
-        hole &= (below > z - 0.02) & (below < 8)
-        z[hole & (z > 0)] = (below + rng.normal(0, 0.0015, below.shape) * below**2)[hole & (z > 0)]
-        label[hole] = 0
-    return replace(grid, z=z.astype(np.float32)), label
-
-
-def mask_targets(label: np.ndarray) -> dict[str, np.ndarray]:
-    """Make the truth of the network that finds objects, at half of the label image.
-
-    Parameters
-    ----------
-    label : (H, W) uint8
-        As of scenes.
-
-    Returns
-    -------
-    dict of ndarray
-        `object` and `centre` (h, w) in 0..1, `offset` (2, h, w) [OFFSET_UNIT cells], and `weight` (h, w), 0 where
-        nothing is asked: small objects weigh more than their pixels, large ones less.
-    """
-    cells = label[::2, ::2]
-    h, w = cells.shape
-    found = (cells > 0) & (cells != IGNORED)
-    v, u = np.nonzero(found)
-    of = cells[v, u].astype(int)
-    count = np.bincount(of, minlength=1)
-    heat, offset = np.zeros((h, w), np.float32), np.zeros((2, h, w), np.float32)
-    weight = (cells != IGNORED).astype(np.float32)
-    if len(of):
-        at_u, at_v = (np.bincount(of, axis) / np.maximum(count, 1) for axis in (u, v))
-        offset[0, v, u], offset[1, v, u] = (at_u[of] - u) / OFFSET_UNIT, (at_v[of] - v) / OFFSET_UNIT
-        weight[v, u] = np.clip((120 / count[of]) ** 0.5, 0.4, 4.0)
-        rows, columns = np.arange(h)[:, None], np.arange(w)
-        for number in np.flatnonzero(count):
-            reach = 2 * min(max(0.11 * math.sqrt(count[number]), 1.2), 4.0) ** 2
-            spread = np.exp(-((rows - round(at_v[number])) ** 2) / reach) * np.exp(
-                -((columns - round(at_u[number])) ** 2) / reach
-            )
-            heat = np.maximum(heat, spread.astype(np.float32))
-    return {"object": found.astype(np.float32), "centre": heat, "offset": offset, "weight": weight}
-
-
-def mask_batch(rows: Shards, indices: np.ndarray, config: SegmenterTrainConfig, seed: list[int]) -> dict[str, Tensor]:
-    """Make a batch for the network that finds objects.
-
-    Parameters
-    ----------
-    rows : Shards
-        Scenes.
-    indices : (B,) int
-        Of the scenes.
-    config : SegmenterTrainConfig
-        The run.
-    seed : list of int
-        Of what is drawn; empty: nothing is.
-
-    Returns
-    -------
-    dict of Tensor
-        `input`, and what `mask_targets` gives, stacked.
-    """
-    rng = np.random.default_rng(seed) if seed else None
-    made = []
-    for index in indices:
-        row = rows.row(int(index))
-        grid, label = scene_grid(row, rng is not None and rng.random() < 0.5)
-        if rng is not None:
-            grid, label = perforated(grid, label, row, rng)
-        if rng is not None and rng.random() < config.surface_unknown:
-            grid = replace(grid, up=np.array([0.0, -1.0, 0.0]), offset=math.nan)
-        made.append({"input": image_channels(grid)} | mask_targets(label))
-    return {name: torch.from_numpy(np.stack([one[name] for one in made])) for name in made[0]}
+    return Shards(paths[config.validation_shards :], device), Shards(paths[: config.validation_shards], device)
 
 
 def mask_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -348,14 +271,14 @@ def mask_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     answer : (B, 4, h, w) Tensor
         Of the network.
     truth : dict of Tensor
-        As `mask_batch` gives it.
+        As `targets_of` gives it.
 
     Returns
     -------
     dict of Tensor
         Every term, and their sum as "total".
     """
-    weight = truth["weight"]
+    answer, weight = answer.float(), truth["weight"]
     logit, centre = answer[:, 0], answer[:, 1]
     each = F.binary_cross_entropy_with_logits(logit, truth["object"], reduction="none")
     mask = 6 * (each * weight).mean()
@@ -374,112 +297,126 @@ def mask_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     return terms | {"total": mask + dice + middle + offset}
 
 
-def name_batch(rows: Shards, indices: np.ndarray, config: SegmenterTrainConfig, seed: list[int]) -> dict[str, Tensor]:
-    """Make a batch for the network that names objects.
-
-    Parameters
-    ----------
-    rows : Shards
-        Crops.
-    indices : (B,) int
-        Of the crops.
-    config : SegmenterTrainConfig
-        The run.
-    seed : list of int
-        Of what is drawn; empty: nothing is.
-
-    Returns
-    -------
-    dict of Tensor
-        `input`, and `name` (B,).
-    """
-    read = [rows.row(int(index)) for index in indices]
-    crops = torch.from_numpy(np.stack([row["crop"] for row in read]).astype(np.float32))
-    names = torch.from_numpy(np.array([row["name"] for row in read], np.int64))
-    if seed:
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        crops = _varied(crops, generator)
-    return {"input": crops, "name": names}
-
-
-def _varied(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops of objects a little larger, smaller or slimmer, mirrored, moved, and partly hidden."""
-    count, _, height, width = crops.shape
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    turned = (drawn(count) < 0.5)[:, None, None, None]
-    mirrored = crops.flip(3)
-    mirrored[:, 2] *= -1  # metres to the right
-    crops = torch.where(turned, mirrored, crops)
-    sizes = torch.exp(0.05 * torch.randn(count, 3, generator=generator))  # right, up, away
-    metric = crops[:, 2:6] * sizes[:, [0, 1, 2, 1], None, None]
-    pixel = crops[:, 7:] + sizes.log().mean(1)[:, None, None, None]
-    crops = torch.cat([crops[:, :2], metric, crops[:, 6:7], pixel], dim=1)
-    moved = torch.roll(crops, tuple((drawn(2) * 5 - 2.5).round().int().tolist()), (2, 3))
-    edge, side = drawn(count, 2), 0.15 + 0.35 * drawn(count, 2)
-    rows, columns = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
-    hidden = ((rows >= edge[:, :1]) & (rows < edge[:, :1] + side[:, :1]))[:, :, None]
-    hidden = hidden & ((columns >= edge[:, 1:]) & (columns < edge[:, 1:] + side[:, 1:]))[:, None, :]
-    hidden = hidden & (drawn(count) < 0.25)[:, None, None]
-    kept = torch.ones(1, moved.shape[1], 1, 1)
-    kept[:, :6] = 0
-    return torch.where(hidden[:, None], moved * kept, moved)
-
-
 def name_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     """Compute what the errors of the network that names objects cost.
 
     Parameters
     ----------
-    answer : (B, names) Tensor
+    answer : (K, names) Tensor
         Logits.
     truth : dict of Tensor
-        As `name_batch` gives it.
+        As `name_rows` gives it.
 
     Returns
     -------
     dict of Tensor
         The loss as "total", and the share of right names, of what is something, as "right".
     """
-    something = truth["name"] != NOTHING
-    right = (answer.argmax(1) == truth["name"])[something].float().mean()
-    return {"right": right, "total": F.cross_entropy(answer, truth["name"], label_smoothing=0.03)}
+    answer, weight = answer.float(), truth["weight"]
+    something = weight * (truth["name"] != NOTHING)
+    right = ((answer.argmax(1) == truth["name"]) * something).sum() / something.sum().clamp(min=1)
+    each = F.cross_entropy(answer, truth["name"], label_smoothing=0.03, reduction="none")
+    return {"right": right, "total": (each * weight).sum() / weight.sum().clamp(min=1)}
 
 
-BATCHES = {"masks": (mask_batch, mask_losses), "names": (name_batch, name_losses)}
-
-
-@torch.no_grad()
-def validate(network: nn.Module, held_out: Shards, config: SegmenterTrainConfig, most: int = 1000) -> dict[str, float]:
-    """Measure a network on rows held out.
+def lowered(config: SegmenterTrainConfig) -> Any:
+    """Give the context in which the networks run.
 
     Parameters
     ----------
-    network : nn.Module
+    config : SegmenterTrainConfig
+        The run.
+
+    Returns
+    -------
+    context manager
+        Autocast to bf16, or nothing.
+    """
+    return torch.autocast(config.device, dtype=torch.bfloat16) if config.precision == "bf16" else nullcontext()
+
+
+def step_losses(
+    network: SegmenterNetworks, rows: dict[str, Tensor], config: SegmenterTrainConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Compute the losses of both networks on one batch.
+
+    Parameters
+    ----------
+    network : SegmenterNetworks
+        Both.
+    rows : dict of Tensor
+        Scenes.
+    config : SegmenterTrainConfig
+        The run.
+    generator : torch.Generator
+        Of the device.
+
+    Returns
+    -------
+    dict of Tensor
+        Every term, and their sum as "total".
+    """
+    scenes = seen_scenes(rows, generator, config.variation)
+    channels = channels_of(scenes).contiguous(memory_format=torch.channels_last)
+    with lowered(config):
+        answer = network.masks(channels)
+    masks = mask_losses(answer, targets_of(scenes.label))
+    with torch.no_grad():
+        crops = name_rows(scenes, answer.detach(), generator, config.crops)
+        seen = varied(crops["input"], generator).contiguous(memory_format=torch.channels_last)
+    with lowered(config):
+        named = network.names(seen)
+    names = name_losses(named, crops)
+    total = masks.pop("total") + names["total"]
+    return masks | {"name": names["total"].detach(), "named": names["right"], "total": total}
+
+
+@torch.no_grad()
+def validate(
+    network: SegmenterNetworks, held_out: Shards, config: SegmenterTrainConfig, most: int = 192
+) -> dict[str, float]:
+    """Measure the networks on scenes held out.
+
+    Parameters
+    ----------
+    network : SegmenterNetworks
         As it is left.
     held_out : Shards
-        The rows.
+        The scenes.
     config : SegmenterTrainConfig
         The run.
     most : int
-        Rows at most.
+        Scenes at most.
 
     Returns
     -------
     dict of float
-        Mean of each term of the losses.
+        Mean of each term of the losses; the share of the objects that are `found` (IoU of at least 0.5), and the
+        instances of a scene that are no object (`false`), before they are named.
     """
-    make, losses = BATCHES[config.part]
     network.eval()
-    most = min(len(held_out), most if config.part == "names" else most // 10)
-    parts = []
-    for index in np.array_split(np.arange(most), max(1, most // config.batch)):
-        batch = make(held_out, index, config, [])
-        parts.append({name: float(value) for name, value in losses(network(batch["input"]), batch).items()})
+    device = torch.device(config.device)
+    generator = torch.Generator(device).manual_seed(HELD_OUT_SEED)
+    sums: dict[str, list[float]] = {}
+    found = asked = false = scenes_seen = 0
+    for index in torch.arange(min(len(held_out), most)).split(config.batch):
+        scenes = seen_scenes(held_out.drawn(index), generator, None)
+        answer = network.masks(channels_of(scenes)).float()
+        crops = name_rows(scenes, answer, generator, config.crops)
+        names = name_losses(network.names(crops["input"]), crops)
+        terms = mask_losses(answer, targets_of(scenes.label)) | {"name": names["total"], "named": names["right"]}
+        for name, value in terms.items():
+            sums.setdefault(name, []).append(float(value))
+        cells = cells_of(scenes.label)
+        iou, ignored, count = overlaps(found_instances(answer), cells)
+        present = (cells[:, None] == torch.arange(1, iou.shape[2] + 1, device=device)[:, None, None]).flatten(2).any(2)
+        found += int((iou.amax(1) >= 0.5)[present].sum())
+        asked += int(present.sum())
+        false += int(((count > 0) & (iou.amax(2) < 0.5) & (ignored < 0.5)).sum())
+        scenes_seen += len(index)
     network.train()
-    return {name: round(float(np.mean([part[name] for part in parts])), 4) for name in parts[0]}
+    means = {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+    return means | {"found": round(found / max(asked, 1), 4), "false": round(false / max(scenes_seen, 1), 4)}
 
 
 def settings_of(config: SegmenterTrainConfig) -> dict[str, Any]:
@@ -493,25 +430,22 @@ def settings_of(config: SegmenterTrainConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values, with those of the network.
+        Plain values.
     """
-    network = NETWORKS[config.part][1]()
-    return json.loads(json.dumps(dataclasses.asdict(config) | {"network": dataclasses.asdict(network)}, default=str))
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
-def load_part(checkpoint: Path, part: Part) -> tuple[nn.Module, dict[str, Any]]:
+def load_networks(checkpoint: Path) -> tuple[SegmenterNetworks, dict[str, Any]]:
     """Load the averaged weights of a checkpoint.
 
     Parameters
     ----------
     checkpoint : Path
-        Of the file.
-    part : "masks" or "names"
-        Which network it must be of.
+        Of the file: `checkpoint.pt` or `averaged.pt`.
 
     Returns
     -------
-    network : nn.Module
+    network : SegmenterNetworks
         Ready for inference.
     saved : dict
         What the checkpoint says.
@@ -519,15 +453,17 @@ def load_part(checkpoint: Path, part: Part) -> tuple[nn.Module, dict[str, Any]]:
     Raises
     ------
     ValueError
-        Where the file is no checkpoint of this network.
+        Where the file is no checkpoint of these networks.
     """
     saved = read_checkpoint(checkpoint)
-    settings = json.loads(saved["config"])
-    if settings.get("part") != part:
-        raise ValueError(f"{checkpoint}: expected a checkpoint of training.segmenter --part {part}, got another")
-    kind, config = NETWORKS[part]
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["network"].items()}
-    network = kind(config(**values))
+    sizes = json.loads(saved["config"])["network"]
+    if not {"masks", "names"} <= set(sizes):
+        raise ValueError(f"{checkpoint}: expected a checkpoint of training.segmenter, got another")
+    read = [{key: tuple(v) if isinstance(v, list) else v for key, v in sizes[part].items()} for part in sizes]
+    of = dict(zip(sizes, read, strict=True))
+    network = SegmenterNetworks(
+        SegmenterNetworksConfig(MaskNetworkConfig(**of["masks"]), NameNetworkConfig(**of["names"]))
+    )
     averaged = {
         name.removeprefix("module."): value for name, value in saved["average"].items() if name.startswith("module.")
     }
@@ -552,7 +488,7 @@ def _begun(path: Path, config: SegmenterTrainConfig) -> dict[str, Any] | None:
 
 
 def train(config: SegmenterTrainConfig) -> Path:
-    """Train one of the networks.
+    """Train both networks.
 
     Parameters
     ----------
@@ -562,22 +498,33 @@ def train(config: SegmenterTrainConfig) -> Path:
     Returns
     -------
     Path
-        Of the last checkpoint. The one before lies beside it.
+        Of the last checkpoint. The one before lies beside it, and so does `averaged.pt`: the averaged weights alone.
 
     Raises
     ------
     ValueError
         For settings, data or a checkpoint that cannot be used.
     """
-    with torch_threads(config.threads):
-        return _train(config)
+    torch.backends.cudnn.benchmark = config.device == "cuda"  # all batches are of one shape
+    with torch_threads(config.threads), rounded_products(True):
+        rows, held_out = open_scenes(config)
+        with closing(rows):
+            return _train(config, rows, held_out)
 
 
-def _train(config: SegmenterTrainConfig) -> Path:
+def _save(path: Path, parts: dict[str, Any], described: dict[str, Any]) -> None:
+    """Write the checkpoint, and the averaged weights alone."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    write_checkpoint(path, states | described)
+    alone = {"network": {}, "average": {name: value.cpu() for name, value in states["average"].items()}} | described
+    write_whole(path.with_name("averaged.pt"), lambda file: torch.save(alone, file))
+
+
+def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: Shards) -> Path:
     """Train, on as many threads as there are."""
-    rows, held_out = open_shards(config)
+    device = torch.device(config.device)
     torch.manual_seed(config.seed)
-    network = NETWORKS[config.part][0]().train().to(memory_format=torch.channels_last)
+    network = SegmenterNetworks(config.network).train().to(device=device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
     )
@@ -585,46 +532,53 @@ def _train(config: SegmenterTrainConfig) -> Path:
     parts = {"network": network, "average": average, "optimiser": optimiser}
     config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / "checkpoint.pt"
-    first, before_s = 0, 0.0
+    step, before_s = 0, 0.0
     if (saved := _begun(path, config)) is not None:
         restore(path, saved, parts)
-        first, before_s = saved["step"], saved["seconds"]
-    make, losses = BATCHES[config.part]
-    start = time.monotonic()
-    sums: dict[str, list[float]] = {}
-    columns = TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with closing(RunLog(config.output, False, first, True)) as log, Progress(*columns) as progress:
-        task = progress.add_task("", total=config.steps, completed=first)
-        for step in range(first, config.steps):
+        step, before_s = saved["step"], saved["seconds"]
+    start = saved_at = time.monotonic()
+    sums: dict[str, list[Tensor]] = {}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    generator = torch.Generator(device)
+    with closing(RunLog(config.output, False, step, True)) as log, Progress(*columns) as progress:
+        task = progress.add_task("steps", total=config.steps, completed=step)
+        spent = 0.0
+        while step < config.steps and spent < 1:
+            if config.budget_s is not None:
+                spent = (before_s + time.monotonic() - start) / config.budget_s
             drawn = np.random.default_rng([config.seed, 1, step]).integers(len(rows), size=config.batch)
-            batch = make(rows, drawn, config, [config.seed, 2, step])
-            torch.manual_seed(config.seed + step)  # for dropout
+            seed = int(np.random.SeedSequence([config.seed, 2, step]).generate_state(1)[0])
+            generator.manual_seed(seed)
+            torch.manual_seed(seed)  # for dropout
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, config)
-            terms = losses(network(batch["input"].contiguous(memory_format=torch.channels_last)), batch)
+                group["lr"] = learning_rate(step, config, spent)
+            terms = step_losses(network, rows.drawn(torch.from_numpy(drawn).to(device)), config, generator)
             optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
             if nn.utils.clip_grad_norm_(network.parameters(), config.clip).isfinite():
                 optimiser.step()
                 average.update_parameters(network)
             for name, value in terms.items():
-                sums.setdefault(name, []).append(float(value.detach()))
+                sums.setdefault(name, []).append(value.detach())
+            step += 1
             progress.advance(task)
-            done, seconds = step + 1, before_s + time.monotonic() - start
-            if done % config.log_every == 0:
-                means = {name: round(float(np.nanmean(values)), 4) for name, values in sums.items()}
-                log.write(done, {"seconds": round(seconds)} | means)
+            now = time.monotonic()
+            seconds, ends = before_s + now - start, step == config.steps or spent >= 1
+            if step % config.log_every == 0 or ends:
+                means = {name: round(float(torch.stack(values).nanmean()), 4) for name, values in sums.items()}
+                log.write(step, {"seconds": round(seconds), "scenes": rows.taken} | means)
+                progress.update(task, description=f"steps, loss {means['total']:.3f}, named {means['named']:.3f}")
                 sums.clear()
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                log.write(done, {"validation": validate(average.module, held_out, config)})
-                states = {name: part.state_dict() for name, part in parts.items()}
-                described = {"config": json.dumps(settings_of(config)), "rows": len(rows), "seconds": seconds}
-                write_checkpoint(path, states | described | {"step": done})
+            if now - saved_at > config.checkpoint_s or ends:
+                log.write(step, {"validation": validate(average.module, held_out, config)})
+                described = {"config": json.dumps(settings_of(config)), "rows": rows.taken, "seconds": seconds}
+                _save(path, parts, described | {"step": step})
+                saved_at = time.monotonic()
     return path
 
 
 def main(config: Annotated[SegmenterTrainConfig, tyro.conf.arg(name="")]) -> None:
-    """Train the network of the configuration.
+    """Train the networks of the configuration.
 
     Parameters
     ----------

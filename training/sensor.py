@@ -8,6 +8,7 @@ some millimetres, waves, quantisation and holes. The mask itself has bays, holes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -91,8 +92,17 @@ def _waves(like: Tensor, cell: float, generator: torch.Generator) -> Tensor:
     """Smooth fields shaped as `like` (B, H, W), of unit variance (nearly), with waves about `cell` pixels long."""
     batch, *shape = like.shape
     cells = [max(2, round(length / cell)) for length in shape]
-    coarse = torch.randn(batch, 1, *cells, generator=generator, device=like.device)
-    return 1.4 * F.interpolate(coarse, size=shape, mode="bilinear", align_corners=True)[:, 0]
+    coarse = torch.randn(batch, *cells, generator=generator, device=like.device)
+    rows, columns = (_between(few, many, like.device) for few, many in zip(cells, shape, strict=True))
+    # products, not torch's interpolation: that took a sixth of a step on a GPU
+    return 1.4 * (rows @ coarse) @ columns.T
+
+
+@cache
+def _between(few: int, many: int, device: torch.device) -> Tensor:
+    """Weights (many, few) that interpolate linearly from one to the other, the ends onto the ends."""
+    place = torch.linspace(0, few - 1, many, device=device)[:, None]
+    return (1 - (place - torch.arange(few, device=device)).abs()).clamp(min=0)
 
 
 def _box_mean(image: Tensor, reach: int) -> Tensor:

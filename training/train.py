@@ -15,10 +15,11 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,6 +42,7 @@ from training.checkpoint import (
 from training.command import run
 from training.dataset import BatchConfig, make_batch
 from training.distillation import DistillationWeights, distillation_losses, frozen
+from training.growing import GrowingRows
 from training.growth import grown
 from training.losses import LossWeights, pose_losses
 from training.muon import Muon, MuonWithAdamW
@@ -49,7 +51,7 @@ from training.networks.fusion import FusionConfig
 from training.networks.patch_transformer import PatchTransformerConfig
 from training.precision import exact, rounded_products
 from training.processes import gathered, reduce_gradients
-from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool
+from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool, checked_arrays, flaws
 from training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 # Settings that a run may change when it goes on: where and how it runs, what it says, and how far it goes. With another
 # number of steps the learning rate follows the schedule of that number.
 WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
-FREE = (*WHERE_ALONE, "output", "data", "steps")
+FREE = (*WHERE_ALONE, "output", "data", "steps", "budget_s")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -80,6 +82,9 @@ class TrainConfig:
         Of the batch that each source gets, in any unit.
     steps : int
         How far the run goes.
+    budget_s : float, optional
+        How long it may train [s], all its parts together. Where that comes first, the learning rate follows the time,
+        and the run ends with it: for machines that are lent by the minute. Such a run cannot be repeated bit for bit.
     batch : int
         Views in a step, over all processes.
     optimiser : "muon", "adamw" or "ranger"
@@ -111,6 +116,9 @@ class TrainConfig:
         Read the shards whole at the start. Else they are mapped, and the system keeps what fits.
     workers : int
         Processes that read rows ahead. 0: a thread does.
+    growing : int
+        Hold up to so many rows on the device, and take further shards of the folder while they are written, in the
+        places of the oldest (`training.growing`). 0: read the shards that are there, from disk.
     log_every : int
         Steps between lines of the log.
     checkpoint_every : int
@@ -140,6 +148,7 @@ class TrainConfig:
     start: Path | None = None
     share: tuple[float, ...] = (1.0,)
     steps: int = 20_000
+    budget_s: float | None = None
     batch: int = 64
     optimiser: Literal["muon", "adamw", "ranger"] = "muon"
     learning_rate: float = 1.5e-3
@@ -155,6 +164,7 @@ class TrainConfig:
     validation_shards: int = 1
     in_memory: bool = False
     workers: int = 0
+    growing: int = 0
     log_every: int = 100
     checkpoint_every: int = 1_000
     tensorboard: bool = False
@@ -173,6 +183,13 @@ class TrainConfig:
         for name in ("steps", "batch", "validation_shards", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.budget_s is not None and not self.budget_s > 0:
+            raise ValueError(f"budget_s: expected more than 0 s, got {self.budget_s}")
+        if self.growing and (self.growing < self.batch or len(self.data) != 1):
+            raise ValueError(
+                f"growing: expected 0, or one folder and at least {self.batch} rows, a batch, got {len(self.data)} "
+                f"folders and {self.growing} rows"
+            )
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: expected fp32 or bf16 on a CPU, got fp16")
 
@@ -197,7 +214,7 @@ def batches_of(config: TrainConfig) -> BatchConfig:
     return replace(batches, prior=replace(batches.prior, given=getattr(config.network, "refines", False)))
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
     """Warm up linearly, stay flat, and fall along a cosine to the final share; or rise and fall in triangles.
 
     Parameters
@@ -206,6 +223,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         From 0.
     config : TrainConfig
         The schedule.
+    spent : float
+        Share of the time that is over, where there is a budget: it counts where more of that is over than of the steps.
 
     Returns
     -------
@@ -220,7 +239,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     flat_until = max(config.warm_up, config.flat * config.steps)
-    done = min(1.0, max(0.0, (step - flat_until) / max(1.0, config.steps - flat_until)))
+    done = min(1.0, max(0.0, (max(step, spent * config.steps) - flat_until) / max(1.0, config.steps - flat_until)))
     return config.learning_rate * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -637,6 +656,57 @@ def row_reader(
     )
 
 
+def open_growing(
+    config: TrainConfig, accelerator: Accelerator
+) -> tuple[GrowingRows, ViewPool, Callable[[int], Iterator[tuple[dict[str, Tensor], dict[str, int]]]]]:
+    """Open a folder whose shards are still being written, and wait for the first.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    accelerator : Accelerator
+        Says where the rows are held, and which part of them this process reads.
+
+    Returns
+    -------
+    rows : GrowingRows
+        To train on.
+    held_out : ViewPool
+        Rows to measure on: the first shards that were whole.
+    read : callable
+        Takes the number of the first step. Gives what `row_reader` gives, on the device.
+    """
+    left_out: Counter[str] = Counter()
+
+    def sound(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The rows that can be true."""
+        arrays = checked_arrays(arrays)
+        broken = flaws(arrays)
+        left_out.update({reason: int(which.sum()) for reason, which in broken.items() if which.any()})
+        kept = ~np.any(list(broken.values()), axis=0)
+        return arrays if kept.all() else {name: array[kept] for name, array in arrays.items()}
+
+    rows = GrowingRows(
+        config.data[0], "shard_*.npz", config.growing, accelerator.device, sound, config.validation_shards
+    )
+    rows.skipped = left_out
+    rows.start(least=min(4 * config.batch, config.growing))
+    rank, processes = accelerator.process_index, accelerator.num_processes
+
+    def read(step: int) -> Iterator[tuple[dict[str, Tensor], dict[str, int]]]:
+        known = 0
+        for number in range(step, config.steps):
+            if rows.taken > 1.02 * known:
+                known, category = rows.taken, rows.column("category").cpu().numpy()
+                drawer = RowDrawer(category, np.zeros(len(category), int), (1.0,), config.category_share)
+            index = drawer.draw(config.batch, np.random.default_rng([config.seed, number]))[rank::processes]
+            yield rows.drawn(torch.from_numpy(index).to(accelerator.device)), {}
+        rows.close()
+
+    return rows, ViewPool(rows.held_out, in_memory=True), read
+
+
 class Trainer:
     """A network and all that trains it, one step at a time.
 
@@ -708,7 +778,7 @@ class Trainer:
             return ()
         return (self.alignment.other(self.images(rows, generator), rows["category"]),)
 
-    def step(self, truth: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], bool]:
+    def step(self, truth: dict[str, Tensor], number: int, spent: float = 0.0) -> tuple[dict[str, Tensor], bool]:
         """Learn from one batch.
 
         Parameters
@@ -717,6 +787,8 @@ class Trainer:
             As `batch_maker` gives it.
         number : int
             Of the step, from 0: what is drawn in it follows from that.
+        spent : float
+            As for `learning_rate`.
 
         Returns
         -------
@@ -728,7 +800,7 @@ class Trainer:
         config, rank = self.config, self.accelerator.process_index
         torch.manual_seed(step_seed(config, STEPPING, number, rank))  # for dropout
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(number, config)
+            group["lr"] = learning_rate(number, config, spent)
         describing = torch.Generator().manual_seed(step_seed(config, DESCRIBING, number, rank))
         losses = batch_losses(self.network, truth, config, self.accelerator, self.teacher, self.alignment, describing)
         self.optimiser.zero_grad(set_to_none=True)
@@ -764,7 +836,9 @@ def tells_nothing(truth: dict[str, Tensor], config: TrainConfig) -> bool:
     return told and not truth["ground"][:, 0].any()
 
 
-def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: ViewPool) -> dict[str, Any] | None:
+def begun(
+    path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: ViewPool | GrowingRows
+) -> dict[str, Any] | None:
     """Read the checkpoint that a run goes on from.
 
     Parameters
@@ -773,7 +847,7 @@ def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: Vie
         Of the checkpoint.
     settings, usual : dict
         Of this run, and its defaults, as JSON gives them back.
-    pool : ViewPool
+    pool : ViewPool or GrowingRows
         What it trains on.
 
     Returns
@@ -799,7 +873,7 @@ def begun(path: Path, settings: dict[str, Any], usual: dict[str, Any], pool: Vie
             f"{path}: expected the settings that the run was begun with, got others: {'; '.join(changed)}; "
             "give those again, or take another --output"
         )
-    if saved.get("views", len(pool)) != len(pool):
+    if isinstance(pool, ViewPool) and saved.get("views", len(pool)) != len(pool):
         left_out = "".join(f"; left out {count}: {reason}" for reason, count in pool.skipped.items())
         raise ValueError(
             f"data: expected the {saved['views']} views that the run was begun with, got {len(pool)}{left_out}; "
@@ -854,8 +928,12 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     """
     config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / "checkpoint.pt"
-    pool, held_out, drawer = open_sources(config, sources)
     accelerator = make_accelerator(config)
+    if config.growing:
+        pool, held_out, rows_from = open_growing(config, accelerator)
+    else:
+        pool, held_out, drawer = open_sources(config, sources)
+        rows_from = partial(row_reader, config, pool, drawer, accelerator=accelerator)
     settings = plain_settings(config, aligned)
     usual = TrainConfig(data=(), output=config.output, network=type(config.network)())
     saved = begun(path, settings, plain_settings(usual, aligned and type(aligned)()), pool)
@@ -881,7 +959,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
         progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
 
-    next_batch = batch_maker(row_reader(config, pool, drawer, step, accelerator), config, accelerator, trainer.images)
+    next_batch = batch_maker(rows_from(step), config, accelerator, trainer.images)
     skipped = Counter(pool.skipped)
     running: dict[str, Tensor] = {}
     log = RunLog(config.output, config.tensorboard, step, accelerator.is_main_process)
@@ -894,7 +972,8 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
         coming = ahead.submit(next_batch, step)
         task = progress.add_task("training", total=config.steps, completed=step)
         started = time.monotonic()
-        while step < config.steps:
+        spent = 0.0
+        while step < config.steps and spent < 1:
             truth, left_out = coming.result()
             skipped += left_out
             if not running and tells_nothing(truth, config):
@@ -905,7 +984,9 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
                 )
             if step + 1 < config.steps:
                 coming = ahead.submit(next_batch, step + 1)
-            losses, sound = trainer.step(truth, step)
+            if config.budget_s is not None:
+                spent = (seconds + time.monotonic() - started) / config.budget_s
+            losses, sound = trainer.step(truth, step, spent)
             if not sound:
                 skipped["steps whose gradient was not finite"] += 1
             step += 1
@@ -920,7 +1001,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
                 progress.update(task, completed=step, description=f"training, loss {means['total']:.3f}")
                 speed = {"seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)}
                 log.write(step, speed | means | ({"skipped": dict(skipped)} if skipped else {}))
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if step % config.checkpoint_every == 0 or step == config.steps or spent >= 1:
                 if accelerator.is_main_process:
                     save()
                 accelerator.wait_for_everyone()

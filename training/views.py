@@ -77,7 +77,7 @@ class ViewConfig:
     distance_m: tuple[float, float] = (0.40, 1.50)
     elevation_deg: tuple[float, float, float] = (5.0, 35.0, 90.0)
     roll_deg: float = 6.0
-    lying: float = 0.35
+    lying: float = 0.4
     free: float = 0.12
     lifted: float = 0.4
     lift_m: tuple[float, float] = (0.02, 0.3)

@@ -91,18 +91,20 @@ def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) ->
     scores : list of float
         Of each object: how sure its cells are to show one, and its centre to be one.
     """
-    answer = np.nan_to_num(answer, nan=-20.0, posinf=20.0, neginf=-20.0).clip(-20, 20)
-    chance = 1 / (1 + np.exp(-answer[:2]))
-    v, u = np.nonzero(chance[0] > settings.object)
+    if not np.isfinite(answer).all():
+        answer = np.nan_to_num(answer, nan=-20.0, posinf=20.0, neginf=-20.0)
+    chance = 1 / (1 + np.exp(-answer[:2].clip(-20, 20)))
+    shown = chance[0] > settings.object
+    v, u = np.nonzero(shown)
     labels = np.zeros(answer.shape[1:], np.uint8)
     if not len(u):
         return labels, []
-    way = OFFSET_UNIT * answer[2:, v, u].T
+    way = OFFSET_UNIT * answer[2:, v, u].T.clip(-20, 20)
     centres = _centres(chance[1], settings)
     reach = settings.reach + settings.reach_share * np.hypot(way[:, 0], way[:, 1])
     labels[v, u] = _nearest(np.stack([u, v], axis=1) + way, centres, reach)
     surety = chance[1, centres[:, 1].astype(int), centres[:, 0].astype(int)].tolist()
-    free = (chance[0] > settings.object) & (labels == 0)
+    free = shown & (labels == 0)
     surety += [settings.centre] * _add_left_over(labels, free, len(surety), settings)
     return _sound(labels, chance[0], surety, settings)
 
@@ -121,6 +123,8 @@ def _centres(heat: np.ndarray, settings: VoteSettings) -> np.ndarray:
 
 def _add_left_over(labels: np.ndarray, free: np.ndarray, first: int, settings: VoteSettings) -> int:
     """Number large parts of the free cells, after the first labels; how many there are."""
+    if np.count_nonzero(free) < settings.left_over:
+        return 0
     count, parts, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=8)
     large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= settings.left_over]
     large = large[: MOST_OBJECTS - first]
@@ -144,19 +148,22 @@ def _sound(
 ) -> tuple[np.ndarray, list[float]]:
     """Leave out specks, and number what is left from 1 on."""
     out, scores = np.zeros_like(labels), []
+    sizes = np.bincount(labels.ravel(), minlength=len(surety) + 1).tolist()
     for number, of_centre in enumerate(surety, start=1):
-        mask = (labels == number).astype(np.uint8)
-        size = int(mask.sum())
+        size = sizes[number]
         if size < settings.least_cells:
             continue
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        mask = cv2.compare(labels, number, cv2.CMP_EQ)
+        left, top, width, height = cv2.boundingRect(mask)
+        box = np.s_[top : top + height, left : left + width]
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=8)
         kept = stats[:, cv2.CC_STAT_AREA] >= max(settings.least_part * size, 4)
         kept[0] = False
-        mask = kept[parts]
-        if np.count_nonzero(mask) < settings.least_cells:
+        mask = kept[parts] if count > 2 else parts > 0
+        if not kept.any() or np.count_nonzero(mask) < settings.least_cells:
             continue
-        scores.append(float(chance[mask].mean() * of_centre**0.25))
-        out[mask] = len(scores)
+        scores.append(float(chance[box][mask].mean() * of_centre**0.25))
+        out[box][mask] = len(scores)
     return out, scores
 
 
@@ -189,25 +196,40 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
     kernel = np.ones((3, 3), np.uint8)
     edge = cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
     pixels = np.flatnonzero(edge.take(row, axis=0).take(column, axis=1))
-    v, u = pixels // width, pixels % width
-    if not len(v):
+    if not len(pixels):
         return out
-    z = metres(frame.depth[v, u], frame.depth_unit_m)
+    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
     with np.errstate(invalid="ignore"):
-        seen = (z > 0) & np.isfinite(z)
-    v, u, z = v[seen], u[seen], z[seen]
-    y, x = (v + 0.5) * h / height - 0.5, (u + 0.5) * w / width - 0.5
+        seen = (z > 0) & (z < np.inf)
+    if not seen.all():
+        pixels, z = pixels[seen], z[seen]
+    row_of, column_of = np.divmod(pixels.astype(np.int32), np.int32(width))
+    # the four cells around a pixel: where the first begins, and how far the pixel is from it
+    y, x = (((np.arange(full) + 0.5) * cells / full - 0.5) for full, cells in ((height, h), (width, w)))
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
-    best, nearest = out[v, u], np.full(len(v), np.inf)
-    for r, c in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
-        far = (y - r) ** 2 + (x - c) ** 2
-        r, c = r.clip(0, h - 1), c.clip(0, w - 1)
-        there = cell_z[r, c]
-        cost = far + ((z - there) / (STEP_M * np.maximum(z, 0.3) ** 2)) ** 2
-        cost[there <= 0] = np.inf
-        better = cost < nearest
-        nearest[better], best[better] = cost[better], labels[r, c][better]
-    out[v, u] = best
+    from_top, from_left = (y - top).astype(np.float32), (x - left).astype(np.float32)
+    down, across = from_top.take(row_of), from_left.take(column_of)
+    unit = (1 / (STEP_M * np.maximum(z, np.float32(0.3)) ** 2)).astype(np.float32)
+    flat_z, flat_labels = np.where(cell_z > 0, cell_z, np.float32(np.inf)).ravel(), labels.ravel()
+    flat_out = out.reshape(-1)
+    best = flat_out.take(pixels)
+    nearest = np.full(len(pixels), np.inf, np.float32)
+    for below in (0, 1):
+        begin = ((top + below).clip(0, h - 1) * w).astype(np.int32).take(row_of)
+        far_down = (down - below) ** 2
+        for right in (0, 1):
+            cell = (left + right).clip(0, w - 1).astype(np.int32).take(column_of)
+            cell += begin
+            cost = flat_z.take(cell)
+            cost -= z
+            cost *= unit
+            cost *= cost
+            cost += far_down
+            cost += (across - right) ** 2
+            better = cost < nearest
+            nearest = np.minimum(nearest, cost)
+            best = np.where(better, flat_labels.take(cell), best)
+    flat_out[pixels] = best
     return out
 
 
@@ -228,21 +250,29 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     (H, W) uint8
         Labels. Flat objects keep all their pixels, and so do all where no surface is known.
     """
-    pixels = np.flatnonzero(labels)
-    if not math.isfinite(grid.offset) or not len(pixels):
+    left, top, width, height = cv2.boundingRect(labels)
+    if not math.isfinite(grid.offset) or not width:
         return labels
-    z = metres(frame.depth.reshape(-1)[pixels], frame.depth_unit_m)
-    rays = pixel_rays(frame.intrinsics, frame.depth.shape)
+    box = np.s_[top : top + height, left : left + width]
+    shape, part = frame.depth.shape, labels[box]
+    rays = pixel_rays(frame.intrinsics, shape)
     up = grid.up.astype(np.float32)
+    z = metres(frame.depth[box], frame.depth_unit_m)
     with np.errstate(invalid="ignore", over="ignore"):
-        height = (rays.x[pixels] * up[0] + rays.y[pixels] * up[1] + up[2]) * z - np.float32(grid.offset)
-        seen = np.isfinite(height) & (z > 0)
-        raised = seen & (height > RAISED_M)
-        low = seen & (np.abs(height) < SURFACE_M)
-    of = labels.reshape(-1)[pixels]
-    share = np.bincount(of[raised], minlength=256) / np.maximum(np.bincount(of[seen], minlength=256), 1)
+        height_m = rays.y.reshape(shape)[box] * up[1]
+        height_m += rays.x.reshape(shape)[box] * up[0]
+        height_m += up[2]
+        height_m *= z
+        height_m -= np.float32(grid.offset)
+        seen = (z > 0) & np.isfinite(height_m)
+        # of each label: how many pixels are seen, and how many of them are raised
+        kind = seen * np.uint8(1) + (seen & (height_m > RAISED_M))
+        low = seen & (np.abs(height_m) < SURFACE_M)
+    counts = cv2.calcHist([part, kind], [0, 1], None, [256, 3], [0, 256, 0, 3])
+    tall = counts[:, 2] > RAISED_SHARE * np.maximum(counts[:, 1] + counts[:, 2], 1)
+    tall[0] = False
     out = labels.copy()
-    out.reshape(-1)[pixels[low & (share[of] > RAISED_SHARE)]] = 0
+    out[box][low & cv2.LUT(part, tall.view(np.uint8)).view(bool)] = 0
     return out
 
 
@@ -260,8 +290,12 @@ def cells_z(grid: DepthGrid) -> np.ndarray:
         The nearest of the pixels; 0 where none is known [m].
     """
     h, w = grid.z.shape
-    padded = np.zeros((-(-h // 2) * 2, -(-w // 2) * 2), np.float32)
-    padded[:h, :w] = grid.z
-    padded[padded == 0] = np.inf
-    nearest = padded.reshape(padded.shape[0] // 2, 2, -1, 2).min(axis=(1, 3))
-    return np.where(np.isfinite(nearest), nearest, 0).astype(np.float32)
+    if h % 2 or w % 2:
+        padded = np.zeros((h + h % 2, w + w % 2), np.float32)
+        padded[:h, :w] = grid.z
+    else:
+        padded = np.ascontiguousarray(grid.z)
+    # bits of floats that are not negative are in the order of the floats; one less, and 0 comes last
+    order = padded.view(np.uint32) - np.uint32(1)
+    by_row = np.minimum(order[::2], order[1::2])
+    return (np.minimum(by_row[:, ::2], by_row[:, 1::2]) + np.uint32(1)).view(np.float32)

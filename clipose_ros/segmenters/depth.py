@@ -159,7 +159,7 @@ class DepthSegmenter:
             return Detections((), np.zeros(frame.depth.shape, np.uint8))
         cells, certainty = instances_of(self.answer(grid), self.settings.votes)
         labels = without_surface(sharpened(cells, cells_z(grid), frame), grid, frame)
-        on_grid = labels[np.ix_(grid.rows, grid.columns)]
+        on_grid = labels.take(grid.rows, axis=0).take(grid.columns, axis=1)
         masks = [on_grid == number for number in range(1, len(certainty) + 1)]
         chances = self._named(grid, masks)
         found = []
@@ -176,7 +176,7 @@ class DepthSegmenter:
         instances = tuple(
             Instance(place, name, round(score, 4), str(place)) for place, (score, _, name) in enumerate(found, start=1)
         )
-        return Detections(instances, renumbered[labels])
+        return Detections(instances, cv2.LUT(labels, renumbered))
 
     def answer(self, grid: DepthGrid) -> np.ndarray:
         """Ask the first network.

@@ -1,13 +1,24 @@
 """The depth segmenter around networks that a test can understand: see `write_tiny_segmenter`."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.types import Frame, Intrinsics
-from clipose_ros.segmenters.centre_votes import OFFSET_UNIT, VoteSettings, instances_of, sharpened, without_surface
+from clipose_ros.segmenters.centre_votes import (
+    OFFSET_UNIT,
+    STEP_M,
+    VoteSettings,
+    cells_z,
+    instances_of,
+    sharpened,
+    without_surface,
+)
 from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
-from clipose_ros.segmenters.depth_channels import depth_grid, image_channels, object_crops
+from clipose_ros.segmenters.depth import box_of
+from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
 
 
 @pytest.fixture
@@ -185,3 +196,44 @@ def test_a_segmenter_is_chosen_by_a_word(write_segmenter, tiny_model):
         load_segmenter("colour")
     with pytest.raises(ValueError, match="estimator: expected one of depth-segmenter, got clipose"):
         segmenter_of(tiny_model)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7), (1, 1)])
+def test_a_cell_has_the_depth_of_its_nearest_pixel(shape):
+    z = np.random.default_rng(3).choice([0.0, 0.4, 0.7, 2.0], shape).astype(np.float32)
+    grid = DepthGrid(z, *map(np.arange, shape), Intrinsics(60.0, 60.0, 3.0, 3.0), np.array([0.0, -1.0, 0.0]), np.nan)
+    for (row, column), found in np.ndenumerate(cells_z(grid)):
+        cell = z[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert found == min(cell[cell > 0], default=0)
+
+
+def test_edges_are_those_of_a_plain_search_of_the_four_cells():
+    rng = np.random.default_rng(4)
+    depth, cells = rng.uniform(0.5, 0.9, (31, 45)).astype(np.float32), rng.integers(0, 4, (8, 12)).astype(np.uint8)
+    depth[rng.random(depth.shape) < 0.1] = 0
+    cell_z = rng.choice([0.0, 0.6, 0.8], cells.shape).astype(np.float32)
+    made = sharpened(cells, cell_z, Frame(0, "", depth, Intrinsics(60.0, 60.0, 22.0, 15.0)))
+    wrong = 0
+    for (v, u), z in np.ndenumerate(depth):
+        own = cells[int((v + 0.5) * 8 / 31), int((u + 0.5) * 12 / 45)]
+        y, x = (v + 0.5) * 8 / 31 - 0.5, (u + 0.5) * 12 / 45 - 0.5
+        options = {}
+        for r, c in itertools.product(
+            (int(np.floor(y)), int(np.floor(y)) + 1), (int(np.floor(x)), int(np.floor(x)) + 1)
+        ):
+            at = min(max(r, 0), 7), min(max(c, 0), 11)
+            if z > 0 and cell_z[at] > 0:
+                cost = (y - r) ** 2 + (x - c) ** 2 + ((z - cell_z[at]) / (STEP_M * max(z, 0.3) ** 2)) ** 2
+                options.setdefault(cost, cells[at])  # of two that are as near, the first
+        wrong += made[v, u] != (options[min(options)] if options else own)
+    assert wrong == 0
+
+
+def test_crops_start_at_the_median_and_the_lowest_points():
+    frame, truth = spheres_on_table(2, ["can"])
+    grid = depth_grid(frame)
+    mask = truth.masks[np.ix_(grid.rows, grid.columns)] == 1
+    crop = object_crops(grid, [(mask, box_of(mask))])[0]
+    seen = (crop[0] > 0) & (crop[1] > 0)
+    assert np.median(crop[2][seen]) == pytest.approx(0, abs=1e-5) == np.median(crop[4][seen])
+    assert np.quantile(crop[5][seen], 0.03) == pytest.approx(0, abs=1e-5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+import training.sensor
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from training.augmentation import AugmentationConfig, PosedClouds
@@ -122,7 +123,7 @@ def test_what_a_refining_network_is_told_and_faces_equal_their_numpy_references(
     np.testing.assert_allclose(got.numpy(), normalization.facing_rotation(rotation, centre), atol=1e-9)
 
 
-EXACT = PriorConfig(given=True, turn_deg=0.0, tilt_deg=0.0, swapped=0.0, offset=0.0, size=0.0)
+EXACT = PriorConfig(given=True, turn_deg=0.0, tilt_deg=0.0, swapped=0.0, lost=0.0, offset=0.0, size=0.0)
 
 
 def test_of_the_true_pose_nothing_is_left_to_refine(pool):
@@ -148,7 +149,7 @@ def test_priors_are_as_wrong_as_they_are_said_to_be(pool):
     )
     scale = torch.full((len(up),), 0.2)
     standing = (data["rotation"][:, :, 1] * up).sum(-1) > 0.999
-    config = PriorConfig(given=True, far=0.0, swapped=0.0)
+    config = PriorConfig(given=True, far=0.0, swapped=0.0, lost=0.0)
     seen = seen_surfaces(data["surface"], replace(KNOWN, tilt_deg=1.0), generator())
     rotation, translation, size = drawn_priors(clouds, seen, scale, config, generator())
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(len(up)))
@@ -161,6 +162,11 @@ def test_priors_are_as_wrong_as_they_are_said_to_be(pool):
     swapped, *_ = drawn_priors(clouds, seen, scale, replace(config, swapped=1.0), generator())
     flipped = (swapped * data["rotation"]).sum(1)  # cosines between the old and the new axes
     assert ((flipped < -0.5).sum(-1) == 2).all()
+    lost, *_ = drawn_priors(clouds, seen, scale, replace(config, lost=1.0), generator())
+    torch.testing.assert_close(lost @ lost.transpose(1, 2), torch.eye(3).expand_as(lost), atol=1e-5, rtol=0)
+    turn = ((lost * data["rotation"]).sum((1, 2)) - 1) / 2  # cosine of the angle to the truth
+    # of rotations drawn evenly the angle has the density (1 - cos a) / pi
+    assert turn.mean().item() == pytest.approx(-0.5, abs=0.05)
 
 
 def test_points_outside_of_a_box_give_way_to_those_inside_in_their_order():
@@ -351,3 +357,10 @@ def test_a_hidden_handle_is_masked_entirely_in_the_papers_training(pool):
     assert mug.any()
     weights = {name: make_batch(data, 64, config, generator())["x_weight"][mug] for name, config in CONFIGS.items()}
     assert (weights["paper"] == 0).all() and (weights["compact"] == 0.15).all()
+
+
+def test_waves_are_linear_between_their_knots_as_torch_interpolates():
+    wave = training.sensor._waves(torch.zeros(2, 48, 64), 7.0, torch.Generator().manual_seed(0))
+    knots = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(0))
+    linear = torch.nn.functional.interpolate(knots, size=(48, 64), mode="bilinear", align_corners=True)[:, 0]
+    torch.testing.assert_close(wave, 1.4 * linear, atol=1e-4, rtol=0)

@@ -133,11 +133,11 @@ SETTINGS = {
 # Settings of which the paper knows nothing: our own machinery.
 OURS = (
     *("data", "output", "start", "seed", "ema", "teacher", "validation_shards", "precision", "tf32"),
-    *("in_memory", "workers", "log_every", "checkpoint_every", "tensorboard", "device"),
+    *("in_memory", "workers", "growing", "budget_s", "log_every", "checkpoint_every", "tensorboard", "device"),
     *("batches.outlier_radius", "batches.hidden_cue", "batches.sensor", "distillation"),
     *(f"batches.ground.{name}" for name in ("height_known", "tilt_deg", "poor", "poor_tilt_deg", "height_m")),
     *(f"batches.ground.{name}" for name in ("wrong", "wrong_tilt_deg", "wrong_height_m")),
-    *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped")),
+    *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped", "lost")),
     *(f"batches.prior.{name}" for name in ("offset", "size", "growth", "margin_m")),
 )
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from training.renderer import CastShape, Placed
 from training.scene_format import (
     DEPTH_UNIT_M,
     HEIGHT,
@@ -13,9 +14,10 @@ from training.scene_format import (
     SEGMENT_CATEGORIES,
     WIDTH,
 )
-from training.scenes import SceneConfig, draw_shard, generate, shard_path
+from training.scenes import SceneConfig, Unevenness, draw_shard, generate, seen_depth, shard_path
+from training.shapes.mesh import box
 from training.shapes.other import FAMILIES, other
-from training.shapes.shape import assembled
+from training.shapes.shape import BODY, assembled
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,28 @@ def test_objects_stand_before_what_is_behind_them():
 def test_empty_scenes_have_no_objects():
     rows = draw_shard(seed=4, scenes=4, config=SceneConfig(empty=1.0))
     assert not rows["label"].any()
+
+
+def test_through_a_sieve_one_sees_what_is_behind_and_a_lumpy_surface_keeps_its_place():
+    shape = assembled("laptop", [(box(0.005, 0.2, 0.3), BODY)])
+    facing = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    item = Placed(CastShape(shape), facing, np.array([0.0, 0.0, 1.0]))
+    u, v = np.meshgrid(np.linspace(-0.149, 0.149, 60), np.linspace(-0.099, 0.099, 40))
+    rays = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
+    whole = seen_depth(rays, item, None)
+    field = np.random.default_rng(1).normal(0, 1.4, (1, 11, 16)).repeat(2, axis=0)
+    sieve = seen_depth(rays, item, Unevenness(field, shape.size, level=0.0, margin=0.06, lump_m=0.0))
+    assert np.isfinite(whole).all() and 0.3 < np.isfinite(sieve).mean() < 0.8
+    assert np.isfinite(sieve[np.abs(v.ravel()) > 0.097]).all()  # the frame is whole
+    seen = np.isfinite(sieve)
+    np.testing.assert_allclose(sieve[seen], whole[seen], atol=0.006)  # its front, or its back through a slanted hole
+    lumpy = seen_depth(rays, item, Unevenness(field, shape.size, level=np.inf, margin=0.0, lump_m=0.002))
+    assert 0.0005 < (lumpy - whole).std() < 0.004
+
+
+def test_the_surface_that_things_stand_on_is_stored(shard):
+    assert shard["surface"].shape == (12, 4)
+    np.testing.assert_allclose(np.linalg.norm(shard["surface"][:, :3], axis=1), 1, atol=1e-4)
 
 
 def test_shards_that_are_there_are_kept(tmp_path):

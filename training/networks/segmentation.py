@@ -1,20 +1,19 @@
 """The two networks of the depth segmenter: one finds objects and their centres, one says what each is.
 
 Both see metric channels (`clipose_ros.segmenters.depth_channels`). The first is a small U-Net whose finest grid is a
-quarter of the image; it answers at half of it. The second sees a crop of each object that the first has found.
+quarter of the image; it answers at half of it. Most of its weights are where they cost least: at a sixteenth. The
+second sees a crop of each object that the first has found.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP_CHANNELS
-
-OFFSET_UNIT = 16.0  # of the offsets, in cells of the answer
 
 
 class MatrixConvolution(nn.Module):
@@ -65,9 +64,12 @@ class MaskNetworkConfig:
     ----------
     widths : (int, int, int, int)
         Channels at a half, a quarter, an eighth and a sixteenth of the image.
+    depth : int
+        Residual convolutions at a sixteenth.
     """
 
-    widths: tuple[int, int, int, int] = (12, 24, 48, 80)
+    widths: tuple[int, int, int, int] = (16, 24, 64, 128)
+    depth: int = 3
 
 
 class MaskNetwork(nn.Module):
@@ -87,7 +89,7 @@ class MaskNetwork(nn.Module):
         self.fine = nn.Sequential(MatrixConvolution(half, quarter, stride=2), MatrixConvolution(quarter, quarter))
         self.middle = nn.Sequential(MatrixConvolution(quarter, eighth, stride=2), MatrixConvolution(eighth, eighth))
         self.down = MatrixConvolution(eighth, sixteenth, stride=2)
-        self.coarse = nn.ModuleList([MatrixConvolution(sixteenth, sixteenth) for _ in range(2)])
+        self.coarse = nn.ModuleList([MatrixConvolution(sixteenth, sixteenth) for _ in range(config.depth)])
         self.context = nn.Linear(sixteenth, sixteenth)
         self.to_middle = nn.Conv2d(sixteenth, eighth, 1)
         self.middle_again = MatrixConvolution(eighth, eighth)
@@ -148,7 +150,7 @@ class NameNetworkConfig:
     """
 
     names: int = 8
-    widths: tuple[int, int, int, int] = (16, 32, 64, 112)
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
 
 
 class NameNetwork(nn.Module):
@@ -172,6 +174,7 @@ class NameNetwork(nn.Module):
             MatrixConvolution(quarter, quarter),
             MatrixConvolution(quarter, eighth, stride=2),
             MatrixConvolution(eighth, eighth),
+            MatrixConvolution(eighth, eighth),
         )
         self.answer = nn.Sequential(
             nn.Linear(2 * eighth, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, config.names)
@@ -193,7 +196,7 @@ class NameNetwork(nn.Module):
         Parameters
         ----------
         crops : (K, CROP_CHANNELS, CROP, CROP) float32
-            As `object_crops` makes them.
+            As `depth_channels.object_crops` makes them.
 
         Returns
         -------
@@ -202,3 +205,43 @@ class NameNetwork(nn.Module):
         """
         seen = self.layers(crops)
         return self.answer(torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1))
+
+
+@dataclass(frozen=True)
+class SegmenterNetworksConfig:
+    """Size of both networks.
+
+    Parameters
+    ----------
+    masks : MaskNetworkConfig
+        Of the one that finds objects.
+    names : NameNetworkConfig
+        Of the one that names them.
+    """
+
+    masks: MaskNetworkConfig = field(default_factory=MaskNetworkConfig)
+    names: NameNetworkConfig = field(default_factory=NameNetworkConfig)
+
+
+class SegmenterNetworks(nn.Module):
+    """Both networks, which are trained together.
+
+    Parameters
+    ----------
+    config : SegmenterNetworksConfig
+        Their size.
+    """
+
+    def __init__(self, config: SegmenterNetworksConfig = SegmenterNetworksConfig()) -> None:
+        super().__init__()
+        self.masks, self.names = MaskNetwork(config.masks), NameNetwork(config.names)
+
+    def hidden_matrices(self) -> dict[int, list[nn.Parameter]]:
+        """Name the weights that Muon takes.
+
+        Returns
+        -------
+        dict of int to list of Parameter
+            By the number of matrices stacked in each.
+        """
+        return {1: self.masks.hidden_matrices()[1] + self.names.hidden_matrices()[1]}
