@@ -8,6 +8,7 @@ The plain one takes what stands out of the largest plane and hangs together. It 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +106,31 @@ def labelled(detections: Detections) -> LabelledImage:
     return LabelledImage(numbers, {instance.label: instance.category for instance in detections.instances})
 
 
+def scene_frames(seed: int, scenes: int, config: SceneConfig) -> Iterator[tuple[Frame, LabelledImage]]:
+    """Draw scenes as a camera sees them.
+
+    Parameters
+    ----------
+    seed, scenes : int
+        Of the scenes.
+    config : SceneConfig
+        How they are drawn.
+
+    Yields
+    ------
+    frame : Frame
+        The depth.
+    truth : LabelledImage
+        What is visible.
+    """
+    rows = draw_shard(seed, scenes, config)
+    seen = measured(rows["depth"], seed), rows["label"], rows["category"], rows["intrinsics"]
+    for depth, label, category, intrinsics in zip(*seen, strict=True):
+        numbers = np.where(label == 0, BACKGROUND, np.where(label == IGNORED, HIDDEN, label)).astype(np.uint8)
+        names = {number: SEGMENT_CATEGORIES[category[number - 1]] for number in range(1, MOST_OBJECTS + 1)}
+        yield Frame(0, "", depth, Intrinsics(*intrinsics.tolist())), LabelledImage(numbers, names)
+
+
 def scene_matches(segmenter: Segmenter, seed: int, scenes: int, config: SceneConfig) -> list[FrameMatch]:
     """Run a segmenter on generated scenes.
 
@@ -122,14 +148,7 @@ def scene_matches(segmenter: Segmenter, seed: int, scenes: int, config: SceneCon
     list of FrameMatch
         One for each scene.
     """
-    rows, matches = draw_shard(seed, scenes, config), []
-    seen = measured(rows["depth"], seed), rows["label"], rows["category"], rows["intrinsics"]
-    for depth, label, category, intrinsics in zip(*seen, strict=True):
-        frame = Frame(0, "", depth, Intrinsics(*intrinsics.tolist()))
-        numbers = np.where(label == 0, BACKGROUND, np.where(label == IGNORED, HIDDEN, label)).astype(np.uint8)
-        names = {number: SEGMENT_CATEGORIES[category[number - 1]] for number in range(1, MOST_OBJECTS + 1)}
-        matches.append(match(labelled(segmenter.segment(frame)), LabelledImage(numbers, names)))
-    return matches
+    return [match(labelled(segmenter.segment(frame)), truth) for frame, truth in scene_frames(seed, scenes, config)]
 
 
 def folder_matches(segmenter: Segmenter, folder: Path) -> list[FrameMatch]:

@@ -41,11 +41,14 @@ class SceneVariation:
         Standard deviation of the surface's place [m].
     surface_off_deg : float
         Of its direction [deg].
+    size : float
+        Standard deviation of the logarithm by which a scene, with all in it, is larger than it was.
     """
 
     surface_unknown: float = 0.04
     surface_off_m: float = 0.0012
     surface_off_deg: float = 0.25
+    size: float = 0.06
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ def seen_scenes(
     intrinsics, up, offset = rows["intrinsics"].clone(), rows["surface"][:, :3].clone(), rows["surface"][:, 3].clone()
     if variation is not None:
         batch, device = len(clean), clean.device
+        larger = torch.exp(variation.size * torch.randn(batch, generator=generator, device=device).clamp(-2.5, 2.5))
+        clean, offset = clean * larger[:, None, None], offset * larger
         mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
         clean = torch.where(mirrored[:, None, None], clean.flip(2), clean)
         label = torch.where(mirrored[:, None, None], label.flip(2), label)

@@ -44,6 +44,8 @@ from training.storage import archive_flaw, write_whole
 from training.views import Body
 
 FARTHEST_M = 8.0
+# of a shard; a category is drawn the more often, the more of its shapes there are
+SHAPES = dict.fromkeys(CATEGORIES, 4) | {"bowl": 3}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class SceneConfig:
     sieves: float = 0.05
     laptop_sieves: float = 0.5
     lumpy: float = 0.25
-    sunk: float = 0.35
+    sunk: float = 0.45
     dark: float = 0.06
     least_pixels: int = 45
     least_share: float = 0.15
@@ -541,7 +543,7 @@ def draw_shard(seed: int, scenes: int, config: SceneConfig = SceneConfig()) -> d
         As `SCENE_ARRAYS`, with a row for each scene.
     """
     rng = np.random.default_rng(seed)
-    shapes: list[Shape] = [make_shape(name, rng) for name in CATEGORIES for _ in range(3)]
+    shapes: list[Shape] = [make_shape(name, rng) for name, count in SHAPES.items() for _ in range(count)]
     shapes += [other(rng) for _ in range(14)]
     bodies = [Body.of(shape) for shape in shapes]
     drawn = [draw_scene(bodies, config, rng) for _ in range(scenes)]

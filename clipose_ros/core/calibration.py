@@ -1,4 +1,4 @@
-"""From a network's confidence to the probability that its pose is right."""
+"""From a network's confidence to the probability that its answer is right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Calibration:
     confidence : tuple of float
         Knots in 0..1, ascending.
     probability : tuple of float
-        Share of poses within 10° and 5 cm at each knot, ascending.
+        Share of answers that are right at each knot, ascending: poses within 10° and 5 cm; masks and categories.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Calibration:
         Returns
         -------
         float
-            Probability that the pose is within 10° and 5 cm, 0..1.
+            Probability that the answer is right, 0..1.
         """
         if math.isnan(confidence):  # no confidence at all; NaN would sort above all knots
             return float(self.probability[0])

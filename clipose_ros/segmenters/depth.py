@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import ModelCard, record_from
@@ -32,11 +33,13 @@ class DepthSegmenterSettings:
     Parameters
     ----------
     least_score : float
-        Objects below are left out.
+        Objects below are left out, by the calibrated score where there is a calibration.
     least_something : float
         Probability of being an object at all from which on a crop is one.
     votes : VoteSettings
         How votes become instances.
+    calibration : Calibration, optional
+        From what the networks say to the probability that mask (IoU of at least 0.5) and category are right.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class DepthSegmenterSettings:
 
     least_score: float = 0.0
     least_something: float = 0.5
+    calibration: Calibration | None = None
     votes: VoteSettings = field(default_factory=VoteSettings)
 
     def __post_init__(self) -> None:
@@ -53,6 +57,9 @@ class DepthSegmenterSettings:
             expect(name, 0 <= getattr(self, name) <= 1, "0 to 1", getattr(self, name))
         if isinstance(self.votes, Mapping):
             object.__setattr__(self, "votes", record_from(VoteSettings, self.votes))
+        if isinstance(self.calibration, Mapping):
+            knots = {key: tuple(v) if isinstance(v, list) else v for key, v in self.calibration.items()}
+            object.__setattr__(self, "calibration", record_from(Calibration, knots))
         expect("votes", isinstance(self.votes, VoteSettings), "a mapping", self.votes)
 
     @classmethod
@@ -87,7 +94,12 @@ class DepthSegmenterSettings:
         dict of str to object
             Plain numbers and mappings.
         """
-        return {**vars(self), "votes": dict(vars(self.votes))}
+        mapping = {**vars(self), "votes": dict(vars(self.votes))}
+        if self.calibration is None:
+            del mapping["calibration"]
+        else:
+            mapping["calibration"] = {key: list(values) for key, values in vars(self.calibration).items()}
+        return mapping
 
 
 class DepthSegmenter:
@@ -167,6 +179,8 @@ class DepthSegmenter:
             something = 1 - float(chance[-1])
             best = int(chance[:-1].argmax())
             score = sure * float(chance[best])
+            if self.settings.calibration is not None:
+                score = self.settings.calibration(score)
             if something >= self.settings.least_something and score >= self.settings.least_score:
                 found.append((score, number, self.names[best]))
         found.sort(key=lambda one: (-one[0], one[1]))

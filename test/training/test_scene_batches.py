@@ -135,11 +135,11 @@ def test_small_objects_weigh_more_than_their_pixels():
     assert weight[6, 6] > 2 > weight[50, 50] > 0
 
 
-def test_mirrored_scenes_stand_on_their_surface(rows):
+def test_mirrored_and_scaled_scenes_stand_on_their_surface(rows):
     """Whatever is drawn, what the table shows lies on the surface."""
     table = rows["label"] == 0
     for seed in range(4):
-        still = SceneVariation(surface_unknown=0.0, surface_off_m=0.0, surface_off_deg=0.0)
+        still = SceneVariation(surface_unknown=0.0, surface_off_m=0.0, surface_off_deg=0.0, size=0.05)
         scenes = seen_scenes(rows, torch.Generator().manual_seed(seed), still)
         low = (scenes.height().abs() < 0.02) & (scenes.z > 0) & (scenes.label == 0)
         flat = seen_scenes(rows, torch.Generator().manual_seed(seed), None)

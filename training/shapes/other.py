@@ -1,4 +1,4 @@
-"""What stands on tables and is of no NOCS category: boxes, books, flat tins, fruit, plates, rods, turned and composed
+"""What stands on tables and is of no NOCS category: boxes, books, discs, fruit, plates, rods, turned and composed
 shapes.
 
 A segmenter must find these, too, and must not call them bottles or mugs.
@@ -25,10 +25,18 @@ def book(rng: np.random.Generator) -> Parts:
     return [(box(length, rng.uniform(0.008, 0.05), width), BODY)]
 
 
-def flat_tin(rng: np.random.Generator) -> Parts:
-    """As `Family`: tins and jars of cream, rolls of tape: wider than high."""
-    radius = rng.uniform(0.03, 0.1)
-    height = 2 * radius * rng.uniform(0.15, 0.55)
+def disc(rng: np.random.Generator) -> Parts:
+    """As `Family`: tins of cream, cake tins, coasters, rolls of tape: flatter or wider than any can."""
+    if rng.random() < 0.6:
+        radius = rng.uniform(0.025, 0.07)
+        height = 2 * radius * rng.uniform(0.08, 0.22)
+    else:
+        radius = rng.uniform(0.075, 0.13)
+        height = 2 * radius * rng.uniform(0.1, 0.5)
+    if rng.random() < 0.3:  # a roll, a ring
+        hole = radius * rng.uniform(0.4, 0.85)
+        ring = np.array([[hole, 0.0], [radius, 0.0], [radius, height], [hole, height], [hole, 0.0]])
+        return [(lathe(ring), BODY)]
     profile = np.array([[radius, 0.0], [radius, 0.8 * height], [0.96 * radius, height]])
     return [(lathe(profile), BODY)]
 
@@ -68,10 +76,9 @@ def turned_shape(rng: np.random.Generator) -> Parts:
     """As `Family`: candlesticks, egg timers, cones, funnels, stools, spools: turned, but like no vessel."""
     knots = rng.integers(3, 7)
     height, radius = rng.uniform(0.05, 0.26), rng.uniform(0.025, 0.09)
-    radii = radius * rng.uniform(0.12, 1.0, knots)
-    radii[rng.integers(knots)] = radius
-    if np.ptp(radii) < 0.5 * radius:  # a cylinder would be a can
-        radii[rng.integers(knots)] = 0.25 * radius
+    # wide and narrow in turns: a cylinder would be a can, and what is wide below and narrow above a bottle
+    wide = (np.arange(knots) + rng.integers(2)) % 2 == 0
+    radii = radius * np.where(wide, rng.uniform(0.55, 1.0, knots), rng.uniform(0.1, 0.4, knots))
     heights = np.sort(np.concatenate([[0.0, 1.0], rng.uniform(0.05, 0.95, knots - 2)])) * height
     fine = np.linspace(0, height, 15)
     return [(lathe(np.stack([np.interp(fine, heights, radii), fine], axis=-1)), BODY)]
@@ -108,7 +115,7 @@ def tray(rng: np.random.Generator) -> Parts:
 FAMILIES: dict[Family, float] = {
     carton: 0.26,
     book: 0.12,
-    flat_tin: 0.1,
+    disc: 0.1,
     fruit: 0.14,
     plate: 0.08,
     rod: 0.08,
