@@ -1,6 +1,8 @@
 """The door to the estimators: the card chooses, several share the objects, and each gets what it needs."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from clipose_ros.estimators.cleanpose import CleanPose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.router import Router
+from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.tracking.tracker import Tracker
 
@@ -72,6 +75,19 @@ def test_a_model_of_cleanpose_answers_as_its_network_says_and_works_beside_other
         else:
             assert got == expected
     assert estimators.load_all(folders).names == own.names
+
+
+def test_the_shipped_model_of_cleanpose_finds_the_objects_of_the_demo():
+    root = Path(__file__).resolve().parents[2]
+    pipeline = Pipeline(estimators.load("cleanpose-lite", root / "models"))
+    frame, detections = NocsFolder(root / "launch" / "demo").read("0000")
+    truth = {one["instance"]: one for one in json.loads((root / "launch/demo/truth.json").read_text())[0]["instances"]}
+    results = list(pipeline.process(frame, detections).results)
+    assert len(results) == len(truth) == 6
+    for instance, pose in results:
+        right = truth[int(instance.id)]
+        assert np.linalg.norm(pose.translation - right["t"]) < 0.03, instance
+        assert np.array(right["R"])[:, 1] @ pose.rotation[:, 1] > np.cos(np.radians(10)), instance
 
 
 def test_one_model_is_its_own_estimator_and_several_are_routed(write_model, caplog):
