@@ -42,7 +42,7 @@ from training.checkpoint import (
 )
 from training.command import run
 from training.dataset import BatchConfig, make_batch
-from training.distillation import DistillationWeights, distillation_losses, frozen
+from training.distillation import DistillationWeights, distillation_losses, load_teacher
 from training.growing import GrowingRows
 from training.growth import grown
 from training.losses import LossWeights, pose_losses
@@ -140,7 +140,7 @@ class TrainConfig:
     weights : LossWeights
         What their errors cost.
     teacher : Path, optional
-        Checkpoint of a network whose outputs are further targets.
+        Checkpoint of a network whose outputs are further targets, or ULIP-2's PointBERT, whose feature is one.
     distillation : DistillationWeights
         Of these targets.
     """
@@ -744,7 +744,7 @@ class Trainer:
         if aligned is None and getattr(config.network, "fusion", FusionConfig()).manner != "none":
             raise ValueError("fusion: expected none without CLIP's branch (training.clipose has it), got one")
         self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
-        self.teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
+        self.teacher = None if config.teacher is None else load_teacher(config.teacher).to(device)
         others = [] if self.alignment is None else list(self.alignment.trainable().values())
         self.parameters = [*network.parameters(), *others]
         self.optimiser = make_optimiser(network, others, config)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # Module and class, by the word in the card. A class takes the model's folder, its card, how networks run, and a seed.
 # It raises ValueError for a card that does not fit, and RuntimeError for a provider that cannot be had.
 ESTIMATORS = {
+    "cleanpose": ("clipose_ros.estimators.cleanpose", "CleanPose"),
     "clipose": ("clipose_ros.estimators.clipose", "Clipose"),
     "gspose": ("clipose_ros.estimators.gspose", "GsPose"),
 }
