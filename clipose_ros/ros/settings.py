@@ -64,7 +64,7 @@ class PoseNodeParameters:
     segmenter : str
         depth finds the objects of images for which no masks have come, by their depth; mask_rcnn by their colour; none
         waits for masks.
-    segmenter_model, segmenter_classes, segmenter_min_score, segmenter_workspace
+    segmenter_model, segmenter_classes, segmenter_min_score
         As of `SegmenterOptions`.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
@@ -121,7 +121,6 @@ class PoseNodeParameters:
     segmenter_model: str = SegmenterOptions.segmenter_model
     segmenter_classes: tuple[str, ...] = SegmenterOptions.segmenter_classes
     segmenter_min_score: float = SegmenterOptions.segmenter_min_score
-    segmenter_workspace: str = SegmenterOptions.segmenter_workspace
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -240,9 +239,7 @@ class PoseNodeParameters:
         SegmenterOptions
             Checked.
         """
-        return SegmenterOptions(
-            self.segmenter_model, self.segmenter_classes, self.segmenter_min_score, self.segmenter_workspace
-        )
+        return SegmenterOptions(self.segmenter_model, self.segmenter_classes, self.segmenter_min_score)
 
     def depth_range(self) -> DepthRange:
         """Say which depths are valid.

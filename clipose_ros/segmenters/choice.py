@@ -13,7 +13,6 @@ from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import CARD_FILE, find_model, read_card
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.segmenter import Segmenter
-from clipose_ros.segmenters.workspace import WorkspaceSegmenter
 
 SegmenterName = Literal["none", "depth", "mask_rcnn"]
 SEGMENTER_DEFAULT: SegmenterName = "none"
@@ -39,9 +38,6 @@ class SegmenterOptions:
         "from:to", a class of mask_rcnn and our name (cup:mug); only these are found. Empty: as the model's card says.
     segmenter_min_score : float
         What is found with a lower score is left out; 0: as the model's card says.
-    segmenter_workspace : str
-        8-bit image of the depth image's size, for a camera that stands still: what is found mostly where it is 0 (the
-        robot's arm, the room) is left out; empty: nothing is.
 
     Raises
     ------
@@ -52,7 +48,6 @@ class SegmenterOptions:
     segmenter_model: str = ""
     segmenter_classes: tuple[str, ...] = ()
     segmenter_min_score: float = 0.0
-    segmenter_workspace: str = ""
 
     def __post_init__(self) -> None:
         class_names(self.segmenter_classes, "segmenter_classes")
@@ -155,9 +150,7 @@ def load_segmenter(
     kind = read_card(folder).estimator
     wanted = f"{name.replace('_', '-')}-segmenter"
     expect(f"{folder}: estimator", kind == wanted, f"{wanted} for segmenter {name}", kind)
-    found = segmenter_of(folder, config, warm, options.settings())
-    workspace = options.segmenter_workspace
-    return WorkspaceSegmenter(found, Path(workspace).expanduser()) if workspace else found
+    return segmenter_of(folder, config, warm, options.settings())
 
 
 def _folder(name: str, model: str, models_dir: Path | None) -> Path:

@@ -118,7 +118,6 @@ WRONG = [
     ("segmenter:=colour", "segmenter: expected one of none, depth, mask_rcnn, got 'colour'"),
     ("segmenter_model:=mine", "segmenter_model: expected nothing without a segmenter, got mine"),
     ("segmenter_classes:=[mug]", "segmenter_classes: expected entries of the form from:to, got 'mug'"),
-    ("segmenter_workspace:=a.png", "segmenter_workspace: expected nothing without a segmenter, got a.png"),
     ("segmenter_min_score:=1.5", "segmenter_min_score: expected 0 to 1, got 1.5"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     (
