@@ -11,6 +11,8 @@ from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
+from clipose_ros.core.workspace import Workspace
+from clipose_ros.formats.workspace_files import read_workspace
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
@@ -63,6 +65,11 @@ class PoseNodeParameters:
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter : str
         depth finds the objects of images for which no masks have come; none waits for masks.
+    workspace : str
+        x_min x_max y_min y_max z_min z_max in `target_frame`, or in the camera's: what the segmenter finds outside is
+        left alone [m]; empty: nothing is.
+    workspace_mask : str
+        A picture as large as the depth image, not 0 where objects are looked for; empty: everywhere.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float
@@ -115,6 +122,8 @@ class PoseNodeParameters:
     min_score: float = 0.0
     support: Support = SUPPORT_DEFAULT
     segmenter: SegmenterName = SEGMENTER_DEFAULT
+    workspace: str = ""
+    workspace_mask: str = ""
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -209,6 +218,14 @@ class PoseNodeParameters:
         for name in (TARGET_FRAME, GRAVITY_FRAME):
             frame = getattr(self, name)
             expect(name, not frame.startswith("/"), "a name without / in front, as tf2 has it, or empty", frame)
+        given = self.workspace or self.workspace_mask
+        expect(
+            "workspace",
+            not given or self.segmenter != SEGMENTER_DEFAULT,
+            "a segmenter that it holds for",
+            "segmenter none",
+        )
+        self.work_area()
         self.session()
         self.tracker()
 
@@ -243,6 +260,16 @@ class PoseNodeParameters:
             Unit [m]; None: as the encoding says.
         """
         return self.depth_scale_m or None
+
+    def work_area(self) -> Workspace:
+        """Say where objects are looked for.
+
+        Returns
+        -------
+        Workspace
+            Checked.
+        """
+        return read_workspace(self.workspace, self.workspace_mask)
 
     def tolerance_ns(self) -> int:
         """Say how far apart the stamps of one image may be.
