@@ -29,6 +29,7 @@ from clipose_ros.core.types import (
     TrackedPose,
 )
 from clipose_ros.core.validation import expect
+from clipose_ros.core.workspace import CameraPlace, Workspace
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.segmenters.segmenter import Segmenter
 from clipose_ros.tracking.association import priors_of
@@ -62,6 +63,8 @@ class FrameResult:
         Numbers of the tracks that ended.
     at_rest : int, optional
         How many poses were set onto the surface that they rest on. None where that was not asked for.
+    outside : int
+        Instances that the segmenter found outside of the workspace, which are left alone.
     """
 
     stamp_ns: int
@@ -72,6 +75,7 @@ class FrameResult:
     coasting: tuple[tuple[Instance, TrackedPose], ...] = ()
     lost: tuple[int, ...] = ()
     at_rest: int | None = None
+    outside: int = 0
 
 
 class Pipeline:
@@ -96,6 +100,8 @@ class Pipeline:
     support : SupportSettings, optional
         How surfaces are found. Estimators that ask for it are told the surface below each object, and poses that fit
         are set onto it. Without it, nothing is told, and poses stay as they were estimated.
+    workspace : Workspace
+        What the segmenter finds outside of it is left alone. Detections that are given are not judged.
 
     Raises
     ------
@@ -112,6 +118,7 @@ class Pipeline:
         max_instances: int = MAX_INSTANCES,
         min_score: float = 0.0,
         support: SupportSettings | None = None,
+        workspace: Workspace = Workspace(),
     ) -> None:
         expect("max_instances", max_instances >= 1, "1 or more", max_instances)
         expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
@@ -122,9 +129,16 @@ class Pipeline:
         self.max_instances = max_instances
         self.min_score = min_score
         self.support = support
+        self.workspace = workspace
         self._surfaces: list[Surface] = []
 
-    def process(self, frame: Frame, detections: Detections | None = None, up: np.ndarray | None = None) -> FrameResult:
+    def process(
+        self,
+        frame: Frame,
+        detections: Detections | None = None,
+        up: np.ndarray | None = None,
+        camera: CameraPlace | None = None,
+    ) -> FrameResult:
         """Estimate the pose of every instance of a frame.
 
         Parameters
@@ -136,6 +150,8 @@ class Pipeline:
         up : (3,) float, optional
             Direction against gravity, camera frame, of any length. With it, only level surfaces count, and up is known
             for what touches none of them, too. Without `support` it has no effect.
+        camera : CameraPlace, optional
+            In the frame of the workspace's box; without it, that is the camera's optical frame.
 
         Returns
         -------
@@ -154,11 +170,14 @@ class Pipeline:
             expect("up", sound, "three finite numbers that are not all 0", up)
             up = up / np.linalg.norm(up)
         stopwatch = Stopwatch()
-        found_here = detections is None
+        found_here, outside = detections is None, 0
         if detections is None:
             expect("detections", self.segmenter is not None, "masks of the frame, since there is no segmenter", "none")
             with stopwatch.stage("segmentation"):
                 detections = self.segmenter.segment(frame)
+                if self.workspace:
+                    found, detections = detections, self.workspace.kept(frame, detections, camera)
+                    outside = len(found.instances) - len(detections.instances)
         expect("masks", detections.shape == frame.depth.shape, f"{frame.depth.shape} as depth", detections.shape)
         if self.tracker is not None:
             with stopwatch.stage("prediction"):
@@ -186,7 +205,13 @@ class Pipeline:
         )
         if self.tracker is None:
             return FrameResult(
-                frame.stamp_ns, frame.frame_id, results, stopwatch.stages_ms, detections, at_rest=at_rest
+                frame.stamp_ns,
+                frame.frame_id,
+                results,
+                stopwatch.stages_ms,
+                detections,
+                at_rest=at_rest,
+                outside=outside,
             )
         with stopwatch.stage("tracking"):
             tracked = self.tracker.update(frame.stamp_ns, results)
@@ -199,6 +224,7 @@ class Pipeline:
             tracked.coasting,
             tracked.lost,
             at_rest,
+            outside,
         )
 
     def _strangers(self, instances: tuple[Instance, ...]) -> dict[int, str]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ from training.run_log import RunLog
 from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
 from training.scene_format import NOTHING, SCENE_ARRAYS
 from training.storage import write_whole
-from training.train import learning_rate, make_optimiser
+from training.train import make_optimiser
 
 SHARDS = "scenes_*.npz"
 FREE = (
@@ -318,6 +319,29 @@ def name_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     right = ((answer.argmax(1) == truth["name"]) * something).sum() / something.sum().clamp(min=1)
     each = F.cross_entropy(answer, truth["name"], label_smoothing=0.03, reduction="none")
     return {"right": right, "total": (each * weight).sum() / weight.sum().clamp(min=1)}
+
+
+def learning_rate(step: int, config: SegmenterTrainConfig, spent: float = 0.0) -> float:
+    """Warm up linearly, stay flat, and fall along a cosine to the final share.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    config : SegmenterTrainConfig
+        The schedule.
+    spent : float
+        Share of the time that is over, where there is a budget: it counts where more of that is over than of the steps.
+
+    Returns
+    -------
+    float
+        Of this step.
+    """
+    warm = min(1.0, (step + 1) / config.warm_up)
+    done = min(1.0, max(0.0, (max(step / config.steps, spent) - config.flat) / max(1 - config.flat, 1e-6)))
+    share = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate * min(warm, share)
 
 
 def lowered(config: SegmenterTrainConfig) -> Any:

@@ -233,7 +233,7 @@ def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
     float
         Of this step.
     """
-    if getattr(config, "schedule", "cosine") != "cosine":  # the segmenter has no other
+    if config.schedule != "cosine":
         cycle, place = divmod(step, 2 * config.warm_up)
         height = 1 - abs(place / config.warm_up - 1)
         height *= 0.5**cycle if config.schedule == "triangular2" else 1

@@ -15,7 +15,7 @@ import tyro
 
 from clipose_ros import estimators
 from clipose_ros.cli.frame_sources import FrameSource, input_files, open_frames
-from clipose_ros.cli.options import Flag, provider_advice
+from clipose_ros.cli.options import Box, Flag, provider_advice
 from clipose_ros.cli.output_paths import (
     check_csv_file,
     check_not_read,
@@ -27,6 +27,7 @@ from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Frame, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
+from clipose_ros.core.workspace import Workspace
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.formats.bop_results import BopResults
 from clipose_ros.formats.bop_scenes import ObjectNames
@@ -35,6 +36,7 @@ from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.rerun_files import RerunWriter
 from clipose_ros.formats.whole_files import write_image
+from clipose_ros.formats.workspace_files import read_area
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
@@ -67,6 +69,8 @@ def estimate(
     min_score: float = 0.0,
     support: Support = SUPPORT_DEFAULT,
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
+    workspace: Box | None = None,
+    workspace_mask: Path | None = None,
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
@@ -121,6 +125,11 @@ def estimate(
     segmenter
         depth finds the objects in the depth image alone, mask_rcnn in the colour image by a model that you exported
         (docs/mask_rcnn.md); none takes the masks of the folder or recording.
+    workspace
+        x_min x_max y_min y_max z_min z_max in the camera's optical frame, in metres: what --segmenter finds outside
+        is left alone.
+    workspace_mask
+        A picture as large as the depth images, not 0 where objects are looked for.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -142,6 +151,10 @@ def estimate(
     """
     expect("--seed", seed >= 0, "0 or more", seed)
     expect("--min-score", 0 <= min_score <= 1, "0 to 1", min_score)
+    area = Workspace(workspace or (), read_area(workspace_mask) if workspace_mask else None)
+    expect(
+        "--workspace", not area or segmenter != SEGMENTER_DEFAULT, "--segmenter depth, whose findings it judges", "none"
+    )
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
@@ -162,6 +175,7 @@ def estimate(
             load_segmenter(segmenter, models_dir, config, options=found),
             min_score=min_score,
             support=support_settings(support),
+            workspace=area,
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from clipose_ros.inference.session import ProviderUnavailable
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Box = tuple[float, float, float, float, float, float]
 JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")]
 
 REGISTRY = ConstructorRegistry()

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 import tyro
 
 from clipose_ros.cli.frame_sources import check_colour
-from clipose_ros.cli.options import Flag, provider_advice
+from clipose_ros.cli.options import Box, Flag, provider_advice
 from clipose_ros.cli.output_paths import check_output_folder, check_own_masks
 from clipose_ros.cli.tables import tracked
 from clipose_ros.core.validation import expect
+from clipose_ros.core.workspace import Workspace
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.segment_files import write_detections, write_segments
+from clipose_ros.formats.workspace_files import read_area
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.choice import SegmenterOptions, load_segmenter, needs_colour
@@ -30,6 +32,8 @@ def segment(
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
     threads: int = SessionConfig.threads,
+    workspace: Box | None = None,
+    workspace_mask: Path | None = None,
     strict: Flag = False,
 ) -> None:
     """Find the objects of a folder of frames, and write their masks and categories.
@@ -55,10 +59,15 @@ def segment(
         Run on the CPU when the provider cannot be had.
     threads
         Cores for the networks; 0 takes all.
+    workspace
+        x_min x_max y_min y_max z_min z_max in the camera's optical frame, in metres: objects outside are left out.
+    workspace_mask
+        A picture as large as the depth images, not 0 where objects are looked for.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     """
     check_output_folder("--output", output)
+    area = Workspace(workspace or (), read_area(workspace_mask) if workspace_mask else None)
     frames, skipped, entries = NocsFolder(folder), {}, []
     check_own_masks("--output", output, frames.names)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
@@ -75,7 +84,7 @@ def segment(
             continue
         if not entries:
             write_segments(output, [])  # the masks are this command's, though it may be interrupted
-        entries.append(write_detections(output, name, found.segment(frame)))
+        entries.append(write_detections(output, name, area.kept(frame, found.segment(frame))))
     reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:1])
     expect(str(folder), entries, "at least one frame that can be read", reasons)
     write_segments(output, entries)

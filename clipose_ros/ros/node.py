@@ -111,6 +111,7 @@ class PoseNode(Node):
             max_instances=self.parameters.max_instances,
             min_score=self.parameters.min_score,
             support=support_settings(self.parameters.support),
+            workspace=self.parameters.work_area(),
         )
         coloured = estimator.needs.colour or needs_colour(self.parameters.segmenter)
         heard_topics = INPUTS | ({COLOUR: Image} if coloured else {})
@@ -267,8 +268,10 @@ class PoseNode(Node):
                 given = bundle.instances
                 detections = None if given is None else detections_from(given, frame.depth.shape)
                 up = self._up(header)
+                in_box = detections is None and self._pipeline.workspace.box_m
+                camera = self._outputs.camera(header) if in_box else None
             with self._pipeline_lock:
-                result = self._pipeline.process(frame, detections, up)
+                result = self._pipeline.process(frame, detections, up, camera)
         except Exception as error:  # nobody shall wait for this frame, nor take its silence for an empty table
             self._fail(bundle, error)
             self._outputs.publish(refused(bundle, error), header)
@@ -280,6 +283,8 @@ class PoseNode(Node):
         if self.parameters.tracking and (text := self._pace.add(bundle.stamp_ns, self._tracker.settings)):
             self._health.count("warned", text)
             self.get_logger().warning(text)
+        if result.outside:
+            self._health.count("left alone", "outside of the workspace", result.outside)
         for instance, answer in result.results:
             if detections is None and instance.category not in self._pipeline.estimator.names:
                 self._health.count("left alone", f"{instance.category}: no model answers it")

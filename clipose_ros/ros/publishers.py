@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from clipose_ros.core.types import Detections, PoseEstimate
+from clipose_ros.core.workspace import CameraPlace
 from clipose_ros.msg import InstanceArray, ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.camera_transforms import CameraTransforms
@@ -74,6 +75,26 @@ class PosePublishers:
             Of the node from now on.
         """
         self._markers.set_lifetime(parameters.marker_lifetime_s)
+
+    def camera(self, header: Header) -> CameraPlace | None:
+        """Look up where the camera was, in the frame of the poses.
+
+        Parameters
+        ----------
+        header : Header
+            Of the depth image.
+
+        Returns
+        -------
+        CameraPlace or None
+            None where poses are in the camera's frame.
+
+        Raises
+        ------
+        ValueError
+            If there is no transform to the target frame.
+        """
+        return None if self._target_frame is None else self._target_frame.camera(header)
 
     def publish_instances(self, detections: Detections, header: Header) -> None:
         """Publish what the segmenter found in a frame, also if that is nothing.

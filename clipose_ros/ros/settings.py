@@ -11,6 +11,8 @@ from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
+from clipose_ros.core.workspace import Workspace
+from clipose_ros.formats.workspace_files import read_workspace
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
@@ -66,6 +68,11 @@ class PoseNodeParameters:
         waits for masks.
     segmenter_model, segmenter_classes, segmenter_min_score
         As of `SegmenterOptions`.
+    workspace : str
+        x_min x_max y_min y_max z_min z_max in `target_frame`, or in the camera's: what the segmenter finds outside is
+        left alone [m]; empty: nothing is.
+    workspace_mask : str
+        A picture as large as the depth image, not 0 where objects are looked for; empty: everywhere.
     reliable_inputs : bool
         Subscribe with reliable instead of best-effort QoS.
     silence_s : float
@@ -121,6 +128,8 @@ class PoseNodeParameters:
     segmenter_model: str = SegmenterOptions.segmenter_model
     segmenter_classes: tuple[str, ...] = SegmenterOptions.segmenter_classes
     segmenter_min_score: float = SegmenterOptions.segmenter_min_score
+    workspace: str = ""
+    workspace_mask: str = ""
     reliable_inputs: bool = False
     silence_s: float = 5.0
     diagnostics_s: float = 1.0
@@ -215,6 +224,14 @@ class PoseNodeParameters:
         for name in (TARGET_FRAME, GRAVITY_FRAME):
             frame = getattr(self, name)
             expect(name, not frame.startswith("/"), "a name without / in front, as tf2 has it, or empty", frame)
+        given = self.workspace or self.workspace_mask
+        expect(
+            "workspace",
+            not given or self.segmenter != SEGMENTER_DEFAULT,
+            "a segmenter that it holds for",
+            "segmenter none",
+        )
+        self.work_area()
         self.session()
         self.segmenter_options().check(self.segmenter)
         self.tracker()
@@ -260,6 +277,16 @@ class PoseNodeParameters:
             Unit [m]; None: as the encoding says.
         """
         return self.depth_scale_m or None
+
+    def work_area(self) -> Workspace:
+        """Say where objects are looked for.
+
+        Returns
+        -------
+        Workspace
+            Checked.
+        """
+        return read_workspace(self.workspace, self.workspace_mask)
 
     def tolerance_ns(self) -> int:
         """Say how far apart the stamps of one image may be.

@@ -9,6 +9,7 @@ from std_msgs.msg import Header
 
 from clipose_ros.core.types import PoseEstimate, Rejection
 from clipose_ros.core.uncertainty import turned_covariance
+from clipose_ros.core.workspace import CameraPlace
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.camera_transforms import CameraTransforms, NoTransform, camera_of, rotation_matrix
 from clipose_ros.ros.settings import TARGET_FRAME
@@ -52,6 +53,28 @@ class TargetFrame:
         ValueError
             When there is no transform at the stamp: neither another time's nor identity could take its place.
         """
+        camera = self.camera(header)
+        moved = placed(result, camera.rotation, camera.translation, self._name)
+        return moved, Header(stamp=header.stamp, frame_id=self._name)
+
+    def camera(self, header: Header) -> CameraPlace:
+        """Look up where the camera was.
+
+        Parameters
+        ----------
+        header : Header
+            Of the depth image.
+
+        Returns
+        -------
+        CameraPlace
+            In the target frame.
+
+        Raises
+        ------
+        ValueError
+            When there is no transform at the stamp: neither another time's nor identity could take its place.
+        """
         camera = camera_of(header, TARGET_FRAME)
         try:
             found = self._transforms.look_up(self._name, camera, header.stamp, self._timeout_s).transform
@@ -59,8 +82,7 @@ class TargetFrame:
             expected = f"a transform from {camera} to {self._name} at the image's stamp within {self._timeout_s:g} s"
             raise ValueError(f"{TARGET_FRAME}: expected {expected}, got none: {error}") from error
         t = found.translation
-        rotation, translation = rotation_matrix(found.rotation), np.array([t.x, t.y, t.z])
-        return placed(result, rotation, translation, self._name), Header(stamp=header.stamp, frame_id=self._name)
+        return CameraPlace(rotation_matrix(found.rotation), np.array([t.x, t.y, t.z]))
 
 
 def placed(result: FrameResult, rotation: np.ndarray, translation: np.ndarray, frame_id: str) -> FrameResult:

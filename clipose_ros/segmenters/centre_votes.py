@@ -193,9 +193,13 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
         for full, cells in ((height, h), (width, w))
     )
     out = labels.take(row, axis=0).take(column, axis=1)
-    kernel = np.ones((3, 3), np.uint8)
-    edge = cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
-    pixels = np.flatnonzero(edge.take(row, axis=0).take(column, axis=1))
+    # the four cells around a pixel: where the first begins; only where they differ there is something to choose
+    y, x = (((np.arange(full) + 0.5) * cells / full - 0.5) for full, cells in ((height, h), (width, w)))
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    around = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    first = around[:-1, :-1]
+    mixed = (first != around[:-1, 1:]) | (first != around[1:, :-1]) | (first != around[1:, 1:])
+    pixels = np.flatnonzero(mixed.take(top + 1, axis=0).take(left + 1, axis=1))
     if not len(pixels):
         return out
     z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
@@ -204,9 +208,6 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
     if not seen.all():
         pixels, z = pixels[seen], z[seen]
     row_of, column_of = np.divmod(pixels.astype(np.int32), np.int32(width))
-    # the four cells around a pixel: where the first begins, and how far the pixel is from it
-    y, x = (((np.arange(full) + 0.5) * cells / full - 0.5) for full, cells in ((height, h), (width, w)))
-    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
     from_top, from_left = (y - top).astype(np.float32), (x - left).astype(np.float32)
     down, across = from_top.take(row_of), from_left.take(column_of)
     unit = (1 / (STEP_M * np.maximum(z, np.float32(0.3)) ** 2)).astype(np.float32)

@@ -152,25 +152,36 @@ def image_channels(grid: DepthGrid) -> np.ndarray:
     z = grid.z
     valid = (z > 0).astype(np.float32)
     x, y = (rays.reshape(z.shape) for rays in pixel_rays(grid.intrinsics, z.shape)[:2])
-    out = np.zeros((CHANNELS, *z.shape), np.float32)
-    safe = np.where(z > 0, z, np.float32(1))
-    out[0] = np.log(safe * np.float32(1 / (grid.intrinsics.fx * PIXEL_M))) * valid
+    out = np.empty((CHANNELS, *z.shape), np.float32)
+    safe = z + (1 - valid)
+    np.multiply(cv2.log(safe * np.float32(1 / (grid.intrinsics.fx * PIXEL_M))), valid, out=out[0])
     known = math.isfinite(grid.offset)
     if known:
         up = grid.up.astype(np.float32)
-        height = (x * up[0] + y * up[1] + up[2]) * z - np.float32(grid.offset)
-        out[1] = np.clip(height / HEIGHT_M, -3, 6) * valid
+        height = x * (up[0] / np.float32(HEIGHT_M))
+        height += y * (up[1] / np.float32(HEIGHT_M))
+        height += up[2] / np.float32(HEIGHT_M)
+        height *= z
+        height -= np.float32(grid.offset / HEIGHT_M)
+        np.multiply(height.clip(-3, 6), valid, out=out[1])
         out[7] = valid
+    else:
+        out[1] = out[7] = 0
     out[2] = valid
-    out[3:6] = _facing(valid / safe, valid, x, y, grid)
-    mean = cv2.boxFilter(z, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
+    _facing(valid / safe, valid, x, y, grid, out[3:6])
+    relief = cv2.boxFilter(z, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
     share = cv2.boxFilter(valid, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
-    out[6] = np.clip((mean / np.maximum(share, 1e-3) - z) / RELIEF_M, -3, 3) * valid
+    relief /= np.maximum(share, np.float32(1e-3))
+    relief -= z
+    relief *= np.float32(1 / RELIEF_M)
+    np.multiply(relief.clip(-3, 3), valid, out=out[6])
     return out
 
 
-def _facing(inverse: np.ndarray, valid: np.ndarray, x: np.ndarray, y: np.ndarray, grid: DepthGrid) -> np.ndarray:
-    """Unit normals (3, h, w), towards the camera: right, up, away. Inverse depth is linear on a plane."""
+def _facing(
+    inverse: np.ndarray, valid: np.ndarray, x: np.ndarray, y: np.ndarray, grid: DepthGrid, out: np.ndarray
+) -> None:
+    """Write unit normals (3, h, w), towards the camera: right, up, away. Inverse depth is linear on a plane."""
     size = (SMOOTHING, SMOOTHING)
     share = cv2.boxFilter(valid, -1, size, borderType=cv2.BORDER_REPLICATE)
     smooth = cv2.boxFilter(inverse, -1, size, borderType=cv2.BORDER_REPLICATE) / np.maximum(share, 1e-3)
@@ -183,13 +194,11 @@ def _facing(inverse: np.ndarray, valid: np.ndarray, x: np.ndarray, y: np.ndarray
     squared += by_y * by_y
     squared += ahead * ahead
     scale = -valid / np.maximum(np.sqrt(squared), np.float32(1e-6))
-    out = np.empty((3, *valid.shape), np.float32)
     for row, (right, down, away) in zip(out, _axes(grid.up).astype(np.float32)):
         np.multiply(by_x, right, out=row)
         row += down * by_y
         row += away * ahead
         row *= scale
-    return out
 
 
 def object_crops(grid: DepthGrid, masks: list[tuple[np.ndarray, tuple[int, int, int, int]]]) -> np.ndarray:

@@ -33,6 +33,21 @@ def test_objects_of_depth_images_are_written_as_masks_categories_and_scores(
     assert (tmp_path / "found" / "0001_meta.txt").read_text() == "1 4 can\n2 4 can\n"
 
 
+def test_what_is_outside_of_the_workspace_is_left_out(clipose, write_model, write_segmenter, depth_only, tmp_path):
+    models = write_segmenter().parent
+    arguments = "--models-dir", models, "--workspace", "-9", "9", "-9", "inf", "0", "0.1"
+    assert "2 frames, 0 objects" in clipose("segment", depth_only, "--output", tmp_path / "found", *arguments)
+    picture = np.full((480, 640), 255, np.uint8)
+    cv2.imwrite(str(tmp_path / "area.png"), picture)
+    area = "--models-dir", models, "--workspace-mask", tmp_path / "area.png"
+    assert "2 frames, 4 objects" in clipose("segment", depth_only, "--output", tmp_path / "all", *area)
+    model = "--model", f"{write_model()}/", *arguments
+    said = clipose("estimate", depth_only, "--output", tmp_path / "none.json", "--segmenter", "depth", *model)
+    assert "2 frames, 0 poses, 0 rejected" in said
+    with pytest.raises(SystemExit, match="--workspace: expected --segmenter depth, whose findings it judges, got none"):
+        clipose("estimate", depth_only, "--output", tmp_path / "none.json", *model)
+
+
 def test_found_masks_are_read_like_any_others(clipose, write_model, write_segmenter, depth_only, tmp_path):
     """Masks written into the folder itself give the poses that finding them at once gives."""
     models = write_segmenter().parent

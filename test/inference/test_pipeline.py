@@ -6,6 +6,7 @@ from clipose_ros.bench.latency import IMAGE_SHAPE, INTRINSICS, RADIUS_M, measure
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection
+from clipose_ros.core.workspace import CameraPlace, Workspace
 from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.formats.nocs_folder import NocsFolder
@@ -198,3 +199,20 @@ def test_what_the_segmenter_finds_and_no_model_answers_is_rejected_before_it_is_
     results = pipeline.process(frame).results
     assert len(results) == 2 and all(isinstance(answer, Rejection) for _, answer in results)
     assert all(answer.reason.endswith("got other: an object that no model answers") for _, answer in results)
+
+
+def test_what_the_segmenter_finds_outside_of_the_workspace_is_left_alone(tiny_model, tiny_segmenter):
+    frame, detections = spheres_on_table(2, ["can"])
+    estimator, segmenter = estimators.load(str(tiny_model)), segmenter_of(tiny_segmenter)
+    everywhere = Pipeline(estimator, segmenter).process(frame)
+    (_, left), (_, right) = sorted(everywhere.results, key=lambda result: result[1].translation[0])
+    middle = 0.5 * (left.translation[0] + right.translation[0])
+    box = Workspace((middle, np.inf, -np.inf, np.inf, -np.inf, np.inf))
+    pipeline = Pipeline(estimator, segmenter, workspace=box)
+    result = pipeline.process(frame)
+    ((instance, pose),) = result.results
+    assert result.outside == 1 and pose.translation[0] > middle and everywhere.outside == 0
+    assert set(np.unique(result.detections.masks)) == {0, instance.label}
+    turned = CameraPlace(np.diag([-1.0, -1.0, 1.0]), np.zeros(3))  # in a frame whose x points the other way
+    assert pipeline.process(frame, camera=turned).results[0][1].translation[0] < -middle + 1e-6
+    assert len(pipeline.process(frame, detections).results) == 2  # masks that are given are not judged

@@ -156,6 +156,8 @@ WRONG = [
     ("target_frame:=3", r"target_frame: expected str \(in quotes of its own: \"target_frame:='…'\"\), got 3"),
     ("target_frame:=/map", "target_frame: expected a name without / in front, as tf2 has it, or empty, got /map"),
     ("gravity_frame:=/map", "gravity_frame: expected a name without / in front, as tf2 has it, or empty, got /map"),
+    ("workspace:='0 1 0 1 0 1'", "workspace: expected a segmenter that it holds for, got segmenter none"),
+    ("workspace_mask:=/nowhere.png", "workspace: expected a segmenter that it holds for, got segmenter none"),
     ("transform_timeout_s:=0.0", "transform_timeout_s: expected more than 0, at most 3600, got 0.0"),
     ("tracking:=1", r"tracking: expected bool \(true or false\), got 1"),
     ("confirm_after:=0", "confirm_after: expected 1 or more, got 0"),

@@ -15,7 +15,7 @@ from training.networks.segmentation import MaskNetwork, NameNetwork
 from training.scene_batches import measured
 from training.scene_format import NOTHING
 from training.scenes import draw_shard
-from training.segmenter import SegmenterTrainConfig, load_networks, train
+from training.segmenter import SegmenterTrainConfig, learning_rate, load_networks, train
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,13 @@ def test_a_run_goes_on_where_it_stopped(scenes, config, trained):
         torch.testing.assert_close(one, other)
     with pytest.raises(ValueError, match="expected the settings that the run was begun with, got others: batch 3"):
         train(replace(half, batch=3))
+
+
+def test_the_rate_follows_what_is_over_more_of_the_steps_or_of_the_time(config):
+    long = replace(config, steps=1000, warm_up=10, flat=0.3, learning_rate=1.0, final=0.01)
+    assert learning_rate(0, long) == 0.1 and learning_rate(300, long) == 1 == learning_rate(10, long, spent=0.3)
+    assert learning_rate(650, long) == pytest.approx(0.505) == learning_rate(20, long, spent=0.65)
+    assert learning_rate(1000, long) == pytest.approx(0.01) == learning_rate(20, long, spent=1.2)
 
 
 def test_averaged_weights_alone_are_a_checkpoint_for_the_export(trained):
