@@ -19,16 +19,17 @@ from clipose_ros.core.backprojection import metres
 from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry, canonical_rotation
 from clipose_ros.core.timing import Stopwatch
-from clipose_ros.core.types import InstanceView, Intrinsics, Observation, PoseEstimate, Rejection
+from clipose_ros.core.types import Frame, InstanceView, Intrinsics, Observation, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.estimator import Needs
-from clipose_ros.estimators.render_comparison import LACK, SPARE, TEXTURE, compare, refine
+from clipose_ros.estimators.render_comparison import LACK, OCCLUDER_M, SPARE, TEXTURE, compare, refine
 from clipose_ros.estimators.surface_alignment import (
     COLOUR,
     DISTANCE,
     FACING,
     align_shifts,
     align_to_surface,
+    judge_outlines,
 )
 from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import SessionConfig
@@ -43,6 +44,11 @@ REACH_M, LAST_REACH_M = 0.02, 0.01  # of points to their discs: further is an ou
 NOISE_M, NOISE_COLOUR = 0.003, 0.06
 CROP_GROWTH = 1.3  # of the compared crop, by the object's diagonal
 WIDEST = 0.75  # points further than this from the median are background, by the object's diagonal
+OUTLINE_DISCS = 150  # by which the outlines of hypotheses are judged
+HALF_TURNED = 3  # hypotheses of which half turns are tried, too
+REFINED_APART_DEG = 10.0  # between hypotheses that are refined: nearer ones become one
+HOPELESS = 0.4  # a hypothesis that is worse by so much than one that is refined already is not
+SAME_TURN_DEG = 15.0  # between hypotheses that are one
 ONE_STEP = 4  # shifts in the cascade's first two stages together
 
 
@@ -253,7 +259,9 @@ class GsPose:
         empty = np.zeros((side, side), np.float32)
         crop = _Crop(np.array([side, side, side / 2, side / 2]), np.zeros((side, side, 3), np.float32), empty, empty)
         start = _Hypothesis(np.eye(3), np.array([0, 0, 1.0]), math.inf)
-        self._sought(tables, seen)
+        depth_m = np.ones((side, side), np.float32)
+        frame = Frame(0, "", depth_m, Intrinsics(side, side, side / 2, side / 2))
+        self._sought(tables, seen, InstanceView(frame, depth_m > 0))
         self._refined(tables, self._aligned(tables, seen, start), seen, crop)
         self._judged(tables, start, seen, crop)
 
@@ -314,31 +322,41 @@ class GsPose:
     ) -> _Hypothesis:
         """The best pose of all rotations."""
         with stopwatch.stage("search"):
-            starts = self._sought(tables, seen)
+            starts = self._sought(tables, seen, view)
         with stopwatch.stage("alignment"):
             aligned = [self._aligned(tables, seen, start) for start in starts]
             middle = np.median([one.translation for one in aligned], axis=0)
             crop = _crop(view, middle, learned.diagonal_m, self.settings.crop_px)
             aligned = sorted((self._judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness)
+            turned = [self._aligned(tables, seen, one) for one in _half_turned(aligned[:HALF_TURNED], aligned)]
+            aligned += [self._judged(tables, one, seen, crop) for one in turned]
+            aligned.sort(key=lambda one: one.wrongness)
         with stopwatch.stage("refinement"):
             refined: list[_Hypothesis] = []
-            for one in _different(aligned, self.settings.refined, 5.0):
+            for one in _different(aligned, self.settings.refined, REFINED_APART_DEG):
+                if refined and one.wrongness > min(other.wrongness for other in refined) + HOPELESS:
+                    break
                 refined.append(self._refined(tables, one, seen, crop))
         return min(refined, key=lambda one: one.wrongness)
 
-    def _sought(self, tables: SurfaceTables, seen: _Seen) -> list[_Hypothesis]:
+    def _sought(self, tables: SurfaceTables, seen: _Seen, view: InstanceView) -> list[_Hypothesis]:
         """Hypotheses from all rotations, the best first, all different."""
         settings, middle = self.settings, seen.points.mean(axis=0)
         towards = -middle / np.linalg.norm(middle)
         from_where = np.argmax(self._rotations.transpose(0, 2, 1) @ towards @ tables.directions.T, axis=1)
         shifts = middle - np.einsum("kij,kj->ki", self._rotations, tables.middles[from_where])
-        rotations = self._rotations
+        rotations, given = self._rotations, view.frame.intrinsics
+        camera, depth_m = np.array([given.fx, given.fy, given.cx, given.cy]), _depth_m(view)
+        spread = np.linspace(0, len(tables.discs) - 1, OUTLINE_DISCS).astype(int)
+        discs, facings = tables.discs[spread], tables.facings[spread]
         for count, points in ((settings.kept, settings.coarse_points), (None, settings.fine_points)):
             judged = np.zeros((len(rotations), 4))
             align_shifts(
                 rotations, shifts, *seen.thinned(points), *_surface(tables), tables.seen, REACH_M, ONE_STEP // 2, judged
             )
-            wrongness = self._wrongness(judged.T)
+            outside = np.zeros(len(rotations))
+            judge_outlines(rotations, shifts, discs, facings, camera, view.mask, depth_m, OCCLUDER_M, outside)
+            wrongness = self._wrongness(judged.T) + self.settings.outline_weight * outside
             order = np.argsort(wrongness, kind="stable")[:count]
             rotations, shifts = np.ascontiguousarray(rotations[order]), np.ascontiguousarray(shifts[order])
         ranked = [_Hypothesis(r, t, float(w)) for r, t, w in zip(rotations, shifts, wrongness[order])]
@@ -429,6 +447,17 @@ def _surface(tables: SurfaceTables) -> tuple:
 def _solid(tables: SurfaceTables) -> tuple:
     gaussians = tables.gaussians
     return gaussians.means, gaussians.covariances, gaussians.normals, gaussians.opacities
+
+
+def _half_turned(some: Sequence[_Hypothesis], known: Sequence[_Hypothesis]) -> list[_Hypothesis]:
+    """Hypotheses after half a turn about each axis of their boxes, as far as they are not known yet."""
+    least_trace, new = 1 + 2 * math.cos(math.radians(SAME_TURN_DEG)), []
+    for one in some:
+        for axis in np.eye(3):
+            turned = one.rotation @ (2 * np.outer(axis, axis) - np.eye(3))
+            if all((turned * other.rotation).sum() < least_trace for other in (*known, *new)):
+                new.append(_Hypothesis(turned, one.translation, one.wrongness))
+    return new
 
 
 def _different(ranked: Sequence[_Hypothesis], most: int, apart_deg: float) -> list[_Hypothesis]:

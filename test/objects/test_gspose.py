@@ -65,6 +65,37 @@ def test_what_an_occluder_hides_does_not_count(estimator):
     assert angle_deg(pose.rotation, rotation) < 6
 
 
+def test_what_lies_beside_the_mask_speaks_against_a_pose_unless_it_is_hidden():
+    from clipose_ros.estimators.surface_alignment import judge_outlines
+
+    rotation, translation = box_scene.looking_at_box(90.0, 0.0)  # at its smallest face
+    _, mask = seen(rotation, translation)
+    half = box_scene.SIZE / 2
+    discs = half * np.repeat([[1.0, 0, 0], [0, 0, 1]], 4, axis=0)
+    discs[:4] += half * [[0, 1, 1], [0, -1, 1], [0, 1, -1], [0, -1, -1]] * 0.8
+    discs[4:] += half * [[1, 1, 0], [-1, 1, 0], [1, -1, 0], [-1, -1, 0]] * 0.8
+    facings = np.repeat([[1.0, 0, 0], [0, 0, 1]], 4, axis=0)
+    quarter = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # shows its largest face instead
+    rotations = np.ascontiguousarray([rotation, rotation @ quarter.T])
+    centre = rotation @ box_scene.CENTRE + translation
+    camera = np.array([INTRINSICS.fx, INTRINSICS.fy, INTRINSICS.cx, INTRINSICS.cy])
+    open_view, hidden = np.zeros(2), np.zeros(2)
+    for shares, wall_m in ((open_view, 1.0), (hidden, 0.2)):
+        depth = np.where(mask, 0.37, wall_m).astype(np.float32)
+        judge_outlines(rotations, np.array([centre] * 2), discs, facings, camera, mask, depth, 0.012, shares)
+    assert open_view[0] == 0 and open_view[1] > 0.9
+    assert hidden.max() == 0
+
+
+def test_half_turns_of_the_best_hypotheses_are_tried(estimator):
+    from clipose_ros.estimators.gspose import _half_turned, _Hypothesis
+
+    rotation, translation = box_scene.looking_at_box(33.0, 35.0)
+    known = _Hypothesis(rotation @ np.diag([1.0, -1, -1]), translation, 0.1)
+    found = _half_turned([_Hypothesis(rotation, translation, 0.0)], [known])
+    assert sorted(tuple(np.rint(np.diag(rotation.T @ one.rotation))) for one in found) == [(-1, -1, 1), (-1, 1, -1)]
+
+
 def test_the_same_frame_gives_the_same_pose(estimator):
     frame, mask = seen(*box_scene.looking_at_box(60.0, 30.0))
     first, second = pose_of(estimator, frame, mask), pose_of(estimator, frame, mask)
