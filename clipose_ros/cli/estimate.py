@@ -6,8 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -49,6 +50,7 @@ def estimate(
     min_score: float = 0.0,
     support: Support = SUPPORT_DEFAULT,
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
+    depth: Literal["auto", "off"] = "auto",
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
@@ -98,6 +100,9 @@ def estimate(
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter
         depth finds the objects in the depth image alone; none takes the masks of the folder or recording.
+    depth
+        off takes no notice of depth: learned objects are estimated by colour alone, categories are rejected. auto does
+        so for learned objects whose masks hold no depth.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -113,6 +118,8 @@ def estimate(
     """
     expect("--seed", seed >= 0, "0 or more", seed)
     expect("--min-score", 0 <= min_score <= 1, "0 to 1", min_score)
+    blind = depth == "off"
+    expect("--depth", not (blind and segmenter == "depth"), "auto with --segmenter depth", depth)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
@@ -133,7 +140,7 @@ def estimate(
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, draw, viewed, counts),
+            _results(source, pipeline, strict, blind, draw, viewed, counts),
             stamps=source.stamped,
             reference_origins=_reference_origins(pipeline, objects),
         )
@@ -150,6 +157,7 @@ def _results(
     source: FrameSource,
     pipeline: Pipeline,
     strict: bool,
+    blind: bool,
     draw: Path | None,
     viewed: RerunWriter | None,
     counts: Counter[str],
@@ -157,6 +165,8 @@ def _results(
     """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
     for name, frame, detections in source.frames(strict):
+        if blind:
+            frame = replace(frame, depth=np.zeros_like(frame.depth))
         result = pipeline.process(frame, detections)
         if draw and frame.colour is None:
             counts["without colour"] += 1
