@@ -6,8 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -71,6 +72,7 @@ def estimate(
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
     workspace: Box | None = None,
     workspace_mask: Path | None = None,
+    depth: Literal["auto", "off"] = "auto",
     strict: Flag = False,
     draw: Path | None = None,
     view: Path | None = None,
@@ -130,6 +132,9 @@ def estimate(
         is left alone.
     workspace_mask
         A picture as large as the depth images, not 0 where objects are looked for.
+    depth
+        off takes no notice of depth: learned objects are estimated by colour alone, categories are rejected. auto does
+        so for learned objects whose masks hold no depth.
     strict
         End with an error at the first frame that cannot be read, instead of skipping it.
     draw
@@ -155,6 +160,8 @@ def estimate(
     expect(
         "--workspace", not area or segmenter != SEGMENTER_DEFAULT, "--segmenter depth, whose findings it judges", "none"
     )
+    blind = depth == "off"
+    expect("--depth", not (blind and segmenter == "depth"), "auto with --segmenter depth", depth)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
@@ -185,7 +192,7 @@ def estimate(
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, draw, viewed, counts, results, sizes),
+            _results(source, pipeline, strict, blind, draw, viewed, counts, results, sizes),
             stamps=source.stamped,
             reference_origins=origins,
         )
@@ -210,6 +217,7 @@ def _results(
     source: FrameSource,
     pipeline: Pipeline,
     strict: bool,
+    blind: bool,
     draw: Path | None,
     viewed: RerunWriter | None,
     counts: Counter[str],
@@ -219,8 +227,10 @@ def _results(
     """Name and result of each frame, drawn and written to be viewed where that is asked for, and counted."""
     tracker = Tracker(symmetry=pipeline.estimator.symmetry)  # for the view alone: poses are those of their frames
     for name, frame, detections in source.frames(strict):
+        if blind:
+            frame = replace(frame, depth=np.zeros_like(frame.depth))
         result = pipeline.process(frame, detections)
-        if counts["frames"] < MEASURED_FRAMES and result.detections is not None:
+        if counts["frames"] < MEASURED_FRAMES and result.detections is not None and not blind:
             sizes.add_frame(frame, result.detections, pipeline.depth_range, pipeline.estimator.diagonal_m)
         if draw and frame.colour is None:
             counts["without colour"] += 1

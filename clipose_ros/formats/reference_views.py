@@ -231,7 +231,7 @@ class ReferenceFrames:
         Returns
         -------
         Frame
-            With colour and depth.
+            With colour; depth is 0 everywhere where there is no depth image.
         Detections
             The object: instance 1.
 
@@ -243,9 +243,9 @@ class ReferenceFrames:
         view = _view(self._files, name, np.eye(3), np.zeros(3))
         height, width = view.mask.shape
         self._file.check_size(width, height)
-        expect(str(self.path / f"{name}_depth.png"), view.depth_m is not None, "a depth image [mm]", "none")
+        depth_m = np.zeros((height, width), np.float32) if view.depth_m is None else view.depth_m
         stamp_ns = self.names.index(name) * FRAME_PERIOD_NS
-        frame = Frame(stamp_ns, FRAME_ID, view.depth_m, self._file.intrinsics, view.colour)
+        frame = Frame(stamp_ns, FRAME_ID, depth_m, self._file.intrinsics, view.colour)
         return frame, Detections((Instance(1, self.name, id="1"),), view.mask.astype(np.uint8))
 
 
