@@ -53,7 +53,7 @@ LINTED := clipose_ros training test launch scripts setup.py
 .PHONY: help env demo test lint bench clean prerequisites forget
 
 help:
-	@echo "make demo    pose node and player over ROS 2 on the rendered sequence; prints a table, writes demo.png"
+	@echo "make demo    pose node and player over ROS 2 on the rendered sequence, with masks and without; prints tables, writes demo.png"
 	@echo "make test    formatter, linter and the whole test suite (adds torch to the environment)"
 	@echo "make lint    formatter and linter alone"
 	@echo "make bench   latency of the pipeline and, over ROS 2, of the node, by model and number of instances; writes build/bench/"

@@ -245,7 +245,7 @@ class Pipeline:
         crops = [colour_crop(cloud, frame.colour) for cloud in clouds] if coloured else nothing
         known = self.tracker.tracked() if needs.prior and self.tracker is not None else ()
         priors = priors_of(known, detections.instances, [cloud.points for cloud in clouds]) if known else nothing
-        views = [InstanceView(frame, detections.mask(i)) for i in range(len(clouds))] if needs.view else nothing
+        views = _views(frame, detections) if needs.view else nothing
         return [
             Observation(cloud.points, instance.category, *others, view=view)
             for instance, cloud, view, *others in zip(detections.instances, clouds, views, pixels, crops, priors)
@@ -304,6 +304,13 @@ class Pipeline:
         if isinstance(result, Rejection) or result.score >= self.min_score:
             return result
         return Rejection(result.category, f"score: expected at least {self.min_score:g}, got {result.score:.2f}")
+
+
+def _views(frame: Frame, detections: Detections) -> list[InstanceView]:
+    """What is seen of each instance, and of the others."""
+    masks = [detections.mask(i) for i in range(len(detections.instances))]
+    together = np.logical_or.reduce(masks) if masks else None
+    return [InstanceView(frame, mask, together & ~mask) for mask in masks]
 
 
 def _upright(surface: Surface, touched: list[Surface | None]) -> bool:

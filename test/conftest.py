@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.spatial.transform import Rotation
 
-from clipose_ros.bench.latency import TABLE_NORMAL
+from clipose_ros.bench.latency import TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES, nocs_symmetry
 from clipose_ros.core.resting import Rest
 from clipose_ros.estimators.clipose import NETWORK, CliposeSettings
@@ -22,6 +22,7 @@ from clipose_ros.inference.card import ModelCard, NetworkFile, write_card
 from clipose_ros.segmenters.centre_votes import VoteSettings
 from clipose_ros.segmenters.depth import DepthSegmenterSettings
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
+from clipose_ros.segmenters.mask_rcnn import MaskRcnnSettings
 
 POINTS = 1024
 
@@ -220,3 +221,87 @@ def write_segmenter(tmp_path):
 def tiny_segmenter(tmp_path_factory):
     """Path of one tiny depth segmenter for the whole run, which calls everything a can."""
     return write_tiny_segmenter(tmp_path_factory.mktemp("models") / "segmenter-depth")
+
+
+RCNN_SIZE = (240, 320)  # of the tiny network's image
+RCNN_CLASSES = ("person", "cup", "tin")
+
+
+def tiny_mask_rcnn_network(boxes, labels, scores, masks):
+    """Always the same detections, but a darker image makes them less sure: the ONNX contract of Mask R-CNN."""
+    constants = {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "labels": np.array(labels, np.int64),
+        "surety": np.array(scores, np.float32),
+        "masks": np.array(masks, np.float32).reshape(-1, 1, 28, 28),
+    }
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items() if name == "surety"]
+    nodes = [
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))
+            for name, value in constants.items()
+            if name != "surety"
+        ),
+        helper.make_node("ReduceMax", ["image"], ["brightest"], keepdims=0),
+        helper.make_node("Mul", ["surety", "brightest"], ["scores"]),
+    ]
+    many = "detections"
+    shapes = {"boxes": [many, 4], "labels": [many], "scores": [many], "masks": [many, 1, 28, 28]}
+    graph = helper.make_graph(
+        nodes,
+        "detections",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *RCNN_SIZE])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name == "labels" else TensorProto.FLOAT, shape)
+            for name, shape in shapes.items()
+        ],
+        tensors,
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), shapes
+
+
+def boxes_of_spheres():
+    """Boxes of the two spheres of `spheres_on_table(2, …)`, in the tiny network's image."""
+    _, truth = spheres_on_table(2, ["can"])
+    places = [np.nonzero(truth.masks == number) for number in (1, 2)]
+    return [(u.min() / 2, v.min() / 2, (u.max() + 1) / 2, (v.max() + 1) / 2) for v, u in places]
+
+
+def disc():
+    """A round mask: what the spheres look like in their boxes."""
+    v, u = np.mgrid[:28, :28] - 13.5
+    return (u**2 + v**2 < 14**2).astype(np.float32)
+
+
+def write_tiny_mask_rcnn(folder, boxes=None, labels=(3, 2), scores=(0.9, 0.8), masks=None, **changes):
+    """Model folder of a tiny Mask R-CNN; without other boxes it sees a tin and a cup where the two spheres are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    boxes = boxes_of_spheres() if boxes is None else boxes
+    masks = [disc()] * len(boxes) if masks is None else masks
+    network, shapes = tiny_mask_rcnn_network(boxes, labels, scores, masks)
+    content = network.SerializeToString()
+    (folder / "detections.onnx").write_bytes(content)
+    entry = NetworkFile(
+        "detections.onnx",
+        hashlib.sha256(content).hexdigest(),
+        {"image": (1, 3, *RCNN_SIZE)},
+        {name: tuple(shape) for name, shape in shapes.items()},
+    )
+    settings = MaskRcnnSettings(RCNN_CLASSES, {"cup": "mug", "tin": "can"})
+    settings, entry = (with_changes(of, changes) for of in (settings, entry))
+    names = tuple(dict.fromkeys(settings.categories.values()))
+    card = ModelCard(folder.name, "mask-rcnn-segmenter", names, {"detections": entry}, settings=settings.as_mapping())
+    write_card(card, folder)
+    return folder
+
+
+@pytest.fixture
+def write_mask_rcnn(tmp_path):
+    """Writes models/segmenter-mask-rcnn under the test's folder and gives its path; see `write_tiny_mask_rcnn`."""
+    return lambda name="segmenter-mask-rcnn", **arguments: write_tiny_mask_rcnn(tmp_path / "models" / name, **arguments)
+
+
+@pytest.fixture(scope="session")
+def tiny_mask_rcnn(tmp_path_factory):
+    """Path of one tiny Mask R-CNN for the whole run."""
+    return write_tiny_mask_rcnn(tmp_path_factory.mktemp("models") / "segmenter-mask-rcnn")

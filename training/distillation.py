@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.alignment.contrastive import noise_contrastive
+from training.checkpoint import load_network
 from training.losses import chord, weighted_mean
+from training.networks.pointbert import read_ulip2
 
 CONTRAST_TEMPERATURE = 0.07
 
@@ -42,6 +45,27 @@ class DistillationWeights:
     feature_contrast: float = 0.0
 
 
+def load_teacher(path: Path) -> nn.Module:
+    """Read a teacher: a checkpoint of `training.train`, or ULIP-2's published PointBERT.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    nn.Module
+        Frozen.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither.
+    """
+    return frozen(read_ulip2(path) or load_network(path)[0])
+
+
 def frozen(teacher: nn.Module) -> nn.Module:
     """Freeze a teacher, which still gives what a network gives in training alone.
 
@@ -68,7 +92,8 @@ def distillation_losses(
 ) -> dict[str, Tensor]:
     """Pull the output to the teacher's, in the units of `losses.pose_losses`, so that weights compare.
 
-    Coordinates are compared where both networks give them, at the centres that both have.
+    Coordinates are compared where both networks give them, at the centres that both have; the pose where the teacher
+    gives one.
 
     Parameters
     ----------
@@ -91,6 +116,8 @@ def distillation_losses(
         When neither network's centres are among those of the other.
     """
     terms = {}
+    if "y_axis" not in taught:  # a teacher that knows shapes, but no poses
+        weights = replace(weights, y_axis=0.0, x_axis=0.0, offset=0.0, size=0.0)
     if weights.y_axis > 0:
         terms["taught_y_axis"] = weights.y_axis * chord(output["y_axis"], taught["y_axis"]).mean()
     if weights.x_axis > 0:

@@ -36,6 +36,7 @@ OUTPUTS = ("y_axis", "x_axis", "confidence", "offset", "size")
 # metres), and for which share of the clouds. Half precision keeps 11 bits: a point that moves by so much may change
 # places in a search, and a cloud with two likely poses may change sides; rounding nothing but the input does as much.
 PARITY = {"fp32": (1e-4, 1.0), "fp16": (1e-2, 0.9)}
+ESTIMATOR = {"cleanpose": "cleanpose", "cleanpose_lite": "cleanpose"}  # by the kind of a network; else clipose
 SEARCH_ARITHMETIC = {
     "Add",
     "Sub",
@@ -297,7 +298,7 @@ def network_card(
     scale = dict(zip(CATEGORIES, category_scales().tolist(), strict=True))
     return ModelCard(
         name=path.parent.name,
-        estimator="clipose",
+        estimator=ESTIMATOR.get(getattr(network.config, "kind", ""), "clipose"),
         names=CATEGORIES,
         networks={NETWORK: network_file(network, path, precision)},
         symmetry={category: nocs_symmetry(category) for category in CATEGORIES},

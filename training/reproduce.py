@@ -1,13 +1,15 @@
-"""CLIPose's experiment, from the published files of REAL275 and CAMERA25 to the table of its accuracy.
+"""The experiment of CLIPose or CleanPose, from the published files of REAL275 and CAMERA25 to the table of accuracy.
 
     python -m training.reproduce --root NOCS --detections NOCS/mrcnn_results/real_test --output runs/clipose --device
     cuda
+    python -m training.reproduce --method cleanpose --root NOCS --detections NOCS/mrcnn_results/real_test --output
+    runs/cleanpose --device cuda
 
 ROOT is laid out as `training.nocs.files` says. The stages are shards of both training sets, training, export,
 prediction of the test frames, and evaluation. OUTPUT/stages holds a record for each. A stage that is finished is
 skipped, an interrupted one goes on, and one that was made with other settings is refused: nothing stale enters the
 table. `--dry-run` lists the stages. Every setting of training and alignment is an option (`--help`); the defaults are
-the paper's, and docs/paper_deviations.md says where they differ.
+the method's paper's; docs/paper_deviations.md and docs/cleanpose.md say where they differ.
 
 Disk: a row takes 16 kB, with colour 166 kB, and CAMERA25 has about a million. `--no-colour` lets CLIP see shaded depth
 images instead. Many GPUs: when the shards are there, `accelerate launch -m training.clipose … --output OUTPUT/training`
@@ -17,6 +19,7 @@ with the same options, then this command.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,8 +35,8 @@ from clipose_ros.evaluation.nocs_protocol import NocsProtocol, evaluate
 from clipose_ros.formats.nocs_results import read_results, result_files
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
+from training import cleanpose, clipose
 from training.alignment.branch import AlignmentConfig
-from training.clipose import PAPER
 from training.command import run
 from training.export import export
 from training.nocs.predict import PredictionConfig, load_estimator, predict
@@ -43,7 +46,10 @@ from training.storage import write_whole
 from training.train import WHERE_ALONE, TrainConfig, train
 
 SOURCES = ("camera_train", "real_train")  # in the order of `TrainConfig.share`
-PRECISIONS: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")
+Method = Literal["clipose", "cleanpose"]
+PAPERS: dict[Method, TrainConfig] = {"clipose": clipose.PAPER, "cleanpose": cleanpose.PAPER}
+# CleanPose's network chooses points by their distances, which halves would change
+PRECISIONS: dict[Method, tuple[Literal["fp32", "fp16"], ...]] = {"clipose": ("fp32", "fp16"), "cleanpose": ("fp32",)}
 PROTOCOLS = {
     "catre": NocsProtocol(iou="catre"),
     "original": NocsProtocol(iou="original"),
@@ -53,6 +59,8 @@ PROTOCOLS = {
 REPORTED_IOU = ("50", "75")  # per cent
 # CLIPose on REAL275, gated
 PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}
+CLEANPOSE_REAL275 = {"5deg_2cm": 0.615, "5deg_5cm": 0.674, "10deg_2cm": 0.783, "10deg_5cm": 0.862}
+REPORTED: dict[Method, dict[str, float]] = {"clipose": PAPER_REAL275, "cleanpose": CLEANPOSE_REAL275}
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Reproduction:
         Folder of Mask R-CNN's pickles for the test frames of REAL275, or "truth" for the masks of the data set.
     camera_detections : Path or "truth", optional
         The same for the validation frames of CAMERA25, which is left out without.
+    method : "clipose" or "cleanpose"
+        Whose defaults the run has; CLIP's branch is CLIPose's.
     colour : bool
         Keep the colour of training rows for CLIP.
     shard_views : int
@@ -86,12 +96,13 @@ class Reproduction:
     root: Path
     detections: Literal["truth"] | Path
     camera_detections: Literal["truth"] | Path | None = None
+    method: Method = "clipose"
     colour: bool = True
     shard_views: int = 2_000
     shard_workers: int = 8
     provider: Provider = SessionConfig.provider
     threads: int = SessionConfig.threads
-    train: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = replace(PAPER, data=())
+    train: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = replace(clipose.PAPER, data=())
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
     def __post_init__(self) -> None:
@@ -160,7 +171,7 @@ def shard_stage(settings: Reproduction, split: str) -> Stage:
 
 
 def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
-    """Train the network, with CLIP's branch beside it.
+    """Train the network, that of CLIPose with CLIP's branch beside it.
 
     Parameters
     ----------
@@ -176,11 +187,12 @@ def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
     """
     config = replace(settings.train, data=tuple(stage.result for stage in shards), output=settings.output / "training")
     decisive = {name: value for name, value in asdict(config).items() if name not in WHERE_ALONE}
+    aligned = settings.alignment if settings.method == "clipose" else None
     return Stage(
         "training",
         config.output / "checkpoint.pt",
-        _settings_of(shards) | {"train": decisive, "alignment": asdict(settings.alignment)},
-        lambda: {"checkpoint": train(config, aligned=settings.alignment)},
+        _settings_of(shards) | {"train": decisive} | ({} if aligned is None else {"alignment": asdict(aligned)}),
+        lambda: {"checkpoint": train(config, aligned=aligned)},
     )
 
 
@@ -201,11 +213,10 @@ def export_stage(settings: Reproduction, training: Stage, precision: Literal["fp
     Stage
         Its result is a folder.
     """
-    result = settings.output / "models" / ("clipose" if precision == "fp32" else f"clipose-{precision}")
-    remark = (
-        f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}, "
-        f"aligned with {settings.alignment.clip}."
-    )
+    name = settings.method
+    result = settings.output / "models" / (name if precision == "fp32" else f"{name}-{precision}")
+    aligned = f", aligned with {settings.alignment.clip}" if name == "clipose" else ""
+    remark = f"Trained on {' and '.join(SOURCES)} as published, in shares {settings.train.share}{aligned}."
 
     def run() -> dict[str, Any]:
         export(training.result, result, remark=remark, precision=precision)
@@ -287,7 +298,7 @@ def stages(settings: Reproduction) -> list[Stage]:
     """
     shards = [shard_stage(settings, split) for split in SOURCES]
     training = training_stage(settings, shards)
-    exports = [export_stage(settings, training, precision) for precision in PRECISIONS]
+    exports = [export_stage(settings, training, precision) for precision in PRECISIONS[settings.method]]
     predictions = [
         prediction_stage(settings, exports[0], split, detections) for split, detections in settings.tests.items()
     ]
@@ -417,7 +428,7 @@ def stage_table(settings: Reproduction) -> Table:
     return table
 
 
-def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
+def accuracy_tables(split: str, accuracy: dict[str, Any], method: Method = "clipose") -> list[Table]:
     """Lay out for people the average precision by category, beside the paper's mean for REAL275.
 
     Parameters
@@ -426,6 +437,8 @@ def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
         The test set.
     accuracy : dict
         As `measured` gives it.
+    method : "clipose" or "cleanpose"
+        Whose paper's mean is shown.
 
     Returns
     -------
@@ -450,7 +463,7 @@ def accuracy_tables(split: str, accuracy: dict[str, Any]) -> list[Table]:
             category, *(_percent(mugs[kind][category][name]) for kind in ("pose", "pose_ungated") for name in poses)
         )
     if split == "real_test":
-        pose.add_row("paper", *map(_percent, PAPER_REAL275.values()))
+        pose.add_row("paper", *map(_percent, REPORTED[method].values()))
     return [iou, pose]
 
 
@@ -493,8 +506,30 @@ def reproduce(settings: Reproduction) -> dict[str, Any]:
             carry_out(stage, settings.output)
     accuracy = json.loads(planned[-1].result.read_text(encoding="utf-8"))
     for split, table in accuracy.items():
-        console.print(*accuracy_tables(split, table))
+        console.print(*accuracy_tables(split, table, settings.method))
     return accuracy
+
+
+def defaults(method: Method) -> Reproduction:
+    """Give the defaults of a method. Where the data and the result lie has none.
+
+    Parameters
+    ----------
+    method : "clipose" or "cleanpose"
+        Whose.
+
+    Returns
+    -------
+    Reproduction
+        With `tyro.MISSING` for what must be given.
+    """
+    return Reproduction(
+        root=tyro.MISSING,
+        detections=tyro.MISSING,
+        method=method,
+        colour=method == "clipose",
+        train=replace(PAPERS[method], data=()),
+    )
 
 
 def main(settings: Annotated[Reproduction, tyro.conf.arg(name="")], dry_run: bool = False) -> None:
@@ -513,5 +548,33 @@ def main(settings: Annotated[Reproduction, tyro.conf.arg(name="")], dry_run: boo
         reproduce(settings)
 
 
+def command_of(arguments: Sequence[str]) -> Callable[..., None]:
+    """Make the command whose defaults are those of the method that its arguments name.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line.
+
+    Returns
+    -------
+    callable
+        `main`, with defaults.
+    """
+
+    def chosen(method: Method = "clipose") -> Method:
+        return method
+
+    method, _ = tyro.cli(chosen, args=list(arguments), return_unknown_args=True, add_help=False)
+
+    def command(
+        settings: Annotated[Reproduction, tyro.conf.arg(name="")] = defaults(method), dry_run: bool = False
+    ) -> None:
+        main(settings, dry_run)
+
+    command.__doc__ = main.__doc__
+    return command
+
+
 if __name__ == "__main__":
-    run(main)
+    run(command_of(sys.argv[1:]))

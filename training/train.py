@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
+from clipose_ros.core.validation import expect
 from training.checkpoint import (
     changed_settings,
     load_network,
@@ -41,7 +42,7 @@ from training.checkpoint import (
 )
 from training.command import run
 from training.dataset import BatchConfig, make_batch
-from training.distillation import DistillationWeights, distillation_losses, frozen
+from training.distillation import DistillationWeights, distillation_losses, load_teacher
 from training.growing import GrowingRows
 from training.growth import grown
 from training.losses import LossWeights, pose_losses
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
 FREE = (*WHERE_ALONE, "output", "data", "steps", "budget_s")
 
+MOST_UNSOUND = 50  # steps in a row without a finite gradient; a scaler of fp16 needs up to 20 to find its scale
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -138,7 +140,7 @@ class TrainConfig:
     weights : LossWeights
         What their errors cost.
     teacher : Path, optional
-        Checkpoint of a network whose outputs are further targets.
+        Checkpoint of a network whose outputs are further targets, or ULIP-2's PointBERT, whose feature is one.
     distillation : DistillationWeights
         Of these targets.
     """
@@ -742,7 +744,7 @@ class Trainer:
         if aligned is None and getattr(config.network, "fusion", FusionConfig()).manner != "none":
             raise ValueError("fusion: expected none without CLIP's branch (training.clipose has it), got one")
         self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
-        self.teacher = None if config.teacher is None else frozen(load_network(config.teacher)[0].to(device))
+        self.teacher = None if config.teacher is None else load_teacher(config.teacher).to(device)
         others = [] if self.alignment is None else list(self.alignment.trainable().values())
         self.parameters = [*network.parameters(), *others]
         self.optimiser = make_optimiser(network, others, config)
@@ -966,6 +968,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, disable=not accelerator.is_main_process)
     rounding = rounded_products(config.tf32) if accelerator.device.type == "cuda" else nullcontext()
+    unsound = 0  # steps in a row
     with rounding, progress, ThreadPoolExecutor(1) as ahead, closing(log):
         for reason, count in skipped.items():
             progress.console.print(f"left out {count}: {reason}", soft_wrap=True)
@@ -987,8 +990,16 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
             if config.budget_s is not None:
                 spent = (seconds + time.monotonic() - started) / config.budget_s
             losses, sound = trainer.step(truth, step, spent)
+            unsound = 0 if sound else unsound + 1
             if not sound:
                 skipped["steps whose gradient was not finite"] += 1
+                expect(
+                    "gradient",
+                    unsound < MOST_UNSOUND,
+                    "finite numbers",
+                    f"others in {unsound} steps in a row, up to step {step + 1}: the network has diverged; take a "
+                    "lower --learning-rate, in another --output",
+                )
             step += 1
             for name, value in losses.items():
                 # on the device: reading each would wait for it each time

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from clipose_ros.core.support import Support, support_settings
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.pipeline import FrameResult, Pipeline
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, load_segmenter
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions, load_segmenter
 from clipose_ros.segmenters.segmenter import Segmenter
 
 INTRINSICS = Intrinsics(fx=600.0, fy=600.0, cx=319.5, cy=239.5)
@@ -93,6 +93,7 @@ def bench(
     rounds: int,
     support: Support = "off",
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
+    options: SegmenterOptions = SegmenterOptions(),
 ) -> dict[str, Any]:
     """Measure the models of some folders, with frames in memory.
 
@@ -110,6 +111,8 @@ def bench(
         auto tells networks of surfaces, and sets poses onto them; off does neither.
     segmenter : str
         Runs on each frame, too. What it finds is timed and not posed: it is the scene's objects that are.
+    options : SegmenterOptions
+        Of the segmenter.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def bench(
     """
     found = machine()
     loaded = [estimators.load(str(folder.resolve()), config=config) for folder in folders]
-    finds = load_segmenter(segmenter, config=config)
+    finds = load_segmenter(segmenter, config=config, options=options)
     results = measure(
         [Pipeline(estimator, finds, support=support_settings(support)) for estimator in loaded],
         instances,
@@ -223,15 +226,16 @@ def write_frame(folder: Path, frame: Frame, detections: Detections) -> None:
 class _Known:
     """Finds objects, and answers with those that are known to be there, so that all are posed.
 
-    segmenter: that is timed. scene: whose frame it gets.
+    segmenter: that is timed. scene: whose frame it gets, in grey, for segmenters that look at colour.
     """
 
     def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
         self._segmenter, self._scene = segmenter, scene
+        self._grey = replace(scene.frame, colour=np.full((*scene.frame.depth.shape, 3), 128, np.uint8))
 
     def segment(self, frame: Frame) -> Detections:
         """The scene's detections, after the segmenter has run."""
-        self._segmenter.segment(frame)
+        self._segmenter.segment(self._grey)
         return self._scene.detections
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.text_files import read_json
+from clipose_ros.formats.whole_files import whole_file
 from clipose_ros.inference.builds import imported_version
 
 PERCENTILES = (50, 95, 99)
@@ -321,8 +322,8 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     path : Path
         Of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _check_settings(report: Mapping[str, Any], reference: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 
+from clipose_ros.cli.quiet_end import quiet_end
 from clipose_ros.doctor import environment
 from clipose_ros.doctor.findings import Finding, fail, worst
 
@@ -15,7 +16,7 @@ CURE = "install it again for this Python; unset PYTHONPATH; conda deactivate"
 def main() -> None:
     """Run the command. Exit status 1 where something that it needs cannot be imported."""
     try:
-        with redirect_stdout(sys.stderr):  # OpenCV prints when numpy is missing
+        with quiet_end("clipose"), redirect_stdout(sys.stderr):  # OpenCV prints when numpy is missing
             from clipose_ros.cli.main import main as run
     except ImportError as error:
         if sys.argv[1:2] != ["doctor"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Protocol
 from clipose_ros.cli.tables import tracked, tracked_by_share
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.bop_scenes import BopScenes, ObjectNames, is_bop_folder
+from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE
 from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recordings import is_recording
-from clipose_ros.formats.reference_views import ReferenceFrames, is_reference_folder
+from clipose_ros.formats.reference_views import POSES_FILE, ReferenceFrames, is_reference_folder
 
+TRUTH_FILE = "truth.json"
+IMAGE_NAME = re.compile(r"_(color|depth|mask)\.(png|jpe?g)$|_meta\.txt$", re.IGNORECASE)
 NamedFrame = tuple[str, Frame, Detections | None]
 
 
@@ -26,9 +31,12 @@ class FrameSource(Protocol):
     ----------
     stamped : bool
         Whether the frames' stamps are those of a camera.
+    scenes : BopScenes or None
+        Of which the frames are, if they are of any.
     """
 
     stamped: bool
+    scenes: BopScenes | None
 
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
         """Go through the frames that can be read, from the first, with a progress bar.
@@ -73,7 +81,7 @@ class FrameSource(Protocol):
 
 
 class FolderSource:
-    """Frames of a NOCS-format folder, or of a folder of reference views.
+    """Frames of a NOCS-format folder, of a folder of reference views, or of BOP scenes.
 
     Parameters
     ----------
@@ -83,23 +91,45 @@ class FolderSource:
         Whether to read what is in the frames.
     name : str, optional
         Of the object that reference views show; the folder's name without it.
+    with_colour : bool
+        Whether a frame without colour is none.
+    objects : ObjectNames
+        Names of the objects of BOP scenes.
+
+    Attributes
+    ----------
+    scenes : BopScenes or None
+        None where it is another folder.
 
     Raises
     ------
     ValueError
-        Where it is neither, or has a name given and is no folder of reference views.
+        Where it is none of these, or has names given and is no such folder.
     """
 
     stamped = False
 
-    def __init__(self, path: Path, with_masks: bool = True, name: str | None = None) -> None:
-        self._folder: NocsFolder | ReferenceFrames
+    def __init__(
+        self,
+        path: Path,
+        with_masks: bool = True,
+        name: str | None = None,
+        with_colour: bool = False,
+        objects: ObjectNames = ObjectNames(),
+    ) -> None:
+        self._folder: NocsFolder | ReferenceFrames | BopScenes
+        self.scenes: BopScenes | None = None
         if is_reference_folder(path):
             self._folder = ReferenceFrames(path, name or path.resolve().name)
+        elif is_bop_folder(path):
+            expect("--name", name is None, f"none for {path}, whose objects --object-names names", name)
+            self._folder = self.scenes = BopScenes(path, objects)
         else:
             expect("--name", name is None, f"none for {path}, whose meta files name its objects", name)
             self._folder = NocsFolder(path)
-        self._with_masks = with_masks
+        named = self.scenes is not None or not objects.by_id
+        expect("--object-names", named, f"none for {path}, which is no BOP scene", len(objects.by_id))
+        self._with_masks, self._with_colour = with_masks, with_colour
         self._skipped: dict[str, str] = {}
 
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
@@ -107,6 +137,7 @@ class FolderSource:
         for name in tracked(self._folder.names, "poses"):
             try:
                 frame, detections = self._read(name)
+                check_colour(frame, self._with_colour)
             except (ValueError, OSError) as error:
                 if strict:
                     raise
@@ -129,6 +160,8 @@ class FolderSource:
     def know(self, objects: Collection[str]) -> None:
         """See `FrameSource.know`."""
         self._folder.objects = objects
+        if self.scenes is not None and self._with_masks:
+            self.scenes.check_names()
 
     def report(self) -> int:
         """See `FrameSource.report`."""
@@ -144,14 +177,22 @@ class RecordingSource:
 
     Parameters
     ----------
-    path, names, settings, with_masks
+    path, names, settings, with_masks, with_colour
         As of `RecordedFrames`.
     """
 
     stamped = True
+    scenes = None
 
-    def __init__(self, path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True) -> None:
-        self._recorded = RecordedFrames(path, names, settings, with_masks)
+    def __init__(
+        self,
+        path: Path,
+        names: TopicNames,
+        settings: JoinSettings,
+        with_masks: bool = True,
+        with_colour: bool = False,
+    ) -> None:
+        self._recorded = RecordedFrames(path, names, settings, with_masks, with_colour)
         self._read = 0
         topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
         print(f"{path}: {topics}", file=sys.stderr)
@@ -179,8 +220,54 @@ class RecordingSource:
         return self._recorded.depth_images - self._read
 
 
+def check_colour(frame: Frame, needed: bool) -> None:
+    """Refuse a frame that lacks the colour image which is needed.
+
+    Parameters
+    ----------
+    frame : Frame
+        As it was read.
+    needed : bool
+        Whether it needs one.
+
+    Raises
+    ------
+    ValueError
+        Where it has none.
+    """
+    expect("colour", not needed or frame.colour is not None, "an image, as the segmenter needs it", "none")
+
+
+def input_files(path: Path) -> list[Path]:
+    """List the files of what somebody gave that no output may replace.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of images or a recording.
+
+    Returns
+    -------
+    list of Path
+        The files of the recording, or the images of the folder and what belongs to them; poses.json only where it is
+        that of reference views, since a folder of images may keep the poses that were estimated on it.
+    """
+    if not path.is_dir():
+        return [path]
+    if is_recording(path):
+        return [file for file in path.iterdir() if file.is_file()]
+    known = {JSON_FILE, TEXT_FILE, TRUTH_FILE} | ({POSES_FILE} if is_reference_folder(path) else set())
+    return [file for file in path.iterdir() if file.name in known or IMAGE_NAME.search(file.name)]
+
+
 def open_frames(
-    path: Path, names: TopicNames, settings: JoinSettings, with_masks: bool = True, name: str | None = None
+    path: Path,
+    names: TopicNames,
+    settings: JoinSettings,
+    with_masks: bool = True,
+    name: str | None = None,
+    with_colour: bool = False,
+    objects: ObjectNames = ObjectNames(),
 ) -> FrameSource:
     """Open what somebody gave: a folder of images or a recording.
 
@@ -196,6 +283,10 @@ def open_frames(
         Whether to read what is in the frames.
     name : str, optional
         Of the object that reference views show.
+    with_colour : bool
+        Whether a frame without colour is none.
+    objects : ObjectNames
+        Names of the objects of BOP scenes.
 
     Returns
     -------
@@ -211,7 +302,8 @@ def open_frames(
     """
     if is_recording(path):
         expect("--name", name is None, f"none for {path}, which has the names of its objects", name)
-        return RecordingSource(path, names, settings, with_masks)
+        expect("--object-names", not objects.by_id, f"none for {path}, which is no BOP scene", len(objects.by_id))
+        return RecordingSource(path, names, settings, with_masks, with_colour)
     if names != TopicNames() or settings != JoinSettings():
         raise ValueError(f"{path}: expected a recording, since there are options of one, got something else")
-    return FolderSource(path, with_masks, name)
+    return FolderSource(path, with_masks, name, with_colour, objects)

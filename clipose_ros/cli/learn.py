@@ -13,7 +13,9 @@ import tyro
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.validation import expect
+from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.formats.whole_files import write_image
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 
 
@@ -43,6 +45,7 @@ def learn(
     every
         Take every n-th view only.
     """
+    find_place_for_compiled_code()
     from clipose_ros.objects.learning import learn as learn_object  # numba comes with it, and takes seconds
     from clipose_ros.rendering.cpu import CpuRasterizer
 
@@ -54,8 +57,7 @@ def learn(
     lesson = learn_object(name, views, CpuRasterizer(), _say)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
-    if not cv2.imwrite(str(picture), cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{picture}: expected a place to write a picture, got a refusal")
+    write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
     quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
     print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
 
@@ -84,6 +86,8 @@ def objects(
         print(f"{folder}: {remove} removed, {len(library.names)} left")
         return
     rows = [library.read(name) for name in library.names]
+    if not rows:
+        _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:
         print_json([_facts(learned) for learned in rows])
     else:

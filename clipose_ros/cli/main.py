@@ -12,9 +12,11 @@ from clipose_ros.cli.evaluate import evaluate
 from clipose_ros.cli.learn import learn, objects
 from clipose_ros.cli.measure import bench, build
 from clipose_ros.cli.options import REGISTRY
+from clipose_ros.cli.quiet_end import quiet_end
 from clipose_ros.cli.record import record
 from clipose_ros.cli.segment import segment
 from clipose_ros.doctor.checkout import CURE, moved_checkout
+from clipose_ros.formats.text_files import print_in_any_encoding
 
 COMMANDS = {
     "estimate": estimate,
@@ -31,10 +33,12 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point of the `clipose` command."""
+    print_in_any_encoding()
     try:
-        moved = moved_checkout()
-        if moved:
-            print(f"clipose: warning: {moved}; {CURE}", file=sys.stderr)
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="clipose", registry=REGISTRY)
+        with quiet_end("clipose"):
+            moved = moved_checkout()
+            if moved:
+                print(f"clipose: warning: {moved}; {CURE}", file=sys.stderr)
+            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="clipose", registry=REGISTRY)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"clipose: {error}")

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -26,7 +28,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions, segmenter_of
 
 TENSORRT_ADVICE = "needs an NVIDIA GPU, its driver, and: pip uninstall onnxruntime, pip install clipose_ros[gpu]"
 
@@ -38,6 +40,7 @@ def bench(
     allow_cpu: Flag = SessionConfig.allow_cpu,
     support: Support = SUPPORT_DEFAULT,
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
+    found: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,
     instances: tuple[int, ...] = (0, 1, 5, 10, 20),
@@ -70,8 +73,10 @@ def bench(
     support
         auto tells networks of surfaces, and sets poses that fit onto them, as the node does; off does neither.
     segmenter
-        depth finds objects in each frame, too, which is timed as a stage; the poses are of the objects that are known
-        to be there. Not with --dds.
+        depth or mask_rcnn finds objects in each frame, too, which is timed as a stage; the poses are of the objects
+        that are known to be there. Not with --dds.
+    found
+        How objects are found.
     allow_cpu
         Run on the CPU when the provider cannot be had.
     threads
@@ -117,7 +122,7 @@ def bench(
     config = SessionConfig(provider, threads, allow_cpu, precision)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         report = latency.bench(
-            [*folders, *([baseline] if baseline else [])], instances, config, frames, rounds, support, segmenter
+            [*folders, *([baseline] if baseline else [])], instances, config, frames, rounds, support, segmenter, found
         )
     report["baseline"] = report["memory"][-1]["model"] if baseline else None
     if measure_nodes:
@@ -173,7 +178,10 @@ def build(
         Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
         progress.add_task(f"{card.name}, {precision}, batches of 1 to {largest_batch}")
-        estimators.load(f"{folder}/", config=config)
+        if card.is_segmenter:
+            segmenter_of(folder, config)
+        else:
+            estimators.load(f"{folder}/", config=config)
     for network in card.networks.values():
         print(engine_key(network, precision, largest_batch).folder(cache_folder()))
     print(f"built or found in {time.monotonic() - started:.0f} s")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.extras import extra_module
+from clipose_ros.formats.frame_files import FrameFiles
 from clipose_ros.formats.plot_files import new_figure
+from clipose_ros.formats.segment_files import SEGMENTS_FILE
 
 
 def check_output_file(option: str, path: Path | None) -> None:
@@ -53,6 +56,59 @@ def check_output_folder(option: str, path: Path | None) -> None:
         _check_place(option, path, path.absolute())
 
 
+def check_not_read(option: str, path: Path | None, inputs: Iterable[Path]) -> None:
+    """Check that what is written does not take the place of what is read.
+
+    Parameters
+    ----------
+    option : str
+        That gave the path.
+    path : Path or None
+        Of the file to write; None where it was not asked for.
+    inputs : iterable of Path
+        Files that are read, or would be.
+
+    Raises
+    ------
+    ValueError
+        Where it is one of them.
+    """
+    if path is None or not path.exists():
+        return
+    same = next((one for one in inputs if one.exists() and one.samefile(path)), None)
+    expect(option, same is None, "a file of its own", f"{path}, which is an input and would be lost; give another name")
+
+
+def check_own_masks(option: str, folder: Path, names: Iterable[str]) -> None:
+    """Check that masks and meta files that are written replace none but those of an earlier run.
+
+    Parameters
+    ----------
+    option : str
+        That gave the folder.
+    folder : Path
+        To write into.
+    names : iterable of str
+        Of the frames.
+
+    Raises
+    ------
+    ValueError
+        Where a file would be lost that another program wrote, or a person.
+    """
+    if not folder.is_dir() or (folder / SEGMENTS_FILE).is_file():
+        return
+    files = FrameFiles(folder)
+    others = (files.find(name, (kind,)) for name in names for kind in ("mask.png", "meta.txt"))
+    lost = next((path for path in others if path.exists()), None)
+    expect(
+        option,
+        lost is None,
+        f"a folder without masks and meta files, or with the {SEGMENTS_FILE} of an earlier run",
+        f"{folder}, whose {lost.name if lost else ''} and others would be lost; give another folder",
+    )
+
+
 def check_plot_file(option: str, path: Path | None) -> None:
     """Check that a plot can be drawn and written.
 
@@ -73,6 +129,26 @@ def check_plot_file(option: str, path: Path | None) -> None:
     check_output_file(option, path)
     if path is not None:
         new_figure(path, 1, 1)
+
+
+def check_csv_file(option: str, path: Path | None) -> None:
+    """Check that a file of comma-separated values can be written.
+
+    Parameters
+    ----------
+    option : str
+        That gave the path.
+    path : Path or None
+        Of the file; None where it was not asked for.
+
+    Raises
+    ------
+    ValueError
+        As `check_output_file`, and for another ending than .csv, without which bop_toolkit finds no results.
+    """
+    if path is not None:
+        expect(option, path.suffix == ".csv", "a file that ends with .csv", path)
+        check_output_file(option, path)
 
 
 def check_view_file(option: str, path: Path | None) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from clipose_ros.cli.frame_sources import FolderSource
-from clipose_ros.cli.output_paths import check_output_file
+from clipose_ros.cli.frame_sources import FolderSource, input_files
+from clipose_ros.cli.output_paths import check_not_read, check_output_file
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.core.validation import expect
@@ -35,6 +35,7 @@ def record(folder: Annotated[Path, tyro.conf.Positional], /, output: Path, rate_
     expect("--rate-hz", 0 < rate_hz <= 1000, "more than 0, at most 1000", rate_hz)
     expect("--output", output.suffix == ".mcap", "a file that ends with .mcap", output)
     check_output_file("--output", output)
+    check_not_read("--output", output, input_files(folder))
     source = FolderSource(folder)
     if next(source.frames(), None) is None:
         raise ValueError(f"{folder}: expected at least one frame that can be read, got {source.first_reason()}")

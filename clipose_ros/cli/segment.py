@@ -1,4 +1,4 @@
-"""`clipose segment`: the objects in a folder of depth images."""
+"""`clipose segment`: the objects in a folder of frames."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from clipose_ros.cli.frame_sources import check_colour
 from clipose_ros.cli.options import Box, Flag, provider_advice
-from clipose_ros.cli.output_paths import check_output_folder
+from clipose_ros.cli.output_paths import check_output_folder, check_own_masks
 from clipose_ros.cli.tables import tracked
 from clipose_ros.core.validation import expect
 from clipose_ros.core.workspace import Workspace
@@ -18,14 +19,15 @@ from clipose_ros.formats.segment_files import write_detections, write_segments
 from clipose_ros.formats.workspace_files import read_area
 from clipose_ros.inference.providers import Provider
 from clipose_ros.inference.session import SessionConfig
-from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.choice import SegmenterOptions, load_segmenter, needs_colour
 
 
 def segment(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
     output: Path,
-    segmenter: Literal["depth"] = "depth",
+    segmenter: Literal["depth", "mask_rcnn"] = "depth",
+    options: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
@@ -34,7 +36,7 @@ def segment(
     workspace_mask: Path | None = None,
     strict: Flag = False,
 ) -> None:
-    """Find the objects of a folder of depth images, and write their masks and categories.
+    """Find the objects of a folder of frames, and write their masks and categories.
 
     Writes NNNN_mask.png (instance numbers, 255 for the background), NNNN_meta.txt and segments.json, which has the
     scores. An object of no category is of class 0, `other`. A frame that cannot be read is skipped and counted.
@@ -42,11 +44,13 @@ def segment(
     Parameters
     ----------
     folder
-        NNNN_depth.png, and intrinsics.json or cam_K.txt. Nothing else is read.
+        NNNN_depth.png, and intrinsics.json or cam_K.txt; for mask_rcnn NNNN_color.png or .jpg, too.
     output
-        Folder for the masks; it is made where it is not there.
+        Folder for the masks; it is made where it is not there. Masks that another program wrote are not replaced.
     segmenter
-        How objects are found: depth needs no colour.
+        How objects are found: depth needs no colour, mask_rcnn a model that you exported (docs/mask_rcnn.md).
+    options
+        Of the segmenter.
     models_dir
         Where to look for the model, instead of the usual places.
     provider
@@ -65,17 +69,21 @@ def segment(
     check_output_folder("--output", output)
     area = Workspace(workspace or (), read_area(workspace_mask) if workspace_mask else None)
     frames, skipped, entries = NocsFolder(folder), {}, []
+    check_own_masks("--output", output, frames.names)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
-        found = load_segmenter(segmenter, models_dir, SessionConfig(provider, threads, allow_cpu))
+        config = SessionConfig(provider, threads, allow_cpu)
+        found = load_segmenter(segmenter, models_dir, config, options=options)
     for name in tracked(frames.names, "frames"):
         try:
             frame = frames.read_frame(name)
+            check_colour(frame, needs_colour(segmenter))
         except (ValueError, OSError) as error:
             if strict:
                 raise
             skipped[name] = str(error)
             continue
-        output.mkdir(parents=True, exist_ok=True)
+        if not entries:
+            write_segments(output, [])  # the masks are this command's, though it may be interrupted
         entries.append(write_detections(output, name, area.kept(frame, found.segment(frame))))
     reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:1])
     expect(str(folder), entries, "at least one frame that can be read", reasons)

@@ -1,4 +1,4 @@
-"""Which instances of a frame are estimated.
+"""Which instances of a frame are estimated, and by which names.
 
 A fault of one instance costs that instance alone.
 """
@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from clipose_ros.core.types import Instance
+from clipose_ros.core.validation import expect
 
 MAX_INSTANCES = 64
 
@@ -49,6 +50,35 @@ def refusals(instances: Sequence[Instance], maximum: int = MAX_INSTANCES, overla
         else:
             taken.add(mask)
     return refused
+
+
+def class_names(entries: Sequence[str], parameter: str) -> dict[str, str]:
+    """Read which class of a segmenter is which of ours.
+
+    Parameters
+    ----------
+    entries : sequence of str
+        "from:to", the segmenter's name of a class and ours.
+    parameter : str
+        That has them, for the errors.
+
+    Returns
+    -------
+    dict of str to str
+        Our names by the segmenter's.
+
+    Raises
+    ------
+    ValueError
+        For an entry of another form, and for a class that comes twice.
+    """
+    names: dict[str, str] = {}
+    for entry in entries:
+        theirs, _, ours = (part.strip() for part in entry.rpartition(":"))
+        expect(parameter, theirs != "" and ours != "", "entries of the form from:to", repr(entry))
+        expect(parameter, theirs not in names, "every class once", repr(theirs))
+        names[theirs] = ours
+    return names
 
 
 def _flaw(instance: Instance, overlap: bool) -> str:

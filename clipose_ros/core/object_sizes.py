@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from clipose_ros.core.admission import MAX_INSTANCES, refusals
+from clipose_ros.core.backprojection import MILLIMETRE_M, DepthRange, backproject, depth_unit_m
+from clipose_ros.core.types import Detections, Frame
 
 LEAST_POINTS = 32  # of a cloud; fewer do not show a size
 LEAST_OBSERVATIONS = 3
@@ -18,13 +22,25 @@ USUAL_SHARE = 0.7
 # The logarithm of that share has a sigma of 0.24, and the median over n objects one of 0.3 / sqrt(n). Objects are too
 # large beyond three sigma. More than four objects give no more certainty: they may all be unusual.
 TOO_LARGE, MOST_OBJECTS = 1.0, 4
+LOOKED_AT = 5000  # pixels at least, to tell whether depth is in range
+LEAST_SEEN = 0.01  # share of them that has a depth; a camera that is covered sees less
+MOST_WITHIN = 0.05  # share of what has a depth: with less in range, nearly all is out of it
+UNITS_M = (0.001, 1.0, 0.0001, 0.01)  # that cameras have, the most usual first [m]
+NEAR_M = 0.2  # of the median depth: nearer is hardly any camera's table [m]
 TOO_SMALL = math.log(1 / 3)  # clutter may hide large parts of objects, but hardly of most of them
 
 
 class ObjectSizes:
-    """Collects sizes of objects over frames, and judges them."""
+    """Collects sizes of objects over frames, and judges them.
+
+    Attributes
+    ----------
+    unit_m : float
+        Of the depth of the last frame [m].
+    """
 
     def __init__(self) -> None:
+        self.unit_m = MILLIMETRE_M
         self._factors: deque[float] = deque(maxlen=KEPT)  # logarithms of size over usual size
         self._most = 0  # objects in one frame
 
@@ -50,6 +66,28 @@ class ObjectSizes:
         self._factors += factors
         self._most = max(self._most, len(factors))
 
+    def add_frame(
+        self, frame: Frame, detections: Detections, limits: DepthRange, diagonal_m: Callable[[str], float | None]
+    ) -> None:
+        """Add the objects that a frame shows.
+
+        Parameters
+        ----------
+        frame : Frame
+            What the camera saw.
+        detections : Detections
+            What is in it; what the pipeline would refuse is left out.
+        limits : DepthRange
+            Valid depths.
+        diagonal_m : callable
+            Gives the usual diagonal of a category or object [m]; None if it is unknown.
+        """
+        refused = refusals(detections.instances, MAX_INSTANCES, detections.overlap)
+        known = detections.only([i for i in range(len(detections.instances)) if i not in refused])
+        clouds = backproject(frame, known, limits)
+        self.unit_m = depth_unit_m(frame.depth.dtype, frame.depth_unit_m)
+        self.add([cloud.points for cloud in clouds], [diagonal_m(instance.category) for instance in known.instances])
+
     def suspicion(self) -> float | None:
         """Judge whether all objects look too large or too small.
 
@@ -63,6 +101,37 @@ class ObjectSizes:
         median = float(np.median(self._factors))
         too_large = TOO_LARGE / math.sqrt(min(self._most, MOST_OBJECTS))
         return None if TOO_SMALL <= median <= too_large else math.exp(median)
+
+
+def range_warning(frame: Frame, limits: DepthRange) -> tuple[str, str] | None:
+    """Describe depth that lies out of range all over the image, so that no object can have a pose.
+
+    Parameters
+    ----------
+    frame : Frame
+        What the camera saw.
+    limits : DepthRange
+        Valid depths.
+
+    Returns
+    -------
+    (str, str) or None
+        What is wrong, as `name: expected …, got …`, and what to do; None if enough is in range, or too little is seen.
+    """
+    depth = frame.depth.ravel()[:: max(1, frame.depth.size // LOOKED_AT)]
+    seen = depth[np.isfinite(depth) & (depth > 0)].astype(np.float64)
+    unit_m = depth_unit_m(frame.depth.dtype, frame.depth_unit_m)
+    within = np.count_nonzero((seen * unit_m >= limits.minimum) & (seen * unit_m <= limits.maximum))
+    if len(seen) < LEAST_SEEN * len(depth) or not len(seen) or within > MOST_WITHIN * len(seen):
+        return None
+    median = float(np.median(seen))
+    likely_m = next((unit for unit in UNITS_M if unit != unit_m and NEAR_M <= median * unit <= limits.maximum), None)
+    other = "" if likely_m is None else f"if its unit is {likely_m * 1e3:g} mm: depth_scale_m:={likely_m:g}; else "
+    return (
+        f"depth: expected {limits.minimum:g} to {limits.maximum:g} m, got nearly all of the image nearer or further: "
+        "no object has a pose",
+        f"{other}min_depth_m and max_depth_m say what is valid",
+    )
 
 
 def unit_warning(factor: float, unit_m: float) -> tuple[str, str]:

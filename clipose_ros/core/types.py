@@ -231,10 +231,13 @@ class InstanceView:
         What the camera saw; shared by all objects of the frame.
     mask : (H, W) bool
         The object's pixels.
+    others : (H, W) bool, optional
+        Pixels of other objects, which may hide this one.
     """
 
     frame: Frame
     mask: np.ndarray
+    others: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

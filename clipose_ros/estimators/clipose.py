@@ -232,6 +232,9 @@ class Clipose:
             "threads": session.threads,
         }
 
+    def reload(self) -> None:
+        """See `Estimator.reload`. Nothing changes."""
+
     def warm_up(self) -> None:
         """See `Estimator.warm_up`."""
         points, category = np.ones((1, self.settings.points, 3), np.float32), np.zeros(1, dtype=np.int64)

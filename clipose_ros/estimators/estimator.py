@@ -118,6 +118,16 @@ class Estimator(Protocol):
         """
         ...
 
+    def reload(self) -> None:
+        """Read again what may change while this runs, such as learned objects.
+
+        Raises
+        ------
+        ValueError
+            If it is broken: then all stays as it was.
+        """
+        ...
+
     def warm_up(self) -> None:
         """Do once what the first frame would otherwise have to wait for, such as building an engine."""
         ...

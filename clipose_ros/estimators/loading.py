@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from clipose_ros.core.validation import expect
+from clipose_ros.estimators.compiled_code import VARIABLE, find_place_for_compiled_code
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.estimators.router import Router
 from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
@@ -21,9 +22,11 @@ log = logging.getLogger(__name__)
 # Module and class, by the word in the card. A class takes the model's folder, its card, how networks run, and a seed.
 # It raises ValueError for a card that does not fit, and RuntimeError for a provider that cannot be had.
 ESTIMATORS = {
+    "cleanpose": ("clipose_ros.estimators.cleanpose", "CleanPose"),
     "clipose": ("clipose_ros.estimators.clipose", "Clipose"),
     "gspose": ("clipose_ros.estimators.gspose", "GsPose"),
 }
+COMPILED = ("gspose",)  # those with code that numba compiles
 LEARNERS = ("gspose",)  # those that take a folder of learned objects, too
 
 
@@ -69,6 +72,10 @@ def load(
     expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
     module, name = ESTIMATORS[card.estimator]
     more = {"objects_dir": objects_dir} if card.estimator in LEARNERS else {}
+    if card.estimator in COMPILED and (place := find_place_for_compiled_code()):
+        log.warning(
+            "no folder for compiled code can be written: it is compiled each time, to %s; set %s", place, VARIABLE
+        )
     estimator = getattr(import_module(module), name)(folder, card, config, seed, **more)
     if warm:
         estimator.warm_up()

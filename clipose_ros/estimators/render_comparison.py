@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from clipose_ros.estimators.surface_alignment import turn_of
-from clipose_ros.rendering.kernels import composite, project
+from clipose_ros.rendering.kernels import ELLIPSE, composite, project
 
 OCCLUDER_M = 0.012  # so much nearer than the object is in front of it [m]
 KNOWN_SHARE = 0.6  # of a pixel's weight must be of discs with a known colour
@@ -30,7 +30,7 @@ def _draw(solid, features, rotation, translation, camera, ellipses, boxes, image
     order = project(
         solid[0], solid[1], solid[2], solid[3], rotation, translation, camera, width, height, ellipses, boxes
     )
-    composite(order, ellipses, boxes, solid[3], features, image, depth, through)
+    composite(order, ellipses, boxes, features, image, depth, through)
 
 
 @njit(cache=True, fastmath=True)
@@ -114,7 +114,7 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
     """
     height, width = mask.shape
     count = len(features)
-    ellipses, boxes = np.zeros((count, 6), np.float32), np.zeros((count, 4), np.int32)
+    ellipses, boxes = np.zeros((count, ELLIPSE), np.float32), np.zeros((count, 4), np.int32)
     image, moved_image = np.zeros((height, width, 4), np.float32), np.zeros((height, width, 4), np.float32)
     depth, through = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     moved_depth, moved_through = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
@@ -237,7 +237,7 @@ def compare(solid, features, rotation, translation, camera, colour, mask, seen_m
     """
     height, width = mask.shape
     count = len(features)
-    ellipses, boxes = np.zeros((count, 6), np.float32), np.zeros((count, 4), np.int32)
+    ellipses, boxes = np.zeros((count, ELLIPSE), np.float32), np.zeros((count, 4), np.int32)
     image = np.zeros((height, width, 4), np.float32)
     depth, through = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     _draw(solid, features, rotation, translation, camera, ellipses, boxes, image, depth, through)

@@ -67,6 +67,11 @@ class Router:
             for key, found in values.items()
         }
 
+    def reload(self) -> None:
+        """See `Estimator.reload`."""
+        for estimator in self._estimators:
+            estimator.reload()
+
     def warm_up(self) -> None:
         """See `Estimator.warm_up`."""
         for estimator in self._estimators:

@@ -130,6 +130,57 @@ def align_shifts(rotations, translations, points, normals, colours, grid, low, c
 
 
 @njit(cache=True, fastmath=True)
+def judge_outlines(rotations, translations, discs, facings, camera, mask, seen_m, nearer_m, shares):
+    """Say what share of an object's visible side lies beside the mask, where nothing hides it.
+
+    Parameters
+    ----------
+    rotations : (K, 3, 3) float64
+        R_camera_object.
+    translations : (K, 3) float64
+        Camera frame [m].
+    discs, facings : (M, 3) float64
+        Centres [m] and normals of some discs that are spread evenly, object frame.
+    camera : (4,) float64
+        fx, fy, cx, cy of the whole image [px].
+    mask : (H, W) bool
+        The object's pixels.
+    seen_m : (H, W) float32
+        Depth [m], 0 where nothing is known.
+    nearer_m : float
+        What is nearer than a disc by so much hides it [m].
+    shares : (K,) float64
+        Written: 0 where all lies in the mask, 1 where nothing does. Beyond the image nothing counts.
+    """
+    height, width = mask.shape
+    for k in range(len(rotations)):
+        r, t = rotations[k], translations[k]
+        beside, counted = 0.0, 1e-9
+        for j in range(len(discs)):
+            a, b, c = discs[j, 0], discs[j, 1], discs[j, 2]
+            x = r[0, 0] * a + r[0, 1] * b + r[0, 2] * c + t[0]
+            y = r[1, 0] * a + r[1, 1] * b + r[1, 2] * c + t[1]
+            z = r[2, 0] * a + r[2, 1] * b + r[2, 2] * c + t[2]
+            if z <= 0.01:
+                continue
+            a, b, c = facings[j, 0], facings[j, 1], facings[j, 2]
+            n0 = r[0, 0] * a + r[0, 1] * b + r[0, 2] * c
+            n1 = r[1, 0] * a + r[1, 1] * b + r[1, 2] * c
+            n2 = r[2, 0] * a + r[2, 1] * b + r[2, 2] * c
+            if -(n0 * x + n1 * y + n2 * z) < LEAST_FACING * math.sqrt(x * x + y * y + z * z):
+                continue
+            column, row = int(camera[0] * x / z + camera[2] + 0.5), int(camera[1] * y / z + camera[3] + 0.5)
+            if column < 0 or row < 0 or column >= width or row >= height:
+                continue
+            if mask[row, column]:
+                counted += 1
+            elif not 0 < seen_m[row, column] < z - nearer_m:
+                counted += 1
+                beside += 1
+        shares[k] = beside / counted
+
+
+@njit(cache=True, fastmath=True)
 def turn_of(vector):
     """Make a rotation of a rotation vector.
 

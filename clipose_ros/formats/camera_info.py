@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,11 @@ from clipose_ros.core.distortion import (
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 
+FARTHEST_OFF_CENTRE = (
+    0.2  # of the principal point, as a share of the image: K of 640x480 lies a quarter off in 1280x720
+)
+FIELD_OF_VIEW_DEG = (20.0, 150.0)  # horizontal, of depth cameras
+SQUARE = (0.8, 1.25)  # fx over fy
 RECTIFIED = "_rect"  # part of the names of rectified images: image_rect, image_rect_color, image_rect_raw
 MODELS = ("plumb_bob", "rational_polynomial", "equidistant")  # all of sensor_msgs' distortion_models
 # Some drivers use librealsense's names. Its "inverse" model is plumb_bob but for terms of second order: see
@@ -96,7 +102,8 @@ def intrinsics_from(info: Any, shape: tuple[int, int], rectified: bool = True) -
     """
     if camera_info_shape(info) != tuple(shape):
         expected = f"the size of the depth image, {shape[1]}x{shape[0]}"
-        raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}")
+        cure = "give the calibration of the image that depth is registered to"
+        raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}; {cure}")
     bin_x, bin_y, roi = max(info.binning_x, 1), max(info.binning_y, 1), info.roi
     from_p = rectified and info.p[0]
     fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6)) if from_p else (info.k[i] for i in (0, 2, 4, 5))
@@ -182,6 +189,40 @@ def distortion_warning(info: Any, topic: str, rectified: bool = True) -> tuple[s
     model, (cost, cure) = info.distortion_model or "no name", _ignored(info)
     text = f"expected a rectified image, called *{RECTIFIED}*, got another, and a distortion ({model}) in camera_info"
     return f"{topic}: {text}: {cost}", cure
+
+
+def geometry_warning(info: Any, rectified: bool = True) -> tuple[str, str] | None:
+    """Warn of intrinsics that are hardly those of the image: drivers forget to scale K when they scale the image.
+
+    Parameters
+    ----------
+    info : CameraInfo
+        Of the camera, accepted by `check_camera_info`.
+    rectified : bool
+        As of `intrinsics_from`.
+
+    Returns
+    -------
+    (str, str) or None
+        What is wrong, as `name: expected …, got …`, and what to do; None if all is well.
+    """
+    height, width = camera_info_shape(info)
+    intrinsics = intrinsics_from(info, (height, width), rectified)
+    fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    got = f"fx {fx:.4g}, fy {fy:.4g}, cx {cx:.4g}, cy {cy:.4g}"
+    cut = info.roi.x_offset or info.roi.y_offset or info.roi.width not in (0, info.width)
+    off_centre = max(abs(cx / width - 0.5), abs(cy / height - 0.5)) > FARTHEST_OFF_CENTRE
+    view_deg = math.degrees(2 * math.atan(width / (2 * fx)))
+    if not cut and off_centre:
+        expected = f"a principal point near the middle of its {width}x{height} px"
+    elif not cut and not FIELD_OF_VIEW_DEG[0] < view_deg < FIELD_OF_VIEW_DEG[1]:
+        expected, got = "a usual field of view", f"{got}: {view_deg:.2g}° wide"
+    elif not SQUARE[0] < fx / fy < SQUARE[1]:
+        expected = "fx near fy"
+    else:
+        return None
+    text = f"camera_info: expected {expected}, got {got}: are these the intrinsics of another resolution?"
+    return f"{text} Then poses and sizes are wrong", "let the driver publish those of the images as they are sent"
 
 
 def _ignored(info: Any) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from clipose_ros.core.validation import expect
 
 DEPTH_FORMAT = "compressedDepth"
-DEPTH_ENCODINGS = ("16UC1", "32FC1")
+DEPTH_ENCODINGS = ("16UC1", "32FC1", "mono16")
 CONFIGURATION = struct.Struct("<iff")  # enumeration, quantization a and b
 RVL_SIZE = struct.Struct("<II")  # columns, rows
 PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
@@ -74,7 +74,7 @@ def inflate_depth(image: Any) -> np.ndarray:
     else:
         stored = _decoded("depth", data[head:], cv2.IMREAD_UNCHANGED)
         expect("depth data", stored.ndim == 2 and stored.dtype == np.uint16, "a PNG of 16 bits", "another image")
-    if encoding == "16UC1":
+    if encoding != "32FC1":
         return stored
     with np.errstate(all="ignore"):
         metres = np.float32(a) / (stored.astype(np.float32) - np.float32(b))

@@ -16,7 +16,8 @@ from clipose_ros.core.validation import expect
 from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
 
 # encoding: (type of a channel, channels)
-DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}
+# mono16 is 16UC1 by the name that OpenNI, time-of-flight cameras and older drivers give it.
+DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1), "32FC1": (np.float32, 1), "mono16": (np.uint16, 1)}
 LABEL_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1), "mono16": (np.uint16, 1), "16UC1": (np.uint16, 1)}
 
 
@@ -58,7 +59,8 @@ def image_view(name: str, image: Any, encodings: dict[str, tuple[type, int]]) ->
     ValueError
         For another encoding, and for sizes that contradict each other.
     """
-    expect(f"{name} encoding", image.encoding in encodings, " or ".join(encodings), repr(image.encoding))
+    known = image.encoding in encodings
+    expect(f"{name} encoding", known, " or ".join(encodings), f"{image.encoding!r}{_cure(name, image.encoding)}")
     return _pixels(name, image, *encodings[image.encoding])
 
 
@@ -68,7 +70,7 @@ def depth_view(image: Any) -> np.ndarray:
     Parameters
     ----------
     image : Image
-        With an encoding of REP 118, 16UC1 or 32FC1.
+        With an encoding of REP 118, 16UC1 or 32FC1, or mono16, which some drivers call 16UC1.
 
     Returns
     -------
@@ -167,8 +169,18 @@ def detections_from(message: Any, shape: tuple[int, int]) -> Detections:
     instances = instances_from(message)
     labels = label_view(message.label_image) if instances else np.zeros(shape, np.uint8)
     if labels.shape != tuple(shape):
-        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}")
+        cure = "segment the image that depth is registered to, at its size"
+        raise ValueError(f"labels: expected {tuple(shape)} as depth, got {labels.shape}; {cure}")
     return Detections(instances, labels)
+
+
+def _cure(name: str, encoding: str) -> str:
+    """What to do about an encoding that is none of depth."""
+    if name != "depth":
+        return ""
+    if "ompressed" in encoding:
+        return "; give the raw topic: ros2 run image_transport republish compressedDepth raw"
+    return "; give the camera's depth, not a picture of it"
 
 
 def _pixels(name: str, image: Any, scalar: type, channels: int, planes: float = 1.0) -> np.ndarray:

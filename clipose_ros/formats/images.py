@@ -32,14 +32,15 @@ def read_colour(path: Path) -> np.ndarray:
     Returns
     -------
     (H, W, 3) uint8
-        RGB.
+        RGB, as the pixels are stored. What EXIF says of how to hold the picture is for people: depth and masks of the
+        same camera are not turned, either.
 
     Raises
     ------
     ValueError
         With the path, where there is no image.
     """
-    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -151,6 +152,30 @@ def read_labels(path: Path) -> np.ndarray:
         )
         image = red
     return image + np.uint8(1)  # wraps 255, the background, to 0
+
+
+def read_object_mask(path: Path) -> np.ndarray:
+    """Read the mask of one object.
+
+    Parameters
+    ----------
+    path : Path
+        8-bit image with one channel, 0 where the object is not.
+
+    Returns
+    -------
+    (H, W) bool
+        Its pixels.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image or one of another kind.
+    """
+    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    grey = image.ndim == 2 and image.dtype == np.uint8
+    expect(str(path), grey, "an 8-bit mask in one channel", f"{image.dtype} {image.shape}")
+    return image > 0
 
 
 def _flaw_of_code(image: np.ndarray) -> str:

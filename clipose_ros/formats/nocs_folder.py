@@ -1,5 +1,5 @@
 """Reader of the NOCS folder format: NNNN_color.png or .jpg, NNNN_depth.png, NNNN_mask.png, NNNN_meta.txt and,
-optionally, intrinsics.json.
+optionally, intrinsics.json. Names may be in capitals.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipose_ros.core.backprojection import DepthRange
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.object_sizes import range_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
 from clipose_ros.formats.images import read_colour, read_depth_or_code, read_labels, unit_doubt
 from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
 from clipose_ros.formats.text_files import read_text
@@ -29,8 +32,10 @@ FRAME_ID = "camera_color_optical_frame"
 FRAME_PERIOD_NS = NS_PER_S // 30
 DISTRACTOR = 0
 # A frame without depth is none of the folder's, unless another of its files names it by a number.
-DEPTH_NAME = re.compile(r"(.+)_depth\.png")
-OTHER_NAME = re.compile(r"(\d+)_(?:color\.(?:png|jpg)|mask\.png|meta\.txt)")
+DEPTH_NAME = re.compile(r"(.+)_depth\.png", re.IGNORECASE)
+OTHER_NAME = re.compile(r"(\d+)_(?:color\.(?:png|jpe?g)|mask\.png|meta\.txt)", re.IGNORECASE)
+COLOUR_KINDS = ("color.png", "color.jpg", "color.jpeg")
+CONTENTS = "a folder with NNNN_depth.png, NNNN_mask.png and NNNN_meta.txt"
 CONVERSION = (
     "rename or convert to NNNN_depth.png (16-bit mm), NNNN_mask.png (instance number, 255 background), NNNN_meta.txt "
     f"(`instance class_id model`) and {JSON_FILE}"
@@ -59,7 +64,7 @@ class NocsFolder:
     Attributes
     ----------
     names : list of str
-        The NNNN of the files, sorted.
+        The NNNN of the files, by the numbers in them.
     remarks : Counter of str
         How many of the frames that were read deserve a remark, by remark.
 
@@ -72,7 +77,9 @@ class NocsFolder:
     def __init__(self, path: Path, objects: Collection[str] = ()) -> None:
         self.path = path
         self.objects = objects
-        self.names = _frame_names(path)
+        _expect_folder(path)
+        self._files = FrameFiles(path)
+        self.names = _frame_names(path, self._files.names)
         self.remarks: Counter[str] = Counter()
         self._remarked: set[tuple[Path, str]] = set()  # a frame that is read again is not counted again
         self._warned: set[str] = set()
@@ -116,8 +123,9 @@ class NocsFolder:
         colour = read_colour(colour_file) if colour_file else None
         if colour is not None:
             _expect_size(colour_file, colour, depth)
-        self._remark_on(depth_file, unit_doubt(depth))
-        return Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+        frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
+        self._remark_on(depth_file, unit_doubt(depth) or _range_doubt(frame))
+        return frame
 
     def read(self, name: str) -> tuple[Frame, Detections]:
         """Read one frame and what is in it.
@@ -159,11 +167,11 @@ class NocsFolder:
         return line.model if line.model in self.objects else ""
 
     def _file(self, name: str, kind: str) -> Path:
-        return self.path / f"{name}_{kind}"
+        return self._files.find(name, (kind,))
 
     def _colour_file(self, name: str) -> Path | None:
-        files = (self._file(name, f"color.{suffix}") for suffix in ("png", "jpg"))
-        return next((file for file in files if file.exists()), None)
+        file = self._files.find(name, COLOUR_KINDS)
+        return file if file.exists() else None
 
     def _intrinsics(self, depth: np.ndarray, coded: bool) -> Intrinsics:
         """Of an image: those of the folder, else those of the data set that it must be from."""
@@ -257,6 +265,12 @@ def read_classes(path: Path) -> dict[int, MetaLine]:
     return classes
 
 
+def _range_doubt(frame: Frame) -> str:
+    """A remark on depth that is out of range all over; empty where it is not."""
+    warning = range_warning(frame, DepthRange())
+    return f"{warning[0]}; is its unit 1 mm? Convert it to millimetres" if warning else ""
+
+
 def _unlisted(labels: np.ndarray, classes: Mapping[int, MetaLine]) -> str:
     """A remark on what is in the mask and not in the meta file; empty where nothing is."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:])
@@ -266,24 +280,26 @@ def _unlisted(labels: np.ndarray, classes: Mapping[int, MetaLine]) -> str:
     )
 
 
-def _frame_names(path: Path) -> list[str]:
+def _expect_folder(path: Path) -> None:
+    expect(str(path), path.exists(), CONTENTS, "nothing there")
+    expect(str(path), path.is_dir(), CONTENTS, f"a file; give the folder that it lies in: {path.parent}")
+
+
+def _frame_names(path: Path, files: list[str]) -> list[str]:
     """The names of a folder's frames; raises ValueError, with what the path is instead, where there is none."""
-    what = "a folder with NNNN_depth.png, NNNN_mask.png and NNNN_meta.txt"
-    expect(str(path), path.exists(), what, "nothing there")
-    expect(str(path), path.is_dir(), what, f"a file; give the folder that it lies in: {path.parent}")
-    files = sorted(file.name for file in path.iterdir())
     names = {match[1] for file in files if (match := DEPTH_NAME.fullmatch(file))}
     if not names:
-        raise ValueError(f"{path}: expected {what}, got {_other_contents(path, files)}")
-    return sorted(names | {match[1] for file in files if (match := OTHER_NAME.fullmatch(file))})
+        raise ValueError(f"{path}: expected {CONTENTS}, got {_other_contents(path, files)}")
+    return in_natural_order([*names, *(match[1] for file in files if (match := OTHER_NAME.fullmatch(file)))])
 
 
 def _other_contents(path: Path, files: list[str]) -> str:
     """What a folder is that holds no frames, and what to do about it."""
     if "scene_camera.json" in files:
-        return f"a BOP scene, which is not read; {CONVERSION}"
-    if any(next(path.glob(f"{above}/scene_camera.json"), None) for above in ("*", "*/*")):
-        return f"a folder of BOP scenes, which are not read; {CONVERSION}"
+        return "a BOP scene; clipose estimate reads such"
+    for above in ("*", "*/*"):
+        if camera := min(path.glob(f"{above}/scene_camera.json"), default=None):
+            return f"a folder of BOP scenes; clipose estimate reads such: {camera.parent.parent}"
     for above in ("*", "*/*"):
         scenes = sorted({file.parent for file in path.glob(f"{above}/*_depth.png")})
         if scenes:

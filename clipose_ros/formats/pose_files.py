@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import textwrap
@@ -16,10 +17,13 @@ import numpy as np
 from clipose_ros.core.types import Instance, PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.text_files import read_json
+from clipose_ros.formats.whole_files import whole_file
 
 if TYPE_CHECKING:  # whoever reads poses needs no pipeline
     from clipose_ros.pipeline import FrameResult
 
+ROTATION_TOLERANCE = 0.01  # of R Rᵀ: files have few digits
+FARTHEST_M = 50.0  # of the median object
 MOST_IN_MEMORY = 2**24  # bytes of a file that is being written; of what is longer, the rest waits on the disk
 # (frame name, instance number), as the file has them: other programs write numbers as text, or text as numbers
 InstanceKey = tuple[str | int, str | int]
@@ -75,7 +79,8 @@ def write_poses(
     Parameters
     ----------
     path : Path
-        Of `poses.json`. It is written when the last frame has come: nothing is, if `frames` raises.
+        Of `poses.json`. It is written when the last frame has come: nothing is, if `frames` raises or the disk is
+        full, and what was there before stays.
     frames : iterable of (str, FrameResult)
         Name and result; `Instance.id` is the name of the instance, a number where it is one.
     stamps : bool
@@ -95,8 +100,7 @@ def write_poses(
             between = ",\n"
         written.write("[]\n" if between == "[\n" else "\n]\n")
         written.seek(0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
+        with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
             shutil.copyfileobj(written, file)
 
 
@@ -224,6 +228,7 @@ def _poses(frames: Any) -> PosesByInstance:
             key = (_name("frame", frame["frame"]), _name("instance", entry["instance"]))
             expect("instance", key not in poses, "each once per frame", f"{key} again")
             poses[key] = _pose(entry)
+    _expect_before_camera(poses)
     return poses
 
 
@@ -286,7 +291,23 @@ def _pose(entry: Mapping[str, Any]) -> PoseEstimate | Rejection:
     rotation, translation, size = (
         _numbers(key, entry[key], shape) for key, shape in (("R", (3, 3)), ("t", (3,)), ("size", (3,)))
     )
-    return PoseEstimate(entry["class"], entry.get("score", 1.0), rotation, translation, size)
+    score = entry.get("score", 1.0)
+    turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=ROTATION_TOLERANCE) and np.linalg.det(rotation) > 0
+    expect("R", turns, "a rotation matrix, without scale and mirror", rotation.tolist())
+    expect("size", (size > 0).all(), "lengths of more than 0 [m]", size.tolist())
+    real = isinstance(score, (int, float)) and not isinstance(score, bool)
+    expect("score", real and math.isfinite(score), "a finite number", repr(score))
+    return PoseEstimate(entry["class"], score, rotation, translation, size)
+
+
+def _expect_before_camera(poses: PosesByInstance) -> None:
+    """Refuse positions in millimetres or in OpenGL's axes: each would count as wrong, and nobody would know why."""
+    positions = [pose.translation for pose in poses.values() if isinstance(pose, PoseEstimate)] or [np.zeros(3)]
+    median_m = float(np.median(np.linalg.norm(positions, axis=1)))
+    before = np.median(positions, axis=0)[2] >= 0
+    expect("t", before, "objects before the camera", "z < 0; turn OpenGL's axes: negate the 2nd and 3rd row of R and t")
+    cure = "divide t and size by 1000 if they are in millimetres"
+    expect("t", median_m <= FARTHEST_M, "metres", f"objects {median_m:.0f} away; {cure}")
 
 
 def _numbers(key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

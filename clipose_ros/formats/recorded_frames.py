@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.object_sizes import range_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance
 from clipose_ros.core.validation import expect
-from clipose_ros.formats.camera_info import check_camera_info, distortion_warning, intrinsics_from
+from clipose_ros.formats.camera_info import check_camera_info, distortion_warning, geometry_warning, intrinsics_from
 from clipose_ros.formats.compressed_images import inflate_colour, inflate_depth
 from clipose_ros.formats.image_messages import colour_view, depth_view, detections_from, stamp_ns
 from clipose_ros.formats.images import unit_doubt
@@ -109,6 +111,8 @@ class RecordedFrames:
         How messages become frames.
     with_masks : bool
         Whether to read what is in the frames. Without, each depth image is a frame.
+    with_colour : bool
+        Whether a frame is complete only with its colour image. Without, it has one where one came in time.
 
     Attributes
     ----------
@@ -135,11 +139,15 @@ class RecordedFrames:
         names: TopicNames = TopicNames(),
         settings: JoinSettings = JoinSettings(),
         with_masks: bool = True,
+        with_colour: bool = False,
     ) -> None:
         self.path = path
         self._settings = settings
+        self._with_colour = with_colour
         self._recording = RecordedMessages(path)
         self.topics = find_topics(self._recording, names, with_masks)
+        there = ", ".join(sample.topic for sample in self.topics.values())
+        expect(str(path), not with_colour or "colour" in self.topics, "a topic of colour images", f"only {there}")
         self.tally, self.remarks, self.depth_images = Tally(), Counter(), 0
         self._roles = {sample.topic: role for role, sample in self.topics.items()}
 
@@ -167,7 +175,7 @@ class RecordedFrames:
             With strict alone.
         """
         self.remarks.clear()
-        reading = _Reading(self.topics, self._settings, self.remarks, strict)
+        reading = _Reading(self.topics, self._settings, self.remarks, strict, self._with_colour)
         self.depth_images = 0
         for message in self._recording.messages(lambda topic, kind: topic in self._roles):
             self.tally = self._recording.tally
@@ -183,8 +191,14 @@ class _Reading:
     """The state of one pass over a recording."""
 
     def __init__(
-        self, topics: dict[str, TopicSample], settings: JoinSettings, remarks: Counter[str], strict: bool
+        self,
+        topics: dict[str, TopicSample],
+        settings: JoinSettings,
+        remarks: Counter[str],
+        strict: bool,
+        with_colour: bool,
     ) -> None:
+        self._with_colour = with_colour
         self._topics = topics
         self._settings = settings
         self._remarks = remarks
@@ -198,6 +212,7 @@ class _Reading:
         tolerance_ns = round(settings.max_stamp_difference_s * NS_PER_S)
         self._synchroniser = Synchroniser(
             self._capacity,
+            with_colour,
             tolerance_ns=tolerance_ns,
             waiting_frames=MOST_COMPLETED * self._capacity,
             with_instances="instances" in topics,
@@ -248,6 +263,8 @@ class _Reading:
             self._calibrate(message, time_ns)
         elif role == "instances":
             self._synchroniser.add_instances(time_ns, message)
+        elif self._with_colour:
+            self._synchroniser.add_colour(time_ns, (message, compressed))
         else:
             self._colours[time_ns] = message, compressed
             if len(self._colours) > self._capacity:
@@ -262,44 +279,49 @@ class _Reading:
         numbered, settings = bundle.depth, self._settings
         depth = (inflate_depth if numbered.compressed else depth_view)(numbered.message)
         header = numbered.message.header
-        self._remark_on(bundle, depth)
         frame = Frame(
             stamp_ns=bundle.stamp_ns,
             frame_id=header.frame_id,
             depth=depth,
             intrinsics=intrinsics_from(bundle.camera_info, depth.shape, not settings.raw_images),
-            colour=self._colour(bundle.stamp_ns, depth.shape),
+            colour=self._colour(bundle, depth.shape),
             depth_unit_m=settings.depth_scale_m or None,
         )
+        self._remark_on(bundle, frame)
         detections = None
         if bundle.instances is not None:
             found = detections_from(bundle.instances, depth.shape)
             detections = Detections(_with_different_ids(found.instances), found.masks)
         return RecordedFrame(f"{numbered.number:04d}", frame, detections)
 
-    def _colour(self, time_ns: int, shape: tuple[int, int]) -> np.ndarray | None:
-        """The colour image of a stamp, where there is one that can be read."""
+    def _colour(self, bundle: Bundle, shape: tuple[int, int]) -> np.ndarray | None:
+        """The colour image of a frame, where there is one that can be read."""
         if "colour" not in self._topics:
             return None
+        if self._with_colour:
+            return _read_colour(*bundle.colour, shape)
+        time_ns = bundle.stamp_ns
         nearest_ns = min(self._colours, key=lambda other_ns: abs(other_ns - time_ns), default=None)
         if nearest_ns is None or abs(nearest_ns - time_ns) > self._tolerance_ns:
             self._remark("no colour image of this stamp before the frame was complete")
             return None
-        message, compressed = self._colours[nearest_ns]
         try:
-            colour = (inflate_colour if compressed else colour_view)(message)
-            expect("colour", colour.shape[:2] == shape, f"the size of depth, {_size(shape)}", _size(colour.shape))
+            return _read_colour(*self._colours[nearest_ns], shape)
         except ValueError as error:
             self._remark(f"colour is left out: {error}")
             return None
-        return colour
 
-    def _remark_on(self, bundle: Bundle, depth: np.ndarray) -> None:
+    def _remark_on(self, bundle: Bundle, frame: Frame) -> None:
         """What may be wrong without being broken."""
-        message, info = bundle.depth.message, bundle.camera_info
-        doubts = [unit_doubt(depth)] if depth.dtype == np.uint16 and not self._settings.depth_scale_m else []
-        warning = distortion_warning(info, self._topics["depth"].topic, not self._settings.raw_images)
-        doubts += [f"{warning[0]} ({warning[1].replace('rectified:=false', '--raw-images')})"] if warning else []
+        message, info, rectified = bundle.depth.message, bundle.camera_info, not self._settings.raw_images
+        millimetres = frame.depth.dtype == np.uint16 and not self._settings.depth_scale_m
+        doubts = [unit_doubt(frame.depth)] if millimetres else []
+        warnings = [
+            distortion_warning(info, self._topics["depth"].topic, rectified),
+            geometry_warning(info, rectified),
+            None if any(doubts) else range_warning(frame, DepthRange()),
+        ]
+        doubts += [f"{text} ({_for_commands(cure)})" for text, cure in filter(None, warnings)]
         frame_id = message.header.frame_id
         for name, other in (("instances", bundle.instances), ("camera_info", info)):
             if other is not None and other.header.frame_id != frame_id:
@@ -309,6 +331,13 @@ class _Reading:
 
     def _remark(self, text: str) -> None:
         self._remarks[text if text in self._remarks or len(self._remarks) < MOST_REASONS else "other remarks"] += 1
+
+
+def _read_colour(message: Any, compressed: bool, shape: tuple[int, int]) -> np.ndarray:
+    """A colour image (H, W, 3), RGB; raises ValueError where it cannot be read or is not of the depth image's size."""
+    colour = (inflate_colour if compressed else colour_view)(message)
+    expect("colour", colour.shape[:2] == shape, f"the size of depth, {_size(shape)}", _size(colour.shape))
+    return colour
 
 
 def _with_different_ids(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
@@ -322,6 +351,12 @@ def _with_different_ids(instances: tuple[Instance, ...]) -> tuple[Instance, ...]
         taken.add(name)
         named.append(replace(instance, id=name))
     return tuple(named)
+
+
+def _for_commands(cure: str) -> str:
+    """What to do, in options of a command where the node has parameters."""
+    cure = cure.replace("rectified:=false", "--raw-images").replace("depth_scale_m:=", "--depth-scale-m ")
+    return cure.replace("min_depth_m", "the node's min_depth_m")
 
 
 def _size(shape: tuple[int, ...]) -> str:

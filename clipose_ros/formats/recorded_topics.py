@@ -30,13 +30,14 @@ FIELDS: dict[str, tuple[Callable[[MessageReader], Any], str]] = {
     INSTANCE_ARRAY: (MessageReader.instances, "InstanceArray"),
 }
 ROLES = {
-    "depth": "a depth image (sensor_msgs/Image of 16UC1 or 32FC1, or compressedDepth)",
+    "depth": "a depth image (sensor_msgs/Image of 16UC1, 32FC1 or mono16, or compressedDepth)",
     "camera_info": "a sensor_msgs/CameraInfo",
     "instances": "masks (clipose_ros/InstanceArray)",
     "colour": "a colour image",
 }
 NEEDED = frozenset({"depth", "camera_info", "instances"})
 TRANSPORTS = ("/compressedDepth", "/compressed")  # that image_transport appends
+DEPTH_IN_NAME = "depth"
 REGISTERED = ("registered", "aligned")  # in the names of depth that lies in the colour image
 LOOK_NS = NS_PER_S  # and when every role has been seen, so long for others that may be meant
 LOOK_MESSAGES = 1000
@@ -52,7 +53,8 @@ class TopicNames:
     Parameters
     ----------
     depth_topic : str
-        Of a recording: the depth image, registered to colour, sensor_msgs/Image (16UC1, 32FC1) or compressedDepth.
+        Of a recording: the depth image, registered to colour, sensor_msgs/Image (16UC1, 32FC1, mono16) or
+        compressedDepth.
         Where topics are not given, they are found by type and name.
     camera_info_topic : str
         Of a recording: the calibration of the image that depth is registered to.
@@ -174,20 +176,20 @@ def _topics(where: str, names: TopicNames, samples: list[TopicSample], with_mask
 
 def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[str]) -> list[TopicSample]:
     """The first whole message of each topic that may have a role."""
-    given = {name for name in vars(names).values() if name}
+    given = {_plain(name) for name in vars(names).values() if name}
     samples: dict[str, TopicSample] = {}
     ended_ns, since = None, 0
     for message in recording.messages(lambda topic, kind: True):
         if message.topic not in samples and len(samples) < MOST_TOPICS:
             try:
-                sample = _sample(message)
+                sample = _sample(message, names.depth_topic)
             except ValueError as error:
                 recording.tally.reject(f"{message.topic}: {error}")
                 continue
             if sample is not None:
                 samples[message.topic] = sample
         seen = {sample.role for sample in samples.values()}
-        if seen.issuperset(needed) and given <= samples.keys():
+        if seen.issuperset(needed) and given <= {_plain(topic) for topic in samples}:
             ended_ns = message.time_ns if ended_ns is None else ended_ns
             since += 1
             if message.time_ns - ended_ns > LOOK_NS or since > LOOK_MESSAGES:
@@ -195,11 +197,12 @@ def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[
     return sorted(samples.values())
 
 
-def _sample(message: RecordedMessage) -> TopicSample | None:
+def _sample(message: RecordedMessage, depth_topic: str) -> TopicSample | None:
     """A topic by one of its messages; None where it has no role."""
     content = read_message(message)
     if message.kind == IMAGE:
-        role, size = _role_of_encoding(content.encoding), (content.height, content.width)
+        role = _role_of_image(message.topic, content.encoding, depth_topic)
+        size = content.height, content.width
     elif message.kind == COMPRESSED_IMAGE:
         depth = is_compressed_depth(content.format)
         role, size = ("depth", (0, 0)) if depth else ("colour", compressed_size(content))
@@ -217,7 +220,10 @@ def _without_data(content: Any) -> Any:
     return content if isinstance(content, SerializedCameraInfo) else replace(content, data=memoryview(b""))
 
 
-def _role_of_encoding(encoding: str) -> str:
+def _role_of_image(topic: str, encoding: str, depth_topic: str) -> str:
+    """What an image is; what may be grey as well as depth (mono16) is told by its name."""
+    if encoding in DEPTH_ENCODINGS and encoding in COLOUR_ENCODINGS:
+        return "depth" if _plain(topic) == _plain(depth_topic) or DEPTH_IN_NAME in topic else "colour"
     return "depth" if encoding in DEPTH_ENCODINGS else "colour" if encoding in COLOUR_ENCODINGS else ""
 
 
@@ -232,7 +238,7 @@ def _chosen(
     found = [sample for sample in samples if sample.role == role]
     option = f"--{role.replace('_', '-')}-topic"
     if given:
-        named = [sample for sample in found if sample.topic == given]
+        named = [sample for sample in found if _plain(sample.topic) == _plain(given)]
         expect(
             option, named, f"a topic with {ROLES[role]}{_listed(found, ': ')}", f"{given}{_what_it_is(given, samples)}"
         )
@@ -291,11 +297,16 @@ def _without_transports(found: list[TopicSample]) -> list[TopicSample]:
     return [sample for sample in found if sample.base == sample.topic or sample.base not in plain]
 
 
+def _plain(topic: str) -> str:
+    """A name of a topic without the slash in front, which people leave out."""
+    return topic.lstrip("/")
+
+
 def _listed(samples: list[TopicSample], before: str) -> str:
     names = [f"{sample.topic}" for sample in samples]
     return before + ", ".join(names[:MOST_LISTED]) + ", …" * (len(names) > MOST_LISTED) if names else ""
 
 
 def _what_it_is(topic: str, samples: list[TopicSample]) -> str:
-    role = next((sample.role for sample in samples if sample.topic == topic), None)
+    role = next((sample.role for sample in samples if _plain(sample.topic) == _plain(topic)), None)
     return f", {ROLES[role]}" if role else ", which has no message that is read"

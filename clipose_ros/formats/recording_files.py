@@ -21,6 +21,7 @@ from clipose_ros.formats.message_definitions import (
     message_definition,
 )
 from clipose_ros.formats.recorded_bytes import recording_library
+from clipose_ros.formats.whole_files import whole_file
 
 # The pose node's own names, see `ros.topics`.
 RECORDED_TOPICS = {
@@ -38,18 +39,20 @@ class RecordingWriter:
     Parameters
     ----------
     path : Path
-        Of the file. Folders that it names and that are not there are made.
+        Of the file, which is there once it is whole. Folders that it names and that are not there are made.
 
     Raises
     ------
+    OSError
+        With the path, where it cannot be written, as on a full disk.
     RuntimeError
         Where the packages that write recordings are not installed.
     """
 
     def __init__(self, path: Path) -> None:
         library = recording_library("mcap_ros2.writer")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+        self._whole = whole_file(path)
+        self._file = self._whole.__enter__().open("wb")
         self._writer = library.Writer(self._file)
         self._schemas = {kind: self._writer.register_msgdef(kind, message_definition(kind)) for kind in TYPES}
 
@@ -59,8 +62,15 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.finish()
-        self._file.close()
+        try:
+            try:
+                if error is None:
+                    self._writer.finish()
+            finally:
+                self._file.close()
+        except OSError as full:  # what is not written yet finds the disk full
+            kind, error, trace = type(full), full, full.__traceback__
+        self._whole.__exit__(kind, error, trace)
 
     def write(self, topic: str, kind: str, message: dict[str, Any], time_ns: int) -> None:
         """Write a message.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import yaml
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.frame_files import in_natural_order
 from clipose_ros.formats.mcap_files import McapFile
 from clipose_ros.formats.recorded_bytes import (
     ZSTD_MAGIC,
@@ -28,6 +28,7 @@ from clipose_ros.formats.sqlite_bags import SqliteBag
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 SUFFIXES_OF_IMAGES = (".png", ".jpg", ".txt", ".json")  # of the files of a folder of images
+ROS_1 = "a recording of ROS 1; convert it: pip install rosbags; rosbags-convert --src FILE.bag --dst FOLDER"
 WHAT = "a recording (.mcap, .db3, or a folder of rosbag2)"
 MOST_METADATA_BYTES = 2**22
 LEAST_FREE_BYTES = 2**30  # on the disk, when a .db3.zstd has been unpacked
@@ -90,7 +91,7 @@ class RecordedMessages:
         """
         self.tally = Tally()
         for file, begin, end in zip(self._files, self._begins, self._begins[1:]):
-            read = self._sqlite if ".db3" in file.suffixes else self._mcap
+            read = self._sqlite if ".db3" in file.name.lower() else self._mcap
             for message in read(file, begin, end, wanted):
                 if message.data[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
                     try:
@@ -129,21 +130,27 @@ def is_recording(path: Path) -> bool:
         Whether it is one, or a file that is none of a folder of images.
     """
     if path.is_dir():
-        of_images = next(path.glob("*_depth.png"), None) is not None  # a recording of it may lie beside them
+        # a recording of a folder of images may lie beside them
+        of_images = any(file.name.lower().endswith("_depth.png") for file in path.iterdir())
         return (path / METADATA).is_file() or bool(_bag_files(path) and not of_images)
-    return path.name.endswith(SUFFIXES) or (path.is_file() and path.suffix not in SUFFIXES_OF_IMAGES)
+    return _is_recorded(path) or (path.is_file() and path.suffix.lower() not in SUFFIXES_OF_IMAGES)
+
+
+def _is_recorded(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def _files(path: Path) -> list[Path]:
     expect(str(path), path.exists(), WHAT, "nothing there")
     if path.is_file():
-        expect(str(path), path.name.endswith(SUFFIXES), WHAT, f"a file with another ending, {path.suffix or 'none'}")
+        other = ROS_1 if path.suffix.lower() == ".bag" else f"a file with another ending, {path.suffix or 'none'}"
+        expect(str(path), _is_recorded(path), WHAT, other)
         return [path]
     files = _listed(path / METADATA) or _bag_files(path)  # a recorder that was killed has written no metadata
     expect(str(path), files, WHAT, "a folder without .mcap and .db3 files")
     missing = [file.name for file in files if not file.is_file()]
     expect(str(path), not missing, f"the files that {METADATA} lists", f"no {', '.join(missing[:3])}")
-    unknown = [file.name for file in files if not file.name.endswith(SUFFIXES)]
+    unknown = [file.name for file in files if not _is_recorded(file)]
     expect(str(path), not unknown, WHAT, f"files of another storage: {', '.join(unknown[:3])}")
     return files
 
@@ -165,16 +172,14 @@ def _listed(metadata: Path) -> list[Path]:
 
 def _bag_files(folder: Path) -> list[Path]:
     """By the numbers in their names, as rosbag2 splits recordings."""
-    files = (file for file in folder.iterdir() if file.name.endswith(SUFFIXES))
-    return sorted(
-        files, key=lambda file: [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", file.name)]
-    )
+    files = {file.name: file for file in folder.iterdir() if _is_recorded(file) and not file.name.startswith(".")}
+    return [files[name] for name in in_natural_order(list(files))]
 
 
 @contextmanager
 def _unpacked(path: Path, raw: BinaryIO, tally: Tally) -> Iterator[BinaryIO]:
     """A file to read forwards, decompressed where it is compressed as a whole."""
-    if path.suffix != ".zstd":
+    if path.suffix.lower() != ".zstd":
         yield raw
         return
     zstandard = recording_library("zstandard")
@@ -198,7 +203,7 @@ class _Forwards:
 @contextmanager
 def _unpacked_file(path: Path, tally: Tally) -> Iterator[Path]:
     """A file that sqlite can open; what is compressed as a whole is unpacked beside, as long as the disk has room."""
-    if path.suffix != ".zstd":
+    if path.suffix.lower() != ".zstd":
         yield path
         return
     with tempfile.TemporaryDirectory() as folder, path.open("rb") as raw, _unpacked(path, raw, tally) as source:

@@ -1,6 +1,6 @@
 """Reader of reference views: images of one object, each with the pose of the object.
 
-NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), poses.json
+NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), in any case of letters, poses.json
 {"NNNN": {"R": 3x3, "t": [3]}}, T_camera_object [m], and intrinsics.json.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
 from clipose_ros.formats.images import read_colour, read_depth, unit_doubt
 from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
 from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
@@ -26,6 +27,8 @@ POSES_FILE = "poses.json"
 LEAST_VIEWS, MOST_VIEWS = 4, 200
 OBJECT_VALUE = 255  # of a mask
 LEAST_MASK_PX = 100
+MOST_VALUES_TOLD = 5
+COLOUR_KINDS = ("color.jpg", "color.png", "color.jpeg")
 FARTHEST_M = 10.0  # an object that is further away is likely in millimetres
 MOST_MISFITS = 0.34  # share of the views that may not agree with the others, before all poses are in doubt
 
@@ -107,7 +110,7 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     Returns
     -------
     dict of str to ((3, 3) float, (3,) float)
-        R_camera_object and translation [m] by view, sorted by name.
+        R_camera_object and translation [m] by view, in the order of the numbers in their names.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     expect(str(path), path.is_file(), 'a file {"0000": {"R": 3x3, "t": [3]}} with T_camera_object', "none")
     data = read_json(path)
     expect(str(path), isinstance(data, dict) and data, "a mapping of view names to poses", type(data).__name__)
-    return {name: _pose(f"{path}: {name}", data[name]) for name in sorted(data)}
+    return {name: _pose(f"{path}: {name}", data[name]) for name in in_natural_order(list(data))}
 
 
 def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
@@ -159,7 +162,8 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
         "metres",
         f"an object {np.median(distances):.0f} away; divide by 1000 if these are millimetres",
     )
-    views = tuple(_view(folder, name, *poses[name]) for name in names)
+    files = FrameFiles(folder)
+    views = tuple(_view(files, name, *poses[name]) for name in names)
     sizes = {view.mask.shape for view in views}
     expect(str(folder), len(sizes) == 1, "images of one size", f"{len(sizes)} sizes")
     height, width = views[0].mask.shape
@@ -191,7 +195,7 @@ class ReferenceFrames:
     Attributes
     ----------
     names : list of str
-        The NNNN of its views, sorted.
+        The NNNN of its views, by the numbers in them.
     objects : collection of str
         Not used: the object has a name.
     remarks : Counter of str
@@ -206,6 +210,7 @@ class ReferenceFrames:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.names = list(read_poses_of_views(path))
+        self._files = FrameFiles(path)
         self.objects: Collection[str] = ()
         self.remarks: Counter[str] = Counter()
         file = read_intrinsics(path)
@@ -226,7 +231,7 @@ class ReferenceFrames:
         Returns
         -------
         Frame
-            With colour and depth.
+            With colour; depth is 0 everywhere where there is no depth image.
         Detections
             The object: instance 1.
 
@@ -235,21 +240,21 @@ class ReferenceFrames:
         ValueError
             With the path, for files that are missing, broken or do not fit each other.
         """
-        view = _view(self.path, name, np.eye(3), np.zeros(3))
+        view = _view(self._files, name, np.eye(3), np.zeros(3))
         height, width = view.mask.shape
         self._file.check_size(width, height)
-        expect(str(self.path / f"{name}_depth.png"), view.depth_m is not None, "a depth image [mm]", "none")
+        depth_m = np.zeros((height, width), np.float32) if view.depth_m is None else view.depth_m
         stamp_ns = self.names.index(name) * FRAME_PERIOD_NS
-        frame = Frame(stamp_ns, FRAME_ID, view.depth_m, self._file.intrinsics, view.colour)
+        frame = Frame(stamp_ns, FRAME_ID, depth_m, self._file.intrinsics, view.colour)
         return frame, Detections((Instance(1, self.name, id="1"),), view.mask.astype(np.uint8))
 
 
-def _view(folder: Path, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
+def _view(files: FrameFiles, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
     """Read the files of one view."""
-    colour_file = next((f for ext in ("jpg", "png") if (f := folder / f"{name}_color.{ext}").is_file()), None)
-    expect(str(folder / f"{name}_color.jpg"), colour_file is not None, f"a file, as {POSES_FILE} names it", "none")
+    colour_file = files.find(name, COLOUR_KINDS)
+    expect(str(colour_file), colour_file.is_file(), f"a file, as {POSES_FILE} names it", "none")
     colour = read_colour(colour_file)
-    mask_file, depth_file = folder / f"{name}_mask.png", folder / f"{name}_depth.png"
+    mask_file, depth_file = files.find(name, ("mask.png",)), files.find(name, ("depth.png",))
     expect(str(mask_file), mask_file.is_file(), f"a mask, {OBJECT_VALUE} on the object", "none")
     mask = _mask(mask_file)
     depth = None
@@ -267,9 +272,14 @@ def _view(folder: Path, name: str, rotation: np.ndarray, translation: np.ndarray
 def _mask(path: Path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     expect(str(path), image is not None and image.dtype == np.uint8, "an 8-bit image", "none")
-    mask = (image if image.ndim == 2 else image[:, :, 0]) == OBJECT_VALUE
+    grey = image.ndim == 2 or (image[:, :, :3] == image[:, :, :1]).all()
+    expect(str(path), grey, f"grey: {OBJECT_VALUE} on the object, 0 elsewhere", "colours (a cut-out or a palette)")
+    image = image if image.ndim == 2 else image[:, :, 0]
+    mask = image == OBJECT_VALUE
     count = int(np.count_nonzero(mask))
-    expect(str(path), count >= LEAST_MASK_PX, f"at least {LEAST_MASK_PX} pixels of {OBJECT_VALUE} (the object)", count)
+    values = ", ".join(map(str, np.unique(image)[:MOST_VALUES_TOLD]))
+    enough = f"at least {LEAST_MASK_PX} pixels of {OBJECT_VALUE} (the object)"
+    expect(str(path), count >= LEAST_MASK_PX, enough, f"{count}; the values in it are {values}")
     expect(str(path), count < 0.9 * mask.size, f"{OBJECT_VALUE} on the object alone", f"{count} pixels, nearly all")
     return mask
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from clipose_ros.core.categories import CATEGORIES
@@ -15,6 +14,7 @@ from clipose_ros.core.types import Detections
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.images import read_labels
 from clipose_ros.formats.nocs_folder import DISTRACTOR, read_classes
+from clipose_ros.formats.whole_files import whole_file, write_image
 
 SEGMENTS_FILE = "segments.json"
 BACKGROUND, HIDDEN = 255, 254  # in masks: no object, and, in true ones, an object too hidden to count
@@ -67,10 +67,9 @@ def write_detections(folder: Path, name: str, detections: Detections) -> dict[st
         class_id = CATEGORIES.index(instance.category) + 1 if known else DISTRACTOR
         lines.append(f"{number} {class_id} {instance.category}\n")
         entries.append({"instance": number, "class": instance.category, "score": round(instance.score, 4)})
-    path = folder / f"{name}_mask.png"
-    if not cv2.imwrite(str(path), numbers):
-        raise OSError(f"{path}: expected a place to write a picture, got a refusal")
-    (folder / f"{name}_meta.txt").write_text("".join(lines), encoding="utf-8")
+    write_image(folder / f"{name}_mask.png", numbers)
+    with whole_file(folder / f"{name}_meta.txt") as unfinished:
+        unfinished.write_text("".join(lines), encoding="utf-8")
     return {"frame": name, "instances": entries}
 
 
@@ -84,7 +83,8 @@ def write_segments(folder: Path, entries: Iterable[dict[str, Any]]) -> None:
     entries : iterable of dict
         Of each frame, as `write_detections` gives them.
     """
-    (folder / SEGMENTS_FILE).write_text(json.dumps(list(entries), indent=1) + "\n", encoding="utf-8")
+    with whole_file(folder / SEGMENTS_FILE) as unfinished:
+        unfinished.write_text(json.dumps(list(entries), indent=1) + "\n", encoding="utf-8")
 
 
 def read_labelled(folder: Path, name: str, kind: str = "mask") -> LabelledImage:

@@ -1,8 +1,12 @@
-"""Text and JSON as people's editors leave them: with a byte order mark or without, with the line ends of any system."""
+"""Text and JSON as people's editors leave them: with a byte order mark or without, with the line ends of any system;
+and terminals as they are.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +61,15 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON, got {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: expected JSON, got lists or mappings that are nested too deeply") from error
+
+
+def print_in_any_encoding() -> None:
+    """From now on, print a ? for what a terminal or a pipe cannot show, instead of ending with an error.
+
+    A container without a locale has ASCII; and a path may hold bytes that are no text at all.
+    """
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)

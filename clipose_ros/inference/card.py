@@ -25,6 +25,7 @@ from clipose_ros.core.validation import expect
 Kind = TypeVar("Kind")
 
 DEFAULT_MODEL = "clipose-lite"
+LFS_POINTER = b"version https://git-lfs"
 CARD_FILE = "card.yaml"
 MAXIMUM_CARD_BYTES = 64 * 1024
 
@@ -231,8 +232,16 @@ def read_network(folder: Path, network: NetworkFile) -> bytes:
     expect(str(path), path.is_file(), f"the network file that {CARD_FILE} names", "none")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    expect(str(path), digest == network.sha256, f"sha256 {network.sha256} as {CARD_FILE} says", digest)
+    expect(str(path), digest == network.sha256, f"sha256 {network.sha256} as {CARD_FILE} says", _flaw(content, digest))
     return content
+
+
+def _flaw(content: bytes, digest: str) -> str:
+    """What a file is that is not the card's, and what to do about it."""
+    if content.startswith(LFS_POINTER):
+        return "a pointer of Git LFS, not the file; run: git lfs install && git lfs pull"
+    again = "get the model's folder again, as a whole"
+    return f"{digest} of {len(content)} bytes; {again}" if content else f"an empty file; {again}"
 
 
 def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Path:

@@ -50,4 +50,5 @@ def unreadable(runtime: ModuleType) -> tuple[type[Exception], ...]:
         Types of exceptions. They have no base class of their own.
     """
     state = runtime.capi.onnxruntime_pybind11_state
-    return state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
+    # Fail: of a file that is newer than this ONNX Runtime
+    return state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented

@@ -87,6 +87,9 @@ class Session:
         What the card says of the network.
     config : SessionConfig
         Where and how the network runs.
+    together : bool
+        Whether the CPU's cores work on each call together, as a large network that sees a whole image wants it.
+        Without, each core works on its share of the batch.
 
     Attributes
     ----------
@@ -107,26 +110,31 @@ class Session:
         If there is no ONNX Runtime, or the provider cannot be had. ONNX Runtime alone would silently run on the CPU.
     """
 
-    def __init__(self, folder: Path, network: NetworkFile, config: SessionConfig = SessionConfig()) -> None:
+    def __init__(
+        self, folder: Path, network: NetworkFile, config: SessionConfig = SessionConfig(), together: bool = False
+    ) -> None:
         self.network = network
         self.threads = config.threads or len(os.sched_getaffinity(0))
         onnxruntime = load_runtime()
         options = onnxruntime.SessionOptions()
         # Every core runs the whole network on its share of the clouds: an operator of a small network is over before
         # another core has woken up to help.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = self.threads if together else 1
+        options.inter_op_num_threads = 1
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), network, config)
         try:
             self._session = onnxruntime.InferenceSession(read_network(folder, network), options, providers=providers)
         except unreadable(onnxruntime) as error:
             raise ValueError(
-                f"{folder / network.file}: expected an ONNX network, got what ONNX Runtime says of it: {error}"
+                f"{folder / network.file}: expected an ONNX network that onnxruntime {onnxruntime.__version__} runs, "
+                f"got one of which it says: {' '.join(str(error).split())}{_cure(str(error))}"
             ) from error
         self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
         self.precision = config.precision if self.provider == "tensorrt" else network.precision
         self._largest_batch = config.largest_batch
-        self._cores = Cores(self.threads)
+        self._shares = 1 if together else self.threads
+        self._cores = Cores(self._shares)
         _check_signature("inputs", network.inputs, self._session.get_inputs())
         _check_signature("outputs", network.outputs, self._session.get_outputs())
 
@@ -156,8 +164,14 @@ class Session:
 
     def _parts(self, batch: int) -> int:
         """Give the number of calls for a batch: side by side on the CPU, one after the other with TensorRT."""
-        parts = {"cpu": min(self.threads, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
+        parts = {"cpu": min(self._shares, batch), "tensorrt": -(-batch // self._largest_batch)}.get(self.provider, 1)
         return max(parts, 1)
+
+
+def _cure(reason: str) -> str:
+    """What to do about a network that ONNX Runtime refuses: one of a newer version says so."""
+    newer = any(word in reason for word in ("IR version", "pset"))
+    return "; install a newer onnxruntime, or export the model for this one" if newer else ""
 
 
 def _with_options(

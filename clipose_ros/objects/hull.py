@@ -15,7 +15,7 @@ from clipose_ros.objects.surfels import MASK_BORDER_PX, Surfels, pixels_of_point
 
 CELLS = 56  # along the longest side of the object
 MARGIN_M = 0.004  # a cell must be so far in front of what was seen there to be empty [m]
-SIDE, LEAST_SIDE = 0.7, 0.01  # cosine of a normal with the axis of a side, and the share of discs that show the side
+SIDE, LEAST_SIDE = 0.7, 0.005  # cosine of a normal with the axis of a side, and the share of discs that show the side
 MOSTLY_BESIDE = 0.6  # of the views with nothing but the mask to tell: masks made of depth lack parts of the object
 FEW_VIEWS = 8  # up to so many, one view that saw a cell as empty is believed; of more, it takes two
 

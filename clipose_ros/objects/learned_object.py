@@ -100,6 +100,24 @@ class LearnedObject:
         return float(np.linalg.norm(self.size))
 
 
+def is_same(one: LearnedObject, other: LearnedObject) -> bool:
+    """Say whether two objects are the same.
+
+    Parameters
+    ----------
+    one, other : LearnedObject
+        What to compare.
+
+    Returns
+    -------
+    bool
+        True if all that an estimator uses is equal.
+    """
+    arrays = all(np.array_equal(getattr(one, key), getattr(other, key)) for key in (*ARRAYS, "size", "centre"))
+    plain = ("name", "spacing_m", "symmetry", "half_turns")
+    return arrays and all(getattr(one, key) == getattr(other, key) for key in plain)
+
+
 def check_name(name: str) -> None:
     """Refuse names that are no safe file names.
 

@@ -14,7 +14,7 @@ CELLS = 72  # of the grid, along the longest side of the object
 MARGIN = 0.12  # of the grid around the object, by its diagonal
 NEIGHBOURS = 14
 DIRECTIONS = 200  # from which the visible middle is known
-RADIUS = 0.6  # of a disc, by the distance to its neighbours
+RADIUS = 0.58  # of a disc, by the distance to its neighbours
 
 
 @dataclass(frozen=True)

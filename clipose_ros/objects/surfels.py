@@ -20,6 +20,9 @@ SAMPLES = 400  # of a view, from which its depth offset is found
 OFFSET_ROUNDS = 5
 OFFSET_SPREAD_M = 0.004  # of the depth offsets of views, as sensors have them [m]
 NEIGHBOURS = 8
+FLATTENED = 2  # how often discs are moved along their normals, to where their neighbours are
+TOO_NEAR = 0.5  # between two discs of a side, by the spacing: the one that fewer pixels show is dropped
+FLAT_REACH = 1.8  # of neighbours that count then, by the spacing
 MOST_OUTSIDE = 0.1  # share of the views in which a disc lies outside the mask
 
 
@@ -60,7 +63,7 @@ class _Cloud:
     view: np.ndarray
 
 
-def fuse(views: Sequence[ReferenceView], intrinsics: Intrinsics, divisions: int = 40) -> Surfels:
+def fuse(views: Sequence[ReferenceView], intrinsics: Intrinsics, divisions: int = 52) -> Surfels:
     """Fuse views to discs.
 
     Sensors are off by a few millimetres, by another amount in each view: offsets along the rays are found that make
@@ -188,8 +191,38 @@ def _voxels(cloud: _Cloud, views: int, low: np.ndarray, spacing: float) -> Surfe
     by_view = np.unique(voxel.astype(np.int64) * views + cloud.view) // views
     seen_by = np.bincount(by_view, minlength=len(points))
     kept = (counts >= 3) & (seen_by >= min(2, max(1, views // 4)))
-    points, normals, colours = points[kept], normals[kept], np.clip(colours[kept], 0, 1)
-    return Surfels(points, normals, colours, np.ones(len(points), bool), spacing)
+    points, normals, colours, weights = points[kept], normals[kept], np.clip(colours[kept], 0, 1), weights[kept, 0]
+    return _thinned(points, normals, colours, weights, low, spacing)
+
+
+def _thinned(
+    points: np.ndarray, normals: np.ndarray, colours: np.ndarray, weights: np.ndarray, low: np.ndarray, spacing: float
+) -> Surfels:
+    """One layer of discs: noise fills voxels before and behind a surface, too, the more so the more views there are."""
+    for _ in range(FLATTENED):
+        distance, near = cKDTree(points).query(points, k=24, distance_upper_bound=FLAT_REACH * spacing)
+        found = np.isfinite(distance)
+        near = np.where(found, near, 0)
+        apart = points[near] - points[:, None]
+        share = weights[near] * found * ((normals[near] * normals[:, None]).sum(axis=2) > 0.7)
+        share *= (1 - np.minimum(distance, FLAT_REACH * spacing) / (FLAT_REACH * spacing)) + 0.05
+        total = np.maximum(share.sum(axis=1), 1e-12)[:, None]
+        height = (share * (apart * normals[:, None]).sum(axis=2)).sum(axis=1, keepdims=True) / total
+        points = points + height * normals
+    # The heavier takes the place of what is now too near to it.
+    order = np.argsort(-weights, kind="stable")
+    pairs = cKDTree(points).query_pairs(TOO_NEAR * spacing, output_type="ndarray")
+    rank = np.empty(len(points), np.int64)
+    rank[order] = np.arange(len(points))
+    same = (normals[pairs[:, 0]] * normals[pairs[:, 1]]).sum(axis=1) > 0.5
+    pairs = pairs[same]
+    later = np.where(rank[pairs[:, 0]] > rank[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    earlier = pairs.sum(axis=1) - later
+    kept = np.ones(len(points), bool)
+    for i in np.argsort(rank[later], kind="stable"):
+        if kept[earlier[i]]:
+            kept[later[i]] = False
+    return Surfels(points[kept], normals[kept], colours[kept], np.ones(np.count_nonzero(kept), bool), spacing)
 
 
 def _summed(values: np.ndarray, weights: np.ndarray, voxel: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.rendering.gaussians import Gaussians, Rendering
-from clipose_ros.rendering.kernels import composite, project
+from clipose_ros.rendering.kernels import ELLIPSE, composite, project
 
 
 class CpuRasterizer:
@@ -23,7 +23,7 @@ class CpuRasterizer:
         """See `Rasterizer.render`."""
         width, height = size
         count = len(gaussians.means)
-        ellipses, boxes = np.zeros((count, 6), np.float32), np.zeros((count, 4), np.int32)
+        ellipses, boxes = np.zeros((count, ELLIPSE), np.float32), np.zeros((count, 4), np.int32)
         image = np.zeros((height, width, gaussians.features.shape[1]), np.float32)
         depth, through = np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
         order = project(
@@ -39,6 +39,6 @@ class CpuRasterizer:
             ellipses,
             boxes,
         )
-        composite(order, ellipses, boxes, gaussians.opacities, gaussians.features, image, depth, through)
+        composite(order, ellipses, boxes, gaussians.features, image, depth, through)
         alpha = 1 - through
         return Rendering(image, np.divide(depth, alpha, out=np.zeros_like(depth), where=alpha > 0), alpha)

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 NEAR_M = 0.01  # what is nearer to the camera is not drawn [m]
-LOW_PASS_PX2 = 0.3  # added to the variance of each ellipse, so that none falls between the pixels [px²]
+LOW_PASS_PX2 = 0.15  # added to the variance of each ellipse, so that none falls between the pixels [px²]
+ELLIPSE = 9  # numbers that describe one
 LEAST_ALPHA = 1 / 255  # less is nothing
 MOST_ALPHA = 0.99  # of one Gaussian: no pixel is ever quite hidden by one
 OPAQUE = 1e-3  # a pixel that lets less through is done
@@ -43,8 +44,9 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
         fx, fy, cx, cy [px].
     width, height : int
         Of the image [px].
-    ellipses : (N, 6) float32
-        Written: u, v [px], the inverse covariance's xx, xy, yy [1/px²], and the depth [m].
+    ellipses : (N, 9) float32
+        Written: u, v [px], the inverse covariance's xx, xy, yy [1/px²], the depth [m] in the middle, the opacity, and
+        how the depth changes to the right and down [m/px].
     boxes : (N, 4) int32
         Written: first column, column after the last, first row, row after the last.
 
@@ -77,8 +79,6 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
             )
             if facing < LEAST_FACING * math.sqrt(x * x + y * y + z * z):
                 continue
-        if opacities[i] <= LEAST_ALPHA:
-            continue
         u, v = fx * x / z + cx, fy * y / z + cy
         # rows of the projection's derivative times the rotation
         jx, jy = fx / z, fy / z
@@ -89,11 +89,17 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
         yy, yz, zz = covariances[i, 3], covariances[i, 4], covariances[i, 5]
         s0, s1, s2 = xx * m00 + xy * m01 + xz * m02, xy * m00 + yy * m01 + yz * m02, xz * m00 + yz * m01 + zz * m02
         t0, t1, t2 = xx * m10 + xy * m11 + xz * m12, xy * m10 + yy * m11 + yz * m12, xz * m10 + yz * m11 + zz * m12
-        suu = m00 * s0 + m01 * s1 + m02 * s2 + LOW_PASS_PX2
+        suu = m00 * s0 + m01 * s1 + m02 * s2
         suv = m10 * s0 + m11 * s1 + m12 * s2
-        svv = m10 * t0 + m11 * t1 + m12 * t2 + LOW_PASS_PX2
+        svv = m10 * t0 + m11 * t1 + m12 * t2
+        sharp = max(suu * svv - suv * suv, 0.0)
+        suu += LOW_PASS_PX2
+        svv += LOW_PASS_PX2
         determinant = suu * svv - suv * suv
-        reach = math.sqrt(2.0 * math.log(opacities[i] / LEAST_ALPHA))  # standard deviations to the least alpha
+        opacity = opacities[i] * math.sqrt(sharp / determinant)  # wider, but no more of it: outlines would grow
+        if opacity <= LEAST_ALPHA:
+            continue
+        reach = math.sqrt(2.0 * math.log(opacity / LEAST_ALPHA))  # standard deviations to the least alpha
         du, dv = reach * math.sqrt(suu), reach * math.sqrt(svv)
         left, right = max(0, math.ceil(u - du)), min(width, math.floor(u + du) + 1)
         top, bottom = max(0, math.ceil(v - dv)), min(height, math.floor(v + dv) + 1)
@@ -101,7 +107,11 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
             continue
         ellipses[i, 0], ellipses[i, 1] = u, v
         ellipses[i, 2], ellipses[i, 3], ellipses[i, 4] = svv / determinant, -suv / determinant, suu / determinant
-        ellipses[i, 5] = z
+        ellipses[i, 5], ellipses[i, 6] = z, opacity
+        # what depth is to be expected beside the middle: a slanted disc is not all as near as its middle
+        szu, szv = r20 * s0 + r21 * s1 + r22 * s2, r20 * t0 + r21 * t1 + r22 * t2
+        ellipses[i, 7] = (svv * szu - suv * szv) / determinant
+        ellipses[i, 8] = (suu * szv - suv * szu) / determinant
         boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = left, right, top, bottom
         seen[count] = i
         count += 1
@@ -127,7 +137,7 @@ def _sorted_by_depth(seen, ellipses, nearest, furthest):
 
 
 @njit(cache=True, fastmath=True)
-def composite(order, ellipses, boxes, opacities, features, image, depth, through):
+def composite(order, ellipses, boxes, features, image, depth, through):
     """Lay ellipses over an image, from front to back.
 
     Parameters
@@ -136,8 +146,6 @@ def composite(order, ellipses, boxes, opacities, features, image, depth, through
         The Gaussians that are in the image, from front to back.
     ellipses, boxes
         As `project` writes them.
-    opacities : (N,) float32
-        0..1.
     features : (N, C) float32
         Colours, or whatever else a Gaussian carries.
     image : (H, W, C) float32
@@ -154,7 +162,7 @@ def composite(order, ellipses, boxes, opacities, features, image, depth, through
     for i in order:
         u, v, z = ellipses[i, 0], ellipses[i, 1], ellipses[i, 5]
         xx, xy, yy = ellipses[i, 2], ellipses[i, 3], ellipses[i, 4]
-        opacity = opacities[i]
+        opacity, right, down = ellipses[i, 6], ellipses[i, 7], ellipses[i, 8]
         most = np.float32(2.0 * math.log(opacity / LEAST_ALPHA))
         for row in range(boxes[i, 2], boxes[i, 3]):
             dv = np.float32(row) - v
@@ -169,6 +177,6 @@ def composite(order, ellipses, boxes, opacities, features, image, depth, through
                 alpha = min(opacity * math.exp(np.float32(-0.5) * distance), np.float32(MOST_ALPHA))
                 weight = alpha * let
                 through[row, column] = let - weight
-                depth[row, column] += weight * z
+                depth[row, column] += weight * (z + right * du + down * dv)
                 for k in range(channels):
                     image[row, column, k] += weight * features[i, k]

@@ -7,7 +7,7 @@ import numpy as np
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.rendering.gaussians import Gaussians, Rendering
 
-NEAR_M, LOW_PASS_PX2, LEAST_ALPHA, MOST_ALPHA, LEAST_FACING = 0.01, 0.3, 1 / 255, 0.99, 0.02
+NEAR_M, LOW_PASS_PX2, LEAST_ALPHA, MOST_ALPHA, LEAST_FACING = 0.01, 0.15, 1 / 255, 0.99, 0.02
 
 
 class ReferenceRasterizer:
@@ -39,15 +39,19 @@ class ReferenceRasterizer:
                     [0, intrinsics.fy / z, -intrinsics.fy * y / z**2],
                 ]
             )
-            ellipse = derivative @ rotation @ _full(gaussians.covariances[i]) @ rotation.T @ derivative.T
-            inverse = np.linalg.inv(ellipse + LOW_PASS_PX2 * np.eye(2))
+            turned = rotation @ _full(gaussians.covariances[i]) @ rotation.T
+            sharp = derivative @ turned @ derivative.T
+            ellipse = sharp + LOW_PASS_PX2 * np.eye(2)
+            inverse = np.linalg.inv(ellipse)
+            slope = inverse @ derivative @ turned[2]
             du = column - (intrinsics.fx * x / z + intrinsics.cx)
             dv = row - (intrinsics.fy * y / z + intrinsics.cy)
             distance = inverse[0, 0] * du**2 + 2 * inverse[0, 1] * du * dv + inverse[1, 1] * dv**2
-            alpha = gaussians.opacities[i] * np.exp(-0.5 * distance)
+            opacity = gaussians.opacities[i] * np.sqrt(max(np.linalg.det(sharp), 0) / np.linalg.det(ellipse))
+            alpha = opacity * np.exp(-0.5 * distance)
             weight = np.where(alpha < LEAST_ALPHA, 0, np.minimum(alpha, MOST_ALPHA)) * through
             through = through - weight
-            depth += weight * z
+            depth += weight * (z + slope[0] * du + slope[1] * dv)
             image += weight[..., None] * gaussians.features[i]
         alpha = 1 - through
         mean = np.divide(depth, alpha, out=np.zeros_like(depth), where=alpha > 0)

@@ -9,12 +9,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from clipose_ros.core.admission import MAX_INSTANCES, refusals
-from clipose_ros.core.backprojection import backproject, depth_unit_m
-from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
+from clipose_ros.core.object_sizes import ObjectSizes, range_warning, unit_warning
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.estimators.estimator import Estimator
-from clipose_ros.formats.camera_info import distortion_warning
+from clipose_ros.formats.camera_info import distortion_warning, geometry_warning
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.topics import DEPTH
 from clipose_ros.ros.transforms import frame_id_warning
@@ -47,12 +45,15 @@ class CameraWarnings:
         self._estimator = estimator
         self._said: set[tuple[str, str]] = set()
         self._lens: tuple[str | float, ...] = ()
+        self._geometry: tuple[float, ...] = ()
         self._sizes = ObjectSizes()
         self._unit_frames = 0
         self._next_unit_s = 0.0
 
     def of_calibration(self, info: CameraInfo) -> None:
-        """Warn of a distortion that is ignored or removed twice. Called by the thread of the inputs.
+        """Warn of a distortion that is ignored or removed twice, and of intrinsics that are hardly those of the image.
+
+        Called by the thread of the inputs.
 
         A calibration that comes again is not counted again.
 
@@ -61,10 +62,16 @@ class CameraWarnings:
         info : CameraInfo
             An accepted calibration.
         """
+        rectified = self._parameters.rectified
         numbers = (info.distortion_model, *info.d)
         if numbers != self._lens:
             self._lens = numbers
-            self._warn(distortion_warning(info, self._node.resolve_topic_name(DEPTH), self._parameters.rectified))
+            self._warn(distortion_warning(info, self._node.resolve_topic_name(DEPTH), rectified))
+        roi = info.roi
+        numbers = (info.width, info.height, *info.k, *info.p, roi.x_offset, roi.y_offset, roi.width, roi.height)
+        if numbers != self._geometry:
+            self._geometry = numbers
+            self._warn(geometry_warning(info, rectified))
 
     def of_header(self, header: Header) -> None:
         """Warn of a frame_id that TF refuses, and count each frame. Called by the worker.
@@ -77,7 +84,9 @@ class CameraWarnings:
         self._warn(frame_id_warning(header.frame_id), f"{DEPTH} ")
 
     def of_unit(self, frame: Frame, detections: Detections) -> None:
-        """Warn of a wrong unit of depth if objects are impossibly large or small. Called by the worker.
+        """Warn of a wrong unit of depth if objects are impossibly large or small, or all of it is out of range.
+
+        Called by the worker.
 
         It measures one frame a second, until a minute of frames was sound.
 
@@ -89,18 +98,19 @@ class CameraWarnings:
             What is in it.
         """
         now_s = time.monotonic()
-        if self._unit_frames == MOST_UNIT_FRAMES or now_s < self._next_unit_s or not detections.instances:
+        if self._unit_frames == MOST_UNIT_FRAMES or now_s < self._next_unit_s:
             return
         self._next_unit_s = now_s + UNIT_PERIOD_S
+        if warning := range_warning(frame, self._parameters.depth_range()):
+            self._warn(warning)
+            return
+        if not detections.instances:
+            return
         self._unit_frames += 1
-        refused = refusals(detections.instances, MAX_INSTANCES, detections.overlap)
-        known = detections.only([i for i in range(len(detections.instances)) if i not in refused])
-        clouds = backproject(frame, known, self._parameters.depth_range())
-        diagonals_m = [self._estimator.diagonal_m(instance.category) for instance in known.instances]
-        self._sizes.add([cloud.points for cloud in clouds], diagonals_m)
+        self._sizes.add_frame(frame, detections, self._parameters.depth_range(), self._estimator.diagonal_m)
         factor = self._sizes.suspicion()
         if factor is not None:
-            self._warn(unit_warning(factor, depth_unit_m(frame.depth.dtype, frame.depth_unit_m)))
+            self._warn(unit_warning(factor, self._sizes.unit_m))
             self._unit_frames = MOST_UNIT_FRAMES
 
     def _warn(self, warning: tuple[str, str] | None, subject: str = "") -> None:

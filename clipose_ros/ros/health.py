@@ -189,6 +189,16 @@ class Health:
         with self._lock:
             self._held.add(topic)
 
+    def know(self, facts: Mapping[str, object]) -> None:
+        """Take other facts instead of those that were given at the start.
+
+        Parameters
+        ----------
+        facts : mapping of str to object
+            What does not change until the next ones.
+        """
+        self._facts = dict(facts)
+
     def begun(self) -> None:
         """Note that the worker takes up a frame."""
         with self._lock:

@@ -15,7 +15,13 @@ from clipose_ros.core.backprojection import DepthRange, metres
 from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.doctor.findings import Finding, fail, ok, warn
-from clipose_ros.formats.camera_info import camera_info_shape, distortion_warning, intrinsics_from, is_distorted
+from clipose_ros.formats.camera_info import (
+    camera_info_shape,
+    distortion_warning,
+    geometry_warning,
+    intrinsics_from,
+    is_distorted,
+)
 from clipose_ros.formats.image_messages import depth_view, label_view
 from clipose_ros.joining.stamp_evidence import sufficient_tolerance_s
 from clipose_ros.msg import InstanceArray
@@ -24,7 +30,6 @@ from clipose_ros.ros.transforms import frame_id_warning
 # more lost messages than this are worth a warning; of fewer stamps no period can be told
 LOST_SHARE, LEAST_STAMPS = 0.1, 5
 OLD_S, FUTURE_S, OTHER_EPOCH_S = 1.0, 0.05, 30 * 24 * 3600.0
-FIELD_OF_VIEW_DEG = (20.0, 150.0)
 LEAST_VALID = 0.1  # of all pixels
 # of those of objects: less, and the mask lies beside the object, or the depth is not registered
 LEAST_VALID_MASKED = 0.5
@@ -300,10 +305,8 @@ def camera_info_finding(subject: str, info: CameraInfo, depth: Image | None, rec
     if not (0 < cx < shape[1] and 0 < cy < shape[0]):
         return fail(subject, f"{text}: the principal point lies outside of the image", cure)
     view_deg = float(np.degrees(2 * np.arctan(shape[1] / (2 * fx))))
-    if not FIELD_OF_VIEW_DEG[0] < view_deg < FIELD_OF_VIEW_DEG[1] or not 0.8 < fx / fy < 1.25:
-        return warn(
-            subject, f"{text}: a horizontal field of view of {view_deg:.0f}° is unusual, or fx differs from fy", cure
-        )
+    if warning := geometry_warning(info, rectified):
+        return warn(subject, warning[0], cure)
     return ok(subject, f"{text}: {view_deg:.0f}° wide")
 
 
@@ -484,7 +487,7 @@ def match_finding(
 def _other_unit(encoding: str, seen: np.ndarray) -> tuple[float, str, str, str] | None:
     """A typical value, the unit it looks to be in, the unit it is read in, and what to do; None where they are one."""
     typical = float(np.median(seen))
-    if encoding == "16UC1" and np.quantile(seen, 0.95) <= MOST_METRES:
+    if encoding != "32FC1" and np.quantile(seen, 0.95) <= MOST_METRES:
         return typical, "metres", "millimetres", "publish millimetres, or 32FC1; or depth_scale_m:=1"
     if encoding == "32FC1" and typical >= LEAST_MILLIMETRES:
         return typical, "millimetres", "metres", "publish metres, or 16UC1; or depth_scale_m:=0.001"

@@ -60,7 +60,7 @@ from clipose_ros.ros.settings import (
 from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
-from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.choice import load_segmenter, needs_colour
 from clipose_ros.segmenters.segmenter import Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
@@ -72,8 +72,9 @@ class PoseNode(Node):
     """Subscribes to depth, calibration and instances; publishes the poses of every frame.
 
     They have the depth image's stamp and frame. With a segmenter, images for which no masks have come are segmented
-    here, and no image waits for masks. Colour is heard where a model needs it, or the debug image.
-    `~/enable` stops and resumes the node; `~/reset` forgets the objects that are being tracked.
+    here, and no image waits for masks. Colour is heard where a model or the segmenter needs it, or the debug image.
+    `~/enable` stops and resumes the node; `~/reset` forgets the objects that are being tracked; `~/reload_objects`
+    reads the library of learned objects again.
 
     Parameters
     ----------
@@ -96,7 +97,12 @@ class PoseNode(Node):
         models = ", ".join(self.parameters.models)
         self.get_logger().info(f"loading {models} on {self.parameters.provider}")
         estimator = load_estimator(self.parameters)
-        segmenter = load_segmenter(self.parameters.segmenter, models_dir(self.parameters), self.parameters.session())
+        segmenter = load_segmenter(
+            self.parameters.segmenter,
+            models_dir(self.parameters),
+            self.parameters.session(),
+            options=self.parameters.segmenter_options(),
+        )
         self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
         self._pipeline = Pipeline(
             estimator,
@@ -108,12 +114,13 @@ class PoseNode(Node):
             support=support_settings(self.parameters.support),
             workspace=self.parameters.work_area(),
         )
-        heard_topics = INPUTS | ({COLOUR: Image} if estimator.needs.colour else {})
+        coloured = estimator.needs.colour or needs_colour(self.parameters.segmenter)
+        heard_topics = INPUTS | ({COLOUR: Image} if coloured else {})
         # With a segmenter masks may come or not: that they do not is nothing to warn of.
         self._topics = {topic: kind for topic, kind in heard_topics.items() if segmenter is None or topic != INSTANCES}
         self._synchroniser = Synchroniser(
             self.parameters.buffer_size,
-            estimator.needs.colour,
+            coloured,
             tolerance_ns=self.parameters.tolerance_ns(),
             with_instances=segmenter is None,
         )
@@ -142,6 +149,7 @@ class PoseNode(Node):
                 self.create_subscription(heard_topics[topic], topic, callbacks[topic], **heard)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/reload_objects", self._on_reload_objects)
 
         # A steady clock: with use_sim_time and no /clock this must still fire.
         self.create_timer(
@@ -216,6 +224,23 @@ class PoseNode(Node):
             response.message = f"{len(self._tracker)} tracks forgotten"
             self._tracker.reset()
         response.success = True
+        return response
+
+    def _on_reload_objects(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        estimator = self._pipeline.estimator
+        with self._pipeline_lock:
+            before = estimator.names
+            try:
+                estimator.reload()
+            except (ValueError, OSError) as error:
+                response.success, response.message = False, str(error)
+            else:
+                response.success, response.message = True, _changes(before, estimator.names)
+        self._health.know(facts(estimator, self.parameters, self._pipeline.segmenter))
+        if response.success:
+            self.get_logger().info(f"~/reload_objects: {response.message}")
+        else:
+            self.get_logger().warning(f"~/reload_objects: {response.message}")
         return response
 
     def _on_parameters(self, parameters: PoseNodeParameters) -> None:
@@ -340,6 +365,14 @@ class PoseNode(Node):
                 self.get_fully_qualified_name(), header, *counts, len(self._synchroniser), self._watch.values()
             )
         )
+
+
+def _changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    """What there is to answer now, and what has changed."""
+    added, removed = [name for name in after if name not in before], [name for name in before if name not in after]
+    said = [f"{len(after)} names: {', '.join(after)}"]
+    said += [f"{word} {', '.join(names)}" for word, names in (("added", added), ("removed", removed)) if names]
+    return "; ".join(said)
 
 
 def refused(bundle: Bundle, error: Exception) -> FrameResult:

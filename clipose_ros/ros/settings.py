@@ -19,7 +19,7 @@ from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
 from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.detections import CHOICES
 from clipose_ros.ros.transforms import AUTO_PREFIX
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions
 from clipose_ros.tracking.filter import MotionModel
 from clipose_ros.tracking.tracker import TrackerSettings
 
@@ -64,7 +64,10 @@ class PoseNodeParameters:
     support : str
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter : str
-        depth finds the objects of images for which no masks have come; none waits for masks.
+        depth finds the objects of images for which no masks have come, by their depth; mask_rcnn by their colour; none
+        waits for masks.
+    segmenter_model, segmenter_classes, segmenter_min_score
+        As of `SegmenterOptions`.
     workspace : str
         x_min x_max y_min y_max z_min z_max in `target_frame`, or in the camera's: what the segmenter finds outside is
         left alone [m]; empty: nothing is.
@@ -122,6 +125,9 @@ class PoseNodeParameters:
     min_score: float = 0.0
     support: Support = SUPPORT_DEFAULT
     segmenter: SegmenterName = SEGMENTER_DEFAULT
+    segmenter_model: str = SegmenterOptions.segmenter_model
+    segmenter_classes: tuple[str, ...] = SegmenterOptions.segmenter_classes
+    segmenter_min_score: float = SegmenterOptions.segmenter_min_score
     workspace: str = ""
     workspace_mask: str = ""
     reliable_inputs: bool = False
@@ -227,6 +233,7 @@ class PoseNodeParameters:
         )
         self.work_area()
         self.session()
+        self.segmenter_options().check(self.segmenter)
         self.tracker()
 
     def session(self) -> SessionConfig:
@@ -240,6 +247,16 @@ class PoseNodeParameters:
         return SessionConfig(
             provider=self.provider, threads=self.threads, allow_cpu=self.allow_cpu, precision=self.precision
         )
+
+    def segmenter_options(self) -> SegmenterOptions:
+        """Say how objects are found, where `segmenter` asks for it.
+
+        Returns
+        -------
+        SegmenterOptions
+            Checked.
+        """
+        return SegmenterOptions(self.segmenter_model, self.segmenter_classes, self.segmenter_min_score)
 
     def depth_range(self) -> DepthRange:
         """Say which depths are valid.

@@ -14,6 +14,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from clipose_ros.formats.text_files import print_in_any_encoding
 from clipose_ros.ros.console_scripts import HELP
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -44,6 +45,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         Exit status: 2 for arguments that ROS would ignore in silence, 1 where ROS does not start or the node refuses
         its configuration, which is said, else 0.
     """
+    print_in_any_encoding()
     try:
         command, *others = remove_ros_args(sys.argv if args is None else ["node", *args])
         if others:
@@ -86,7 +88,9 @@ def _answer(command: str, arguments: list[str]) -> int:
     """Answer arguments that ROS does not take: usage for help, else what is wrong with them. Exit status."""
     usage = f"{command} --ros-args -p PARAMETER:=VALUE … -r TOPIC:=OTHER_TOPIC … --params-file FILE"
     if {"-h", "--help"} & set(arguments):
-        print(f"usage: {usage}\nlaunch/params.yaml has the pose node's parameters; README.md has topics and adapters.")
+        print(
+            f"usage: {usage}\nlaunch/params.yaml has the pose node's parameters; docs/node.md the topics and adapters."
+        )
         return 0
     print(f"arguments: expected them after --ros-args ({usage}), got {' '.join(arguments)}", file=sys.stderr)
     return 2

@@ -2,24 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from clipose_ros.core.admission import class_names
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import find_model, read_card
+from clipose_ros.inference.card import CARD_FILE, find_model, read_card
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.segmenter import Segmenter
 
-SegmenterName = Literal["none", "depth"]
+SegmenterName = Literal["none", "depth", "mask_rcnn"]
 SEGMENTER_DEFAULT: SegmenterName = "none"
 # The model of each word. Module and class, by the word in the card.
-MODELS = {"depth": "segmenter-depth"}
-SEGMENTERS = {"depth-segmenter": ("clipose_ros.segmenters.depth", "DepthSegmenter")}
+MODELS = {"depth": "segmenter-depth", "mask_rcnn": "segmenter-mask-rcnn"}
+SEGMENTERS = {
+    "depth-segmenter": ("clipose_ros.segmenters.depth", "DepthSegmenter"),
+    "mask-rcnn-segmenter": ("clipose_ros.segmenters.mask_rcnn", "MaskRcnnSegmenter"),
+}
+NEED_COLOUR = frozenset({"mask_rcnn"})
+MAKE_MASK_RCNN = "none is shipped: python -m training.mask_rcnn makes one, see docs/mask_rcnn.md"
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """What people say of a segmenter beside its name.
+
+    Parameters
+    ----------
+    segmenter_model : str
+        Name in the models folder, or path (with a slash), of the segmenter's model; empty: the usual one.
+    segmenter_classes : tuple of str
+        "from:to", a class of mask_rcnn and our name (cup:mug); only these are found. Empty: as the model's card says.
+    segmenter_min_score : float
+        What is found with a lower score is left out; 0: as the model's card says.
+
+    Raises
+    ------
+    ValueError
+        With the name of the option, for values out of range.
+    """
+
+    segmenter_model: str = ""
+    segmenter_classes: tuple[str, ...] = ()
+    segmenter_min_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        class_names(self.segmenter_classes, "segmenter_classes")
+        expect("segmenter_min_score", 0 <= self.segmenter_min_score <= 1, "0 to 1", self.segmenter_min_score)
+
+    def check(self, name: str) -> None:
+        """Refuse options that a segmenter has not.
+
+        Parameters
+        ----------
+        name : str
+            One of `SegmenterName`.
+
+        Raises
+        ------
+        ValueError
+            With the name of the option.
+        """
+        given = {key: value for key, value in vars(self).items() if value}
+        if name == SEGMENTER_DEFAULT and given:
+            key, value = next(iter(given.items()))
+            raise ValueError(f"{key}: expected nothing without a segmenter, got {value}")
+        expect(
+            "segmenter_classes",
+            name == "mask_rcnn" or not self.segmenter_classes,
+            f"nothing with {name}, which knows our names",
+            ", ".join(self.segmenter_classes),
+        )
+
+    def settings(self) -> Mapping[str, Any]:
+        """Give what replaces the settings of the card.
+
+        Returns
+        -------
+        mapping of str to object
+            By key.
+        """
+        classes = class_names(self.segmenter_classes, "segmenter_classes")
+        return {
+            **({"categories": classes} if classes else {}),
+            **({"least_score": self.segmenter_min_score} if self.segmenter_min_score else {}),
+        }
+
+
+def needs_colour(name: str) -> bool:
+    """Say whether a segmenter looks at the colour image.
+
+    Parameters
+    ----------
+    name : str
+        One of `SegmenterName`.
+
+    Returns
+    -------
+    bool
+        Whether every frame must have one.
+    """
+    return name in NEED_COLOUR
 
 
 def load_segmenter(
-    name: str, models_dir: Path | None = None, config: SessionConfig = SessionConfig(), warm: bool = True
+    name: str,
+    models_dir: Path | None = None,
+    config: SessionConfig = SessionConfig(),
+    warm: bool = True,
+    options: SegmenterOptions = SegmenterOptions(),
 ) -> Segmenter | None:
     """Find the model of a segmenter, check it and load it.
 
@@ -33,6 +127,8 @@ def load_segmenter(
         Where and how networks run.
     warm : bool
         Whether to run it once, so that the first frame is as fast as the others.
+    options : SegmenterOptions
+        Which model, and what replaces its settings.
 
     Returns
     -------
@@ -47,13 +143,32 @@ def load_segmenter(
         If there is no ONNX Runtime, or the provider cannot be had.
     """
     expect("segmenter", name in get_args(SegmenterName), f"one of {', '.join(get_args(SegmenterName))}", name)
+    options.check(name)
     if name not in MODELS:
         return None
-    here = models_dir is not None and (models_dir / MODELS[name] / "card.yaml").is_file()
-    return segmenter_of(find_model(MODELS[name], models_dir if here else None), config, warm)
+    folder = _folder(name, options.segmenter_model or MODELS[name], models_dir)
+    kind = read_card(folder).estimator
+    wanted = f"{name.replace('_', '-')}-segmenter"
+    expect(f"{folder}: estimator", kind == wanted, f"{wanted} for segmenter {name}", kind)
+    return segmenter_of(folder, config, warm, options.settings())
 
 
-def segmenter_of(folder: Path, config: SessionConfig = SessionConfig(), warm: bool = True) -> Segmenter:
+def _folder(name: str, model: str, models_dir: Path | None) -> Path:
+    """Folder of the model: in the folder of models, if it is there, else in the usual places."""
+    here = models_dir is not None and "/" not in model and (models_dir / model / CARD_FILE).is_file()
+    try:
+        return find_model(model, models_dir if here else None)
+    except ValueError as error:
+        advice = f"; {MAKE_MASK_RCNN}" if model == MODELS["mask_rcnn"] else ""
+        raise ValueError(f"segmenter {name}: {error}{advice}") from error
+
+
+def segmenter_of(
+    folder: Path,
+    config: SessionConfig = SessionConfig(),
+    warm: bool = True,
+    settings: Mapping[str, Any] | None = None,
+) -> Segmenter:
     """Load the segmenter of a model folder.
 
     Parameters
@@ -64,6 +179,8 @@ def segmenter_of(folder: Path, config: SessionConfig = SessionConfig(), warm: bo
         Where and how networks run.
     warm : bool
         Whether to run it once.
+    settings : mapping of str to object, optional
+        What replaces settings of the card.
 
     Returns
     -------
@@ -77,6 +194,7 @@ def segmenter_of(folder: Path, config: SessionConfig = SessionConfig(), warm: bo
     """
     card = read_card(folder)
     expect(f"{folder}: estimator", card.estimator in SEGMENTERS, f"one of {', '.join(SEGMENTERS)}", card.estimator)
+    card = replace(card, settings={**card.settings, **(settings or {})})
     module, kind = SEGMENTERS[card.estimator]
     segmenter = getattr(import_module(module), kind)(folder, card, config)
     if warm:

@@ -3,6 +3,7 @@ import os
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 
 
@@ -123,6 +124,24 @@ def test_doubts_about_the_frames_are_counted(estimate, clipose, folder):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 1000)
     estimate()
     assert "2 of 2 frames: nearly all of the depth lies nearer than 100 mm: it seems to be in metres" in clipose.stderr
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (5, "depth: expected objects of about the usual size, got"),  # as TUM's depth, 5000 for a metre
+        (10, "depth: expected 0.1 to 5 m, got nearly all of the image nearer or further: no object has a pose"),
+    ],
+)
+def test_depth_of_another_unit_is_said_with_the_cure(estimate, clipose, folder, factor, said):
+    """realsense-ros#41, BlenderProc#727: depth images have scales, and poses were wrong or missing in silence."""
+    estimate()
+    assert "depth: expected" not in clipose.stderr
+    for path in folder.glob("*_depth.png"):
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint32) * factor
+        cv2.imwrite(str(path), depth.clip(0, 65535).astype(np.uint16))
+    estimate()
+    assert said in clipose.stderr and "onvert it to millimetres" in clipose.stderr
 
 
 def test_the_home_folder_is_meant_by_a_tilde(estimate, folder, tmp_path, monkeypatch):

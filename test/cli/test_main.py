@@ -1,5 +1,11 @@
 import dataclasses
 import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -38,3 +44,53 @@ def test_in_a_copy_of_the_checkout_the_original_is_named(clipose, tmp_path, monk
         clipose("evaluate")
     assert f"clipose: warning: the checkout was moved or copied: in {tmp_path}, the code of" in clipose.stderr
     assert "run make env again" in clipose.stderr
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """A pose file, which is its own truth."""
+    entry = {"instance": 1, "class": "mug", "R": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "t": [0, 0, 1], "size": [1, 1, 1]}
+    path = tmp_path / "poses.json"
+    path.write_text(json.dumps([{"frame": "0000", "instances": [entry]}]))
+    return path
+
+
+def command(*arguments, **variables):
+    """`clipose` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "clipose_ros.cli.command", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | variables,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
+def test_tables_are_printed_in_whatever_encoding_there_is(truth, encoding):
+    """Textualize/rich#212: a container without a locale has ASCII, and a degree sign ended the command."""
+    process = command("evaluate", "--poses", truth, "--truth", truth, PYTHONIOENCODING=encoding)
+    said, errors = process.communicate()
+    assert process.returncode == 0 and b"mug" in said and errors == b""
+
+
+def test_a_path_that_is_no_text_is_printed_all_the_same(folder, write_model, tmp_path):
+    output = os.fsencode(tmp_path) + b"/caf\xe9.json"
+    arguments = ["estimate", folder, "--output", os.fsdecode(output), "--model", f"{write_model()}/"]
+    process = subprocess.run(
+        [sys.executable, "-m", "clipose_ros.cli.command", *map(str, arguments)],
+        capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"}, check=True,
+    )  # fmt: skip
+    assert b"2 frames, 4 poses" in process.stdout and os.path.exists(output)
+
+
+def test_a_reader_that_has_gone_ends_the_command_in_silence(truth):
+    process = command("evaluate", "--poses", truth, "--truth", truth)
+    process.stdout.close()  # as `| head -0` does
+    assert process.stderr.read() == b"" and process.wait() in (1, 141)  # 1: rich found it first
+
+
+def test_an_interrupt_is_no_traceback(tmp_path):
+    os.mkfifo(tmp_path / "poses.json")  # a file that never comes
+    process = command("evaluate", "--poses", tmp_path / "poses.json", "--truth", tmp_path / "poses.json")
+    with open(tmp_path / "poses.json", "wb"):  # opens once the command reads
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b"clipose: interrupted\n" and process.wait() == 130

@@ -60,6 +60,38 @@ def test_found_masks_are_read_like_any_others(clipose, write_model, write_segmen
     assert at_once == after and len(at_once[0]["instances"]) == 2
 
 
+def test_masks_of_others_are_not_replaced_and_its_own_are(clipose, write_segmenter, folder, tmp_path):
+    """cdcseacave/openMVS#22, hovernet_inference#8: an output folder that is the input's lost what was in it."""
+    models = write_segmenter().parent
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match=r"--output: .* 0000_mask.png and others would be lost; give another folder"):
+        clipose("segment", folder, "--output", folder, "--models-dir", models)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    for _ in range(2):
+        clipose("segment", folder, "--output", tmp_path / "found", "--models-dir", models)
+
+
+@pytest.mark.parametrize("name", ["intrinsics.json", "truth.json", "0000_meta.txt", "0001_Depth.PNG"])
+def test_poses_are_not_written_over_what_is_read(clipose, write_model, folder, name):
+    (folder / name).touch()
+    before = (folder / name).read_bytes()
+    for _ in range(2):  # a file of its own is replaced, also where it lies among the images
+        clipose("estimate", folder, "--output", folder / "poses.json", "--model", f"{write_model()}/")
+    with pytest.raises(SystemExit, match=rf"--output: expected a file of its own, got .*{name}, which is an input"):
+        clipose("estimate", folder, "--output", folder / name, "--model", f"{write_model()}/")
+    assert (folder / name).read_bytes() == before
+
+
+def test_poses_are_not_written_over_their_recording(clipose, folder, tmp_path):
+    clipose("record", folder, "--output", tmp_path / "r.mcap")
+    before = (tmp_path / "r.mcap").read_bytes()
+    (tmp_path / "link.json").symlink_to("r.mcap")
+    for output in ("r.mcap", "link.json"):
+        with pytest.raises(SystemExit, match="--output: expected a file of its own"):
+            clipose("estimate", tmp_path / "r.mcap", "--output", tmp_path / output)
+    assert (tmp_path / "r.mcap").read_bytes() == before
+
+
 def test_a_recording_without_masks_gives_the_poses_of_the_folder(
     clipose, write_model, write_segmenter, folder, tmp_path
 ):

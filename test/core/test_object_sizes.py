@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from clipose_ros.core.object_sizes import ObjectSizes, unit_warning
+from clipose_ros.core.backprojection import DepthRange
+from clipose_ros.core.object_sizes import ObjectSizes, range_warning, unit_warning
+from clipose_ros.core.types import Frame, Intrinsics
 
 
 def cloud(across_m, points=500):
@@ -59,3 +61,32 @@ def test_the_warning_names_unit_and_cure():
     assert unit_warning(1.9, 0.001)[1] == cure
     assert unit_warning(0.1, 0.0001)[1] == "if its unit is 1 mm: depth_scale_m:=0.001"
     assert unit_warning(900.0, 1.0)[1] == "if its unit is 1 mm: depth_scale_m:=0.001"
+
+
+def frame(depth, unit_m=None):
+    return Frame(0, "eye", depth, Intrinsics(600.0, 600.0, 79.5, 59.5), depth_unit_m=unit_m)
+
+
+@pytest.mark.parametrize(
+    ("depth", "unit_m", "cure"),
+    [
+        (np.full((120, 160), 873.0, np.float32), None, "if its unit is 1 mm: depth_scale_m:=0.001; else min_depth_m"),
+        (np.full((120, 160), 8730, np.uint16), None, "if its unit is 0.1 mm: depth_scale_m:=0.0001; else min_depth_m"),
+        (np.full((120, 160), 2, np.uint16), None, "if its unit is 1000 mm: depth_scale_m:=1; else min_depth_m"),
+        (np.full((120, 160), 873, np.uint16), 0.0001, "if its unit is 1 mm: depth_scale_m:=0.001; else min_depth_m"),
+    ],
+)
+def test_depth_that_is_out_of_range_all_over_is_said_with_the_likely_unit(depth, unit_m, cure):
+    """ensenso/ros_driver#60: millimetres in 32FC1. Every object is rejected, and nobody knows why."""
+    text, advice = range_warning(frame(depth, unit_m), DepthRange())
+    assert text.startswith("depth: expected 0.1 to 5 m, got nearly all of the image nearer or further")
+    assert advice.startswith(cure)
+
+
+def test_depth_of_which_some_is_in_range_or_next_to_nothing_is_seen_says_nothing():
+    hall = np.full((120, 160), 9.0, np.float32)
+    hall[:, :20] = 0.9
+    covered = np.full((120, 160), np.nan, np.float32)
+    covered[0, 0] = 9.0
+    for depth in (hall, covered, np.zeros((120, 160), np.uint16)):
+        assert range_warning(frame(depth), DepthRange()) is None

@@ -57,9 +57,10 @@ def rvl(depth):
     return struct.pack(f"<II{len(words)}I", depth.shape[1], depth.shape[0], *words)
 
 
+@pytest.mark.parametrize("encoding", ["16UC1", "mono16"])
 @pytest.mark.parametrize("compress", [png, rvl])
-def test_depth_in_millimetres_is_what_it_was(compress):
-    how = "16UC1; compressedDepth " + compress.__name__
+def test_depth_in_millimetres_is_what_it_was(compress, encoding):
+    how = f"{encoding}; compressedDepth {compress.__name__}"
     depth = inflate_depth(message(how, header() + compress(DEPTH_MM)))
     np.testing.assert_array_equal(depth, DEPTH_MM)
     assert depth.dtype == np.uint16
@@ -130,7 +131,7 @@ def claiming(width, height):
         ("16UC1; compressedDepth rvl", header() + struct.pack("<II", 2**31, 2**31), "expected 1 to 67108864 pixels"),
         ("16UC1; compressedDepth rvl", header() + rvl(DEPTH_MM)[:-40], "expected RVL of 768 pixels"),
         ("16UC1; compressedDepth rvl", header() + struct.pack("<II", 9, 9) + b"\xff" * 40, "RVL of 81 pixels"),
-        ("mono16; compressedDepth png", header() + png(DEPTH_MM), "depth encoding: expected 16UC1 or 32FC1"),
+        ("mono8; compressedDepth png", header() + png(DEPTH_MM), "depth encoding: expected 16UC1 or 32FC1 or mono16"),
         ("16UC1; jpeg compressed", header(), "depth format: expected an encoding; compressedDepth"),
     ],
 )  # fmt: skip

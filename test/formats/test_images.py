@@ -123,6 +123,18 @@ def test_masks_of_other_kinds_are_refused(write):
         read_labels(write(cv2.applyColorMap(grey(0.1), cv2.COLORMAP_JET)))
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_colour_is_as_the_camera_saw_it_whatever_exif_says(write, orientation):
+    """opencv#8854: a picture that is turned for people no longer lies on its depth image, which is not turned."""
+    colour = np.zeros((120, 160, 3), np.uint8)
+    colour[:, :, 0], colour[:, :, 1] = U, V
+    jpeg = cv2.imencode(".jpg", colour[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    tags = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + bytes(7)
+    turned = jpeg[:2] + b"\xff\xe1" + (len(tags) + 2).to_bytes(2, "big") + tags + jpeg[2:]
+    read = read_colour(write(turned, "0000_color.jpg"))
+    assert read.shape == colour.shape and np.abs(read.astype(int) - colour).max() < 20
+
+
 def test_colour_is_read_from_png_and_jpeg(write):
     colour = np.full((12, 16, 3), (30, 120, 200), np.uint8)  # B, G, R
     np.testing.assert_array_equal(read_colour(write(colour, "a.png")), colour[..., ::-1])

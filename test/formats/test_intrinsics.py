@@ -125,3 +125,9 @@ def test_what_is_no_intrinsics_is_refused_with_the_path_and_the_forms(read, data
 def test_a_text_without_nine_numbers_is_refused(read):
     with pytest.raises(ValueError, match="cam_K.txt: matrix: expected 9 numbers, got 0; known forms: the nine numbers"):
         read(b"", "cam_K.txt")
+
+
+def test_json_that_is_nested_too_deeply_is_named(tmp_path):
+    (tmp_path / "intrinsics.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="intrinsics.json: expected JSON, got lists or mappings that are nested too"):
+        read_intrinsics(tmp_path)

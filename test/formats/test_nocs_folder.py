@@ -28,7 +28,11 @@ def write(tmp_path):
         files = {"color.png": COLOUR[:, :, ::-1], "depth.png": DEPTH_MM, "mask.png": mask, "meta.txt": meta}
         files.update({kind.replace("_", "."): value for kind, value in replaced.items()})
         for kind, value in files.items():
-            content = cv2.imencode(f".{kind[-3:]}", value)[1].tobytes() if isinstance(value, np.ndarray) else value
+            content = (
+                cv2.imencode(f".{kind.partition('.')[2]}", value)[1].tobytes()
+                if isinstance(value, np.ndarray)
+                else value
+            )
             if content is not None:
                 (tmp_path / f"0000_{kind}").write_bytes(content if isinstance(content, bytes) else content.encode())
         if intrinsics:
@@ -156,8 +160,42 @@ def test_frames_come_sorted_with_increasing_stamps_and_colour_is_optional(write)
     assert first.stamp_ns < second.stamp_ns and first.colour is None
 
 
-def test_colour_may_be_a_jpeg(write):
-    ((frame, _),) = NocsFolder(write(color_png=None, color_jpg=np.full((12, 16, 3), 90, np.uint8)))
+def test_frames_come_in_the_order_of_the_numbers_in_their_names(write):
+    """roboflow/trackers#558: 1, 10, 2 makes nonsense of motion, and nothing raises."""
+    folder = write(color_png=None)
+    for name in ("1", "10", "2", "0011", "f9b", "f10a"):
+        for kind in ("depth.png", "mask.png", "meta.txt"):
+            (folder / f"{name}_{kind}").write_bytes((folder / f"0000_{kind}").read_bytes())
+    frames = NocsFolder(folder)
+    assert frames.names == ["0000", "1", "2", "10", "0011", "f9b", "f10a"]
+    assert frames.read("2")[0].stamp_ns < frames.read("10")[0].stamp_ns
+
+
+def test_names_in_capitals_are_read_as_those_in_small_letters(write):
+    """anomalib#3058, YOLOv6#376: cameras write .JPG and .PNG; colour was left out without a word."""
+    folder = write(color_png=None, color_jpeg=np.full((12, 16, 3), 90, np.uint8))
+    names = {path.name: path.name.upper() for path in folder.glob("0000_*")}
+    for old, new in names.items():
+        (folder / old).rename(folder / new)
+    frames = NocsFolder(folder)
+    ((frame, detections),) = frames
+    assert frames.names == ["0000"] and frame.colour is not None and len(detections.instances) == 2
+    (folder / "0000_depth.png").write_bytes((folder / "0000_DEPTH.PNG").read_bytes()[:50])
+    with pytest.raises(ValueError, match="0000_depth.png: expected an image"):  # of both, that in small letters
+        frames.read("0000")
+
+
+def test_hidden_files_are_no_frames(write):
+    """MONAI#8305: macOS leaves a ._ file beside each one of an archive."""
+    folder = write()
+    for path in list(folder.iterdir()):
+        (folder / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert NocsFolder(folder).names == ["0000"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg"])
+def test_colour_may_be_a_jpeg(write, suffix):
+    ((frame, _),) = NocsFolder(write(**{"color_png": None, f"color_{suffix}": np.full((12, 16, 3), 90, np.uint8)}))
     assert np.abs(frame.colour.astype(int) - 90).max() < 8
 
 
@@ -204,15 +242,16 @@ def test_a_broken_file_is_named(write, broken, message):
         ([], "got an empty folder"),
         (
             ["scene_camera.json", "depth/000000.png"],
-            "got a BOP scene, which is not read; rename or convert to NNNN_depth",
+            "got a BOP scene; clipose estimate reads such",
         ),
-        (["test/000001/scene_camera.json"], "got a folder of BOP scenes"),
+        (["test/000001/scene_camera.json"], "got a folder of BOP scenes; clipose estimate reads such: "),
         (
             ["scene_1/0000_depth.png", "scene_2/0000_depth.png"],
             "got 2 such folders in it (scene_1, scene_2); give one: ",
         ),
         (["real_test/scene_1/0000_depth.png"], "got 1 such folders in it (real_test/scene_1); give one: "),
-        (["0000_Depth.PNG", "a.txt"], "got 0000_Depth.PNG; rename or convert to NNNN_depth.png"),
+        (["0000_Depth.tif", "a.txt"], "got 0000_Depth.tif; rename or convert to NNNN_depth.png"),
+        (["._0000_depth.png", ".DS_Store"], "got an empty folder"),
         (["depth/0.png", "rgb/0.png"], "got depth; rename or convert"),
     ],
 )

@@ -75,3 +75,24 @@ def test_broken_pose_files_are_refused_with_their_path(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=f"poses.json: {message}"):
         read_poses(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"R": [[2, 0, 0], [0, 2, 0], [0, 0, 2]]}, "R: expected a rotation matrix, without scale and mirror"),
+        ({"R": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "R: expected a rotation matrix, without scale and mirror"),
+        ({"size": [0.1, -0.1, 0.1]}, "size: expected lengths of more than 0"),
+        ({"score": "high"}, "score: expected a finite number, got 'high'"),
+        ({"score": None}, "score: expected a finite number, got None"),
+        ({"score": float("nan")}, "score: expected a finite number, got nan"),
+        ({"t": [0.1, 0.2, -0.9]}, "t: expected objects before the camera, got z < 0; turn OpenGL's axes"),
+        ({"t": [100, -200, 850]}, "t: expected metres, got objects 879 away; divide t and size by 1000"),
+    ],
+)
+def test_numbers_that_are_no_pose_are_refused(write, change, message):
+    """NOCS_CVPR2019#44 (scale in R), BundleTrack#67 (OpenGL's axes): each pose would count as wrong."""
+    path = write([{"frame": "0", "instances": [{"instance": 1, **POSE, **change}]}])
+    for read in (read_poses, read_truth):
+        with pytest.raises(ValueError, match=f"poses.json: {message}"):
+            read(path)

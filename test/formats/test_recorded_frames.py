@@ -186,11 +186,25 @@ def test_raw_images_have_the_distortion_of_the_calibration_and_others_are_warned
     assert count == 3 and "expected a rectified image" in remark and "--raw-images undistorts it" in remark
 
 
+def test_depth_that_is_out_of_range_all_over_deserves_a_remark_with_the_option_that_cures_it(write):
+    def change(topic, kind, fields, time_ns):
+        if topic != DEPTH:
+            return [(topic, kind, fields, time_ns)]
+        millimetres = np.full((fields["height"], fields["width"]), 873.0, np.float32)
+        return [(topic, kind, image_fields(millimetres, "32FC1", fields["header"]), time_ns)]
+
+    frames = RecordedFrames(write(change))
+    assert sum(1 for _ in frames.read()) == 3
+    ((remark, count),) = frames.remarks.items()
+    assert count == 3 and "nearly all of the image nearer or further" in remark and "--depth-scale-m 0.001" in remark
+
+
 def test_depth_of_another_size_than_masks_or_calibration_is_left_out_and_counted(write, recorded):
     wrong = image_fields(np.ones((6, 8), np.uint8), "mono8", header(0))
     frames = RecordedFrames(write(only(MASKS, label_image=wrong)))
     assert list(frames.read()) == []
-    assert frames.tally.lines() == ["3 × frame: labels: expected (12, 16) as depth, got (6, 8) (0000, 0001, 0002)"]
+    (line,) = frames.tally.lines()
+    assert line.startswith("3 × frame: labels: expected (12, 16) as depth, got (6, 8); segment the image that depth is")
     frames = RecordedFrames(write(only(INFO, width=640, height=480)))
     assert list(frames.read()) == []
     assert "3 × frame: camera_info: expected the size of the depth image, 16x12, got 640x480" in frames.tally.lines()[0]
@@ -278,6 +292,8 @@ def test_of_two_cameras_one_must_be_named_and_brings_its_calibration_and_colour(
             "colour": before + COLOUR,
             "instances": MASKS,
         }
+    shortened = RecordedFrames(path, TopicNames(depth_topic=("/other" + DEPTH).lstrip("/")))
+    assert shortened.topics["depth"].topic == "/other" + DEPTH  # the slash in front may be left out
     assert len(list(frames.read())) == 3
     assert frames.remarks == {"instances frame_id: expected 'other_eye' as depth, got 'eye'": 3}
 
@@ -294,6 +310,29 @@ def test_of_two_cameras_with_one_frame_id_namespaces_tell(write):
         RecordedFrames(write(change), TopicNames(depth_topic=DEPTH))
 
 
+def test_depth_called_mono16_is_told_from_grey_images_by_its_name(write):
+    """Some drivers call depth mono16, as others call infrared images: both may be in one recording."""
+
+    def change(topic, kind, fields, time_ns):
+        if topic != DEPTH:
+            return [(topic, kind, fields, time_ns)]
+        grey = {**fields, "encoding": "mono16"}
+        return [(DEPTH, kind, grey, time_ns), ("/camera/ir/image_raw", kind, grey, time_ns)]
+
+    frames = RecordedFrames(write(change))
+    assert frames.topics["depth"].topic == DEPTH and sum(1 for _ in frames.read()) > 0
+
+
+def test_depth_called_mono16_under_any_name_is_read_where_it_is_named(write):
+    def change(topic, kind, fields, time_ns):
+        name, extra = ("/tof/image_raw", {"encoding": "mono16"}) if topic == DEPTH else (topic, {})
+        return [(name, kind, {**fields, **extra}, time_ns)]
+
+    with pytest.raises(ValueError, match="expected a depth image"):
+        RecordedFrames(write(change))
+    assert sum(1 for _ in RecordedFrames(write(change), TopicNames(depth_topic="/tof/image_raw")).read()) > 0
+
+
 def test_registered_depth_is_taken_before_the_cameras_own(write):
     def change(topic, kind, fields, time_ns):
         own = [("/camera/depth/image_rect_raw", kind, fields, time_ns)] if topic == DEPTH else []
@@ -307,7 +346,7 @@ def test_registered_depth_is_taken_before_the_cameras_own(write):
     [
         (
             DEPTH,
-            r"expected a depth image \(sensor_msgs/Image of 16UC1 .*, got none; topics that are read: /instances, /rgb",
+            r"expected a depth image \(sensor_msgs/Image of 16UC1.*, got none; topics that are read: /instances, /rgb",
         ),
         (INFO, "expected a sensor_msgs/CameraInfo, got none"),
         (MASKS, r"expected masks \(clipose_ros/InstanceArray\), got none; topics that are read: /depth_registered"),

@@ -168,7 +168,7 @@ def test_random_damage_ends_in_messages_and_a_tally_or_in_a_sentence(recorded, w
             b"SQLite format 3\x00" + b"\x01" * 99,
             "a .db3 file of rosbag2 that is whole, got one that is cut off",
         ),
-        ("a.bag", b"#ROSBAG V2.0\n", r"expected a recording .*, got a file with another ending, .bag"),
+        ("a.bin", b"\n", r"expected a recording .*, got a file with another ending, .bin"),
     ],
 )
 def test_another_file_is_said(tmp_path, name, content, message):
@@ -250,3 +250,21 @@ def test_a_recording_is_told_from_a_folder_of_images_and_its_files(whole, tmp_pa
     (tmp_path / "images" / "of_it.mcap").touch()
     assert not is_recording(tmp_path / "images") and not is_recording(image)
     assert is_recording(whole) and is_recording(whole.parent) and is_recording(tmp_path / "none.db3")
+
+
+def test_endings_in_capitals_are_read_and_a_recording_of_ros_1_is_told_how_to_convert_it(recorded, whole, tmp_path):
+    (tmp_path / "A.MCAP").write_bytes(whole.read_bytes())
+    assert is_recording(tmp_path / "A.MCAP") and read(tmp_path / "A.MCAP") == (recorded.messages(whole), [])
+    (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
+    with pytest.raises(
+        ValueError, match="old.bag: expected a recording .*, got a recording of ROS 1; convert it: .*rosbags-c"
+    ):
+        RecordedMessages(tmp_path / "old.bag")
+
+
+def test_hidden_files_are_no_recordings(recorded, whole, tmp_path):
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    (folder / "bag_0.mcap").write_bytes(whole.read_bytes())
+    (folder / "._bag_0.mcap").write_bytes(b"\0\5\x16\7")  # as macOS leaves them
+    assert read(folder) == (recorded.messages(whole), [])

@@ -41,6 +41,25 @@ def test_a_changed_network_file_is_refused(write_model):
         read_network(folder, read_card(folder).network("pose"))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:5945\nsize 435\n",
+            "a pointer of Git LFS.*git lfs pull",
+        ),
+        (b"", "an empty file; get the model's folder again"),
+        (b"half", "[0-9a-f]{64} of 4 bytes; get the model's folder again"),
+    ],
+)
+def test_a_network_that_did_not_arrive_is_told_for_what_it_is(write_model, content, said):
+    """onnx/models#317, netron#463: a clone without Git LFS holds pointers."""
+    folder = write_model()
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=f"model.onnx: expected sha256 .* as card.yaml says, got {said}"):
+        read_network(folder, read_card(folder).network("pose"))
+
+
 def test_a_missing_network_file_is_named(write_model):
     folder = write_model()
     (folder / "model.onnx").unlink()

@@ -1,6 +1,8 @@
 """The door to the estimators: the card chooses, several share the objects, and each gets what it needs."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from clipose_ros.core.resting import Rest
 from clipose_ros.core.support import SupportSettings
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, Observation, PoseEstimate, Rejection
+from clipose_ros.estimators.cleanpose import CleanPose
 from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.router import Router
+from clipose_ros.formats.nocs_folder import NocsFolder
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.tracking.tracker import Tracker
 
@@ -51,10 +55,39 @@ def observation(name):
 
 def test_the_card_chooses_the_estimator(write_model, tmp_path):
     assert isinstance(estimators.load("tiny", write_model().parent), Clipose)
-    with pytest.raises(ValueError, match="estimator: expected one of clipose, gspose, got oracle"):
+    with pytest.raises(ValueError, match="estimator: expected one of cleanpose, clipose, gspose, got oracle"):
         estimators.load(str(write_model(estimator="oracle")))
     with pytest.raises(ValueError, match="models: expected at least one name or path, got none"):
         estimators.load_all([])
+
+
+def test_a_model_of_cleanpose_answers_as_its_network_says_and_works_beside_others(write_model):
+    """Its networks have CLIPose's interface: the same one gives the same poses under either name."""
+    folders = [str(write_model(name, estimator=name)) for name in ("cleanpose", "clipose")]
+    own, other = (estimators.load(folder) for folder in folders)
+    assert isinstance(own, CleanPose) and own.needs == other.needs
+    points = np.random.default_rng(0).normal((0.1, 0.0, 0.9), 0.03, (500, 3)).astype(np.float32)
+    seen = [Observation(points, "mug"), Observation(points[:10], "can"), Observation(points, "spoon")]
+    for got, expected in zip(own.estimate(seen), other.estimate(seen), strict=True):
+        assert type(got) is type(expected)
+        if isinstance(got, PoseEstimate):
+            assert got.rotation.tobytes() == expected.rotation.tobytes() and got.score == expected.score
+        else:
+            assert got == expected
+    assert estimators.load_all(folders).names == own.names
+
+
+def test_the_shipped_model_of_cleanpose_finds_the_objects_of_the_demo():
+    root = Path(__file__).resolve().parents[2]
+    pipeline = Pipeline(estimators.load("cleanpose-lite", root / "models"))
+    frame, detections = NocsFolder(root / "launch" / "demo").read("0000")
+    truth = {one["instance"]: one for one in json.loads((root / "launch/demo/truth.json").read_text())[0]["instances"]}
+    results = list(pipeline.process(frame, detections).results)
+    assert len(results) == len(truth) == 6
+    for instance, pose in results:
+        right = truth[int(instance.id)]
+        assert np.linalg.norm(pose.translation - right["t"]) < 0.03, instance
+        assert np.array(right["R"])[:, 1] @ pose.rotation[:, 1] > np.cos(np.radians(10)), instance
 
 
 def test_one_model_is_its_own_estimator_and_several_are_routed(write_model, caplog):

@@ -1,4 +1,7 @@
+import hashlib
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -79,3 +82,22 @@ def test_a_cache_that_cannot_be_made_is_named_with_the_cure(write_model, monkeyp
     folder = write_model()
     with pytest.raises(RuntimeError, match="expected a folder for TensorRT's engines, got .*; set XDG_CACHE_HOME"):
         Session(folder, read_card(folder).network("pose"), SessionConfig("tensorrt"))
+
+
+@pytest.mark.parametrize("newer", ["ir_version", "opset"])
+def test_a_network_that_is_newer_than_onnx_runtime_is_refused_in_one_sentence(write_model, newer):
+    """onnxruntime#20559: `Unsupported model IR version: 10, max supported IR version: 9`, as a traceback."""
+    folder = write_model()
+    path, card = folder / "model.onnx", folder / "card.yaml"
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    network = onnx.load(path)
+    if newer == "opset":
+        network.opset_import[0].version = 999
+    else:
+        network.ir_version = 999
+    path.write_bytes(network.SerializeToString())
+    card.write_text(card.read_text().replace(before, hashlib.sha256(path.read_bytes()).hexdigest()))
+    with pytest.raises(
+        ValueError, match="model.onnx: expected an ONNX network that onnxruntime .*999.*newer onnxruntime"
+    ):
+        Session(folder, read_card(folder).network("pose"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 pytest.importorskip("numba")
 
@@ -18,6 +20,7 @@ from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.objects.learned_object import arrays_file, card_file, read_object
 from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.objects.surfels import fuse
 from clipose_ros.pipeline import FrameResult
 
 SIZE, CENTRE = np.array([0.12, 0.08, 0.05]), np.array([0.01, 0.03, -0.02])
@@ -107,6 +110,32 @@ def test_an_empty_mask_is_named(views):
         read_reference_views(views)
 
 
+def test_a_mask_of_ones_is_named_with_its_values(views):
+    mask = np.zeros((120, 160), np.uint8)
+    mask[40:80, 40:80] = 1
+    cv2.imwrite(str(views / "0003_mask.png"), mask)
+    with pytest.raises(ValueError, match=r"0003_mask.png: .* pixels of 255 .*, got 0; the values in it are 0, 1"):
+        read_reference_views(views)
+
+
+def test_a_cut_out_is_no_mask(views):
+    """Its blue channel may be 255 on what is no object at all."""
+    cut_out = np.zeros((120, 160, 4), np.uint8)
+    cut_out[40:80, 40:80] = (255, 120, 30, 255)
+    cv2.imwrite(str(views / "0003_mask.png"), cut_out)
+    with pytest.raises(ValueError, match=r"0003_mask.png: expected grey: 255 on the object"):
+        read_reference_views(views)
+
+
+def test_views_with_names_in_capitals_are_read(views):
+    before = read_reference_views(views)
+    for path in list(views.glob("*_*.png")):
+        path.rename(path.with_name(path.name.replace("_color", "_Color").replace(".png", ".PNG")))
+    for one, other in zip(before.views, read_reference_views(views).views, strict=True):
+        np.testing.assert_array_equal(one.colour, other.colour)
+        np.testing.assert_array_equal(one.depth_m, other.depth_m)
+
+
 def test_poses_in_millimetres_are_named(views):
     def to_millimetres(poses):
         for pose in poses.values():
@@ -171,3 +200,17 @@ def test_pose_files_say_where_the_origin_of_the_references_is(tmp_path):
     np.testing.assert_allclose(entry["t_reference"], [0, 0.1, 1])
     write_poses(tmp_path / "poses.json", [("0000", result)])
     assert "t_reference" not in json.loads((tmp_path / "poses.json").read_text())[0]["instances"][0]
+
+
+def test_noise_makes_no_second_layer_of_discs(box_folder):
+    references = read_reference_views(box_folder)
+    rng = np.random.default_rng(0)
+    noisy = [
+        replace(view, depth_m=view.depth_m + rng.normal(scale=0.002, size=view.depth_m.shape).astype(np.float32))
+        for view in references.views
+    ]
+    surfels = fuse(noisy, references.intrinsics)
+    top = surfels.points[surfels.normals[:, 1] > 0.9, 1] - CENTRE[1]
+    assert np.quantile(np.abs(top - SIZE[1] / 2), 0.9) < 0.002
+    apart, _ = cKDTree(surfels.points).query(surfels.points, k=2)
+    assert np.median(apart[:, 1]) > 0.6 * surfels.spacing_m

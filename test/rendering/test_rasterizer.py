@@ -85,6 +85,26 @@ def test_nothing_is_drawn_of_what_is_behind_the_camera_or_beside_the_image():
         assert drawn.alpha.max() == drawn.depth_m.max() == drawn.image.max() == 0
 
 
+def test_what_is_smaller_than_a_pixel_covers_no_more_than_it_is():
+    toward = np.array([[0.0, 0, -1]])
+    small = discs(np.zeros((1, 3)), toward, np.full(1, 0.001), np.ones((1, 1)))
+    camera = Intrinsics(fx=200.0, fy=200.0, cx=23.5, cy=19.5)
+    alpha = CpuRasterizer().render(small, np.eye(3), np.array([0, 0, 0.5]), camera, SIZE).alpha
+    area_px2 = 0.95 * 2 * np.pi * (0.001 * 200 / 0.5) ** 2
+    assert alpha.sum() == pytest.approx(area_px2, rel=0.05)
+
+
+def test_a_slanted_disc_has_the_depth_of_its_plane():
+    normal = np.array([[np.sin(1.0), 0, -np.cos(1.0)]])
+    slanted = discs(np.zeros((1, 3)), normal, np.full(1, 0.03), np.ones((1, 1)))
+    drawn = CpuRasterizer().render(slanted, np.eye(3), np.array([0, 0, 0.5]), INTRINSICS, SIZE)
+    rays = (np.arange(SIZE[0]) - INTRINSICS.cx) / INTRINSICS.fx
+    plane = -normal[0, 2] * 0.5 / -(normal[0, 0] * rays + normal[0, 2])
+    row = drawn.alpha[20] > 0.2
+    assert row.sum() > 8
+    np.testing.assert_allclose(drawn.depth_m[20][row], plane[row], atol=0.007)  # to first order
+
+
 def test_the_same_gives_the_same():
     first, second = (CpuRasterizer().render(cloud(), turned(20), FAR, INTRINSICS, SIZE) for _ in range(2))
     assert first.image.tobytes() == second.image.tobytes()

@@ -430,11 +430,38 @@ def test_a_mask_becomes_a_pose_through_adapter_and_node(segmenter, node, client,
     assert answer.header == header and [pose.category for pose in answer.poses] == ["mug"]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "scalar", "channels"),
+    [
+        ("mono16", np.uint16, 1),
+        ("32SC1", np.int32, 1),
+        ("rgb8", np.uint8, 3),
+        ("8UC3", np.uint8, 3),
+        ("bgra8", np.uint8, 4),
+    ],
+)
+def test_a_mask_is_what_is_not_black_in_any_encoding(header, encoding, scalar, channels):
+    """isaac_ros_pose_estimation#48: masks are published as pictures of the object on black."""
+    where = rectangle(5, 5, 10, 10) != 0
+    pixels = np.zeros((*where.shape, channels), scalar)
+    pixels[where, 0] = 200
+    pixels[..., 3:] = 255  # alpha says nothing
+    mask = image_message(pixels[:, :, 0] if channels == 1 else pixels, encoding, header)
+    of = ObjectInstance(label=1, category="mug", score=1.0)
+    np.testing.assert_array_equal(label_view(instances_from_mask(mask, of).label_image) == 1, where)
+
+
+def test_a_photograph_is_no_mask(header):
+    photograph = image_message(np.full((60, 80, 3), 90, np.uint8), "rgb8", header)
+    with pytest.raises(ValueError, match="mask: expected black around the object, got colours all over"):
+        instances_from_mask(photograph, ObjectInstance(label=1, category="mug", score=1.0))
+
+
 def test_a_wrong_mask_costs_itself_only_and_is_counted(segmenter, header, wait_until):
     wrong = Header(stamp=stamp_message(next(STAMPS_NS)), frame_id="optical")
 
     def counted():
-        segmenter.publishers["mask"].publish(image_message(np.zeros((60, 80), np.uint16), "mono16", wrong))
+        segmenter.publishers["mask"].publish(image_message(np.zeros((60, 80), np.float32), "32FC1", wrong))
         time.sleep(0.02)
         return int(segmenter.diagnostics.get("/mask_adapter", {}).get("dropped: cannot be converted", 0)) > 0
 

@@ -14,6 +14,7 @@ from clipose_ros.formats.camera_info import (
     check_camera_info,
     distortion_from,
     distortion_warning,
+    geometry_warning,
     intrinsics_from,
     is_distorted,
 )
@@ -148,3 +149,27 @@ def test_a_lens_that_is_taken_care_of_is_not_warned_of():
 def test_a_rectified_image_is_not_undistorted_without_a_word():
     text, cure = distortion_warning(camera_info(), RECTIFIED, rectified=False)
     assert "expected a raw image, as rectified is false" in text and "rectified:=true" in cure
+
+
+def sized(w, h, fx, fy, cx, cy, **roi):
+    return CameraInfo(width=w, height=h, k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], roi=RegionOfInterest(**roi))
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        (sized(640, 480, 600.0, 600.0, 319.5, 239.5), None),
+        (sized(1280, 720, 640.0, 640.0, 600.0, 390.0), None),
+        (sized(640, 480, 600.0, 600.0, 319.5, 239.5, x_offset=0, y_offset=100, width=200, height=120), None),
+        (sized(320, 240, 600.0, 600.0, 319.5, 239.5), "principal point near the middle of its 320x240 px, got fx 600"),
+        (sized(1280, 720, 600.0, 600.0, 319.5, 239.5), "principal point near the middle of its 1280x720 px"),
+        (sized(3840, 2160, 13489.9, 13487.8, 11447.9, 6276.5), "principal point near the middle"),
+        (sized(640, 480, 1.0, 1.0, 0.5, 0.5), "principal point near the middle"),  # in shares of the image
+        (sized(640, 480, 6000.0, 6000.0, 319.5, 239.5), "a usual field of view"),
+        (sized(640, 480, 600.0, 450.0, 319.5, 239.5), "fx near fy"),
+    ],
+)
+def test_intrinsics_of_another_resolution_are_warned_of(info, said):
+    """orbbec/OrbbecSDK_ROS1#7, ros_astra_camera#84: K is not scaled with the image."""
+    warning = geometry_warning(info)
+    assert warning is None if said is None else said in warning[0] and "another resolution" in warning[0]

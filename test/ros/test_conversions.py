@@ -47,9 +47,10 @@ def camera_info(width=4, height=3, **fields):
 @pytest.mark.parametrize("padding", [0, 1, 6])
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_depth_survives_padding_and_byte_order(padding, big_endian):
-    view = image_messages.depth_view(image(DEPTH_MM, "16UC1", padding, big_endian))
-    np.testing.assert_array_equal(view, DEPTH_MM)
-    assert view.dtype == np.uint16
+    for encoding in ("16UC1", "mono16"):  # drivers of time-of-flight cameras and OpenNI's name it mono16
+        view = image_messages.depth_view(image(DEPTH_MM, encoding, padding, big_endian))
+        np.testing.assert_array_equal(view, DEPTH_MM)
+        assert view.dtype == np.uint16
 
     depth_m = DEPTH_MM.astype(np.float32) / 1000
     depth_m[1, 2] = np.nan
@@ -85,8 +86,9 @@ def test_image_message_is_the_inverse_of_the_view():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoding": "64FC1"}, "depth encoding: expected 16UC1 or 32FC1, got '64FC1'"),
-        ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected"),
+        ({"encoding": "64FC1"}, "depth encoding: expected 16UC1 or 32FC1 or mono16, got '64FC1'"),
+        ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected .*republish compressedDepth raw"),
+        ({"encoding": "rgb8"}, "depth encoding: expected .*, got 'rgb8'; give the camera's depth, not a picture of it"),
         ({"step": 7}, "depth step: expected at least 8 bytes"),
         ({"data": array.array("B", bytes(23))}, "depth data: expected 24 bytes for 3 rows, got 23"),
         ({"height": 0}, "depth: expected pixels, got 4x0"),

@@ -104,8 +104,17 @@ def test_depth_has_a_unit_and_valid_pixels(pixels, level, text):
 
 def test_depth_of_another_encoding_is_refused():
     image = depth_image()
-    image.encoding = "mono16"
+    image.encoding = "rgb8"
     expect_finding(depth_finding("depth", image), Level.FAIL, "encoding")
+
+
+def test_depth_called_mono16_is_millimetres_as_16uc1():
+    image = depth_image()
+    image.encoding = "mono16"
+    expect_finding(depth_finding("depth", image), Level.OK, "mono16")
+    image = depth_image(np.ones((480, 640), np.uint16))
+    image.encoding = "mono16"
+    expect_finding(depth_finding("depth", image), Level.FAIL, "look like metres")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,8 @@ def test_depth_of_another_encoding_is_refused():
         ({}, Level.OK, "56° wide"),
         ({"cx": 700.0}, Level.FAIL, "principal point"),
         ({"fx": 60.0, "fy": 60.0}, Level.WARN, "field of view"),
-        ({"fy": 300.0}, Level.WARN, "fx differs"),
+        ({"fy": 300.0}, Level.WARN, "fx near fy"),
+        ({"cx": 160.0, "cy": 120.0}, Level.WARN, "principal point near the middle"),
     ],
 )
 def test_the_calibration_is_plausible(change, level, text):

@@ -39,7 +39,8 @@ def read(dds):
 def test_the_file_says_what_the_node_does_without_it():
     """launch/params.yaml lists every parameter, and none with another value than the default."""
     written = yaml.safe_load(PARAMS_FILE.read_text())["/**/clipose"]["ros__parameters"]
-    assert {**written, "models": tuple(written["models"])} == asdict(PoseNodeParameters())
+    lists = {name: tuple(value) for name, value in written.items() if isinstance(value, list)}
+    assert {**written, **lists} == asdict(PoseNodeParameters())
 
 
 @pytest.mark.parametrize("text", ["clipose-lite", "[clipose-lite]", "['clipose-lite']"])
@@ -114,7 +115,10 @@ WRONG = [
     ("min_score:=1.5", "min_score: expected 0 to 1, got 1.5"),
     ("support:=on", "support: expected one of auto, off, got True"),
     ("support:=table", "support: expected one of auto, off, got 'table'"),
-    ("segmenter:=colour", "segmenter: expected one of none, depth, got 'colour'"),
+    ("segmenter:=colour", "segmenter: expected one of none, depth, mask_rcnn, got 'colour'"),
+    ("segmenter_model:=mine", "segmenter_model: expected nothing without a segmenter, got mine"),
+    ("segmenter_classes:=[mug]", "segmenter_classes: expected entries of the form from:to, got 'mug'"),
+    ("segmenter_min_score:=1.5", "segmenter_min_score: expected 0 to 1, got 1.5"),
     ("models_dir:=/nowhere", "models_dir: expected a folder, or empty, got /nowhere"),
     (
         "objects_dir:=/nowhere",

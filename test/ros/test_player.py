@@ -76,7 +76,7 @@ def play(client, start_process, wait_until, tmp_path):
     """
     subscriptions = []
     tools = client, start_process, wait_until, tmp_path / "log", subscriptions
-    yield lambda source, topics: _play(*tools, source, topics)
+    yield lambda source, topics, *parameters: _play(*tools, source, topics, *parameters)
     client.destroy(*subscriptions)
 
 
@@ -86,7 +86,7 @@ def played(play, folder):
     return play(f"folder:={folder}", TOPICS)
 
 
-def _play(client, start_process, wait_until, log, subscriptions, source, topics):
+def _play(client, start_process, wait_until, log, subscriptions, source, topics, *parameters):
     frames = {}
     for key, (kind, topic) in topics.items():
         subscriptions.append(
@@ -99,9 +99,8 @@ def _play(client, start_process, wait_until, log, subscriptions, source, topics)
                 10,
             )
         )
-    player = start_process(
-        "lab.player", "-p", source, "-p", "rate_hz:=10.0", "-p", "frame_id:=eye", "-p", f"log:={log}"
-    )
+    settings = source, "rate_hz:=10.0", "frame_id:=eye", f"log:={log}", *parameters
+    player = start_process("lab.player", *(word for setting in settings for word in ("-p", setting)))
 
     def whole():
         # a list: the client's thread adds to it
@@ -153,6 +152,30 @@ def test_player_publishes_a_recording_as_it_does_the_folder(play, recording):
     assert indices == set(range(FRAMES))
 
 
+@pytest.mark.parametrize("kind", ["folder", "recording"])
+def test_player_plays_a_camera_alone(play, client, folder, recording, kind):
+    """With masks:=false no instances come; a truth still does."""
+    instances = []
+    heard = client.node.create_subscription(InstanceArray, "instances", instances.append, 10)
+    wanted = ("depth", "colour", "camera_info", *(("truth",) if kind == "folder" else ()))
+    source = {"folder": folder, "recording": recording}[kind]
+    played = play(f"{kind}:={source}", {key: TOPICS[key] for key in wanted}, "masks:=false")
+    client.destroy(heard)
+    assert len(played) >= 8 and not instances
+    if kind == "folder":
+        assert all(len(messages["truth"].poses) == 2 for _, messages in played)
+
+
+def test_player_plays_learned_objects_by_their_names(play, folder, tmp_path):
+    """An object of class 0 is one where its model's name is among `objects`; else it is a distractor."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for k in range(FRAMES):
+        (tmp_path / f"{k:04d}_meta.txt").write_text("0 0 blue_cup\n1 0 tin\n")
+    (_, messages), *_ = play(f"folder:={tmp_path}", {"instances": TOPICS["instances"]}, "objects:=[blue_cup]")
+    assert [(one.category, one.id) for one in messages["instances"].instances] == [("blue_cup", "0")]
+
+
 def test_player_says_what_of_a_recording_it_leaves_out_and_ends(dds, start_process, recording, tmp_path):
     broken = tmp_path / "a.mcap"
     broken.write_bytes(recording.read_bytes()[: recording.stat().st_size * 8 // 10])
@@ -193,6 +216,7 @@ def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model
     """The truth of this folder is nowhere near the spheres: the demo prints its table, draws its picture and fails."""
     picture = tmp_path / "demo.png"
     arguments = ["--folder", str(folder), "--model", str(tiny_model), "--seconds", "2", "--output", str(picture)]
+    arguments += ["--segmenter", "none"]
     demo = subprocess.run(
         [sys.executable, "-m", "clipose_ros.ros.lab.demo", *arguments],
         cwd=ROOT,

@@ -19,6 +19,8 @@ UNKNOWN_LENS = "refused: camera_info distortion_model: expected one of plumb_bob
 IGNORED_LENS = f"warned: /{RAW}: expected a rectified image, called *_rect*"
 NO_FRAME = "warned: depth_registered/image_rect frame_id: expected the name of the camera's optical frame"
 SLASHED_FRAME = "warned: depth_registered/image_rect frame_id: expected a name without / in front, as tf2 has it"
+OUT_OF_RANGE = "warned: depth: expected 0.1 to 5 m"
+OTHER_RESOLUTION = "warned: camera_info: expected a principal point near the middle of its 640x480 px"
 OTHER_UNIT = "warned: depth: expected objects of about the usual size"
 
 
@@ -125,6 +127,28 @@ class TestUntoldNode:
             assert answer.header.frame_id == frame_id and len(answer.poses) == 2
         wait_until(lambda: counted(client, cause) >= before + 3)
         assert sum(said in line for line in node.lines) == 1
+
+    def test_millimetres_in_floats_are_said_once_with_the_cure(self, node, client, spheres, header, wait_until):
+        """ensenso/ros_driver#60: each object is rejected for having no points, which tells nobody why."""
+        floats = replace(spheres.frame, depth=spheres.frame.depth.astype(np.float32))
+
+        def said():
+            assert not client.ask(*frame_messages(floats, spheres.detections, header())).poses
+            return counted(client, OUT_OF_RANGE)
+
+        wait_until(said)
+        client.ask(*frame_messages(floats, spheres.detections, header()))
+        assert sum("if its unit is 1 mm: depth_scale_m:=0.001" in line for line in node.lines) == 1
+
+    def test_intrinsics_of_another_resolution_are_said_once(self, node, client, spheres, header, wait_until):
+        """orbbec/OrbbecSDK_ROS1#7: the driver does not scale K with the image, and poses are wrong in silence."""
+        whole = spheres.frame.intrinsics
+        half = replace(whole, fx=whole.fx / 2, fy=whole.fy / 2, cx=whole.cx / 2, cy=whole.cy / 2)
+        for _ in range(3):
+            client.ask(*frame_messages(replace(spheres.frame, intrinsics=half), spheres.detections, header()))
+        wait_until(lambda: counted(client, OTHER_RESOLUTION) == 1)
+        assert sum("are these the intrinsics of another resolution?" in line for line in node.lines) == 1
+        client.ask(*frame_messages(*spheres, header()))
 
     def test_objects_that_look_far_too_large_are_said_once_with_the_cure(
         self, node, client, spheres, header, wait_until

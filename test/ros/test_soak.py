@@ -51,7 +51,7 @@ COUNTERS = {
     "frames": 3,
     "failures": 1,
     "rejected: category: expected one of bottle, bowl, camera, can, laptop, mug": 1,
-    "failed: depth encoding: expected 16UC1 or 32FC1": 1,
+    "failed: depth encoding: expected 16UC1 or 32FC1 or mono16": 1,
     "dropped: instances without partners": 1,
     "tracking: reset: gap in time": 1,
 }

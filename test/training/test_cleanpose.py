@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,15 @@ import torch
 import tyro
 from torch import nn
 
+from clipose_ros import estimators
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.types import Observation, PoseEstimate
+from clipose_ros.estimators.cleanpose import CleanPose as CleanPoseEstimator
+from clipose_ros.inference.card import write_card
 from clipose_ros.inference.session import Session
 from training import cleanpose
 from training.checkpoint import load_network, read_checkpoint
-from training.distillation import DistillationWeights, feature_losses
+from training.distillation import DistillationWeights, distillation_losses, feature_losses, load_teacher
 from training.export import NETWORK, PARITY, network_card, parity, write_onnx
 from training.growth import grown
 from training.losses import LossWeights, pose_losses
@@ -32,6 +37,7 @@ from training.networks import (
 from training.networks.cleanpose import Distilled
 from training.networks.front_door import FeatureQueue, FrontDoor
 from training.networks.keypoints import Aggregation, Attention, KeypointDetector
+from training.networks.pointbert import PointBertBlock, PointBertConfig, read_ulip2
 from training.networks.pointnet2 import PointNet2, ball_neighbours, farthest_points, squared_distances
 from training.train import TrainConfig, learning_rate, plain_settings, train
 
@@ -288,8 +294,15 @@ def test_the_compact_variant_says_the_same_in_onnx_runtime(tmp_path, selection):
     network(0.4 * torch.randn(30, 64, 3), torch.arange(30) % 6)
     nn.init.normal_(network.eval().join.weight, std=0.1)
     write_onnx(network, tmp_path / "model.onnx")
-    session = Session(tmp_path, network_card(network, tmp_path / "model.onnx", 0.8).network(NETWORK))
-    assert max(parity(network, session, batches=(1, 4)).values()) < PARITY["fp32"][0]
+    card = network_card(network, tmp_path / "model.onnx", 0.8)
+    assert max(parity(network, Session(tmp_path, card.network(NETWORK)), batches=(1, 4)).values()) < PARITY["fp32"][0]
+    write_card(card, tmp_path)
+    estimator = estimators.load(str(tmp_path))
+    assert isinstance(estimator, CleanPoseEstimator) and estimator.needs.surface
+    points = np.random.default_rng(0).normal((0.1, 0.0, 0.9), 0.03, (500, 3)).astype(np.float32)
+    seen = Observation(points, "mug", surface=np.array([0.0, -0.8, -0.6, -0.6]))
+    (one,), (two,) = estimator.estimate([seen]), estimators.load(str(tmp_path)).estimate([seen])
+    assert isinstance(one, PoseEstimate) and one.rotation.tobytes() == two.rotation.tobytes()
 
 
 # Distillation
@@ -317,6 +330,61 @@ def test_distillation_is_the_distance_of_equation_20():
     assert set(feature_losses(made, {"feature": feature}, contrast)) == {"taught_feature_contrast"}
     with pytest.raises(ValueError, match="distilled.width: expected that of the teacher's feature, 3, got 8"):
         feature_losses(made, {"feature": feature[:, :3]}, DistillationWeights())
+
+
+PUBLISHED = {  # names and shapes in ULIP-2's file, here of a tiny network
+    "encoder.first_conv.0.weight": (128, 3, 1), "encoder.first_conv.0.bias": (128,),
+    **{f"encoder.first_conv.1.{name}": (128,) for name in ("weight", "bias", "running_mean", "running_var")},
+    "encoder.first_conv.1.num_batches_tracked": (), "encoder.first_conv.3.weight": (256, 128, 1),
+    "encoder.first_conv.3.bias": (256,), "encoder.second_conv.0.weight": (512, 512, 1),
+    "encoder.second_conv.0.bias": (512,),
+    **{f"encoder.second_conv.1.{name}": (512,) for name in ("weight", "bias", "running_mean", "running_var")},
+    "encoder.second_conv.1.num_batches_tracked": (), "encoder.second_conv.3.weight": (16, 512, 1),
+    "encoder.second_conv.3.bias": (16,), "reduce_dim.weight": (24, 16), "reduce_dim.bias": (24,),
+    "cls_token": (1, 1, 24), "cls_pos": (1, 1, 24), "pos_embed.0.weight": (128, 3), "pos_embed.0.bias": (128,),
+    "pos_embed.2.weight": (24, 128), "pos_embed.2.bias": (24,), "norm.weight": (24,), "norm.bias": (24,),
+    **{f"blocks.blocks.0.norm{i}.{name}": (24,) for i in (1, 2) for name in ("weight", "bias")},
+    "blocks.blocks.0.attn.qkv.weight": (72, 24), "blocks.blocks.0.attn.proj.weight": (24, 24),
+    "blocks.blocks.0.attn.proj.bias": (24,), "blocks.blocks.0.mlp.fc1.weight": (96, 24),
+    "blocks.blocks.0.mlp.fc1.bias": (96,), "blocks.blocks.0.mlp.fc2.weight": (24, 96),
+    "blocks.blocks.0.mlp.fc2.bias": (24,),
+}  # fmt: skip
+TINY_BERT = PointBertConfig(width=24, layers=1, heads=3, patches=8, neighbours=4, patch_width=16)
+
+
+def test_the_published_weights_of_ulip_2_are_read_without_executing_anything(tmp_path):
+    state = {name: torch.rand(shape) for name, shape in PUBLISHED.items()}
+    saved = {f"module.point_encoder.{name}": value for name, value in state.items()} | {"module.visual": torch.ones(1)}
+    torch.save({"state_dict": saved, "args": Namespace(lr=1e-3)}, tmp_path / "ulip2.pt")
+    network = read_ulip2(tmp_path / "ulip2.pt", TINY_BERT).eval()
+    torch.testing.assert_close(network.first[3].weight, state["encoder.first_conv.3.weight"][..., 0])
+    torch.testing.assert_close(network.blocks[0].fc2.bias, state["blocks.blocks.0.mlp.fc2.bias"])
+    taught = network(0.4 * torch.randn(3, 40, 3), torch.tensor([0, 2, 5]))
+    assert taught["feature"].shape == (3, 48)
+    losses = distillation_losses({"distilled": torch.zeros(3, 48)}, taught, {}, DistillationWeights())
+    assert set(losses) == {"taught_feature"}  # it knows no poses
+    with pytest.raises(ValueError, match="expected ULIP-2's PointBERT of 12 layers on points without colour"):
+        load_teacher(tmp_path / "ulip2.pt")
+    torch.save({"state_dict": {"weight": torch.ones(1)}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="expected a checkpoint of training.train, got one without network"):
+        load_teacher(tmp_path / "other.pt")
+
+
+def test_a_layer_of_pointbert_is_that_of_torch():
+    own = PointBertBlock(24, 3)
+    theirs = nn.TransformerEncoderLayer(24, 3, 96, 0.0, "gelu", batch_first=True, norm_first=True)
+    theirs.self_attn.in_proj_weight.data, theirs.self_attn.out_proj.weight.data = (
+        own.qkv.weight.data,
+        own.proj.weight.data,
+    )
+    nn.init.zeros_(theirs.self_attn.in_proj_bias)
+    theirs.self_attn.out_proj.bias.data = own.proj.bias.data
+    for name in ("weight", "bias"):
+        getattr(theirs.linear1, name).data, getattr(theirs.linear2, name).data = (
+            getattr(layer, name).data for layer in (own.fc1, own.fc2)
+        )
+    x = torch.randn(2, 7, 24)
+    torch.testing.assert_close(own(x), theirs(x))
 
 
 # Losses

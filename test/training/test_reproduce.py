@@ -13,14 +13,15 @@ import pytest
 import tyro
 
 from clipose_ros.core.categories import CATEGORIES
+from training import cleanpose
 from training.alignment.branch import AlignmentConfig
 from training.checkpoint import load_network, read_checkpoint
 from training.clipose import PAPER
 from training.dataset import BatchConfig
-from training.networks import CliposeConfig
+from training.networks import CleanPoseConfig, CliposeConfig, DistilledConfig, PointNetConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.nocs.files import SPLITS
-from training.reproduce import Reproduction, is_finished, main, reproduce, stages
+from training.reproduce import Reproduction, command_of, is_finished, main, reproduce, stages
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_predict.py"))))
 nocs = samples.nocs
@@ -182,6 +183,29 @@ def test_the_defaults_are_the_paper_s():
     assert (run.optimiser, run.learning_rate, run.warm_up, run.flat, run.clip) == ("ranger", 1e-4, 1000, 0.72, 5.0)
     assert (run.batch, run.share) == (24, (3.0, 1.0))
     assert run.network == CliposeConfig() and run.batches != BatchConfig() and run.weights.y_axis_l1 == 8
+
+
+def test_cleanpose_goes_the_same_way_with_its_own_paper_s_settings(root, tiny_model, tmp_path, monkeypatch, capsys):
+    encoder = PointNetConfig(points=64, levels=(32, 16, 8, 4), widths=(4, 4, 4, 4), propagation=(8, 8, 8, 8))
+    network = CleanPoseConfig(
+        encoder=encoder, image_features=8, keypoints=6, detector_layers=1, coordinate_layers=1, hidden=16,
+        neighbours=(4,), bins=8, rebuilt=2, distilled=DistilledConfig(width=0),
+    )  # fmt: skip
+    given = ["--method", "cleanpose", "--root", str(root), "--detections", str(root / "mrcnn")]
+    given += ["--output", str(tmp_path / "run"), "--shard-views", "3", "--shard-workers", "1", "--threads", "1"]
+    planned = []
+    monkeypatch.setattr("training.reproduce.main", lambda settings, dry_run: planned.append(settings))
+    tyro.cli(command_of(given), args=given)
+    (config,) = planned
+    assert config.train == replace(cleanpose.PAPER, data=(), output=tmp_path / "run") and not config.colour
+    batches = replace(cleanpose.PAPER.batches, points=64)
+    run = replace(config.train, steps=2, batch=4, log_every=1, network=network, batches=batches)
+    monkeypatch.setattr(
+        "training.reproduce.export", lambda checkpoint, output, **_: shutil.copytree(tiny_model, output)
+    )
+    accuracy = reproduce(replace(config, train=run))
+    assert set(accuracy) == {"real_test"} and "paper 61.5 67.4 78.3 86.2" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "run/models/cleanpose").is_dir() and not (tmp_path / "run/models/cleanpose-fp16").exists()
 
 
 def test_data_of_one_s_own_are_refused():

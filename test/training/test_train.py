@@ -233,6 +233,23 @@ def test_broken_rows_and_shards_are_counted_and_do_not_stop_a_run(config, views,
     assert any("shard_000001b.npz" in reason for reason in skipped)
 
 
+def test_a_network_that_has_diverged_ends_the_run(config, tmp_path, monkeypatch):
+    """Deep_Object_Pose#74, mmpose#2455: a loss of nan until the last step, and nobody is told."""
+    whole = batch_losses
+
+    def diverged(*arguments):
+        losses = whole(*arguments)
+        return losses | {"total": losses["total"] * torch.nan}
+
+    monkeypatch.setattr(training.train, "batch_losses", diverged)
+    monkeypatch.setattr(training.train, "MOST_UNSOUND", 3)
+    with pytest.raises(
+        ValueError, match="gradient: expected finite numbers, got others in 3 steps in a row, up to step 3"
+    ):
+        train(replace(config, output=tmp_path, steps=9, checkpoint_every=9))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_step_without_a_finite_gradient_is_left_out(config, tmp_path, monkeypatch):
     whole = batch_losses
 

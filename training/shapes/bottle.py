@@ -1,4 +1,4 @@
-"""Bottles: glass, soda, wine, steel flasks, squeeze and detergent bottles, spray cans and jars; round and not."""
+"""Bottles: glass, soda, wine, flasks, tumblers, squeeze and detergent bottles, spray cans and jars; round and not."""
 
 from __future__ import annotations
 
@@ -263,14 +263,38 @@ def jar(rng: np.random.Generator) -> Parts:
     )
 
 
+def tumbler(rng: np.random.Generator) -> Parts:
+    """As `Family`: insulated cups to drink from on the way; no neck, a flat lid as wide as the foot, or wider."""
+    height, top = rng.triangular(0.14, 0.2, 0.26), rng.uniform(0.032, 0.048)
+    foot, lid = top * rng.uniform(0.68, 1.0), rng.uniform(0.006, 0.035)
+    line = [[foot * rng.uniform(0.92, 1.0), 0], [foot, rng.uniform(0.002, 0.012)]]
+    if rng.random() < 0.4:  # the upper part is a sleeve, or the lower one a boot
+        step = height * rng.uniform(0.15, 0.7)
+        at_step = foot + (top - foot) * step / height
+        line += [[at_step, step], [at_step * rng.uniform(0.93, 1.07), step + rng.uniform(0.001, 0.008)]]
+    body = fillet(np.array([*line, [top, height - lid]]), rng.uniform(0, 0.006))
+    rim = top * rng.uniform(0.9, 1.06)
+    cover = [[rim, height - lid - 0.002], [rim * rng.uniform(0.9, 1.0), height]]
+    if rng.random() < 0.5:  # sunk within a rim
+        inner, sunk = rim * rng.uniform(0.7, 0.88), rng.uniform(0.1, 0.8) * lid
+        cover += [[inner, height], [inner, height - sunk]]
+    parts: Parts = [(lathe(body), BODY), (lathe(fillet(np.array(cover), rng.uniform(0, 0.004))), LID)]
+    if rng.random() < 0.3:  # a mouthpiece beside the middle
+        radius, rise = rng.uniform(0.006, 0.012), rng.uniform(0.004, 0.018)
+        spout = lathe(cap(rng, radius, height - 0.004, rise + 0.004))
+        parts.append((spout.moved(x=rng.uniform(0, 0.6) * rim).turned("y", rng.uniform(0, 2 * np.pi)), LID))
+    return parts
+
+
 FAMILIES: dict[Family, float] = {
-    glass: 0.34,
-    flask: 0.18,
-    squeeze: 0.14,
-    flat: 0.1,
-    square: 0.08,
-    spray: 0.09,
-    jar: 0.07,
+    glass: 0.31,
+    flask: 0.16,
+    squeeze: 0.13,
+    flat: 0.09,
+    square: 0.07,
+    spray: 0.08,
+    jar: 0.06,
+    tumbler: 0.1,
 }
 
 

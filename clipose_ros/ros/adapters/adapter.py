@@ -17,6 +17,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from clipose_ros.core.admission import class_names
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import CARD_FILE, models_folders, read_card
@@ -83,13 +84,7 @@ class AdapterParameters:
         ValueError
             For an entry of another form, and for a class that comes twice.
         """
-        names = {}
-        for entry in self.classes:
-            theirs, _, ours = (part.strip() for part in entry.rpartition(":"))
-            expect("classes", theirs != "" and ours != "", "entries of the form from:to", repr(entry))
-            expect("classes", theirs not in names, "every class once", repr(theirs))
-            names[theirs] = ours
-        return names
+        return class_names(self.classes, "classes")
 
     def categories(self) -> tuple[str, ...]:
         """List the names of ours that are given.

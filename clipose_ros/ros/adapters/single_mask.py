@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import Image
 
-from clipose_ros.formats.image_messages import image_view
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.image_messages import LABEL_ENCODINGS, image_view
 from clipose_ros.msg import InstanceArray, ObjectInstance
 from clipose_ros.ros.adapters.adapter import Adapter, AdapterParameters, instance, instances_of, rank
 from clipose_ros.ros.conversions import image_message, stamp_ns
@@ -24,7 +25,13 @@ from clipose_ros.ros.spinning import run
 
 MASK = "mask"
 DETECTIONS = "detections"
-MASK_ENCODINGS = {"mono8": (np.uint8, 1), "8UC1": (np.uint8, 1)}
+COLOURED_ENCODINGS = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "8UC4": 4}  # black is the background
+MASK_ENCODINGS = (
+    LABEL_ENCODINGS
+    | {"32SC1": (np.int32, 1)}
+    | {encoding: (np.uint8, channels) for encoding, channels in COLOURED_ENCODINGS.items()}
+)
+MOST_COLOURED = 0.95  # of the pixels of a mask in colours; a photograph has next to no black ones
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def instances_from_mask(mask: Image, of: ObjectInstance) -> InstanceArray:
     Parameters
     ----------
     mask : Image
-        mono8 or 8UC1; what is not 0 is the object.
+        In one of `MASK_ENCODINGS`; what is not 0 is the object. In colours, what is not black, whatever alpha says.
     of : ObjectInstance
         The object, whose label its pixels get.
 
@@ -95,9 +102,13 @@ def instances_from_mask(mask: Image, of: ObjectInstance) -> InstanceArray:
     Raises
     ------
     ValueError
-        For other encodings.
+        For other encodings, and for a photograph in place of a mask.
     """
-    labels = (image_view(MASK, mask, MASK_ENCODINGS) != 0).astype(np.uint8) * of.label
+    pixels = image_view(MASK, mask, MASK_ENCODINGS)
+    seen = pixels != 0 if pixels.ndim == 2 else (pixels[:, :, :3] != 0).any(axis=2)
+    whole = pixels.ndim == 3 and np.count_nonzero(seen) > MOST_COLOURED * seen.size
+    expect(MASK, not whole, "black around the object", "colours all over; is it the image, not its mask?")
+    labels = seen.astype(np.uint8) * of.label
     return InstanceArray(header=mask.header, label_image=image_message(labels, "mono8", mask.header), instances=[of])
 
 

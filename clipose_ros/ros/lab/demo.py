@@ -1,5 +1,5 @@
 """`make demo`: pose node and player in processes of their own, real DDS between them; compares the poses with the truth
-that the sequence carries.
+that the sequence carries. First with masks, then as from a camera alone, where the node finds the objects itself.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,15 +30,17 @@ from clipose_ros.doctor.checkout import share_folder
 from clipose_ros.drawing import BOX_COLOURS, draw_pose
 from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.inference.card import DEFAULT_MODEL
-from clipose_ros.msg import ObjectPoseArray
+from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, pose_estimate_from, stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, started
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
 
 START_UP_S = 60.0
 REPORT_PERIOD_S = 5.0
 KEPT_COLOURS = 30  # images that wait for the poses of their stamp
 # Worse medians than these mean that something is broken, not that the model is weak.
+NEAR_M = 0.1  # a pose that is further away is not of the object
 ABSURD = PoseError(rotation_deg=30.0, translation_m=0.05, size_relative=0.5)
 
 
@@ -50,11 +53,13 @@ class DemoConfig:
     folder : Path, optional
         NOCS format with truth.json. By default launch/demo.
     seconds : float
-        From the first pose on.
+        From the first pose on, of each half.
     rate_hz : float
         Of the player [Hz].
     model : str
         As in the node.
+    segmenter : str
+        Finds the objects in the second half, which is played without masks; none: there is no second half.
     output : Path
         Picture to write.
     """
@@ -63,7 +68,24 @@ class DemoConfig:
     seconds: float = 30.0
     rate_hz: float = 15.0
     model: str = DEFAULT_MODEL
+    segmenter: SegmenterName = "depth"
     output: Path = Path("demo.png")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a true object.
+
+    Parameters
+    ----------
+    category : str
+        Of the pose where the object is; empty where there is none.
+    error : PoseError, optional
+        Of that pose, if its category is right.
+    """
+
+    category: str
+    error: PoseError | None = None
 
 
 @dataclass
@@ -106,6 +128,41 @@ class Record:
                     and pose_error(pose_estimate_from(pose), pose_estimate_from(true), nocs_symmetry(true.category))
                 )
         return dict(sorted(errors.items()))
+
+    def found(self) -> dict[tuple[str, str], list[Found]]:
+        """Compare what was found without masks with the truth.
+
+        Returns
+        -------
+        dict of (str, str) to list of Found
+            By id and category, one for each true object of an answered frame. Of several poses near an object, the
+            nearest is its.
+        """
+        found = defaultdict(list)
+        for stamp in self.poses.keys() & self.truth.keys():
+            for true, pose in self._matches(stamp)[0]:
+                found[true.id, true.category].append(_found(pose, true))
+        return dict(sorted(found.items()))
+
+    def false_poses(self) -> int:
+        """Count measured poses where there is no object.
+
+        Returns
+        -------
+        int
+            In all answered frames together.
+        """
+        left = (pose for stamp in self.poses.keys() & self.truth.keys() for pose in self._matches(stamp)[1])
+        return sum(pose.tracking != ObjectPose.COASTING for pose in left)
+
+    def _matches(self, stamp: int) -> tuple[list[tuple[ObjectPose, ObjectPose | None]], list[ObjectPose]]:
+        """The true objects of a frame with the poses where they are, and the other poses."""
+        left, matches = list(self.poses[stamp].poses), []
+        for true in self.truth[stamp].poses:
+            apart_m = [_apart_m(pose, true) for pose in left]
+            nearest = int(np.argmin(apart_m)) if apart_m else -1
+            matches.append((true, left.pop(nearest) if apart_m and apart_m[nearest] < NEAR_M else None))
+        return matches, left
 
     def played(self) -> list[int]:
         """List the frames that were played since the node was there.
@@ -227,65 +284,96 @@ def watch(recorder: DemoRecorder, processes: list[subprocess.Popen], seconds: fl
             )
 
 
-def object_table(errors: dict[tuple[str, str], list[PoseError | None]]) -> Table:
-    """Show the errors of each object.
+def object_table(
+    errors: Mapping[tuple[str, str], list[PoseError | None]],
+    found: Mapping[tuple[str, str], list[Found]] | None = None,
+) -> Table:
+    """Show the errors of each object, with masks and without side by side.
 
     Parameters
     ----------
     errors : dict
         Of `Record.errors`.
+    found : dict, optional
+        Of `Record.found`, of the half without masks.
 
     Returns
     -------
     rich.table.Table
-        A row for each object, medians over its frames.
+        A row for each object: medians over its frames, how many these are, and how many have no pose (missed) or one
+        of another category (misnamed).
     """
-    table = Table(
-        "id",
-        "category",
-        "rotation °",
-        "translation cm",
-        "size %",
-        "frames",
-        "rejected",
-        title="Median error against the truth, by object",
-    )
-    for (id, category), of_object in errors.items():
-        known = [error for error in of_object if error]
-        median = median_error(known)
-        cells = (
-            (f"{median.rotation_deg:.1f}", f"{median.translation_m * 100:.1f}", f"{median.size_relative * 100:.0f}")
-            if known
-            else ("-",) * 3
-        )
-        table.add_row(id, category, *cells, str(len(of_object)), str(len(of_object) - len(known)))
+    table = Table("id", "category", title="Median error against the truth, by object: rotation °, centre cm, size %")
+    table.add_column("masks given")
+    table.add_column("frames, rejected")
+    for name in ("no masks", "frames, missed, misnamed") if found is not None else ():
+        table.add_column(name)
+    for id, category in sorted({*errors, *(found or {})}):
+        given = errors.get((id, category), [])
+        cells = [_median_text(given), f"{len(given)}, {given.count(None)}"]
+        if found is not None:
+            seen = found.get((id, category), [])
+            missed = sum(not one.category for one in seen)
+            misnamed = sum(one.category not in ("", category) for one in seen)
+            cells += [_median_text([one.error for one in seen]), f"{len(seen)}, {missed}, {misnamed}"]
+        table.add_row(id, category, *cells)
     return table
 
 
-def timing_table(record: Record) -> Table:
-    """Show rates, latency and losses of the run.
+def _median_text(errors: Sequence[PoseError | None]) -> str:
+    known = [error for error in errors if error]
+    if not known:
+        return "-"
+    median = median_error(known)
+    return f"{median.rotation_deg:4.1f} {median.translation_m * 100:4.1f} {median.size_relative * 100:3.0f}"
+
+
+def timing_table(*records: Record) -> Table:
+    """Show rates, latency and losses of the runs.
 
     Parameters
     ----------
-    record : Record
-        With at least one pose.
+    *records : Record
+        With masks, and without; each with at least one pose.
 
     Returns
     -------
     rich.table.Table
         A row for each figure.
     """
-    p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
-    table = Table("measured", "value", title="Over DDS, this machine")
-    table.add_row("frames played", f"{len(record.played())} ({rate_hz(record.played()):.1f} Hz)")
-    table.add_row("frames answered", f"{len(record.answered())} ({rate_hz(record.answered()):.1f} Hz)")
-    table.add_row("stamp to publish", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-    for stage, ms in record.stages_ms().items():
-        table.add_row(stage.removesuffix(" ms"), f"p50 {ms:.1f} ms")
-    for key, count in (record.diagnostics[-1] if record.diagnostics else {}).items():
-        if key.startswith(("dropped", "failures")):
-            table.add_row(key, count)
+    table = Table("measured", *("masks given", "no masks")[: len(records)], title="Over DDS, this machine")
+    columns = [timing_figures(record, segmented) for record, segmented in zip(records, (False, True))]
+    for name in dict.fromkeys(name for column in columns for name in column):
+        table.add_row(name, *(column.get(name, "-") for column in columns))
     return table
+
+
+def timing_figures(record: Record, segmented: bool = False) -> dict[str, str]:
+    """Gather rates, latency and losses of a run.
+
+    Parameters
+    ----------
+    record : Record
+        With at least one pose.
+    segmented : bool
+        Whether the node found the objects itself.
+
+    Returns
+    -------
+    dict of str to str
+        By what was measured.
+    """
+    p50, p95 = np.percentile(list(record.latency_ms.values()), [50, 95])
+    figures = {
+        "frames played": f"{len(record.played())} ({rate_hz(record.played()):.1f} Hz)",
+        "frames answered": f"{len(record.answered())} ({rate_hz(record.answered()):.1f} Hz)",
+        "stamp to publish": f"p50 {p50:.1f} ms, p95 {p95:.1f} ms",
+    }
+    if segmented:
+        figures["poses of nothing"] = str(record.false_poses())
+    figures |= {stage.removesuffix(" ms"): f"p50 {ms:.1f} ms" for stage, ms in record.stages_ms().items()}
+    said = record.diagnostics[-1] if record.diagnostics else {}
+    return figures | {key: count for key, count in said.items() if key.startswith(("dropped", "failures"))}
 
 
 def rate_hz(stamps: list[int]) -> float:
@@ -383,25 +471,78 @@ def demo(config: DemoConfig) -> None:
         The result is not to be trusted.
     """
     console = Console()
-    folder = config.folder or share_folder("launch") / "demo"
     isolate()
     rclpy.init()
-    recorder = DemoRecorder()
-    pose_arguments = ("--params-file", str(share_folder("launch") / "params.yaml"), "-p", f"models:={config.model}")
-    player_arguments = ("-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}")
-    with (
-        started("clipose_ros.ros.node", *pose_arguments) as pose_node,
-        started("clipose_ros.ros.lab.player", *player_arguments) as player,
-    ):
-        watch(recorder, [pose_node, player], config.seconds, console)
-    errors = recorder.record.errors()
-    console.print(object_table(errors), timing_table(recorder.record))
-    if recorder.record.picture:
-        write_picture(recorder.record, config.output)
-        console.print(f"picture: {config.output.resolve()}")
-    recorder.destroy_node()
+    console.print("with masks" if config.segmenter == SEGMENTER_DEFAULT else "first half: with masks")
+    with_masks = play(config, SEGMENTER_DEFAULT, console)
+    records, found = [with_masks], None
+    if config.segmenter != SEGMENTER_DEFAULT:
+        console.print(f"second half: without masks, segmenter:={config.segmenter}")
+        records.append(play(config, config.segmenter, console))
+        found = records[1].found()
     rclpy.try_shutdown()
+    errors = with_masks.errors()
+    console.print(object_table(errors, found), timing_table(*records))
+    if with_masks.picture:
+        write_picture(with_masks, config.output)
+        console.print(f"picture: {config.output.resolve()}")
     check(errors)
+    if found is not None:
+        check({key: [one.error for one in of_object] for key, of_object in found.items()})
+
+
+def play(config: DemoConfig, segmenter: SegmenterName, console: Console) -> Record:
+    """Run node and player, and record.
+
+    Parameters
+    ----------
+    config : DemoConfig
+        What is played.
+    segmenter : str
+        Of the node; none: the masks are played, too.
+    console : rich.console.Console
+        Where progress is told.
+
+    Returns
+    -------
+    Record
+        What came.
+
+    Raises
+    ------
+    RuntimeError
+        The poses do not come, or a process ends.
+    """
+    folder = config.folder or share_folder("launch") / "demo"
+    masks = str(segmenter == SEGMENTER_DEFAULT).lower()
+    parameters = str(share_folder("launch") / "params.yaml")
+    pose_arguments = "--params-file", parameters, "-p", f"models:={config.model}", "-p", f"segmenter:={segmenter}"
+    player_arguments = "-p", f"folder:={folder}", "-p", f"rate_hz:={float(config.rate_hz)}", "-p", f"masks:={masks}"
+    recorder = DemoRecorder()
+    try:
+        with (
+            started("clipose_ros.ros.node", *pose_arguments) as pose_node,
+            started("clipose_ros.ros.lab.player", *player_arguments) as player,
+        ):
+            watch(recorder, [pose_node, player], config.seconds, console)
+    finally:
+        recorder.destroy_node()
+    return recorder.record
+
+
+def _apart_m(pose: ObjectPose, true: ObjectPose) -> float:
+    """How far the centres of two objects are apart [m]."""
+    one, other = (pose_estimate_from(message).translation for message in (pose, true))
+    return float(np.linalg.norm(one - other))
+
+
+def _found(pose: ObjectPose | None, true: ObjectPose) -> Found:
+    if pose is None:
+        return Found("")
+    if pose.category != true.category:
+        return Found(pose.category)
+    symmetry = nocs_symmetry(true.category)
+    return Found(pose.category, pose_error(pose_estimate_from(pose), pose_estimate_from(true), symmetry))
 
 
 def main() -> None:

@@ -349,13 +349,15 @@ def _bytes_are_big_endian(shot: Shot) -> Case:
 @fault()
 def _depth_is_colour(shot: Shot) -> Case:
     """depth with the encoding rgb8"""
-    return _failed(_with_depth(shot, encoding="rgb8"), "depth encoding: expected 16UC1 or 32FC1")
+    return _failed(_with_depth(shot, encoding="rgb8"), "depth encoding: expected 16UC1 or 32FC1 or mono16")
 
 
 @fault()
 def _depth_is_compressed(shot: Shot) -> Case:
     """depth with the encoding of compressed_depth_image_transport"""
-    return _failed(_with_depth(shot, encoding="16UC1; compressedDepth png"), "depth encoding: expected 16UC1 or 32FC1")
+    return _failed(
+        _with_depth(shot, encoding="16UC1; compressedDepth png"), "depth encoding: expected 16UC1 or 32FC1 or mono16"
+    )
 
 
 @fault()
@@ -411,7 +413,9 @@ def _camera_info_is_missing(shot: Shot) -> Case:
 @fault()
 def _camera_info_has_another_size(shot: Shot) -> Case:
     """of images twice as wide"""
-    damaged = replace(shot, camera_info=_changed(shot.camera_info, width=2 * shot.camera_info.width))
+    info = shot.camera_info
+    k, p = ([*matrix[:2], matrix[2] + info.width / 2, *matrix[3:]] for matrix in (info.k, info.p))
+    damaged = replace(shot, camera_info=_changed(info, width=2 * info.width, k=k, p=p))
     return _failed(
         damaged, f"camera_info: expected the size of the depth image, {shot.depth.width}x{shot.depth.height}"
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
@@ -51,6 +52,11 @@ class PlayerParameters:
         Frames a second [Hz].
     loop : bool
         Start again at the end.
+    masks : bool
+        Publish instances, too; false: as a camera alone, for a node that segments by itself. Then neither a recording
+        nor a folder without truth.json need have any.
+    objects : tuple of str
+        Learned objects: an instance of class 0 whose model has such a name is played by it. Of a folder.
     frame_id : str
         Of all messages.
     log : str
@@ -66,6 +72,8 @@ class PlayerParameters:
     recording: str = ""
     rate_hz: float = 15.0
     loop: bool = True
+    masks: bool = True
+    objects: tuple[str, ...] = ()
     frame_id: str = "camera_color_optical_frame"
     log: str = ""
     depth_topic: str = TopicNames.depth_topic
@@ -82,6 +90,7 @@ class PlayerParameters:
         if self.folder:
             expect("folder", Path(self.folder).expanduser().is_dir(), "a folder in NOCS format", self.folder)
         expect("rate_hz", 0 < self.rate_hz <= 1000, "more than 0, at most 1000", self.rate_hz)
+        expect("objects", not self.objects or self.folder, "none with a recording, which has its names", self.objects)
         expect("frame_id", self.frame_id != "", "the name of an optical frame", self.frame_id)
 
 
@@ -96,14 +105,14 @@ class PlayedMessages:
     camera_info : sensor_msgs.msg.CameraInfo
         Of both.
     instances : InstanceArray
-        Labels and classes.
+        Labels and classes; None where masks are not played.
     truth : ObjectPoseArray
         None where the folder lacks it.
     """
 
     depth: Image
     camera_info: CameraInfo
-    instances: InstanceArray
+    instances: InstanceArray | None
     colour: Image | None
     truth: ObjectPoseArray | None
 
@@ -112,9 +121,10 @@ class _Folder:
     """The frames of a folder, in the order of their names."""
 
     def __init__(self, parameters: PlayerParameters) -> None:
-        self._folder = NocsFolder(Path(parameters.folder).expanduser())
+        self._folder = NocsFolder(Path(parameters.folder).expanduser(), parameters.objects)
         truth_file = self._folder.path / TRUTH_FILE
         self._truth = read_poses(truth_file) if truth_file.exists() else None
+        self._masks = parameters.masks
         self._messages = functools.lru_cache(CACHED_FRAMES)(self._read)
         self.text = f"{len(self._folder)} frames of {self._folder.path}"
 
@@ -127,9 +137,11 @@ class _Folder:
         return []
 
     def _read(self, name: str) -> PlayedMessages:
+        if not self._masks and self._truth is None:
+            return _played(self._folder.read_frame(name), None, None)
         frame, detections = self._folder.read(name)
         truth = None if self._truth is None else truth_message(name, detections, self._truth, Header())
-        return _played(frame, detections, truth)
+        return _played(frame, detections if self._masks else None, truth)
 
 
 class _Recording:
@@ -138,7 +150,7 @@ class _Recording:
     def __init__(self, parameters: PlayerParameters) -> None:
         names = TopicNames(**{field.name: getattr(parameters, field.name) for field in dataclasses.fields(TopicNames)})
         joins = JoinSettings(raw_images=parameters.raw_images, max_stamp_difference_s=parameters.max_stamp_difference_s)
-        self._recorded = RecordedFrames(Path(parameters.recording).expanduser(), names, joins)
+        self._recorded = RecordedFrames(Path(parameters.recording).expanduser(), names, joins, parameters.masks)
         first = next(self._recorded.read(), None)
         expect(str(self._recorded.path), first, "a frame that can be read", "; ".join(self.remarks()) or "none")
         topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
@@ -206,21 +218,24 @@ class Player(Node):
             if message is not None:
                 message.header = header
                 publisher.publish(message)
-        messages.instances.header = messages.instances.label_image.header = header
-        instances = serialize_message(messages.instances)  # beforehand: the time is that at which DDS gets it
         time_ns = time.time_ns()
-        self._instances.publish(instances)
+        if messages.instances is not None:
+            messages.instances.header = messages.instances.label_image.header = header
+            instances = serialize_message(messages.instances)  # beforehand: the time is that at which DDS gets it
+            time_ns = time.time_ns()
+            self._instances.publish(instances)
         if self._log:
             self._log.write(f"{stamp_ns(header.stamp)} {time_ns}\n")
 
 
-def _played(frame: Frame, detections: Detections, truth: ObjectPoseArray | None) -> PlayedMessages:
+def _played(frame: Frame, detections: Detections | None, truth: ObjectPoseArray | None) -> PlayedMessages:
     header = Header()
-    depth, camera_info, instances = frame_messages(frame, detections, header)
+    nothing = Detections((), np.zeros(frame.depth.shape, np.uint8))
+    depth, camera_info, instances = frame_messages(frame, detections or nothing, header)
     return PlayedMessages(
         depth=depth,
         camera_info=camera_info,
-        instances=instances,
+        instances=None if detections is None else instances,
         colour=None if frame.colour is None else image_message(frame.colour, "rgb8", header),
         truth=truth,
     )

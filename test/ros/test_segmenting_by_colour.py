@@ -1,0 +1,55 @@
+"""A pose node that segments by colour, in its own process, asked over DDS: depth waits for its colour image."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from clipose_ros.ros.conversions import frame_messages, image_message, stamp_message
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def colour(client):
+    publisher = client.node.create_publisher(Image, "rgb/image_rect_color", 10)
+    yield publisher
+    client.destroy(publisher)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def segmenting_node(start_process, tiny_model, tiny_mask_rcnn, client, wait_until, colour):
+    """The process of a node that segments by colour, and finds cups."""
+    parameters = (
+        f"models:={tiny_model}",
+        "segmenter:=mask_rcnn",
+        f"segmenter_model:={tiny_mask_rcnn}/",
+        "segmenter_classes:=['cup:mug']",
+        "tracking:=false",
+    )
+    process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
+    wait_until(lambda: client.connected() and colour.get_subscription_count())
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_frame_is_complete_with_its_colour_image(client, spheres, colour):
+    header = Header(stamp=stamp_message(time.time_ns()), frame_id="some_optical_frame")
+    depth, camera_info, _ = frame_messages(*spheres, header)
+    client.send(depth, camera_info)
+    time.sleep(1.0)
+    assert client.answer(header.stamp) is None
+    white = image_message(np.full((*spheres.frame.depth.shape, 3), 255, np.uint8), "rgb8", header)
+    for _ in range(int(PATIENCE_S)):
+        colour.publish(white)
+        client.send(depth, camera_info)
+        time.sleep(0.5)
+        if (answer := client.answer(header.stamp)) is not None:
+            break
+    assert [(pose.category, pose.id) for pose in answer.poses] == [("mug", "1")]
+    counters = client.counters()
+    assert counters["segmenter"] == "segmenter-mask-rcnn" and counters["segmenter provider"] == "cpu"
