@@ -164,7 +164,7 @@ def test_an_alignment_that_was_not_there_is_another_setting(config, folder):
 
 def test_where_and_how_a_run_goes_on_is_free(config, folder, views, tmp_path):
     assert set(FREE) == {
-        *("steps", "output", "data"),
+        *("steps", "output", "data", "budget_s"),
         *("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every"),
     }
     moved = Path(shutil.copytree(views, tmp_path / "moved", ignore=shutil.ignore_patterns("run")))
