@@ -327,6 +327,32 @@ def record_from(kind: type[Kind], data: Any, **values: Any) -> Kind:
     return kind(**{**data, **values})
 
 
+def settings_from(kind: type[Kind], card: ModelCard) -> Kind:
+    """Read and check the settings of a card.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass of the settings.
+    card : ModelCard
+        Of a model that has such settings.
+
+    Returns
+    -------
+    kind
+        The settings.
+
+    Raises
+    ------
+    ValueError
+        If they are malformed.
+    """
+    try:
+        return record_from(kind, card.settings)
+    except ValueError as error:
+        raise ValueError(f"settings.{error}") from error
+
+
 def _card_from(data: Any) -> ModelCard:
     """Make a card of what YAML gave."""
     expect("card", isinstance(data, Mapping), "a mapping", type(data).__name__)

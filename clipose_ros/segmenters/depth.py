@@ -17,7 +17,7 @@ import numpy as np
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import ModelCard, record_from
+from clipose_ros.inference.card import ModelCard, record_from, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances_of, sharpened, without_surface
 from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
@@ -81,10 +81,7 @@ class DepthSegmenterSettings:
         ValueError
             If they are malformed.
         """
-        try:
-            return record_from(cls, card.settings)
-        except ValueError as error:
-            raise ValueError(f"settings.{error}") from error
+        return settings_from(cls, card)
 
     def as_mapping(self) -> dict[str, Any]:
         """Give the settings as a card holds them.

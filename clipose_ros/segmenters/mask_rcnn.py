@@ -18,7 +18,7 @@ import numpy as np
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import ModelCard, record_from
+from clipose_ros.inference.card import ModelCard, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 NETWORK = "detections"  # key of the network in the card
@@ -96,10 +96,7 @@ class MaskRcnnSettings:
         ValueError
             If they are malformed.
         """
-        try:
-            return record_from(cls, card.settings)
-        except ValueError as error:
-            raise ValueError(f"settings.{error}") from error
+        return settings_from(cls, card)
 
     def as_mapping(self) -> dict[str, Any]:
         """Give the settings as a card holds them.
