@@ -63,6 +63,19 @@ def test_covariances_turn_with_the_object():
     assert (standing.max(axis=1) > 0.1).sum() > 3 * (standing.max(axis=0) > 0.1).sum()
 
 
+@pytest.mark.parametrize("distance_m", [0.1, 0.3, 0.7, 1.0, 3.3])
+def test_a_sheet_that_faces_the_camera_is_drawn(distance_m):
+    """All its depths are alike but for rounding, which must not take them out of the levels that they are sorted in."""
+    across = np.linspace(-0.02, 0.02, 12)
+    points = np.stack([*np.meshgrid(across, across), np.zeros((12, 12))], axis=-1).reshape(-1, 3)
+    sheet = discs(points, np.tile([0.0, 0, -1], (144, 1)), np.full(144, 0.003), np.ones((144, 1)))
+    at = np.array([0, 0, distance_m])
+    drawn = CpuRasterizer().render(sheet, np.eye(3), at, INTRINSICS, SIZE)
+    np.testing.assert_allclose(
+        drawn.alpha, ReferenceRasterizer().render(sheet, np.eye(3), at, INTRINSICS, SIZE).alpha, atol=2e-3
+    )
+
+
 def test_what_is_in_front_hides_what_is_behind():
     points = np.array([[0, 0, 0.0], [0, 0, -0.05]])
     facing = np.tile([0.0, 0, -1], (2, 1))
