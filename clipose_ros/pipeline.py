@@ -31,7 +31,7 @@ from clipose_ros.core.types import (
 from clipose_ros.core.validation import expect
 from clipose_ros.core.workspace import CameraPlace, Workspace
 from clipose_ros.estimators.estimator import Estimator
-from clipose_ros.segmenters.segmenter import Segmenter
+from clipose_ros.segmenters.segmenter import Learner, Segmenter
 from clipose_ros.tracking.association import priors_of
 from clipose_ros.tracking.tracker import Tracker
 
@@ -106,7 +106,7 @@ class Pipeline:
     Raises
     ------
     ValueError
-        If `min_score` is out of its range.
+        If `min_score` is out of its range, or the segmenter finds learned objects that the estimator does not answer.
     """
 
     def __init__(
@@ -122,6 +122,11 @@ class Pipeline:
     ) -> None:
         expect("max_instances", max_instances >= 1, "1 or more", max_instances)
         expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
+        if isinstance(segmenter, Learner):
+            answered = set(segmenter.names) & set(estimator.names)
+            expect(
+                "models", answered, "one that answers what segmenter objects finds: gspose", ", ".join(estimator.names)
+            )
         self.estimator = estimator
         self.segmenter = segmenter
         self.tracker = tracker

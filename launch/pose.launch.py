@@ -57,7 +57,8 @@ ARGUMENTS = (
     (
         "segmenter",
         "",
-        "find the objects where no masks come: depth, mask_rcnn (needs colour) or none; empty: as params_file says",
+        "find the objects where no masks come: depth, mask_rcnn (needs colour), objects (of objects_dir) or none; "
+        "empty: as params_file says",
     ),
     ("segmenter_model", "", "folder of models_dir, or path, of the segmenter's model; empty: as params_file says"),
     ("segmenter_classes", "", "of mask_rcnn, and our names: [cup:mug, bowl:bowl]; empty: as params_file says"),

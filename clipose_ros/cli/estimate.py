@@ -108,8 +108,8 @@ def estimate(
     models_dir
         Where to look for models, instead of the usual places.
     objects
-        Folder of learned objects (see clipose learn), for --model gspose. An instance of class 0 whose model has the
-        name of one is estimated.
+        Folder of learned objects (see clipose learn), for --model gspose and --segmenter objects. An instance of class
+        0 whose model has the name of one is estimated.
     provider
         What ONNX Runtime runs on; refused, not replaced, when it cannot be had.
     allow_cpu
@@ -126,7 +126,8 @@ def estimate(
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter
         depth finds the objects in the depth image alone, mask_rcnn in the colour image by a model that you exported
-        (docs/mask_rcnn.md); none takes the masks of the folder or recording.
+        (docs/mask_rcnn.md), objects those of --objects in depth and colour; none takes the masks of the folder or
+        recording.
     workspace
         x_min x_max y_min y_max z_min z_max in the camera's optical frame, in metres: what --segmenter finds outside
         is left alone.
@@ -161,7 +162,8 @@ def estimate(
         "--workspace", not area or segmenter != SEGMENTER_DEFAULT, "--segmenter depth, whose findings it judges", "none"
     )
     blind = depth == "off"
-    expect("--depth", not (blind and segmenter == "depth"), "auto with --segmenter depth", depth)
+    by_depth = segmenter in ("depth", "objects")
+    expect("--depth", not (blind and by_depth), f"auto with --segmenter {segmenter}, which needs depth", depth)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
@@ -179,7 +181,7 @@ def estimate(
         config = SessionConfig(provider, threads, allow_cpu, precision)
         pipeline = Pipeline(
             estimators.load_all(model, models_dir, config, seed, objects),
-            load_segmenter(segmenter, models_dir, config, options=found),
+            load_segmenter(segmenter, models_dir, config, options=found, objects_dir=objects),
             min_score=min_score,
             support=support_settings(support),
             workspace=area,

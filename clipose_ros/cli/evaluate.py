@@ -40,6 +40,7 @@ def evaluate(
     plot: Path | None = None,
     models: Path | None = None,
     half_turn: tuple[str, ...] = (),
+    by_place: Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Score poses.json against truth.json, NOCS result pickles by the protocol of REAL275 and CAMERA25, or segments.
@@ -80,12 +81,16 @@ def evaluate(
         [m]. Then ADD and ADD-S are counted, and the truth may be the poses.json of reference views.
     half_turn
         NAME:AXES, objects of which half a turn about an axis is right, too: milk:y box:xyz.
+    by_place
+        With --models, of objects that were found without masks (--segmenter objects), whose numbers are their own: in
+        each frame pair true objects and poses of one name, the nearest by ADD, and count the poses of no object.
     as_json
         Print JSON instead of a table.
     """
     if models and poses and truth and not (results or plot or either_end or segments):
-        _evaluate_novel(poses, truth, models, half_turn, as_json)
+        _evaluate_novel(poses, truth, models, half_turn, by_place, as_json)
         return
+    expect("--by-place", not by_place, "--poses, --truth and --models with it", "others")
     expect("--half-turn", not half_turn, "--poses, --truth and --models with it", ", ".join(half_turn))
     expect("--models", not models, "--poses and --truth with it, and no --results, --plot, --either-end", models)
     if segments and truth and not (poses or results or plot or either_end):
@@ -117,7 +122,9 @@ def _evaluate_segments(segments: Path, truth: Path, as_json: bool) -> None:
         print_segmentation(scores, skipped)
 
 
-def _evaluate_novel(poses: Path, truth: Path, models: Path, half_turn: tuple[str, ...], as_json: bool) -> None:
+def _evaluate_novel(
+    poses: Path, truth: Path, models: Path, half_turn: tuple[str, ...], by_place: bool, as_json: bool
+) -> None:
     read, turns, estimated = read_models(models), parse_half_turns(half_turn), read_poses(poses)
     if isinstance(read_json(truth), dict):  # of reference views, which show one object
         names = sorted({pose.category for pose in estimated.values()})
@@ -125,7 +132,7 @@ def _evaluate_novel(poses: Path, truth: Path, models: Path, half_turn: tuple[str
         right, true_origins = read_view_truth(truth, names[0]), {}
     else:
         right, true_origins = read_truth(truth), read_reference_origins(truth)
-    evaluation = evaluate_novel(estimated, read_reference_origins(poses), right, true_origins, read, turns)
+    evaluation = evaluate_novel(estimated, read_reference_origins(poses), right, true_origins, read, turns, by_place)
     if as_json:
         print_json(evaluation.as_json())
     else:

@@ -28,7 +28,7 @@ from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
 from clipose_ros.inference.providers import Precision, Provider
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions, segmenter_of
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, CategorySegmenterName, SegmenterOptions, segmenter_of
 
 TENSORRT_ADVICE = "needs an NVIDIA GPU, its driver, and: pip uninstall onnxruntime, pip install clipose_ros[gpu]"
 
@@ -39,7 +39,7 @@ def bench(
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
     support: Support = SUPPORT_DEFAULT,
-    segmenter: SegmenterName = SEGMENTER_DEFAULT,
+    segmenter: CategorySegmenterName = SEGMENTER_DEFAULT,
     found: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
     threads: int = SessionConfig.threads,
     precision: Precision = SessionConfig.precision,

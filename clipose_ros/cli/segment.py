@@ -26,8 +26,9 @@ def segment(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
     output: Path,
-    segmenter: Literal["depth", "mask_rcnn"] = "depth",
+    segmenter: Literal["depth", "mask_rcnn", "objects"] = "depth",
     options: Annotated[SegmenterOptions, tyro.conf.arg(name="")] = SegmenterOptions(),
+    objects: Path | None = None,
     models_dir: Path | None = None,
     provider: Provider = SessionConfig.provider,
     allow_cpu: Flag = SessionConfig.allow_cpu,
@@ -48,9 +49,12 @@ def segment(
     output
         Folder for the masks; it is made where it is not there. Masks that another program wrote are not replaced.
     segmenter
-        How objects are found: depth needs no colour, mask_rcnn a model that you exported (docs/mask_rcnn.md).
+        How objects are found: depth needs no colour, mask_rcnn a model that you exported (docs/mask_rcnn.md), objects
+        --objects, the names of which it gives.
     options
         Of the segmenter.
+    objects
+        Folder of learned objects (see clipose learn), for --segmenter objects.
     models_dir
         Where to look for the model, instead of the usual places.
     provider
@@ -72,7 +76,7 @@ def segment(
     check_own_masks("--output", output, frames.names)
     with provider_advice("add --allow-cpu to run on the CPU instead"):
         config = SessionConfig(provider, threads, allow_cpu)
-        found = load_segmenter(segmenter, models_dir, config, options=options)
+        found = load_segmenter(segmenter, models_dir, config, options=options, objects_dir=objects)
     for name in tracked(frames.names, "frames"):
         try:
             frame = frames.read_frame(name)

@@ -112,6 +112,8 @@ def print_novel(evaluation: NovelEvaluation) -> None:
     shown = ["–" if score is None else f"{score:.2f}" for score in (right, wrong)]
     print("shares in %, of all objects; medians of those with a pose")
     print(f"mean score of right poses {shown[0]}, of wrong ones {shown[1]}")
+    if found := data["found"]:
+        print(f"{found['false']} poses of no object in {found['frames']} frames")
 
 
 def print_objects(objects: Sequence[dict], folder: Path) -> None:

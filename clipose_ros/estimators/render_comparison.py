@@ -25,7 +25,7 @@ SPARE, LACK, BOTH, DEPTH, TEXTURE, GAIN_TEXTURE, KNOWN, HIDDEN = range(8)  # col
 
 @njit(cache=True, fastmath=True)
 def _draw(solid, features, rotation, translation, camera, ellipses, boxes, image, depth, through):
-    """Project and composite: see `clipose_ros.rendering.kernels`. `solid`: means, covariances, normals, opacities."""
+    """Project, then composite: see `clipose_ros.rendering.kernels`. `solid`: means, covariances, normals, opacities."""
     height, width = through.shape
     order = project(
         solid[0], solid[1], solid[2], solid[3], rotation, translation, camera, width, height, ellipses, boxes

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from clipose_ros.core.metrics import rotation_error_deg
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.core.validation import expect
-from clipose_ros.evaluation.poses import match_keys
+from clipose_ros.evaluation.poses import frame_of, match_keys
 from clipose_ros.formats.pose_files import InstanceKey, PosesByInstance, Truth
 
 SHARE = 0.1  # of the diameter: ADD and ADD-S below it are right
@@ -73,10 +74,15 @@ class NovelEvaluation:
         By object, None where there is no pose.
     scores : list of (float, bool)
         Of each pose its score, and whether ADD finds it right.
+    false, frames : int, optional
+        Poses that belong to no true object, and the frames that were counted; None where poses and truth were matched
+        by their numbers.
     """
 
     errors: dict[str, list[NovelError | None]]
     scores: list[tuple[float, bool]]
+    false: int | None = None
+    frames: int | None = None
 
     def as_json(self) -> dict:
         """Give what `clipose evaluate --json` prints.
@@ -84,7 +90,8 @@ class NovelEvaluation:
         Returns
         -------
         dict
-            Rates 0..1 and medians by object and of all instances together.
+            Rates 0..1 and medians by object and of all instances together. `found`, where they were matched by place:
+            how many poses are of no object, in how many frames.
         """
         everything = [error for errors in self.errors.values() for error in errors]
         return {
@@ -94,6 +101,7 @@ class NovelEvaluation:
                 "mean_right": _mean([score for score, right in self.scores if right]),
                 "mean_wrong": _mean([score for score, right in self.scores if not right]),
             },
+            "found": None if self.false is None else {"false": self.false, "frames": self.frames},
         }
 
 
@@ -219,6 +227,7 @@ def evaluate_novel(
     true_origins: Mapping[InstanceKey, np.ndarray],
     models: Mapping[str, ObjectModel],
     half_turns: Mapping[str, str] | None = None,
+    by_place: bool = False,
 ) -> NovelEvaluation:
     """Compare poses of learned objects with the truth.
 
@@ -236,6 +245,9 @@ def evaluate_novel(
         Of the objects; the truth's other objects are not counted.
     half_turns : mapping of str to str
         Axes, by object, about which half a turn is right, too.
+    by_place : bool
+        Whether numbers mean nothing, as those of objects that were found without masks: in each frame, true objects and
+        poses of one name are paired so that the sum of their ADD is least, none further apart than the diameter.
 
     Returns
     -------
@@ -253,25 +265,63 @@ def evaluate_novel(
     expect("--truth", counted, f"objects among {', '.join(models)}", "none")
     unknown = sorted(set(turns) - set(models))
     expect("--half-turn", not unknown, f"some of {', '.join(models)}", ", ".join(unknown))
-    keys = match_keys(poses, counted)
     errors: dict[str, list[NovelError | None]] = {name: [] for name in present}
+    measured: dict[tuple[InstanceKey, InstanceKey], NovelError] = {}
+
+    def error(mine: InstanceKey, key: InstanceKey) -> NovelError:
+        if (mine, key) not in measured:
+            true = counted[key]
+            measured[mine, key] = novel_error(
+                poses[mine].rotation,
+                origins[mine],
+                true.rotation,
+                true_origins.get(key, true.translation),
+                models[true.category],
+                turns.get(true.category, ""),
+            )
+        return measured[mine, key]
+
+    of_models = [key for key, pose in poses.items() if isinstance(pose, PoseEstimate) and pose.category in models]
+    pairs = _pairs_by_place(poses, of_models, counted, error) if by_place else match_keys(poses, counted)
     scores = []
     for key, true in counted.items():
-        pose = poses.get(keys.get(key))
+        pose = poses.get(pairs.get(key))
         if not isinstance(pose, PoseEstimate) or pose.category != true.category:
             errors[true.category].append(None)
             continue
-        error = novel_error(
-            pose.rotation,
-            origins[keys[key]],
-            true.rotation,
-            true_origins.get(key, true.translation),
-            models[true.category],
-            turns.get(true.category, ""),
-        )
-        errors[true.category].append(error)
-        scores.append((pose.score, error.add_m < SHARE * error.diameter_m))
-    return NovelEvaluation(errors, scores)
+        one = error(pairs[key], key)
+        errors[true.category].append(one)
+        scores.append((pose.score, one.add_m < SHARE * one.diameter_m))
+    if not by_place:
+        return NovelEvaluation(errors, scores)
+    return NovelEvaluation(errors, scores, len(of_models) - len(pairs), len({frame_of(key) for key in truth.poses}))
+
+
+def _pairs_by_place(
+    poses: PosesByInstance,
+    keys: Collection[InstanceKey],
+    truth: Mapping[InstanceKey, PoseEstimate],
+    error: Callable[[InstanceKey, InstanceKey], NovelError],
+) -> dict[InstanceKey, InstanceKey]:
+    """The pose's key by the truth's: one to one within frames and names, the sum of ADD least."""
+    groups: dict[tuple, tuple[list[InstanceKey], list[InstanceKey]]] = {}
+    for key, true in truth.items():
+        groups.setdefault((frame_of(key), true.category), ([], []))[0].append(key)
+    for key in keys:
+        group = groups.get((frame_of(key), poses[key].category))
+        if group is not None:
+            group[1].append(key)
+    pairs = {}
+    for true, mine in groups.values():
+        if not mine:
+            continue
+        errors = [[error(one, key) for one in mine] for key in true]
+        # one that is too far away is no pair: it costs the same wherever it goes
+        costs = np.array([[min(one.add_m / one.diameter_m, 1.0) for one in row] for row in errors])
+        for row, column in zip(*linear_sum_assignment(costs)):
+            if costs[row, column] < 1:
+                pairs[true[row]] = mine[column]
+    return pairs
 
 
 def novel_rates(errors: Collection[NovelError | None]) -> dict[str, float | int | None]:

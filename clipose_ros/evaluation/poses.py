@@ -272,6 +272,22 @@ def match_keys(poses: Collection[InstanceKey], truth: Collection[InstanceKey]) -
     return found
 
 
+def frame_of(key: InstanceKey) -> str | int:
+    """Give the frame of a key as its value, so that 0 and "0000" are one.
+
+    Parameters
+    ----------
+    key : (frame, instance)
+        Of a pose.
+
+    Returns
+    -------
+    str or int
+        A number where it is one.
+    """
+    return _value(key)[0]
+
+
 def _value(key: InstanceKey) -> InstanceKey:
     """A key with numbers for what is a number in text."""
     frame, instance = (int(part) if isinstance(part, str) and part.strip().isdecimal() else part for part in key)

@@ -121,7 +121,7 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
 
 @njit(cache=True, fastmath=True)
 def _level(z, nearest, scale):
-    """Of a depth, which was rounded since the nearest and the furthest were found: by many levels where all are alike."""
+    """Of a depth, which was rounded since the nearest was found: where all are alike, that is more than all levels."""
     return int(min(max((z - nearest) * scale, 0.0), LEVELS - 1.0))
 
 

@@ -61,7 +61,7 @@ from clipose_ros.ros.silence import DISABLED, Reminder
 from clipose_ros.ros.spinning import run
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR, DEPTH, INSTANCES
 from clipose_ros.segmenters.choice import load_segmenter, needs_colour
-from clipose_ros.segmenters.segmenter import Segmenter
+from clipose_ros.segmenters.segmenter import Learner, Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
 INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
@@ -102,6 +102,7 @@ class PoseNode(Node):
             models_dir(self.parameters),
             self.parameters.session(),
             options=self.parameters.segmenter_options(),
+            objects_dir=objects_dir(self.parameters),
         )
         self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
         self._pipeline = Pipeline(
@@ -227,10 +228,12 @@ class PoseNode(Node):
         return response
 
     def _on_reload_objects(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        estimator = self._pipeline.estimator
+        estimator, segmenter = self._pipeline.estimator, self._pipeline.segmenter
         with self._pipeline_lock:
             before = estimator.names
             try:
+                if isinstance(segmenter, Learner):
+                    segmenter.reload()
                 estimator.reload()
             except (ValueError, OSError) as error:
                 response.success, response.message = False, str(error)
@@ -456,9 +459,8 @@ def load_estimator(parameters: PoseNodeParameters) -> Estimator:
     ValueError, RuntimeError
         As `estimators.load`.
     """
-    objects_dir = Path(parameters.objects_dir).expanduser() if parameters.objects_dir else None
-    session = parameters.session()
-    estimator = estimators.load_all(parameters.models, models_dir(parameters), session, parameters.seed, objects_dir)
+    session, learned = parameters.session(), objects_dir(parameters)
+    estimator = estimators.load_all(parameters.models, models_dir(parameters), session, parameters.seed, learned)
     warm_up(estimator)
     return estimator
 
@@ -477,6 +479,22 @@ def models_dir(parameters: PoseNodeParameters) -> Path | None:
         None for the package's own place.
     """
     return Path(parameters.models_dir).expanduser() if parameters.models_dir else None
+
+
+def objects_dir(parameters: PoseNodeParameters) -> Path | None:
+    """Say where learned objects lie.
+
+    Parameters
+    ----------
+    parameters : PoseNodeParameters
+        Of the node.
+
+    Returns
+    -------
+    Path or None
+        None for none.
+    """
+    return Path(parameters.objects_dir).expanduser() if parameters.objects_dir else None
 
 
 def main() -> None:

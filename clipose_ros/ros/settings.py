@@ -42,7 +42,8 @@ class PoseNodeParameters:
     models_dir : str
         Empty for the package's own.
     objects_dir : str
-        Folder of learned objects, as `clipose learn` makes it, for the model gspose; empty: none.
+        Folder of learned objects, as `clipose learn` makes it, for the model gspose and the segmenter objects; empty:
+        none.
     provider, threads, allow_cpu, precision
         As of `SessionConfig`.
     seed : int
@@ -64,8 +65,8 @@ class PoseNodeParameters:
     support : str
         auto tells networks of the surface below each object, and sets poses that fit onto it; off does neither.
     segmenter : str
-        depth finds the objects of images for which no masks have come, by their depth; mask_rcnn by their colour; none
-        waits for masks.
+        depth finds the objects of images for which no masks have come, by their depth; mask_rcnn by their colour;
+        objects those of `objects_dir` by both; none waits for masks.
     segmenter_model, segmenter_classes, segmenter_min_score
         As of `SegmenterOptions`.
     workspace : str

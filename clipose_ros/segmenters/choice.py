@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -10,18 +11,24 @@ from typing import Any, Literal, get_args
 
 from clipose_ros.core.admission import class_names
 from clipose_ros.core.validation import expect
+from clipose_ros.estimators.compiled_code import VARIABLE, find_place_for_compiled_code
 from clipose_ros.inference.card import CARD_FILE, find_model, read_card
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.segmenter import Segmenter
 
-SegmenterName = Literal["none", "depth", "mask_rcnn"]
-SEGMENTER_DEFAULT: SegmenterName = "none"
+log = logging.getLogger(__name__)
+
+SegmenterName = Literal["none", "depth", "mask_rcnn", "objects"]
+CategorySegmenterName = Literal["none", "depth", "mask_rcnn"]  # those that need no learned objects
+SEGMENTER_DEFAULT: CategorySegmenterName = "none"
 # The model of each word. Module and class, by the word in the card.
-MODELS = {"depth": "segmenter-depth", "mask_rcnn": "segmenter-mask-rcnn"}
+MODELS = {"depth": "segmenter-depth", "mask_rcnn": "segmenter-mask-rcnn", "objects": "segmenter-objects"}
 SEGMENTERS = {
     "depth-segmenter": ("clipose_ros.segmenters.depth", "DepthSegmenter"),
     "mask-rcnn-segmenter": ("clipose_ros.segmenters.mask_rcnn", "MaskRcnnSegmenter"),
+    "objects-segmenter": ("clipose_ros.segmenters.object_segmenter", "ObjectSegmenter"),
 }
+LEARNERS = frozenset({"objects-segmenter"})  # those that take a folder of learned objects, too; numba compiles them
 NEED_COLOUR = frozenset({"mask_rcnn"})
 MAKE_MASK_RCNN = "none is shipped: python -m training.mask_rcnn makes one, see docs/mask_rcnn.md"
 
@@ -114,6 +121,7 @@ def load_segmenter(
     config: SessionConfig = SessionConfig(),
     warm: bool = True,
     options: SegmenterOptions = SegmenterOptions(),
+    objects_dir: Path | None = None,
 ) -> Segmenter | None:
     """Find the model of a segmenter, check it and load it.
 
@@ -129,6 +137,8 @@ def load_segmenter(
         Whether to run it once, so that the first frame is as fast as the others.
     options : SegmenterOptions
         Which model, and what replaces its settings.
+    objects_dir : Path, optional
+        Folder of learned objects, for the segmenter that finds these.
 
     Returns
     -------
@@ -150,7 +160,7 @@ def load_segmenter(
     kind = read_card(folder).estimator
     wanted = f"{name.replace('_', '-')}-segmenter"
     expect(f"{folder}: estimator", kind == wanted, f"{wanted} for segmenter {name}", kind)
-    return segmenter_of(folder, config, warm, options.settings())
+    return segmenter_of(folder, config, warm, options.settings(), objects_dir)
 
 
 def _folder(name: str, model: str, models_dir: Path | None) -> Path:
@@ -168,6 +178,7 @@ def segmenter_of(
     config: SessionConfig = SessionConfig(),
     warm: bool = True,
     settings: Mapping[str, Any] | None = None,
+    objects_dir: Path | None = None,
 ) -> Segmenter:
     """Load the segmenter of a model folder.
 
@@ -181,6 +192,8 @@ def segmenter_of(
         Whether to run it once.
     settings : mapping of str to object, optional
         What replaces settings of the card.
+    objects_dir : Path, optional
+        Folder of learned objects, for the segmenter that finds these.
 
     Returns
     -------
@@ -196,7 +209,11 @@ def segmenter_of(
     expect(f"{folder}: estimator", card.estimator in SEGMENTERS, f"one of {', '.join(SEGMENTERS)}", card.estimator)
     card = replace(card, settings={**card.settings, **(settings or {})})
     module, kind = SEGMENTERS[card.estimator]
-    segmenter = getattr(import_module(module), kind)(folder, card, config)
+    learner = card.estimator in LEARNERS
+    if learner and (place := find_place_for_compiled_code()):
+        log.warning("no folder for compiled code can be written: it is compiled to %s; set %s", place, VARIABLE)
+    more = {"objects_dir": objects_dir} if learner else {}
+    segmenter = getattr(import_module(module), kind)(folder, card, config, **more)
     if warm:
         segmenter.warm_up()
     return segmenter

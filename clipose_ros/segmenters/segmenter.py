@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from clipose_ros.core.types import Detections, Frame
 
@@ -37,5 +37,25 @@ class Segmenter(Protocol):
         Detections
             Instances, and masks of the same size as the depth image. There may be no instance. The same frame gives
             the same detections, in bounded time. Bad pixels never raise.
+        """
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Finds learned objects of a library that may change."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the learned objects."""
+        ...
+
+    def reload(self) -> None:
+        """Read the library again.
+
+        Raises
+        ------
+        ValueError
+            If there is no object, or one is broken: then all stay as they were.
         """
         ...

@@ -123,3 +123,23 @@ def test_half_turns_are_read_and_others_refused():
     truth = Truth({("0", 1): pose()})
     with pytest.raises(ValueError, match="--half-turn: expected some of square, got cube"):
         evaluate_novel({("0", 1): pose()}, {("0", 1): ORIGIN}, truth, {}, {"square": SQUARE}, {"cube": "y"})
+
+
+def test_objects_found_without_masks_are_paired_by_place_one_to_one():
+    """Copies may come in any order; poses that are of no object are counted, and so are objects without a pose."""
+    at = {1: [0.0, 0, 0], 2: [10.0, 0, 0], 3: [20.0, 0, 0]}
+    truth = Truth({("0", number): pose(translation=place) for number, place in at.items()})
+    found = {
+        ("0000", 1): pose(translation=[10.1, 0, 0]),
+        ("0000", 2): pose(translation=[0.0, 0, 0.1]),
+        ("0000", 3): pose(translation=[0.0, 1.0, 0]),  # nearer to the first one than any other, which has one already
+        ("0000", 4): pose(translation=[40.0, 0, 0]),
+        ("0000", 5): Rejection("square", "too few"),
+        ("0001", 1): pose(),  # of a frame that is empty
+    }
+    origins = {key: one.translation for key, one in found.items() if not isinstance(one, Rejection)}
+    result = evaluate_novel(found, origins, truth, {}, {"square": SQUARE}, by_place=True)
+    shares = [None if one is None else round(one.add_m, 3) for one in result.errors["square"]]
+    assert shares == [0.1, 0.1, None]
+    assert result.as_json()["found"] == {"false": 3, "frames": 1}
+    assert evaluate_novel({}, {}, truth, {}, {"square": SQUARE}, by_place=True).errors["square"] == [None] * 3

@@ -192,10 +192,11 @@ def test_a_segmenter_is_chosen_by_a_word(write_segmenter, tiny_model):
     models = write_segmenter().parent
     assert load_segmenter("none") is None
     assert load_segmenter("depth", models).names[-1] == "other"
-    with pytest.raises(ValueError, match="segmenter: expected one of none, depth, mask_rcnn, got colour"):
+    with pytest.raises(ValueError, match="segmenter: expected one of none, depth, mask_rcnn, objects, got colour"):
         load_segmenter("colour")
     with pytest.raises(
-        ValueError, match="estimator: expected one of depth-segmenter, mask-rcnn-segmenter, got clipose"
+        ValueError,
+        match="estimator: expected one of depth-segmenter, mask-rcnn-segmenter, objects-segmenter, got clipose",
     ):
         segmenter_of(tiny_model)
 

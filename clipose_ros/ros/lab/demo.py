@@ -34,7 +34,7 @@ from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.ros.conversions import colour_view, pose_estimate_from, stamp_ns
 from clipose_ros.ros.lab.processes import check_running, isolate, started
 from clipose_ros.ros.topics import CAMERA_INFO, COLOUR
-from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName
+from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, CategorySegmenterName
 
 START_UP_S = 60.0
 REPORT_PERIOD_S = 5.0
@@ -68,7 +68,7 @@ class DemoConfig:
     seconds: float = 30.0
     rate_hz: float = 15.0
     model: str = DEFAULT_MODEL
-    segmenter: SegmenterName = "depth"
+    segmenter: CategorySegmenterName = "depth"
     output: Path = Path("demo.png")
 
 
@@ -491,7 +491,7 @@ def demo(config: DemoConfig) -> None:
         check({key: [one.error for one in of_object] for key, of_object in found.items()})
 
 
-def play(config: DemoConfig, segmenter: SegmenterName, console: Console) -> Record:
+def play(config: DemoConfig, segmenter: CategorySegmenterName, console: Console) -> Record:
     """Run node and player, and record.
 
     Parameters

@@ -1,0 +1,102 @@
+"""`--segmenter objects` of the commands: learned objects on a table, without masks."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from clipose_ros.objects.library import ObjectLibrary
+
+spec = importlib.util.spec_from_file_location("table_scenes", Path(__file__).parents[1] / "objects" / "table_scenes.py")
+table = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(table)
+
+WARM, COLD = table.Box((0.12, 0.08, 0.05), table.WARM), table.Box((0.06, 0.14, 0.06), table.COLD)
+SCENE = [replace(WARM, at=(-0.12, 0.0), turn_deg=30.0), replace(COLD, at=(0.1, 0.05)), replace(WARM, at=(0.05, 0.14))]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A library of two boxes, frames with three of them and with none, and the truth."""
+    folder = tmp_path_factory.mktemp("shelf")
+    for name, box in (("warm", WARM), ("cold", COLD)):
+        ObjectLibrary(folder / "objects").add(table.learned_box(name, box))
+    (folder / "frames").mkdir()
+    for number, boxes in enumerate((SCENE, [])):
+        colour, depth, _ = table.picture(boxes)
+        cv2.imwrite(str(folder / f"frames/{number:04d}_color.png"), cv2.cvtColor(colour, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / f"frames/{number:04d}_depth.png"), np.round(1000 * depth).astype(np.uint16))
+    camera = table.CAMERA
+    fields = {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy}
+    (folder / "frames/intrinsics.json").write_text(json.dumps(fields))
+    instances = []
+    for number, (name, box) in enumerate(zip(("warm", "cold", "warm"), SCENE), start=1):
+        rotation, translation = box.pose()
+        pose = {"R": rotation.tolist(), "t": translation.tolist(), "size": list(box.size)}
+        # numbered otherwise than what is found
+        instances.append({"instance": 10 * number, "class": name, **pose})
+    (folder / "truth.json").write_text(json.dumps([{"frame": "0000", "instances": instances}]))
+    corners = np.stack(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5]), axis=-1).reshape(-1, 3)
+    sizes = {"warm": WARM.size, "cold": COLD.size}
+    points = {f"{name}_points": corners * size for name, size in sizes.items()}
+    np.savez(folder / "models.npz", **points)
+    return folder
+
+
+def test_masks_and_names_of_learned_objects_are_written(clipose, shelf, tmp_path):
+    found = "--segmenter", "objects", "--objects", shelf / "objects"
+    said = clipose("segment", shelf / "frames", "--output", tmp_path / "found", *found)
+    assert "2 frames, 3 objects, 0 skipped" in said
+    first, second = json.loads((tmp_path / "found/segments.json").read_text())
+    assert sorted(one["class"] for one in first["instances"]) == ["cold", "warm", "warm"]
+    assert second["instances"] == []
+    meta = (tmp_path / "found/0000_meta.txt").read_text().split("\n")
+    assert sorted(line[2:] for line in meta if line) == ["0 cold", "0 warm", "0 warm"]
+
+
+def test_poses_without_masks_are_counted_by_their_place(clipose, shelf, tmp_path):
+    poses = tmp_path / "poses.json"
+    found = "--segmenter", "objects", "--model", "gspose", "--objects", shelf / "objects"
+    assert "2 frames, 3 poses, 0 rejected" in clipose("estimate", shelf / "frames", "--output", poses, *found)
+    truth = "--truth", shelf / "truth.json", "--models", shelf / "models.npz"
+    told = json.loads(clipose("evaluate", "--poses", poses, *truth, "--by-place", "--json"))
+    assert told["all"]["instances"] == 3 and told["all"]["add"] == 1.0
+    assert told["found"] == {"false": 0, "frames": 1}
+    assert "0 poses of no object in 1 frames" in clipose("evaluate", "--poses", poses, *truth, "--by-place")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--segmenter", "objects"), "objects: expected a folder of learned objects for segmenter objects"),
+        (("--segmenter", "objects", "--depth", "off"), "--depth: expected auto with --segmenter objects, which needs"),
+    ],
+)
+def test_what_does_not_fit_is_said(clipose, shelf, write_model, tmp_path, arguments, message):
+    model = "--model", f"{write_model()}/"
+    with pytest.raises(SystemExit, match=message):
+        clipose("estimate", shelf / "frames", "--output", tmp_path / "poses.json", *model, *arguments)
+
+
+def test_a_model_that_answers_the_objects_is_asked_for(clipose, shelf, write_model, tmp_path):
+    wrong = "--model", f"{write_model()}/", "--segmenter", "objects", "--objects", shelf / "objects"
+    with pytest.raises(SystemExit, match="models: expected one that answers what segmenter objects finds: gspose"):
+        clipose("estimate", shelf / "frames", "--output", tmp_path / "poses.json", *wrong)
+
+
+def test_numbers_and_places_are_not_mixed_up(clipose, shelf, tmp_path):
+    with pytest.raises(SystemExit, match="--by-place: expected --poses, --truth and --models with it"):
+        clipose("evaluate", "--poses", tmp_path / "a.json", "--truth", shelf / "truth.json", "--by-place")
+
+
+def test_help_names_it(clipose):
+    for command in ("segment", "estimate"):
+        with pytest.raises(SystemExit):
+            clipose(command, "--help")
+        assert "{none,depth,mask_rcnn,objects}" in clipose.stdout or "{depth,mask_rcnn,objects}" in clipose.stdout
