@@ -28,6 +28,8 @@ PROPOSER = "segmenter-depth"  # the model whose instances are proposals
 EVERYTHING = {"least_score": 0.0, "least_something": 0.0}  # of its settings: this decides what is an object
 MOST_CONTINUED = 0.7  # of what is around a part, on its plane: more is a patch of a larger surface
 EXPLAINED = 0.85  # share of a part on the object's surface: with less, it may be of two objects
+PART_SCORE = 0.9  # of what is in a part of a proposal: a piece of anything fits something
+MOST_MISSING = 0.1  # share of an object that is seen through, where another may be beside it
 BORDER_PX = 2  # around an object, of what it leaves
 SAME_PLACE = 0.3  # by the diagonal: two of one name whose centres are so near are one
 SAME_PIXELS = 0.5  # share of the smaller mask that two objects have in common at most
@@ -178,14 +180,21 @@ class ObjectSegmenter:
         """The objects in a part of the image, which may be cut so often."""
         if np.count_nonzero(mask) < self.settings.least_pixels or continued_share(sight, mask) > MOST_CONTINUED:
             return []
-        best = self._recogniser.best(frame, sight, mask)
-        if best is not None and best.score >= self.settings.least_score:
+        best = self._recogniser.best(frame, sight, mask, retry=cuts > 0)
+        least = self.settings.least_score if cuts else max(self.settings.least_score, PART_SCORE)
+        if best is not None and best.score >= least:
             found = [(best, mask)]
             rest = self._rest(sight, mask, best) if cuts and best.likeness.explained < EXPLAINED else None
             return found if rest is None else found + self._found(frame, sight, rest, cuts - 1)
-        if not cuts or (best is not None and best.likeness.explained > EXPLAINED):
+        if not cuts or not self._may_be_two(sight, mask, best):
             return []
         return [one for half in halves(sight, mask) for one in self._found(frame, sight, half, cuts - 1)]
+
+    def _may_be_two(self, sight: Sight, mask: np.ndarray, best: Recognised | None) -> bool:
+        """Whether a part may show two objects: one is there and leaves some of it, or it is too large for one."""
+        if best is None:
+            return self._recogniser.is_too_large(sight, mask)
+        return best.likeness.explained < EXPLAINED and best.likeness.missing < MOST_MISSING
 
     def _rest(self, sight: Sight, mask: np.ndarray, one: Recognised) -> np.ndarray:
         """What an object leaves of a part."""

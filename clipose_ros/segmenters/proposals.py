@@ -47,21 +47,23 @@ def continued_share(sight: Sight, mask: np.ndarray) -> float:
     points = (inside > 0) & (z > 0)
     if np.count_nonzero(points) < LEAST_POINTS or np.count_nonzero(ring) < LEAST_POINTS:
         return 0.0
-    rows, columns = np.indices(z.shape)
     # a plane is linear in inverse depth
-    terms = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
-    kept = terms[points], 1 / z[points].astype(np.float64)
+    inner, outer = (np.argwhere(chosen) for chosen in (points, ring))
+    inner, outer = (some[:: max(1, len(some) // MOST_POINTS)] for some in (inner, outer))
+    inverse, around = (1 / z[tuple(some.T)].astype(np.float64) for some in (inner, outer))
+    inner, outer = (np.column_stack([some, np.ones(len(some))]) for some in (inner, outer))
+    kept = inner, inverse
     plane = np.zeros(3)
     for _ in range(FIT_ROUNDS):
         plane = np.linalg.lstsq(*kept, rcond=None)[0]
         off = np.abs(kept[0] @ plane - kept[1])
         good = off <= np.quantile(off, 0.8)
         kept = kept[0][good], kept[1][good]
-    fitted = 1 / np.maximum(terms @ plane, 1e-3)
-    on_plane = np.abs(fitted - z) < FLAT_M + FLAT_SHARE * z
-    if np.count_nonzero(on_plane & points) < 0.5 * np.count_nonzero(points):
-        return 0.0
-    return np.count_nonzero(on_plane & ring) / np.count_nonzero(ring)
+    near_plane, around_plane = (
+        np.abs(1 / np.maximum(terms @ plane, 1e-3) - 1 / q) < FLAT_M + FLAT_SHARE / q
+        for terms, q in ((inner, inverse), (outer, around))
+    )
+    return float(around_plane.mean()) if near_plane.mean() >= 0.5 else 0.0
 
 
 def halves(sight: Sight, mask: np.ndarray) -> list[np.ndarray]:

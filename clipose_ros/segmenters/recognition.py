@@ -40,7 +40,7 @@ SEARCH = {
 }
 BLUR_PX = 3  # of colours that are counted
 BORDER_PX = 5  # of a mask, whose colours are not counted where enough is left
-LEAST_INNER = 50
+LEAST_INNER, MOST_PIXELS = 50, 4000  # whose colours are counted; of more, every n-th
 FARTHEST, SPREAD = 0.75, 0.9  # so far, by the object's diagonal, is such a share of its points from their median
 SPARE_M = 0.01
 
@@ -57,6 +57,8 @@ class RecognitionSettings:
         Objects whose colours are less alike than this are none, 0..1.
     less_alike : float
         How much less alike than the best one the colours of a candidate may be, 0..1.
+    least_shown : float
+        Objects of which less than this share is not hidden are none.
     sure : float
         An object with this score is it: no other is tried.
     doubtful : tuple of float
@@ -78,6 +80,7 @@ class RecognitionSettings:
     candidates: int = 4
     least_alike: float = 0.4
     less_alike: float = 0.25
+    least_shown: float = 0.4
     sure: float = 0.9
     doubtful: tuple[float, float] = (0.1, 0.5)
     weights: tuple[float, ...] = (0.0,) * 9
@@ -85,7 +88,7 @@ class RecognitionSettings:
     search: Mapping[str, Any] = field(default_factory=lambda: dict(SEARCH))
 
     def __post_init__(self) -> None:
-        for key in ("least_alike", "less_alike", "sure"):
+        for key in ("least_alike", "less_alike", "least_shown", "sure"):
             expect(key, 0 <= getattr(self, key) <= 1, "0 to 1", getattr(self, key))
         paired = isinstance(self.doubtful, (list, tuple)) and len(self.doubtful) == 2
         expect(
@@ -185,7 +188,7 @@ class Recogniser:
         """Compile what is not in numba's cache."""
         self._quick.warm_up()
 
-    def best(self, frame: Frame, sight: Sight, mask: np.ndarray) -> Recognised | None:
+    def best(self, frame: Frame, sight: Sight, mask: np.ndarray, retry: bool = True) -> Recognised | None:
         """Find the object that a part of an image looks most like.
 
         Parameters
@@ -196,6 +199,8 @@ class Recogniser:
             The same, see `sight_of`.
         mask : (H, W) bool
             The part.
+        retry : bool
+            Whether to seek the best object once more where that is in doubt.
 
         Returns
         -------
@@ -204,16 +209,18 @@ class Recogniser:
         """
         found, similar = [], dict(self.candidates(sight, mask))
         for name in similar:
-            if (one := self.recognised(frame, sight, mask, name, similar[name])) is not None:
+            one = self.recognised(frame, sight, mask, name, similar[name])
+            if one is not None and one.likeness.shown >= self.settings.least_shown:
                 found.append(one)
                 if one.score >= self.settings.sure:
                     break
         best = max(found, key=lambda one: one.score, default=None)
         low, high = self.settings.doubtful
-        if best is None or not low <= best.score < high:
+        if not retry or best is None or not low <= best.score < high:
             return best
         again = self.recognised(frame, sight, mask, best.name, similar[best.name], thorough=True)
-        return best if again is None or again.score <= best.score else again
+        better = again is not None and again.score > best.score and again.likeness.shown >= self.settings.least_shown
+        return again if better else best
 
     def candidates(self, sight: Sight, mask: np.ndarray) -> list[tuple[str, float]]:
         """Say which objects a part of an image may show, by size and colours.
@@ -248,6 +255,25 @@ class Recogniser:
         settings = self.settings
         least = max(settings.least_alike, similar[order[0]] - settings.less_alike if order else 0.0)
         return [(name, similar[name]) for name in order if similar[name] >= least]
+
+    def is_too_large(self, sight: Sight, mask: np.ndarray) -> bool:
+        """Say whether a part of an image is too large for any one object, but not for two.
+
+        Parameters
+        ----------
+        sight : Sight
+            The frame.
+        mask : (H, W) bool
+            The part.
+
+        Returns
+        -------
+        bool
+            False also where no depth is known.
+        """
+        extent_m = _extent_m(sight, mask)
+        largest = max(FARTHEST * known.learned.diagonal_m for known in self._known.values()) + SPARE_M
+        return extent_m is not None and largest < extent_m < 2 * largest
 
     def recognised(
         self,
@@ -340,6 +366,8 @@ def _extent_m(sight: Sight, mask: np.ndarray) -> float | None:
     rows, columns = np.nonzero(mask & (sight.depth_m > 0))
     if not len(rows):
         return None
+    step = max(1, len(rows) // MOST_PIXELS)
+    rows, columns = rows[::step], columns[::step]
     z, given = sight.depth_m[rows, columns].astype(np.float64), sight.intrinsics
     points = np.stack([(columns - given.cx) / given.fx * z, (rows - given.cy) / given.fy * z, z], axis=1)
     return float(np.quantile(np.linalg.norm(points - np.median(points, axis=0), axis=1), SPREAD))
@@ -352,4 +380,5 @@ def _colours_of(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
     inner = cv2.erode(mask[part].astype(np.uint8), np.ones((BORDER_PX, BORDER_PX), np.uint8), borderValue=0) > 0
     if np.count_nonzero(inner) < LEAST_INNER:
         inner = mask[part]
-    return cv2.GaussianBlur(colour[part], (BLUR_PX, BLUR_PX), 0)[inner] / 255.0
+    colours = cv2.GaussianBlur(colour[part], (BLUR_PX, BLUR_PX), 0)[inner]
+    return colours[:: max(1, len(colours) // MOST_PIXELS)] / 255.0
