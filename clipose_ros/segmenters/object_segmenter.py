@@ -57,7 +57,7 @@ class ObjectSegmenterSettings:
     """
 
     least_score: float = 0.5
-    least_pixels: int = 150
+    least_pixels: int = 300
     most_proposals: int = 32
     recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
 
