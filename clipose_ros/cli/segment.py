@@ -45,7 +45,7 @@ def segment(
     Parameters
     ----------
     folder
-        NNNN_depth.png, and intrinsics.json or cam_K.txt; for mask_rcnn NNNN_color.png or .jpg, too.
+        NNNN_depth.png, and intrinsics.json or cam_K.txt; for mask_rcnn and objects NNNN_color.png or .jpg, too.
     output
         Folder for the masks; it is made where it is not there. Masks that another program wrote are not replaced.
     segmenter

@@ -29,7 +29,7 @@ SEGMENTERS = {
     "objects-segmenter": ("clipose_ros.segmenters.object_segmenter", "ObjectSegmenter"),
 }
 LEARNERS = frozenset({"objects-segmenter"})  # those that take a folder of learned objects, too; numba compiles them
-NEED_COLOUR = frozenset({"mask_rcnn"})
+NEED_COLOUR = frozenset({"mask_rcnn", "objects"})
 MAKE_MASK_RCNN = "none is shipped: python -m training.mask_rcnn makes one, see docs/mask_rcnn.md"
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,27 @@ def test_poses_without_masks_are_counted_by_their_place(clipose, shelf, tmp_path
     assert told["all"]["instances"] == 3 and told["all"]["add"] == 1.0
     assert told["found"] == {"false": 0, "frames": 1}
     assert "0 poses of no object in 1 frames" in clipose("evaluate", "--poses", poses, *truth, "--by-place")
+
+
+def test_a_recording_gives_the_poses_of_the_folder(clipose, shelf, tmp_path):
+    frames, found = tmp_path / "frames", ("--segmenter", "objects", "--objects", shelf / "objects")
+    shutil.copytree(shelf / "frames", frames)
+    clipose("segment", frames, "--output", frames, *found)  # a recording is written with masks
+    clipose("record", frames, "--output", tmp_path / "frames.mcap", "--rate-hz", 10)
+    for name, source in (("folder", shelf / "frames"), ("recording", tmp_path / "frames.mcap")):
+        poses = "--model", "gspose", "--output", tmp_path / f"{name}.json"
+        assert "2 frames, 3 poses" in clipose("estimate", source, *poses, *found)
+    poses = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("folder", "recording")]
+    assert [frame["instances"] for frame in poses[0]] == [frame["instances"] for frame in poses[1]]
+
+
+def test_frames_without_colour_are_left_out_and_counted(clipose, shelf, tmp_path):
+    frames = tmp_path / "frames"
+    shutil.copytree(shelf / "frames", frames)
+    (frames / "0001_color.png").unlink()
+    found = "--segmenter", "objects", "--objects", shelf / "objects"
+    assert "1 frames, 3 objects, 1 skipped" in clipose("segment", frames, "--output", tmp_path / "found", *found)
+    assert "0001: colour: expected an image, as the segmenter needs it" in clipose.stderr
 
 
 @pytest.mark.parametrize(
