@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numba")
 
 from clipose_ros import estimators
-from clipose_ros.core.types import Frame, PoseEstimate
+from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.segmenters.choice import SegmenterOptions, load_segmenter
@@ -93,6 +93,31 @@ def test_bad_pixels_cost_no_more_than_themselves(segmenter, scene):
         assert nothing.instances == () and nothing.masks.shape == depth.shape
     noise = rng.integers(0, 2**16, depth.shape).astype(np.uint16)
     assert segmenter.segment(replace(frame, depth=noise)).masks.shape == depth.shape
+
+
+class OneInstance:
+    """Takes everything for one object."""
+
+    def __init__(self, mask):
+        self.mask = mask
+
+    def segment(self, frame):
+        return Detections((Instance(1, "other"),), self.mask.astype(np.uint8))
+
+
+def test_two_objects_that_were_proposed_as_one_are_told_apart(segmenter, monkeypatch):
+    frame, labels = table.frame_of_boxes([put(WARM, (-0.05, 0.0), 20.0), put(COLD, (0.05, 0.0), -20.0)])
+    monkeypatch.setattr(segmenter, "_proposer", OneInstance(labels > 0))
+    found = segmenter.segment(frame)
+    assert sorted(one.category for one in found.instances) == ["cold", "warm"]
+    for i, one in enumerate(found.instances):
+        assert overlap(found.mask(i), labels == (1 if one.category == "warm" else 2)) > 0.7
+
+
+def test_what_the_proposals_lack_is_found_by_its_rising_from_the_table(segmenter, monkeypatch, scene):
+    frame, labels = scene
+    monkeypatch.setattr(segmenter, "_proposer", OneInstance(labels == 2))
+    assert sorted(one.category for one in segmenter.segment(frame).instances) == ["cold", "warm", "warm"]
 
 
 def test_without_colour_shapes_are_told_apart(segmenter, scene):
