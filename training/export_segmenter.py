@@ -96,9 +96,9 @@ def difference(network: nn.Module, session: Session, shapes: list[tuple[int, ...
 
 
 def _trained(saved: dict[str, Any]) -> dict[str, Any]:
-    config = json.loads(saved["config"])
-    kept = ("network", "batch", "optimiser", "learning_rate", "device", "precision", "variation", "crops")
-    trained = {key: config[key] for key in kept}
+    config = {"start": None} | json.loads(saved["config"])
+    kept = ("network", "start", "batch", "optimiser", "learning_rate", "device", "precision", "variation", "crops")
+    trained = {key: config[key] for key in kept if config[key] is not None}
     return {**trained, "steps": saved["step"], "rows": saved["rows"], "seconds": round(saved["seconds"])}
 
 
@@ -146,7 +146,7 @@ def export(
         estimator="depth-segmenter",
         names=SEGMENT_CATEGORIES,
         networks=networks,
-        settings=DepthSegmenterSettings(**given).as_mapping(),
+        settings=DepthSegmenterSettings(**{"low_heights": both.masks.config.low_heights} | given).as_mapping(),
         training={
             "parameters": counts,
             **_trained(saved),

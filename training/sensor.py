@@ -49,6 +49,8 @@ class SensorConfig:
         Low-frequency error [m].
     strong_wave : float
         Share of views with four times the wave: dark screens, glossy glaze.
+    long_wave : float
+        Share of views whose waves are three times as long.
     bias : float
         Standard deviation of the relative depth offset.
     edge_mix : (float, float)
@@ -79,6 +81,7 @@ class SensorConfig:
     disparity_step: tuple[float, float] = (0.0005, 0.003)
     wave_m: tuple[float, float] = (0.0, 0.005)
     strong_wave: float = 0.12
+    long_wave: float = 0.0
     bias: float = 0.005
     edge_mix: tuple[float, float] = (0.0, 0.8)
     smoothed: float = 0.2
@@ -272,7 +275,10 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(
         _chance(config.strong_wave, batch, depth, generator), 4.0, 1.0
     )
-    noise = noise + wave * _waves(depth, 10.0, generator)
+    waves = _waves(depth, 10.0, generator)
+    if config.long_wave > 0:  # none is drawn where none is wanted, so that seeds give what they gave
+        waves = torch.where(_chance(config.long_wave, batch, depth, generator), _waves(depth, 32.0, generator), waves)
+    noise = noise + wave * waves
     bias = 1 + config.bias * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
     quantum = _uniform(config.disparity_step, batch, depth, generator)
     disparity = (1 / ((depth * bias + noise).clamp(min=0.05)) / quantum).round()

@@ -36,6 +36,9 @@ class DepthSegmenterSettings:
         Objects below are left out, by the calibrated score where there is a calibration.
     least_something : float
         Probability of being an object at all from which on a crop is one.
+    low_heights : bool
+        Whether the first network sees heights near the surface in a channel of their own, see `image_channels`. Cards
+        that do not say so are of networks that do not.
     votes : VoteSettings
         How votes become instances.
     calibration : Calibration, optional
@@ -49,12 +52,14 @@ class DepthSegmenterSettings:
 
     least_score: float = 0.0
     least_something: float = 0.5
+    low_heights: bool = False
     calibration: Calibration | None = None
     votes: VoteSettings = field(default_factory=VoteSettings)
 
     def __post_init__(self) -> None:
         for name in ("least_score", "least_something"):
             expect(name, 0 <= getattr(self, name) <= 1, "0 to 1", getattr(self, name))
+        expect("low_heights", isinstance(self.low_heights, bool), "true or false", self.low_heights)
         if isinstance(self.votes, Mapping):
             object.__setattr__(self, "votes", record_from(VoteSettings, self.votes))
         if isinstance(self.calibration, Mapping):
@@ -203,7 +208,7 @@ class DepthSegmenter:
             See `centre_votes.instances_of`.
         """
         h, w = grid.z.shape
-        channels = image_channels(grid)
+        channels = image_channels(grid, self.settings.low_heights)
         below, right = -h % MULTIPLE, -w % MULTIPLE
         if below or right:
             channels = np.pad(channels, ((0, 0), (0, below), (0, right)))

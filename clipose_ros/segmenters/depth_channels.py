@@ -27,6 +27,7 @@ PARALLEL, ABOVE_M, SHARE = 0.97, 0.3, 0.15  # a table above the floor, which may
 SMOOTHING = 5  # pixels over which the direction of a surface is taken
 RELIEF = 25  # pixels over which a pixel is compared with what is around it
 RELIEF_M, HEIGHT_M, LENGTH_M, PIXEL_M = 0.03, 0.1, 0.1, 0.003  # units of the channels
+LOW_M = 0.008  # unit of heights near the surface
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,24 @@ def _axes(up: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(away, -up), up, away])
 
 
-def image_channels(grid: DepthGrid) -> np.ndarray:
+def image_channels(grid: DepthGrid, low_heights: bool = True) -> np.ndarray:
     """Compute what the segmenting network sees.
 
     Parameters
     ----------
     grid : DepthGrid
         Of the frame.
+    low_heights : bool
+        Whether the last channel shows how high things near the surface are: what lies flat and is thin. Networks that
+        were trained without see there whether the surface is known.
 
     Returns
     -------
     (CHANNELS, h, w) float32
         Logarithm of the metres that a pixel spans, height above the surface, whether the depth is valid, the three
-        components of the direction that it faces (right, up, away), relief against what is around it, and whether the
-        surface is known. 0 where the depth is not valid.
+        components of the direction that it faces (right, up, away), relief against what is around it, and the height
+        once more, from 2 cm below to 3 cm above the surface, in a smaller unit. 0 where the depth is not valid, and
+        heights where no surface is known.
     """
     z = grid.z
     valid = (z > 0).astype(np.float32)
@@ -164,7 +169,11 @@ def image_channels(grid: DepthGrid) -> np.ndarray:
         height *= z
         height -= np.float32(grid.offset / HEIGHT_M)
         np.multiply(height.clip(-3, 6), valid, out=out[1])
-        out[7] = valid
+        if low_heights:
+            height *= np.float32(HEIGHT_M / LOW_M)
+            np.multiply(height.clip(-2.5, 4), valid, out=out[7])
+        else:
+            out[7] = valid
     else:
         out[1] = out[7] = 0
     out[2] = valid
