@@ -16,7 +16,7 @@ from torch import Tensor
 from clipose_ros.segmenters.centre_votes import OFFSET_UNIT
 from clipose_ros.segmenters.depth_channels import HEIGHT_M, LOW_M, PIXEL_M, RELIEF, RELIEF_M, SMOOTHING
 from training.scene_format import DEPTH_UNIT_M, IGNORED, MOST_OBJECTS
-from training.sensor import SensorConfig, measured_depth
+from training.sensor import SensorConfig, measured_depth, shadows
 
 # without a bias: the surface is found on the clean depth, and what is measured must stand on it
 SENSOR = SensorConfig(
@@ -161,7 +161,8 @@ def seen_scenes(
         unknown = torch.rand(batch, generator=generator, device=device) < variation.surface_unknown
         offset = torch.where(unknown, math.nan, offset)
     up = torch.where(offset.isnan()[:, None], up.new_tensor([0.0, -1.0, 0.0]), up)
-    z = measured_depth(clean, SENSOR, generator)
+    shadow = shadows(clean, 1 / intrinsics[:, 0], SENSOR, generator)
+    z = torch.where(shadow, 0.0, measured_depth(clean, SENSOR, generator))
     return Scenes(z, label.long(), rows["category"].long(), intrinsics, up, offset)
 
 

@@ -261,8 +261,10 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     step = (mean - depth).abs() > 0.008
     even = torch.rand(depth.shape, generator=generator, device=depth.device)
     mix = _uniform(config.edge_mix, batch, depth, generator) * even
-    smoothed = _chance(config.smoothed, batch, depth, generator)
-    depth = torch.where(step, depth + mix * (mean - depth), torch.where(smoothed, mean, depth))
+    level = depth
+    if config.smoothed > 0:  # as with long waves below
+        level = torch.where(_chance(config.smoothed, batch, depth, generator), mean, depth)
+    depth = torch.where(step, depth + mix * (mean - depth), level)
 
     z2 = depth * depth
     fine = torch.randn(depth.shape, generator=generator, device=depth.device)
