@@ -127,7 +127,7 @@ class DepthSegmenter:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.names, self.settings = card.names, DepthSegmenterSettings.of(card)
         self._name = card.name
-        self._masks = Session(folder, card.network(MASKS), config)
+        self._masks = Session(folder, card.network(MASKS), config, together=True)
         self._crops = Session(folder, card.network(NAMES), config)
         answers = self._crops.network.outputs["name"][-1]
         expect("names", answers == len(self.names) + 1, f"{answers} - 1, as the network says", len(self.names))
