@@ -96,14 +96,17 @@ def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) ->
         answer = np.nan_to_num(answer, nan=-20.0, posinf=20.0, neginf=-20.0)
     chance = 1 / (1 + np.exp(-answer[:2].clip(-20, 20)))
     shown = chance[0] > settings.object
-    v, u = np.nonzero(shown)
+    cells = np.flatnonzero(shown)
     labels = np.zeros(answer.shape[1:], np.uint8)
-    if not len(u):
+    if not len(cells):
         return labels, []
-    way = OFFSET_UNIT * answer[2:, v, u].T.clip(-20, 20)
+    way = OFFSET_UNIT * answer[2:].reshape(2, -1).take(cells, axis=1).clip(-20, 20)
     centres = _centres(chance[1], settings)
-    reach = settings.reach + settings.reach_share * np.hypot(way[:, 0], way[:, 1])
-    labels[v, u] = _nearest(np.stack([u, v], axis=1) + way, centres, reach)
+    reach = settings.reach + settings.reach_share * np.sqrt(way[0] * way[0] + way[1] * way[1])
+    v, u = np.divmod(cells, answer.shape[2])
+    way[0] += u
+    way[1] += v
+    labels.reshape(-1)[cells] = _nearest(way, centres, reach)
     surety = chance[1, centres[:, 1].astype(int), centres[:, 0].astype(int)].tolist()
     free = shown & (labels == 0)
     surety += [settings.centre] * _add_left_over(labels, free, len(surety), settings)
@@ -135,13 +138,16 @@ def _add_left_over(labels: np.ndarray, free: np.ndarray, first: int, settings: V
 
 
 def _nearest(at: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Number (P,) from 1 on of the centre that each vote is for; 0 for none."""
-    if not len(centres):
-        return np.zeros(len(at), np.uint8)
-    squared = (at**2).sum(axis=1)[:, None] - 2 * at @ centres.T + (centres**2).sum(axis=1)
-    best = squared.argmin(axis=1)
-    near = squared[np.arange(len(at)), best] < reach**2
-    return np.where(near, best + 1, 0).astype(np.uint8)
+    """Number (P,) from 1 on of the centre that each vote (2, P) is for; 0 for none."""
+    least, best = reach * reach, np.zeros(at.shape[1], np.uint8)
+    for number, (u, v) in enumerate(centres.tolist(), start=1):  # few: quicker than a table of all
+        across, down = at[0] - u, at[1] - v
+        squared = across * across
+        squared += down * down
+        nearer = squared < least
+        least = np.minimum(least, squared)
+        best[nearer] = number
+    return best
 
 
 def _sound(
@@ -157,14 +163,16 @@ def _sound(
         mask = cv2.compare(labels, number, cv2.CMP_EQ)
         left, top, width, height = cv2.boundingRect(mask)
         box = np.s_[top : top + height, left : left + width]
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=8)
-        kept = stats[:, cv2.CC_STAT_AREA] >= max(settings.least_part * size, 4)
-        kept[0] = False
-        mask = kept[parts] if count > 2 else parts > 0
-        if not kept.any() or np.count_nonzero(mask) < settings.least_cells:
-            continue
-        scores.append(float(chance[box][mask].mean() * of_centre**0.25))
-        out[box][mask] = len(scores)
+        mask = np.ascontiguousarray(mask[box])
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        if count > 2:
+            kept = stats[:, cv2.CC_STAT_AREA] >= max(settings.least_part * size, 4)
+            kept[0] = False
+            mask = kept.take(parts).view(np.uint8)
+            if np.count_nonzero(mask) < settings.least_cells:
+                continue
+        scores.append(cv2.mean(chance[box], mask)[0] * of_centre**0.25)
+        np.copyto(out[box], np.uint8(len(scores)), where=mask.view(bool))
     return out, scores
 
 

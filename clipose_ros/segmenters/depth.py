@@ -192,7 +192,11 @@ class DepthSegmenter:
         instances = tuple(
             Instance(place, name, round(score, 4), str(place)) for place, (score, _, name) in enumerate(found, start=1)
         )
-        return Detections(instances, cv2.LUT(labels, renumbered))
+        left, top, width, height = cv2.boundingRect(labels)
+        if width:
+            shown = labels[top : top + height, left : left + width]
+            shown[:] = cv2.LUT(shown, renumbered)
+        return Detections(instances, labels)
 
     def answer(self, grid: DepthGrid) -> np.ndarray:
         """Ask the first network.
