@@ -96,9 +96,9 @@ def difference(network: nn.Module, session: Session, shapes: list[tuple[int, ...
 
 
 def _trained(saved: dict[str, Any]) -> dict[str, Any]:
-    config = {"start": None} | json.loads(saved["config"])
-    kept = ("network", "start", "batch", "optimiser", "learning_rate", "device", "precision", "variation", "crops")
-    trained = {key: config[key] for key in kept if config[key] is not None}
+    config = json.loads(saved["config"])
+    kept = ("network", "batch", "optimiser", "learning_rate", "device", "precision", "variation", "crops")
+    trained = {key: config[key] for key in kept}
     return {**trained, "steps": saved["step"], "rows": saved["rows"], "seconds": round(saved["seconds"])}
 
 

@@ -13,8 +13,8 @@ On a GPU, from scenes that are drawn meanwhile (`training.growing`):
 
 A step draws a batch of scenes on the device, with the sensor's noise: the first network learns from it, and what that
 finds is, with worn true masks, what the second learns from. A run goes on from `OUTPUT/checkpoint.pt` where there is
-one. With shards that are whole (no `--growing`), everything random in a step follows from the seed and the number of
-the step.
+one; `--start` begins it with the weights of another, as that of the shipped networks did. With shards that are whole
+(no `--growing`), everything random in a step follows from the seed and the number of the step.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class DepthSegmenter:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.names, self.settings = card.names, DepthSegmenterSettings.of(card)
         self._name = card.name
-        self._masks = Session(folder, card.network(MASKS), config)
+        self._masks = Session(folder, card.network(MASKS), config, together=True)
         self._crops = Session(folder, card.network(NAMES), config)
         answers = self._crops.network.outputs["name"][-1]
         expect("names", answers == len(self.names) + 1, f"{answers} - 1, as the network says", len(self.names))
@@ -192,7 +192,11 @@ class DepthSegmenter:
         instances = tuple(
             Instance(place, name, round(score, 4), str(place)) for place, (score, _, name) in enumerate(found, start=1)
         )
-        return Detections(instances, cv2.LUT(labels, renumbered))
+        left, top, width, height = cv2.boundingRect(labels)
+        if width:
+            shown = labels[top : top + height, left : left + width]
+            shown[:] = cv2.LUT(shown, renumbered)
+        return Detections(instances, labels)
 
     def answer(self, grid: DepthGrid) -> np.ndarray:
         """Ask the first network.

@@ -197,17 +197,18 @@ def _facing(
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
     by_x = cv2.filter2D(smooth, -1, kernel * np.float32(grid.intrinsics.fx), borderType=cv2.BORDER_REPLICATE)
     by_y = cv2.filter2D(smooth, -1, kernel.T * np.float32(grid.intrinsics.fy), borderType=cv2.BORDER_REPLICATE)
-    ahead = smooth - x * by_x
-    ahead -= y * by_y
-    squared = by_x * by_x
-    squared += by_y * by_y
-    squared += ahead * ahead
-    scale = -valid / np.maximum(np.sqrt(squared), np.float32(1e-6))
-    for row, (right, down, away) in zip(out, _axes(grid.up).astype(np.float32)):
-        np.multiply(by_x, right, out=row)
-        row += down * by_y
-        row += away * ahead
-        row *= scale
+    part = x * by_x
+    ahead = smooth - part
+    ahead -= np.multiply(y, by_y, out=part)
+    scale = np.square(by_x)
+    scale += np.square(by_y, out=part)
+    scale += np.square(ahead, out=part)
+    np.maximum(np.sqrt(scale, out=scale), np.float32(1e-6), out=scale)
+    np.divide(valid, scale, out=scale)
+    for row, (right, down, away) in zip(out, (-_axes(grid.up)).tolist()):
+        cv2.addWeighted(by_x, right, by_y, down, 0, dst=part)  # both terms in one pass, and then the third
+        cv2.scaleAdd(ahead, away, part, dst=part)
+        np.multiply(part, scale, out=row)
 
 
 def object_crops(grid: DepthGrid, masks: list[tuple[np.ndarray, tuple[int, int, int, int]]]) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.centre_votes import (
     OFFSET_UNIT,
     STEP_M,
@@ -47,6 +48,12 @@ def test_the_same_frame_gives_the_same_detections(segmenter):
     frame, _ = spheres_on_table(3, ["can"])
     one, other = segmenter.segment(frame), segmenter.segment(frame)
     assert one.instances == other.instances and (one.masks == other.masks).all()
+
+
+def test_any_number_of_cores_finds_the_same(tiny_segmenter):
+    frame, _ = spheres_on_table(3, ["can"])
+    one, two = (segmenter_of(tiny_segmenter, SessionConfig(threads=n)).segment(frame) for n in (1, 2))
+    assert one.instances == two.instances and (one.masks == two.masks).all()
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (240, 320), (360, 640), (640, 360), (61, 83)])
