@@ -31,7 +31,7 @@ def segmenting_node(start_process, tiny_model, tiny_mask_rcnn, client, wait_unti
         "tracking:=false",
     )
     process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
-    wait_until(lambda: client.connected() and colour.get_subscription_count())
+    client.connect("rgb/image_rect_color")
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0

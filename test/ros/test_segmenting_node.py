@@ -24,7 +24,7 @@ def segmenting_node(start_process, tiny_model, tiny_segmenter, client, wait_unti
     """The process of a node that segments by itself."""
     parameters = f"models:={tiny_model}", f"models_dir:={tiny_segmenter.parent}", "segmenter:=depth", "tracking:=false"
     process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0

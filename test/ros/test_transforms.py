@@ -51,7 +51,7 @@ def transform(time_ns, child, rotation, translation):
 
 
 @pytest.fixture(scope="module")
-def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
+def mapping_node(tf2_ros, start_process, tiny_model, client):
     """A node that gives poses in MAP, where CAMERA stands, and broadcasts the objects."""
     arguments = (
         f"models:={tiny_model}",
@@ -63,7 +63,7 @@ def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
     process = start_process("node", *(word for argument in arguments for word in ("-p", argument)))
     client.camera = tf2_ros.StaticTransformBroadcaster(client.node)  # its publisher lives as long as it is known here
     client.camera.sendTransform(transform(0, CAMERA, QUARTER_TURN, TRANSLATION))
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
