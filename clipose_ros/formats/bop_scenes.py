@@ -196,6 +196,7 @@ class BopScenes:
             for scene, camera in self._cameras.items()
             for number in sorted(camera)
         }
+        expect(str(path), self._images, f"at least one image in {CAMERA_FILE}", "none; was it downloaded whole?")
         self.names = list(self._images)
         self._places = {name: place for place, name in enumerate(self.names)}
 

@@ -154,6 +154,12 @@ def test_a_folder_that_is_no_scene_is_refused(tmp_path):
         BopScenes(write_scene(tmp_path / "mine"))
 
 
+def test_a_scene_without_images_is_refused(scene):
+    (scene / "scene_camera.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected at least one image in scene_camera.json, got none"):
+        BopScenes(scene, NAMES)
+
+
 @pytest.mark.parametrize("entry", ["mug", "1:", "a:mug", ":mug", "-1:mug"])
 def test_wrong_names_of_objects_are_refused(entry):
     with pytest.raises(ValueError, match="--object-names: expected entries of the form obj_id:name"):
