@@ -54,6 +54,9 @@ class Buffer:
         rotation = Quaternion(**dict(zip("xyzw", KNOWN[source])))
         return TransformStamped(transform=Transform(rotation=rotation))
 
+    def clear(self):
+        pass  # what is known is static
+
 
 class TransformListener:
     def __init__(self, buffer, node):
