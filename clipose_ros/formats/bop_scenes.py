@@ -17,6 +17,7 @@ import numpy as np
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.images import read_colour, read_depth, read_object_mask, unit_doubt
+from clipose_ros.formats.intrinsics import in_pixels
 from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
 from clipose_ros.formats.text_files import read_json
 
@@ -397,7 +398,7 @@ def _intrinsics(where: str, values: Any) -> Intrinsics:
     (fx, skew, cx), (_, fy, cy), last = matrix.reshape(3, 3).tolist()
     expect(f"{where}: cam_K", abs(skew) <= 1e-3 * fx and last == [0, 0, 1], "[fx, 0, cx, 0, fy, cy, 0, 0, 1]", values)
     try:
-        return Intrinsics(fx, fy, cx, cy)
+        return in_pixels(Intrinsics(fx, fy, cx, cy))
     except ValueError as error:
         raise ValueError(f"{where}: cam_K: {error}") from error
 

@@ -100,6 +100,7 @@ def test_the_object_of_an_instance_is_that_of_the_file_or_of_its_name(scene):
         ({"cam_K": [1, 2]}, "scene_camera.json: 3: cam_K: expected the nine numbers of a 3x3 matrix"),
         ({"cam_K": ["a"] * 9}, "cam_K: expected the nine numbers"),
         ({"cam_K": [0, 0, 3, 0, 0, 2, 0, 0, 1]}, "cam_K: intrinsics: expected finite values with fx, fy > 0"),
+        ({"cam_K": [1.1, 0, 0.5, 0, 1.1, 0.5, 0, 0, 1]}, "cam_K: intrinsics: expected focal lengths of 2 to"),
         ({"cam_K": [600, 9, 3, 0, 600, 2, 0, 0, 1]}, r"cam_K: expected \[fx, 0, cx, 0, fy, cy, 0, 0, 1\]"),
         ({"depth_scale": 0}, "3: depth_scale: expected millimetres for 1"),
         ({"depth_scale": "1"}, "depth_scale: expected millimetres for 1"),
