@@ -214,6 +214,30 @@ def read_object_mask(path: Path) -> np.ndarray:
     return image > 0
 
 
+def check_size(path: Path, image: np.ndarray, depth: np.ndarray) -> None:
+    """Refuse an image of another size than the depth image that it belongs to.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+    image : (H, W) or (H, W, C) array
+        Colour or masks.
+    depth : (H, W) array
+        As it was read.
+
+    Raises
+    ------
+    ValueError
+        With the path and both sizes.
+    """
+    expect(str(path), image.shape[:2] == depth.shape[:2], f"{_size(depth)} as the depth image", _size(image))
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
 def _flaw_of_code(image: np.ndarray) -> str:
     """Why an image is not depth in the code of CAMERA25; empty where it is.
 

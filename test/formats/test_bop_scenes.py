@@ -122,12 +122,16 @@ def test_depth_in_another_unit_than_the_scale_says_is_remarked(tmp_path):
     [
         ("depth/000003.png", None, "depth/000003.png: expected a depth image, got none"),
         ("depth/000003.png", b"half", "depth/000003.png: expected an image"),
-        ("rgb/000003.png", cv2.imencode(".png", np.zeros((3, 4, 3), np.uint8))[1].tobytes(), r"as depth, got \(3, 4\)"),
+        (
+            "rgb/000003.png",
+            cv2.imencode(".png", np.zeros((3, 4, 3), np.uint8))[1].tobytes(),
+            "expected 64x48 as the depth image, got 4x3",
+        ),
         ("mask_visib/000003_000001.png", None, "mask_visib/000003_000001.png: expected a file, got none"),
         (
             "mask_visib/000003_000001.png",
             cv2.imencode(".png", np.zeros((3, 4), np.uint8))[1].tobytes(),
-            r"mask_visib/000003_000001.png: expected \(48, 64\) as depth",
+            "mask_visib/000003_000001.png: expected 64x48 as the depth image, got 4x3",
         ),
         ("scene_gt.json", None, "scene_gt.json: expected a file that names the objects, or --segmenter"),
         ("scene_gt.json", b"[]", "scene_gt.json: expected a mapping of image numbers"),
