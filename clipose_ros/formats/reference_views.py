@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
-from clipose_ros.formats.images import read_colour, read_depth, unit_doubt
+from clipose_ros.formats.images import read_colour, read_depth, read_image, unit_doubt
 from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
 from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
 from clipose_ros.formats.text_files import read_json
@@ -120,7 +119,8 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     path = folder / POSES_FILE
     expect(str(path), path.is_file(), 'a file {"0000": {"R": 3x3, "t": [3]}} with T_camera_object', "none")
     data = read_json(path)
-    expect(str(path), isinstance(data, dict) and data, "a mapping of view names to poses", type(data).__name__)
+    expect(str(path), isinstance(data, dict), "a mapping of view names to poses", type(data).__name__)
+    expect(str(path), data, "at least one view with its pose", "none")
     return {name: _pose(f"{path}: {name}", data[name]) for name in in_natural_order(list(data))}
 
 
@@ -270,8 +270,8 @@ def _view(files: FrameFiles, name: str, rotation: np.ndarray, translation: np.nd
 
 
 def _mask(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    expect(str(path), image is not None and image.dtype == np.uint8, "an 8-bit image", "none")
+    image = read_image(path)
+    expect(str(path), image.dtype == np.uint8, "an 8-bit image", f"one of {image.dtype}")
     grey = image.ndim == 2 or (image[:, :, :3] == image[:, :, :1]).all()
     expect(str(path), grey, f"grey: {OBJECT_VALUE} on the object, 0 elsewhere", "colours (a cut-out or a palette)")
     image = image if image.ndim == 2 else image[:, :, 0]

@@ -46,12 +46,12 @@ class TestRawCamera:
     """A camera with a lens, whose depth is in tenth millimetres, and a node that is told so."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def node(self, start_process, tiny_model, client, wait_until):
+    def node(self, start_process, tiny_model, client):
         arguments = (f"models:={tiny_model}", "rectified:=false", f"depth_scale_m:={UNIT_M}", "diagnostics_s:=0.1")
         process = start_process(
             "node", *(word for argument in arguments for word in ("-p", argument)), "-p", "tracking:=false"
         )
-        wait_until(client.connected)
+        client.connect()
         yield process
         process.kill()
         process.wait()
@@ -93,13 +93,13 @@ class TestUntoldNode:
     """A node with default parameters on a raw camera without a frame, in tenth millimetres."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def node(self, start_process, output_of, tiny_model, client, wait_until):
+    def node(self, start_process, output_of, tiny_model, client):
         remapped = f"depth_registered/image_rect:={RAW}"
         process = start_process("node", "-p", f"models:={tiny_model}", "-p", "diagnostics_s:=0.1", "-r", remapped)
         output = output_of(process)
         kind = client.inputs["depth"][0]
         usual, client.publishers["depth"] = client.publishers["depth"], client.node.create_publisher(kind, RAW, 10)
-        wait_until(client.connected)
+        client.connect()
         yield output
         client.destroy(client.publishers["depth"])
         client.publishers["depth"] = usual
