@@ -89,11 +89,11 @@ def test_what_lies_beside_the_mask_speaks_against_a_pose_unless_it_is_hidden():
 
 
 def test_half_turns_of_the_best_hypotheses_are_tried(estimator):
-    from clipose_ros.estimators.gspose import Hypothesis, _half_turned
+    from clipose_ros.estimators.hypotheses import Hypothesis, half_turned
 
     rotation, translation = box_scene.looking_at_box(33.0, 35.0)
     known = Hypothesis(rotation @ np.diag([1.0, -1, -1]), translation, 0.1)
-    found = _half_turned([Hypothesis(rotation, translation, 0.0)], [known])
+    found = half_turned([Hypothesis(rotation, translation, 0.0)], [known])
     assert sorted(tuple(np.rint(np.diag(rotation.T @ one.rotation))) for one in found) == [(-1, -1, 1), (-1, 1, -1)]
 
 
