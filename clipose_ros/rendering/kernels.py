@@ -125,15 +125,21 @@ def _sorted_by_depth(seen, ellipses, nearest, furthest):
     starts = np.zeros(LEVELS + 1, np.int32)
     scale = (LEVELS - 1) / max(furthest - nearest, 1e-9)
     for i in seen:
-        starts[int((ellipses[i, 5] - nearest) * scale) + 1] += 1
+        starts[_level(ellipses[i, 5], nearest, scale) + 1] += 1
     for level in range(LEVELS):
         starts[level + 1] += starts[level]
     ordered = np.empty_like(seen)
     for i in seen:
-        level = int((ellipses[i, 5] - nearest) * scale)
+        level = _level(ellipses[i, 5], nearest, scale)
         ordered[starts[level]] = i
         starts[level] += 1
     return ordered
+
+
+@njit(cache=True, fastmath=True)
+def _level(depth_m, nearest_m, scale):
+    """Of a depth, 0 to LEVELS - 1. Depths are rounded; where all are alike, what was rounded is many levels."""
+    return min(max(int(min((depth_m - nearest_m) * scale, LEVELS)), 0), LEVELS - 1)
 
 
 @njit(cache=True, fastmath=True)
