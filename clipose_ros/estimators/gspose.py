@@ -11,7 +11,7 @@ directions, and the best are refined on the image alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class GsPose:
     """
 
     needs = Needs(colour=True, prior=True, view=True)
+    make_refiner: Callable[[GsPoseSettings], PoseRefiner] = PoseRefiner  # others are for comparisons
 
     def __init__(
         self,
@@ -95,8 +96,8 @@ class GsPose:
         self.settings = record_from(GsPoseSettings, card.settings)
         self._card = card
         self._library = ObjectLibrary(objects_dir)
-        self._refiner = PoseRefiner(self.settings)
-        self._search = HypothesisSearch(self._refiner)
+        self.refiner = type(self).make_refiner(self.settings)
+        self._search = HypothesisSearch(self.refiner)
         self._objects: dict[str, tuple[LearnedObject, SurfaceTables]] = {}
         self._templates: dict[str, ViewTemplates] = {}
         self.reload()
@@ -172,8 +173,8 @@ class GsPose:
         depth_m = np.ones((side, side), np.float32)
         frame = Frame(0, "", depth_m, Intrinsics(side, side, side / 2, side / 2))
         self._search.on_points(tables, seen, InstanceView(frame, depth_m > 0))
-        self._refiner.refined(tables, self._refiner.aligned(tables, seen, start), seen, crop, 1)
-        self._refiner.judged(tables, start, seen, crop)
+        self.refiner.refined(tables, self.refiner.aligned(tables, seen, start), seen, crop, 1)
+        self.refiner.judged(tables, start, seen, crop)
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
@@ -191,7 +192,7 @@ class GsPose:
         if learned.symmetry is Symmetry.Y:
             rotation = canonical_rotation(rotation[:, 1].tolist())
         covariance = covariance_of(best, learned.symmetry, rotation)
-        score = self._score(best)
+        score = self.score(best)
         return PoseEstimate(name, score, rotation, best.translation, learned.size.copy(), covariance=covariance)
 
     def best(self, observation: Observation, stopwatch: Stopwatch | None = None) -> Hypothesis | Rejection:
@@ -244,16 +245,17 @@ class GsPose:
         stopwatch: Stopwatch,
     ) -> Hypothesis | None:
         """The pose near a track's prior; None without one, or where it does not fit."""
-        prior = observation.prior
+        prior, settings = observation.prior, self.settings
         if prior is None or prior.category != learned.name or prior.translation[2] <= 0:
             return None
         with stopwatch.stage("refinement"):
-            crop = crop_around(observation.view, prior.translation, learned.diagonal_m, self.settings.crop_px)
+            crop = crop_around(observation.view, prior.translation, learned.diagonal_m, settings.crop_px)
             start = Hypothesis(np.ascontiguousarray(prior.rotation), np.ascontiguousarray(prior.translation), math.inf)
             if seen is not None:
-                start = self._refiner.aligned(tables, seen, start)
-            found = self._refiner.refined(tables, start, seen, crop, self.settings.image_steps)
-        return found if self._score(found) >= self.settings.prior_score else None
+                start = self.refiner.aligned(tables, seen, start)
+            found = self.refiner.refined(tables, start, seen, crop, settings.tracking_steps)
+            found = replace(found, tracked=True)
+        return found if self.score(found) >= settings.prior_score else None
 
     def _anywhere(
         self, view: InstanceView, learned: LearnedObject, tables: SurfaceTables, seen: Seen, stopwatch: Stopwatch
@@ -262,17 +264,17 @@ class GsPose:
         with stopwatch.stage("search"):
             starts = self._search.on_points(tables, seen, view)
         with stopwatch.stage("alignment"):
-            aligned = [self._refiner.aligned(tables, seen, start) for start in starts]
+            aligned = [self.refiner.aligned(tables, seen, start) for start in starts]
             middle = np.median([one.translation for one in aligned], axis=0)
             crop = crop_around(view, middle, learned.diagonal_m, self.settings.crop_px)
             aligned = sorted(
-                (self._refiner.judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness
+                (self.refiner.judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness
             )
-            turned = [self._refiner.aligned(tables, seen, one) for one in half_turned(aligned[:HALF_TURNED], aligned)]
-            aligned += [self._refiner.judged(tables, one, seen, crop) for one in turned]
+            turned = [self.refiner.aligned(tables, seen, one) for one in half_turned(aligned[:HALF_TURNED], aligned)]
+            aligned += [self.refiner.judged(tables, one, seen, crop) for one in turned]
             aligned.sort(key=lambda one: one.wrongness)
         with stopwatch.stage("refinement"):
-            return self._refiner.best_refined(tables, aligned, seen, crop, learned, self.settings.image_steps)
+            return self.refiner.best_refined(tables, aligned, seen, crop, learned, self.settings.image_steps)
 
     def _by_colour(
         self, view: InstanceView, learned: LearnedObject, tables: SurfaceTables, stopwatch: Stopwatch
@@ -287,22 +289,22 @@ class GsPose:
             small = crop_around(view, around, learned.diagonal_m, settings.crop_px // 2, shares)
             starts = self._search.by_templates(tables, self._templates_of(learned, tables), view, small)
         with stopwatch.stage("alignment"):
-            aligned = [self._refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
+            aligned = [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
             aligned.sort(key=lambda one: one.wrongness)
             turned = half_turned(aligned[:HALF_TURNED], aligned)
-            aligned += [self._refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in turned]
+            aligned += [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in turned]
             aligned.sort(key=lambda one: one.wrongness)
         with stopwatch.stage("refinement"):
             crop = crop_around(view, around, learned.diagonal_m, settings.crop_px, shares)
             steps = BLIND_STEPS * settings.image_steps
-            best = self._refiner.best_refined(tables, aligned, None, crop, learned, steps)
+            best = self.refiner.best_refined(tables, aligned, None, crop, learned, steps)
         with stopwatch.stage("outline"):
             shares = outline_by_colour(view.frame.colour, expected_mask(tables, best, view))
             view = replace(view, mask=shares > 0.5)
         with stopwatch.stage("refinement"):
             around = around_mask(view, learned.diagonal_m)
             large = crop_around(view, around, learned.diagonal_m, LARGE * settings.crop_px, shares)
-            return replace(self._refiner.refined(tables, best, None, large, steps), margin=best.margin)
+            return replace(self.refiner.refined(tables, best, None, large, steps), margin=best.margin)
 
     def _templates_of(self, learned: LearnedObject, tables: SurfaceTables) -> ViewTemplates:
         """Drawn when they are asked for the first time."""
@@ -310,15 +312,27 @@ class GsPose:
             self._templates[learned.name] = view_templates(tables.gaussians, learned.diagonal_m, CpuRasterizer())
         return self._templates[learned.name]
 
-    def _score(self, one: Hypothesis) -> float:
+    def score(self, one: Hypothesis) -> float:
+        """Say how likely a pose is right.
+
+        Parameters
+        ----------
+        one : Hypothesis
+            As `best` gives it.
+
+        Returns
+        -------
+        float
+            0..1.
+        """
         settings = self.settings
-        if one.blind:
+        if one.tracked and one.blind:
+            over = (one.wrongness - settings.blind_tracked_right_at) / settings.blind_tracked_wrong_by
+        elif one.tracked:
+            over = (one.wrongness - settings.tracked_right_at) / settings.tracked_wrong_by
+        elif one.blind:
             over = one.wrongness - settings.blind_right_at - settings.blind_margin_weight * one.margin
             over /= settings.blind_wrong_by
         else:
             over = (one.wrongness - settings.right_at - settings.margin_weight * one.margin) / settings.wrong_by
         return 1 / (1 + math.exp(min(over, 50.0)))
-
-
-PIXEL_SHARE = 30.0  # neighbouring pixels err together: so many count as one
-LEAST_SPREAD_M, LEAST_SPREAD_RAD = 0.004, math.radians(1)  # a sensor's offset, and the model's own errors

@@ -36,6 +36,13 @@ class GsPoseSettings:
         best pose that is really another. From `python -m training.novel_scores`.
     blind_right_at, blind_wrong_by, blind_margin_weight : float
         The same for objects without depth.
+    tracking_steps : int
+        Steps of the refinement on the image from a track's prior.
+    tracked_right_at, tracked_wrong_by : float
+        The score of a pose that was refined from a track's prior, with no other pose beside it, is
+        1 / (1 + exp((wrongness - tracked_right_at) / tracked_wrong_by)). From `training.novel_scores --priors`.
+    blind_tracked_right_at, blind_tracked_wrong_by : float
+        The same for objects without depth.
     prior_score : float
         A pose that was found near the track's prior with at least this score is not sought elsewhere.
 
@@ -66,14 +73,20 @@ class GsPoseSettings:
     blind_right_at: float = 0.15
     blind_wrong_by: float = 0.184
     blind_margin_weight: float = 1.575
-    prior_score: float = 0.7
+    tracking_steps: int = 2
+    tracked_right_at: float = 1.149
+    tracked_wrong_by: float = 0.096
+    blind_tracked_right_at: float = 0.438
+    blind_tracked_wrong_by: float = 0.105
+    prior_score: float = 0.5
 
     def __post_init__(self) -> None:
         for key, most in (("rotations", 100_000), ("kept", 10_000), ("hypotheses", 200), ("refined", 200)):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
         for key in ("coarse_points", "fine_points", "surface_points"):
             expect(key, type(value := getattr(self, key)) is int and 20 <= value <= 4096, "20 to 4096", value)
-        for key in ("surface_steps", "image_steps"):
+        for key in ("surface_steps", "image_steps", "tracking_steps"):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= 100, "1 to 100", value)
         expect("crop_px", type(self.crop_px) is int and 16 <= self.crop_px <= 256, "16 to 256", self.crop_px)
-        expect("wrong_by", self.wrong_by > 0, "more than 0", self.wrong_by)
+        for key in ("wrong_by", "blind_wrong_by", "tracked_wrong_by", "blind_tracked_wrong_by"):
+            expect(key, getattr(self, key) > 0, "more than 0", getattr(self, key))

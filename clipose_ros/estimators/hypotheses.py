@@ -35,6 +35,8 @@ class Hypothesis:
         How much less wrong it is than the best one that is really another.
     blind : bool
         Whether there was no depth.
+    tracked : bool
+        Whether it was found near a track's prior, and no other was looked for.
     """
 
     rotation: np.ndarray
@@ -43,6 +45,7 @@ class Hypothesis:
     information: np.ndarray | None = None
     margin: float = LARGEST_MARGIN
     blind: bool = False
+    tracked: bool = False
 
 
 def different(ranked: Sequence[Hypothesis], most: int, apart_deg: float) -> list[Hypothesis]:

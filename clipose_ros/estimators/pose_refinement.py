@@ -124,7 +124,15 @@ class PoseRefiner:
             wrongness += self.wrongness(judged)
         return replace(one, wrongness=float(wrongness), blind=seen is None)
 
-    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
+    def refined(
+        self,
+        tables: SurfaceTables,
+        one: Hypothesis,
+        seen: Seen | None,
+        crop: Crop,
+        steps: int,
+        edge_weight: float = 1.0,
+    ) -> Hypothesis:
         """Refine a hypothesis on the image, and judge it.
 
         Parameters
@@ -133,6 +141,8 @@ class PoseRefiner:
             As `judged` takes them.
         steps : int
             The most steps.
+        edge_weight : float
+            Of the outline, beside the colours.
 
         Returns
         -------
@@ -149,6 +159,7 @@ class PoseRefiner:
             crop.colour,
             crop.mask,
             crop.depth_m,
+            edge_weight,
             steps,
             information,
         )

@@ -97,8 +97,7 @@ def seen_surface(view: InstanceView, diagonal_m: float) -> Seen:
     top, bottom = max(0, rows[0] - BORDER_PX), rows[-1] + 1 + BORDER_PX
     left, right = max(0, columns[0] - BORDER_PX), columns[-1] + 1 + BORDER_PX
     frame, mask = view.frame, view.mask[top:bottom, left:right]
-    depth = depth_of(view)[top:bottom, left:right]
-    depth = np.where(mask, depth, np.float32(0))
+    depth = np.where(mask, depth_of(view, np.s_[top:bottom, left:right]), np.float32(0))
     given = frame.intrinsics
     intrinsics = Intrinsics(given.fx, given.fy, given.cx - left, given.cy - top)
     points, normals, smooth = points_and_normals(depth, intrinsics)
@@ -118,20 +117,22 @@ def seen_surface(view: InstanceView, diagonal_m: float) -> Seen:
     return Seen(points[near], normals[near], colours[near])
 
 
-def depth_of(view: InstanceView) -> np.ndarray:
+def depth_of(view: InstanceView, part: tuple[slice, slice] = np.s_[:, :]) -> np.ndarray:
     """Give the depth of a view's frame.
 
     Parameters
     ----------
     view : InstanceView
         Of an object.
+    part : (slice, slice)
+        Rows and columns; all without it.
 
     Returns
     -------
     (H, W) float32
         0 where there is none [m].
     """
-    depth = metres(view.frame.depth, view.frame.depth_unit_m)
+    depth = metres(view.frame.depth[part], view.frame.depth_unit_m)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)).astype(np.float32)
 
 
@@ -241,7 +242,5 @@ def crop_around(
             hidden.astype(np.float32), warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
         mask[hidden > 0.3] = -1
-    depth = metres(view.frame.depth[part], view.frame.depth_unit_m).astype(np.float32)
-    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-    depth = cv2.warpAffine(depth, warp, (side, side), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    depth = cv2.warpAffine(depth_of(view, part), warp, (side, side), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     return Crop(camera, colour, mask, depth)
