@@ -77,15 +77,7 @@ class SearchOnly(PoseRefiner):
         """See `PoseRefiner.judged`."""
         return one
 
-    def refined(
-        self,
-        tables: SurfaceTables,
-        one: Hypothesis,
-        seen: Seen | None,
-        crop: Crop,
-        steps: int,
-        edge_weight: float = 1.0,
-    ) -> Hypothesis:
+    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """See `PoseRefiner.refined`."""
         return one
 
@@ -101,17 +93,9 @@ class OnColour(PoseRefiner):
         """See `PoseRefiner.judged`."""
         return super().judged(tables, one, None, _without_depth(crop))
 
-    def refined(
-        self,
-        tables: SurfaceTables,
-        one: Hypothesis,
-        seen: Seen | None,
-        crop: Crop,
-        steps: int,
-        edge_weight: float = 1.0,
-    ) -> Hypothesis:
+    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """See `PoseRefiner.refined`."""
-        return super().refined(tables, one, None, _without_depth(crop), steps, edge_weight)
+        return super().refined(tables, one, None, _without_depth(crop), steps)
 
 
 class WithoutOccluders(PoseRefiner):
@@ -121,17 +105,9 @@ class WithoutOccluders(PoseRefiner):
         """See `PoseRefiner.judged`."""
         return super().judged(tables, one, seen, _in_mask_alone(crop))
 
-    def refined(
-        self,
-        tables: SurfaceTables,
-        one: Hypothesis,
-        seen: Seen | None,
-        crop: Crop,
-        steps: int,
-        edge_weight: float = 1.0,
-    ) -> Hypothesis:
+    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """See `PoseRefiner.refined`."""
-        return super().refined(tables, one, seen, _in_mask_alone(crop), steps, edge_weight)
+        return super().refined(tables, one, seen, _in_mask_alone(crop), steps)
 
 
 class BySimilarity(SearchOnly):
@@ -152,15 +128,7 @@ class BySimilarity(SearchOnly):
         super().__init__(settings)
         self.taken: list[int] = []
 
-    def refined(
-        self,
-        tables: SurfaceTables,
-        one: Hypothesis,
-        seen: Seen | None,
-        crop: Crop,
-        steps: int,
-        edge_weight: float = 1.0,
-    ) -> Hypothesis:
+    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """See `PoseRefiner.refined`."""
         rotation, translation, taken = refined_by_similarity(tables, one.rotation, one.translation, crop)
         self.taken.append(taken)

@@ -24,7 +24,7 @@ from clipose_ros.core.types import Frame, InstanceView, Intrinsics, Observation,
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.gspose_settings import GsPoseSettings
-from clipose_ros.estimators.hypotheses import Hypothesis, covariance_of, half_turned
+from clipose_ros.estimators.hypotheses import Hypothesis, covariance_of, doubt_of, half_turned
 from clipose_ros.estimators.hypothesis_search import HypothesisSearch
 from clipose_ros.estimators.outlines import outline_by_colour
 from clipose_ros.estimators.pose_refinement import PoseRefiner
@@ -48,6 +48,7 @@ from clipose_ros.rendering.cpu import CpuRasterizer
 HALF_TURNED = 3  # hypotheses of which half turns are tried, too
 # Without depth: steps on a small crop, and steps by those with depth.
 ROUGH_STEPS, BLIND_STEPS = 8, 2
+LEAST_TOLD = 1.2  # of the last outline: what the colours tell less of does not count
 LARGE = 2  # the crop of the last refinement without depth, by the others: the distance is a matter of half pixels
 
 
@@ -282,7 +283,7 @@ class GsPose:
         """The best pose where there is no depth."""
         settings = self.settings
         with stopwatch.stage("outline"):
-            shares = outline_by_colour(view.frame.colour, view.mask)
+            shares, _ = outline_by_colour(view.frame.colour, view.mask)
             view = replace(view, mask=shares > 0.5)
         with stopwatch.stage("search"):
             around = around_mask(view, learned.diagonal_m)
@@ -290,20 +291,20 @@ class GsPose:
             starts = self._search.by_templates(tables, self._templates_of(learned, tables), view, small)
         with stopwatch.stage("alignment"):
             aligned = [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
-            aligned.sort(key=lambda one: one.wrongness)
+            aligned.sort(key=doubt_of)
             turned = half_turned(aligned[:HALF_TURNED], aligned)
             aligned += [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in turned]
-            aligned.sort(key=lambda one: one.wrongness)
+            aligned.sort(key=doubt_of)
         with stopwatch.stage("refinement"):
             crop = crop_around(view, around, learned.diagonal_m, settings.crop_px, shares)
             steps = BLIND_STEPS * settings.image_steps
             best = self.refiner.best_refined(tables, aligned, None, crop, learned, steps)
         with stopwatch.stage("outline"):
-            shares = outline_by_colour(view.frame.colour, expected_mask(tables, best, view))
+            shares, doubtful = outline_by_colour(view.frame.colour, expected_mask(tables, best, view), LEAST_TOLD)
             view = replace(view, mask=shares > 0.5)
         with stopwatch.stage("refinement"):
             around = around_mask(view, learned.diagonal_m)
-            large = crop_around(view, around, learned.diagonal_m, LARGE * settings.crop_px, shares)
+            large = crop_around(view, around, learned.diagonal_m, LARGE * settings.crop_px, shares, doubtful)
             return replace(self.refiner.refined(tables, best, None, large, steps), margin=best.margin)
 
     def _templates_of(self, learned: LearnedObject, tables: SurfaceTables) -> ViewTemplates:

@@ -70,9 +70,9 @@ class GsPoseSettings:
     right_at: float = 0.71
     wrong_by: float = 0.337
     margin_weight: float = 3.89
-    blind_right_at: float = 0.15
-    blind_wrong_by: float = 0.184
-    blind_margin_weight: float = 1.575
+    blind_right_at: float = 0.109
+    blind_wrong_by: float = 0.202
+    blind_margin_weight: float = 2.267
     tracking_steps: int = 2
     tracked_right_at: float = 1.149
     tracked_wrong_by: float = 0.096

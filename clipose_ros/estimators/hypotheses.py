@@ -13,6 +13,7 @@ from clipose_ros.objects.learned_object import LearnedObject
 
 OTHER_DEG, LARGEST_MARGIN = 30.0, 0.3  # what differs by more is another pose, and how far that can be behind
 SAME_TURN_DEG = 15.0  # between hypotheses that are one
+FAR_WEIGHT = 0.37  # of the logarithm of the distance, without depth: about twice the settings' blind_wrong_by
 PIXEL_SHARE = 30.0  # neighbouring pixels err together: so many count as one
 LEAST_SPREAD_M, LEAST_SPREAD_RAD = 0.004, math.radians(1)  # a sensor's offset, and the model's own errors
 
@@ -46,6 +47,25 @@ class Hypothesis:
     margin: float = LARGEST_MARGIN
     blind: bool = False
     tracked: bool = False
+
+
+def doubt_of(one: Hypothesis) -> float:
+    """Say how much speaks against a hypothesis, to choose among several.
+
+    Without depth, a small side that is near can look like a large one that is far. There is more room far away: it
+    grows with the square of the distance.
+
+    Parameters
+    ----------
+    one : Hypothesis
+        With its wrongness.
+
+    Returns
+    -------
+    float
+        Its wrongness, less what its distance speaks for it.
+    """
+    return one.wrongness - one.blind * FAR_WEIGHT * math.log(max(one.translation[2], 1e-3))
 
 
 def different(ranked: Sequence[Hypothesis], most: int, apart_deg: float) -> list[Hypothesis]:

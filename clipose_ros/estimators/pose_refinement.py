@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from clipose_ros.estimators.gspose_settings import GsPoseSettings
-from clipose_ros.estimators.hypotheses import LARGEST_MARGIN, Hypothesis, different, is_other
+from clipose_ros.estimators.hypotheses import LARGEST_MARGIN, Hypothesis, different, doubt_of, is_other
 from clipose_ros.estimators.render_comparison import GAIN_TEXTURE, KNOWN, LACK, SPARE, TEXTURE, compare, refine
 from clipose_ros.estimators.sightings import Crop, Seen
 from clipose_ros.estimators.surface_alignment import COLOUR, DISTANCE, FACING, align_to_surface
@@ -18,7 +18,7 @@ from clipose_ros.objects.surface_tables import SurfaceTables
 
 REACH_M, LAST_REACH_M = 0.02, 0.01  # of points to their discs: further is an outlier
 NOISE_M, NOISE_COLOUR = 0.003, 0.06
-UNKNOWN_TEXTURE = 0.15  # what pixels count without depth where the object's colour is not known
+UNKNOWN_TEXTURE = 0.22  # what pixels count without depth where the object's colour is not known
 REFINED_APART_DEG = 10.0  # between hypotheses that are refined: nearer ones become one
 HOPELESS = 0.4  # a hypothesis that is worse by so much than one that is refined already is not
 
@@ -124,15 +124,7 @@ class PoseRefiner:
             wrongness += self.wrongness(judged)
         return replace(one, wrongness=float(wrongness), blind=seen is None)
 
-    def refined(
-        self,
-        tables: SurfaceTables,
-        one: Hypothesis,
-        seen: Seen | None,
-        crop: Crop,
-        steps: int,
-        edge_weight: float = 1.0,
-    ) -> Hypothesis:
+    def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """Refine a hypothesis on the image, and judge it.
 
         Parameters
@@ -141,8 +133,6 @@ class PoseRefiner:
             As `judged` takes them.
         steps : int
             The most steps.
-        edge_weight : float
-            Of the outline, beside the colours.
 
         Returns
         -------
@@ -159,7 +149,6 @@ class PoseRefiner:
             crop.colour,
             crop.mask,
             crop.depth_m,
-            edge_weight,
             steps,
             information,
         )
@@ -201,7 +190,7 @@ class PoseRefiner:
             if refined and one.wrongness > min(other.wrongness for other in refined) + HOPELESS:
                 break
             refined.append(self.refined(tables, one, seen, crop, steps))
-        best = min(refined, key=lambda one: one.wrongness)
+        best = min(refined, key=doubt_of)
         others = [one for one in (*refined, *aligned) if is_other(one.rotation, best.rotation, learned)]
         rival = min((one.wrongness for one in others), default=math.inf)
         return replace(best, margin=float(np.clip(rival - best.wrongness, 0, LARGEST_MARGIN)))

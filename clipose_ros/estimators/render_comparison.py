@@ -34,7 +34,7 @@ def _draw(solid, features, rotation, translation, camera, ellipses, boxes, image
 
 
 @njit(cache=True, fastmath=True)
-def _prepare(image, depth, through, colour, mask, seen_m, edge_weight, gains, weights):
+def _prepare(image, depth, through, colour, mask, seen_m, gains, weights):
     """Gains of the channels, robust weights of the pixels (H, W, 5: edge, colours, depth), and the cost of a pose."""
     height, width = through.shape
     sums_im, sums_mm = np.zeros(3), np.full(3, 1e-6)
@@ -60,8 +60,8 @@ def _prepare(image, depth, through, colour, mask, seen_m, edge_weight, gains, we
             if covered <= 0.5 and alpha > 0.05 and 0 < nearer < depth[row, column] / alpha - OCCLUDER_M:
                 continue
             edge = (alpha - covered) / NOISE_EDGE
-            weights[row, column, 0] = edge_weight / (1 + edge * edge) / NOISE_EDGE**2
-            cost += edge_weight * math.log(1 + edge * edge)
+            weights[row, column, 0] = 1 / (1 + edge * edge) / NOISE_EDGE**2
+            cost += math.log(1 + edge * edge)
             if covered <= 0.5 or alpha < 0.5:
                 continue
             if image[row, column, 3] > KNOWN_SHARE * alpha:
@@ -78,7 +78,7 @@ def _prepare(image, depth, through, colour, mask, seen_m, edge_weight, gains, we
 
 
 @njit(cache=True, fastmath=True)
-def refine(solid, features, rotation, translation, camera, colour, mask, seen_m, edge_weight, steps, information):
+def refine(solid, features, rotation, translation, camera, colour, mask, seen_m, steps, information):
     """Improve a pose by what its render lacks.
 
     Parameters
@@ -99,8 +99,6 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
         What part of each pixel the mask covers; -1 outside the image.
     seen_m : (H, W) float32
         Depth [m].
-    edge_weight : float
-        Of the outline, beside colours and depth: 1 where the mask is as exact as they are.
     steps : int
         The most steps.
     information : (6, 6) float64
@@ -129,7 +127,7 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
     system, right = np.zeros((6, 6)), np.zeros(6)
     for step in range(steps + 1):
         _draw(solid, features, rotation, translation, camera, ellipses, boxes, image, depth, through)
-        cost = _prepare(image, depth, through, colour, mask, seen_m, edge_weight, gains, weights)
+        cost = _prepare(image, depth, through, colour, mask, seen_m, gains, weights)
         if cost < best_cost:
             small = best_cost - cost < 1e-3 * cost
             best_rotation, best_translation, best_cost = rotation, translation, cost

@@ -186,7 +186,12 @@ def around_mask(view: InstanceView, diagonal_m: float) -> np.ndarray:
 
 
 def crop_around(
-    view: InstanceView, middle: np.ndarray, diagonal_m: float, side: int, shares: np.ndarray | None = None
+    view: InstanceView,
+    middle: np.ndarray,
+    diagonal_m: float,
+    side: int,
+    shares: np.ndarray | None = None,
+    doubtful: np.ndarray | None = None,
 ) -> Crop:
     """Cut out the small image around a place.
 
@@ -202,6 +207,8 @@ def crop_around(
         Of the crop [px].
     shares : (H, W) float32, optional
         Of the object in each pixel of the image; without it, the mask.
+    doubtful : (H, W) bool, optional
+        Pixels that shall not count.
 
     Returns
     -------
@@ -229,18 +236,15 @@ def crop_around(
         if scale < 0.8:
             colour = cv2.GaussianBlur(colour, (0, 0), 0.45 / scale)
         colour = cv2.warpAffine(colour, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    mask = cv2.warpAffine(
-        (view.mask if shares is None else shares)[part].astype(np.float32),
-        warp,
-        (side, side),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderValue=-1.0,
-    )
+
+    def small(image: np.ndarray, beyond: float) -> np.ndarray:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image.astype(np.float32), warp, (side, side), flags=flags, borderValue=beyond)
+
+    mask = small((view.mask if shares is None else shares)[part], -1.0)
+    if doubtful is not None:
+        mask[small(doubtful[part], 0.0) > 0.5] = -1
     if shares is not None and view.others is not None:  # without depth, nothing else tells what hides the object
-        hidden = view.others[part] & ~view.mask[part]
-        hidden = cv2.warpAffine(
-            hidden.astype(np.float32), warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        mask[hidden > 0.3] = -1
+        mask[small(view.others[part] & ~view.mask[part], 0.0) > 0.3] = -1
     depth = cv2.warpAffine(depth_of(view, part), warp, (side, side), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     return Crop(camera, colour, mask, depth)
