@@ -74,7 +74,14 @@ class MarkerBoard:
         -------
         cv2.aruco.CharucoBoard
             With a fixed dictionary of markers.
+
+        Raises
+        ------
+        RuntimeError
+            Where OpenCV is older than 4.7, or has no module aruco.
         """
+        if not hasattr(getattr(cv2, "aruco", None), "CharucoDetector"):
+            raise RuntimeError(f"board: expected OpenCV 4.7 or newer with aruco, got {cv2.__version__}")
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, MARKERS))
         return cv2.aruco.CharucoBoard(
             (self.columns, self.rows), self.square_mm, MARKER_SHARE * self.square_mm, dictionary

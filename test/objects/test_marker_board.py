@@ -199,6 +199,12 @@ def test_sizes_of_a_board_without_the_board_are_refused(folder, tmp_path, monkey
         run(monkeypatch, "learn", "box", folder, "--objects", tmp_path / "objects", "--columns", 7)
 
 
+def test_an_opencv_without_boards_is_named(monkeypatch, tmp_path):
+    monkeypatch.delattr(cv2.aruco, "CharucoDetector")
+    with pytest.raises(SystemExit, match="board: expected OpenCV 4.7 or newer"):
+        run(monkeypatch, "board", "--output", tmp_path / "b.png")
+
+
 def test_an_object_that_was_moved_on_the_board_is_noticed(tmp_path):
     folder = write_views(tmp_path / "views", [looking_at(72 * i, 40, 0.5) for i in range(5)], with_mask=True)
     moved = np.roll(cv2.imread(str(folder / "0002_mask.png"), cv2.IMREAD_GRAYSCALE), 260, axis=1)
