@@ -120,6 +120,12 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
 
 
 @njit(cache=True, fastmath=True)
+def _level(z, nearest, scale):
+    """Of a depth, which was rounded since the nearest was found: where all are alike, that is more than all levels."""
+    return int(min(max((z - nearest) * scale, 0.0), LEVELS - 1.0))
+
+
+@njit(cache=True, fastmath=True)
 def _sorted_by_depth(seen, ellipses, nearest, furthest):
     """A counting sort: a comparison sort would take longer than to draw the image."""
     starts = np.zeros(LEVELS + 1, np.int32)
@@ -134,12 +140,6 @@ def _sorted_by_depth(seen, ellipses, nearest, furthest):
         ordered[starts[level]] = i
         starts[level] += 1
     return ordered
-
-
-@njit(cache=True, fastmath=True)
-def _level(depth_m, nearest_m, scale):
-    """Of a depth, 0 to LEVELS - 1. Depths are rounded; where all are alike, what was rounded is many levels."""
-    return min(max(int(min((depth_m - nearest_m) * scale, LEVELS)), 0), LEVELS - 1)
 
 
 @njit(cache=True, fastmath=True)
