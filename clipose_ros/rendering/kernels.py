@@ -120,17 +120,23 @@ def project(means, covariances, normals, opacities, rotation, translation, camer
 
 
 @njit(cache=True, fastmath=True)
+def _level(z, nearest, scale):
+    """Of a depth, which was rounded since the nearest was found: where all are alike, that is more than all levels."""
+    return int(min(max((z - nearest) * scale, 0.0), LEVELS - 1.0))
+
+
+@njit(cache=True, fastmath=True)
 def _sorted_by_depth(seen, ellipses, nearest, furthest):
     """A counting sort: a comparison sort would take longer than to draw the image."""
     starts = np.zeros(LEVELS + 1, np.int32)
     scale = (LEVELS - 1) / max(furthest - nearest, 1e-9)
     for i in seen:
-        starts[int((ellipses[i, 5] - nearest) * scale) + 1] += 1
+        starts[_level(ellipses[i, 5], nearest, scale) + 1] += 1
     for level in range(LEVELS):
         starts[level + 1] += starts[level]
     ordered = np.empty_like(seen)
     for i in seen:
-        level = int((ellipses[i, 5] - nearest) * scale)
+        level = _level(ellipses[i, 5], nearest, scale)
         ordered[starts[level]] = i
         starts[level] += 1
     return ordered
