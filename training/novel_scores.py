@@ -30,6 +30,7 @@ from clipose_ros.objects.learned_object import LearnedObject
 from clipose_ros.objects.learning import learn
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.rendering.cpu import CpuRasterizer
+from training.command import run
 
 MASK_PX, DEPTH_SHARE = 2, 0.006  # what masks and depths are off by
 OCCLUDED, LARGEST_OCCLUDER = 0.4, 0.6  # share of the views with an occluder, and of the object that it hides at most
@@ -211,4 +212,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -128,6 +128,16 @@ class TestUntoldNode:
         wait_until(lambda: counted(client, cause) >= before + 3)
         assert sum(said in line for line in node.lines) == 1
 
+    def test_two_cameras_on_one_topic_are_said_once(self, node, client, spheres, header, wait_until):
+        cause = f"warned: {client.inputs['depth'][1]} frame_id: expected 'left' as before"
+        tracks = []
+        for frame_id in ("left", "right", "left", "right"):
+            answer = client.ask(*frame_messages(*spheres, header(frame_id)))
+            tracks.append({pose.track for pose in answer.poses})
+        assert len(set.union(*tracks)) == sum(map(len, tracks))  # none goes on in the other camera's frame
+        wait_until(lambda: counted(client, cause) == 2)
+        assert sum("expected 'left' as before, got 'right'" in line for line in node.lines) == 1
+
     def test_millimetres_in_floats_are_said_once_with_the_cure(self, node, client, spheres, header, wait_until):
         """ensenso/ros_driver#60: each object is rejected for having no points, which tells nobody why."""
         floats = replace(spheres.frame, depth=spheres.frame.depth.astype(np.float32))
