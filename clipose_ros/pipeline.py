@@ -130,6 +130,7 @@ class Pipeline:
         self.estimator = estimator
         self.segmenter = segmenter
         self.tracker = tracker
+        self._tracked_in = ""  # the frame_id of the tracker's objects
         self.depth_range = depth_range
         self.max_instances = max_instances
         self.min_score = min_score
@@ -186,6 +187,7 @@ class Pipeline:
         expect("masks", detections.shape == frame.depth.shape, f"{frame.depth.shape} as depth", detections.shape)
         if self.tracker is not None:
             with stopwatch.stage("prediction"):
+                self._track_in(frame.frame_id)
                 self.tracker.predict(frame.stamp_ns)
         with stopwatch.stage("backprojection"):
             refused = refusals(detections.instances, self.max_instances, detections.overlap)
@@ -231,6 +233,14 @@ class Pipeline:
             at_rest,
             outside,
         )
+
+    def _track_in(self, frame_id: str) -> None:
+        """Forget what is known where a frame is of another camera: places in the one are none in the other."""
+        camera = frame_id.removeprefix("/")  # ROS 1's name of the same
+        if camera and self._tracked_in not in ("", camera):
+            self.tracker.reset("another frame_id")
+            self._surfaces = []
+        self._tracked_in = camera or self._tracked_in  # without a name it may be the same
 
     def _strangers(self, instances: tuple[Instance, ...]) -> dict[int, str]:
         """Why instances that the segmenter found are not estimated, by their places: it knows more than the models."""

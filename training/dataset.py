@@ -16,7 +16,7 @@ from training.augmentation import AugmentationConfig, PosedClouds, augmented
 from training.categories import among, category_scales
 from training.precision import exact_product
 from training.row_format import DEPTH_UNIT_M, TARGET
-from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
+from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud, shadows
 
 STRAIGHT = math.cos(math.radians(4))  # between up and an axis of an object that stands or lies straight
 NEARLY_STRAIGHT = math.cos(math.radians(12))  # between up and what is seen of it, for a pose to be set onto that
@@ -598,7 +598,9 @@ def _simulated_clouds(
     depth = rows["depth"].float() * DEPTH_UNIT_M
     target = rows["label"] == TARGET
     mask = detected_mask(target, rows["pixels"], config.sensor, generator)
-    depth = measured_depth(pushed_background(depth, target, config.sensor, generator), config.sensor, generator)
+    depth = pushed_background(depth, target, config.sensor, generator)
+    shadow = shadows(depth, rows["rays"][:, 1], config.sensor, generator)
+    depth = torch.where(shadow, 0.0, measured_depth(depth, config.sensor, generator))
     points, pixel, usable = sample_cloud(depth, mask, rows["rays"], config.points, radius, config.sensor, generator)
     return points, target.flatten(1).gather(1, pixel).float(), usable
 

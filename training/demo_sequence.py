@@ -43,6 +43,7 @@ SENSOR = SensorConfig(
     speckle_share=0.0,
     outlier_share=0.001,
     edge_mix=(0.3, 0.5),
+    smoothed=0.0,
 )
 
 

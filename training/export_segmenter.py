@@ -146,7 +146,7 @@ def export(
         estimator="depth-segmenter",
         names=SEGMENT_CATEGORIES,
         networks=networks,
-        settings=DepthSegmenterSettings(**given).as_mapping(),
+        settings=DepthSegmenterSettings(**{"low_heights": both.masks.config.low_heights} | given).as_mapping(),
         training={
             "parameters": counts,
             **_trained(saved),

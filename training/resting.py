@@ -75,13 +75,13 @@ def _rolled(corners: np.ndarray, neighbours: np.ndarray, normals: np.ndarray, be
     return following
 
 
-# How often people lay objects down in one of the ways in which their category rests (`NOCS_RESTS`): few bottles stand
+# How often people lay objects down in one of the ways in which their category rests (`NOCS_RESTS`): few bottles and cans stand
 # on their heads, and few cameras on their lenses.
 LAID_DOWN = {
     "bottle": {Rest.SIDE: 0.9, Rest.MINUS_Y: 0.1},
     "bowl": {Rest.MINUS_Y: 1.0},
     "camera": {Rest.X: 0.8, Rest.MINUS_X: 0.2},
-    "can": {Rest.SIDE: 0.8, Rest.MINUS_Y: 0.2},
+    "can": {Rest.SIDE: 0.92, Rest.MINUS_Y: 0.08},
     "laptop": {Rest.Y: 1.0},
     "mug": {Rest.SIDE: 0.7, Rest.MINUS_Y: 0.3},
 }

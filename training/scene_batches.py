@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipose_ros.segmenters.centre_votes import OFFSET_UNIT
-from clipose_ros.segmenters.depth_channels import HEIGHT_M, PIXEL_M, RELIEF, RELIEF_M, SMOOTHING
+from clipose_ros.segmenters.depth_channels import HEIGHT_M, LOW_M, PIXEL_M, RELIEF, RELIEF_M, SMOOTHING
 from training.scene_format import DEPTH_UNIT_M, IGNORED, MOST_OBJECTS
-from training.sensor import SensorConfig, measured_depth
+from training.sensor import SensorConfig, measured_depth, shadows
 
 # without a bias: the surface is found on the clean depth, and what is measured must stand on it
 SENSOR = SensorConfig(
@@ -24,6 +24,7 @@ SENSOR = SensorConfig(
     speckle_share=0.01,
     axial_noise=(0.0002, 0.0035),
     wave_m=(0.0, 0.003),
+    long_wave=0.5,
     bias=0.0,
     outlier_share=0.004,
 )
@@ -160,7 +161,8 @@ def seen_scenes(
         unknown = torch.rand(batch, generator=generator, device=device) < variation.surface_unknown
         offset = torch.where(unknown, math.nan, offset)
     up = torch.where(offset.isnan()[:, None], up.new_tensor([0.0, -1.0, 0.0]), up)
-    z = measured_depth(clean, SENSOR, generator)
+    shadow = shadows(clean, 1 / intrinsics[:, 0], SENSOR, generator)
+    z = torch.where(shadow, 0.0, measured_depth(clean, SENSOR, generator))
     return Scenes(z, label.long(), rows["category"].long(), intrinsics, up, offset)
 
 
@@ -205,13 +207,15 @@ def _running_sum(image: Tensor, length: int, dim: int) -> Tensor:
         image, size = image.narrow(dim, 0, left) + image.narrow(dim, size, left), 2 * size
 
 
-def channels_of(scenes: Scenes) -> Tensor:
+def channels_of(scenes: Scenes, low_heights: bool = True) -> Tensor:
     """Compute what the masks network sees: the twin of `depth_channels.image_channels`.
 
     Parameters
     ----------
     scenes : Scenes
         The batch.
+    low_heights : bool
+        As there.
 
     Returns
     -------
@@ -223,7 +227,8 @@ def channels_of(scenes: Scenes) -> Tensor:
     valid = (z > 0).float()
     safe = torch.where(z > 0, z, 1.0)
     known = scenes.offset.isfinite()[:, None, None]
-    height = torch.where(known, scenes.height() / HEIGHT_M, 0.0).clamp(-3, 6)
+    height = torch.where(known, scenes.height(), 0.0)
+    low = (height / LOW_M).clamp(-2.5, 4) if low_heights else known.float()
     share = _box_mean(valid, SMOOTHING).clamp(min=1e-3)
     smooth = _box_mean(valid / safe, SMOOTHING) / share
     wide = F.pad(smooth[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
@@ -235,7 +240,8 @@ def channels_of(scenes: Scenes) -> Tensor:
     facing = [sum(axes[:, row, i, None, None] * normal[:, i] for i in range(3)) for row in range(3)]
     relief = ((_box_mean(z, RELIEF) / _box_mean(valid, RELIEF).clamp(min=1e-3) - z) / RELIEF_M).clamp(-3, 3)
     pixel = (safe / (fx * PIXEL_M)).log()
-    return torch.stack([pixel * valid, height * valid, valid, *facing, relief * valid, valid * known], dim=1)
+    height = (height / HEIGHT_M).clamp(-3, 6)
+    return torch.stack([pixel * valid, height * valid, valid, *facing, relief * valid, low * valid], dim=1)
 
 
 def cells_of(label: Tensor) -> Tensor:
@@ -285,7 +291,7 @@ def targets_of(label: Tensor) -> dict[str, Tensor]:
     found = (of > 0).view(batch, h, w)
     own_u, own_v, own = (torch.take_along_dim(values, of, 1) for values in (at_u, at_v, size))
     offset = torch.stack([own_u - u, own_v - v], dim=1).view(batch, 2, h, w) / OFFSET_UNIT * found[:, None]
-    weight = torch.where(found, ((120 / own) ** 0.5).clamp(0.4, 4.0).view(batch, h, w), (~ignored).float())
+    weight = torch.where(found, ((120 / own) ** 0.5).clamp(0.7, 4.0).view(batch, h, w), (~ignored).float())
     reach = 2 * (0.11 * count[:, 1:].sqrt()).clamp(1.2, 4.0) ** 2
     by_row = torch.exp(-((rows - at_v[:, 1:, None].round()) ** 2) / reach[..., None]) * (count[:, 1:, None] > 0)
     by_column = torch.exp(-((columns - at_u[:, 1:, None].round()) ** 2) / reach[..., None])

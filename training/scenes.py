@@ -37,15 +37,17 @@ from training.scene_format import (
     WIDTH,
 )
 from training.shapes import Shape, make_shape
+from training.shapes.bottle import tumbler
 from training.shapes.mesh import Mesh, box, lathe, superellipse, sweep
 from training.shapes.other import other
-from training.shapes.shape import BODY, assembled
+from training.shapes.shape import BODY, assembled, drawn_scale
 from training.storage import archive_flaw, write_whole
 from training.views import Body
 
 FARTHEST_M = 8.0
 # of a shard; a category is drawn the more often, the more of its shapes there are
-SHAPES = dict.fromkeys(CATEGORIES, 4) | {"bowl": 3}
+SHAPES = dict.fromkeys(CATEGORIES, 4) | {"bowl": 3, "laptop": 5}
+TUMBLERS = 1  # besides: bottles without a neck, which are as cans and tubes but for their size and taper
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class SceneConfig:
     touching: float = 0.2
     furniture: float = 0.3
     sieves: float = 0.05
-    laptop_sieves: float = 0.5
+    laptop_sieves: float = 0.65
     lumpy: float = 0.25
     sunk: float = 0.45
     dark: float = 0.06
@@ -213,7 +215,7 @@ class Unevenness:
             return None
         cell = rng.uniform(0.008, 0.035)
         cells = (shape.size / cell).round().astype(int).clip(2, 30) + 1
-        level = rng.uniform(-0.3, 0.5) if laptop else rng.uniform(0.1, 0.9)
+        level = rng.uniform(-0.5, 0.5) if laptop else rng.uniform(0.1, 0.9)
         margin = rng.uniform(0.02, 0.12) if laptop and rng.random() < 0.6 else 0.0
         lump = np.exp(rng.uniform(np.log(0.0005), np.log(0.004))) if lumpy else 0.0
         field = rng.normal(0, 1.4, cells).astype(np.float32)
@@ -255,7 +257,7 @@ def _set_out(bodies: list[Body], where: np.ndarray, config: SceneConfig, rng: np
         if base == 0.0 and any(np.hypot(*(one.centre[[0, 2]] - place)) < 0.7 * (one.reach + reach) for one in on_table):
             continue
         if body.cast.shape.category == "laptop" and base == 0.0 and rng.random() < config.sunk:
-            base = -rng.uniform(0.0, 0.01)
+            base = -rng.uniform(0.0, 0.016)
             rotation = Rotation.from_rotvec(np.deg2rad(rng.normal(0, 0.6, 3))).as_matrix() @ rotation
         centre = np.array([place[0], base - low[1], place[1]])
         flat = body.cast.shape.category == OTHER_CATEGORY and (high - low)[1] < 0.12
@@ -544,6 +546,10 @@ def draw_shard(seed: int, scenes: int, config: SceneConfig = SceneConfig()) -> d
     """
     rng = np.random.default_rng(seed)
     shapes: list[Shape] = [make_shape(name, rng) for name, count in SHAPES.items() for _ in range(count)]
+    shapes += [
+        assembled("bottle", tumbler(rng), drawn_scale(rng, overall=0.06, upright=0.06, across=0.015))
+        for _ in range(TUMBLERS)
+    ]
     shapes += [other(rng) for _ in range(14)]
     bodies = [Body.of(shape) for shape in shapes]
     drawn = [draw_scene(bodies, config, rng) for _ in range(scenes)]

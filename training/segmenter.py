@@ -13,8 +13,8 @@ On a GPU, from scenes that are drawn meanwhile (`training.growing`):
 
 A step draws a batch of scenes on the device, with the sensor's noise: the first network learns from it, and what that
 finds is, with worn true masks, what the second learns from. A run goes on from `OUTPUT/checkpoint.pt` where there is
-one. With shards that are whole (no `--growing`), everything random in a step follows from the seed and the number of
-the step.
+one; `--start` begins it with the weights of another, as that of the shipped networks did. With shards that are whole
+(no `--growing`), everything random in a step follows from the seed and the number of the step.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from clipose_ros.segmenters.depth_channels import CHANNELS
 from training.checkpoint import read_checkpoint, restore, write_checkpoint
 from training.command import run
 from training.growing import GrowingRows
@@ -71,6 +72,8 @@ class SegmenterTrainConfig:
         Folder of shards of scenes.
     output : Path
         Folder of the run: checkpoints and log.
+    start : Path, optional
+        Checkpoint whose averaged weights a new run begins with. Layers that it lacks begin at random.
     steps : int
         How far the run goes.
     budget_s : float, optional
@@ -120,6 +123,7 @@ class SegmenterTrainConfig:
 
     data: Path
     output: Path
+    start: Path | None = None
     steps: int = 6000
     budget_s: float | None = None
     batch: int = 12
@@ -382,7 +386,7 @@ def step_losses(
         Every term, and their sum as "total".
     """
     scenes = seen_scenes(rows, generator, config.variation)
-    channels = channels_of(scenes).contiguous(memory_format=torch.channels_last)
+    channels = channels_of(scenes, config.network.masks.low_heights).contiguous(memory_format=torch.channels_last)
     with lowered(config):
         answer = network.masks(channels)
     masks = mask_losses(answer, targets_of(scenes.label))
@@ -426,7 +430,7 @@ def validate(
     found = asked = false = scenes_seen = 0
     for index in torch.arange(min(len(held_out), most)).split(config.batch):
         scenes = seen_scenes(held_out.drawn(index), generator, None)
-        answer = network.masks(channels_of(scenes)).float()
+        answer = network.masks(channels_of(scenes, config.network.masks.low_heights)).float()
         crops = name_rows(scenes, answer, generator, config.crops)
         names = name_losses(network.names(crops["input"]), crops)
         terms = mask_losses(answer, targets_of(scenes.label)) | {"name": names["total"], "named": names["right"]}
@@ -486,6 +490,7 @@ def load_networks(checkpoint: Path) -> tuple[SegmenterNetworks, dict[str, Any]]:
         raise ValueError(f"{checkpoint}: expected a checkpoint of training.segmenter, got another")
     read = [{key: tuple(v) if isinstance(v, list) else v for key, v in sizes[part].items()} for part in sizes]
     of = dict(zip(sizes, read, strict=True))
+    of["masks"] = {"low_heights": False, "separable": False} | of["masks"]  # runs that do not say so knew neither
     network = SegmenterNetworks(
         SegmenterNetworksConfig(MaskNetworkConfig(**of["masks"]), NameNetworkConfig(**of["names"]))
     )
@@ -494,6 +499,37 @@ def load_networks(checkpoint: Path) -> tuple[SegmenterNetworks, dict[str, Any]]:
     }
     network.load_state_dict(averaged)
     return network.eval(), saved
+
+
+def begin_with(checkpoint: Path, network: SegmenterNetworks) -> None:
+    """Give networks the averaged weights of a run.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Of the run. Where its first network saw no low heights, and this one does, it begins by ignoring them.
+    network : SegmenterNetworks
+        Changed in place. Layers beyond those of the run, and convolutions that are separable in one of both alone,
+        keep their own weights.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no checkpoint of these networks, or of others.
+    """
+    begun, _ = load_networks(checkpoint)
+    weights, own, before, now = begun.state_dict(), network.state_dict(), begun.masks.config, network.masks.config
+    free = {name: getattr(before, name) for name in ("depth", "separable", "low_heights")}
+    same = before == dataclasses.replace(now, **free)
+    if not same or begun.names.config != network.names.config:
+        raise ValueError(f"start: expected a checkpoint of networks of these sizes, got {checkpoint} with {before}")
+    if now.low_heights and not before.low_heights:
+        # whether the surface is known, which it mostly is, goes into whether the depth is valid
+        stem = weights["masks.stem.weight"].view(-1, CHANNELS, 9)
+        stem[:, 2] += stem[:, 7]
+        stem[:, 7] = 0
+    kept = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict(kept, strict=False)
 
 
 def _begun(path: Path, config: SegmenterTrainConfig) -> dict[str, Any] | None:
@@ -549,7 +585,10 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
     """Train, on as many threads as there are."""
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
-    network = SegmenterNetworks(config.network).train().to(device=device, memory_format=torch.channels_last)
+    network = SegmenterNetworks(config.network).train()
+    if config.start is not None:
+        begin_with(config.start, network)
+    network = network.to(device=device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
     )

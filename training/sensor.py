@@ -49,10 +49,18 @@ class SensorConfig:
         Low-frequency error [m].
     strong_wave : float
         Share of views with four times the wave: dark screens, glossy glaze.
+    long_wave : float
+        Share of views whose waves are three times as long.
     bias : float
         Standard deviation of the relative depth offset.
     edge_mix : (float, float)
         How far depth is smeared across edges; 1 is the mean of both sides.
+    smoothed : float
+        Share of views whose depth is a mean over small windows, as stereo matching gives it.
+    shadow : float
+        Share of views of cameras with a projector or a second eye, which does not see all that the first one sees.
+    baseline_m : (float, float)
+        Between the two [m].
     outlier_share : float
         Share of depth pixels that are astray by centimetres.
     intrinsics : float
@@ -73,8 +81,12 @@ class SensorConfig:
     disparity_step: tuple[float, float] = (0.0005, 0.003)
     wave_m: tuple[float, float] = (0.0, 0.005)
     strong_wave: float = 0.12
+    long_wave: float = 0.0
     bias: float = 0.005
     edge_mix: tuple[float, float] = (0.0, 0.8)
+    smoothed: float = 0.2
+    shadow: float = 0.4
+    baseline_m: tuple[float, float] = (0.015, 0.08)
     outlier_share: float = 0.01
     intrinsics: float = 0.01
 
@@ -193,6 +205,39 @@ def pushed_background(depth: Tensor, target: Tensor, config: SensorConfig, gener
     return torch.where(target | (depth == 0), depth, depth + push)
 
 
+def shadows(depth: Tensor, tangent: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
+    """Find what a projector or a second eye beside the camera does not see.
+
+    The two are apart along the rows, so what hides a pixel from one of them lies in its row. What is outside of the
+    crop casts no shadow.
+
+    Parameters
+    ----------
+    depth : (B, H, W) float
+        Clean [m]; 0 where nothing is.
+    tangent : (B,) float
+        Between neighbouring pixels, of the angle to the optical axis.
+    config : SensorConfig
+        How often, and how far apart.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B, H, W) bool
+        True for pixels without a measurement.
+    """
+    batch, _, width = depth.shape
+    baseline = _uniform(config.baseline_m, batch, depth, generator) * _chance(config.shadow, batch, depth, generator)
+    right = _chance(0.5, batch, depth, generator)
+    seen = torch.where(right, depth, depth.flip(-1))  # with the second at the right
+    tangent = tangent[:, None, None]
+    there = tangent * torch.arange(width, device=depth.device) - baseline / seen.clamp(min=0.05)
+    nearest = torch.where(seen > 0, there, torch.inf).flip(-1).cummin(-1).values.flip(-1)
+    hidden = there > nearest + 0.5 * tangent
+    return torch.where(right, hidden, hidden.flip(-1))
+
+
 def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
     """Draw what a depth camera makes of clean depth.
 
@@ -216,7 +261,10 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     step = (mean - depth).abs() > 0.008
     even = torch.rand(depth.shape, generator=generator, device=depth.device)
     mix = _uniform(config.edge_mix, batch, depth, generator) * even
-    depth = torch.where(step, depth + mix * (mean - depth), depth)
+    level = depth
+    if config.smoothed > 0:  # as with long waves below
+        level = torch.where(_chance(config.smoothed, batch, depth, generator), mean, depth)
+    depth = torch.where(step, depth + mix * (mean - depth), level)
 
     z2 = depth * depth
     fine = torch.randn(depth.shape, generator=generator, device=depth.device)
@@ -229,7 +277,10 @@ def measured_depth(depth: Tensor, config: SensorConfig, generator: torch.Generat
     wave = _uniform(config.wave_m, batch, depth, generator) * torch.where(
         _chance(config.strong_wave, batch, depth, generator), 4.0, 1.0
     )
-    noise = noise + wave * _waves(depth, 10.0, generator)
+    waves = _waves(depth, 10.0, generator)
+    if config.long_wave > 0:  # none is drawn where none is wanted, so that seeds give what they gave
+        waves = torch.where(_chance(config.long_wave, batch, depth, generator), _waves(depth, 32.0, generator), waves)
+    noise = noise + wave * waves
     bias = 1 + config.bias * torch.randn(batch, 1, 1, generator=generator, device=depth.device)
     quantum = _uniform(config.disparity_step, batch, depth, generator)
     disparity = (1 / ((depth * bias + noise).clamp(min=0.05)) / quantum).round()

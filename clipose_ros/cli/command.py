@@ -9,12 +9,14 @@ from contextlib import redirect_stdout
 from clipose_ros.cli.quiet_end import quiet_end
 from clipose_ros.doctor import environment
 from clipose_ros.doctor.findings import Finding, fail, worst
+from clipose_ros.formats.text_files import open_streams
 
 CURE = "install it again for this Python; unset PYTHONPATH; conda deactivate"
 
 
 def main() -> None:
     """Run the command. Exit status 1 where something that it needs cannot be imported."""
+    open_streams()
     try:
         with quiet_end("clipose"), redirect_stdout(sys.stderr):  # OpenCV prints when numpy is missing
             from clipose_ros.cli.main import main as run

@@ -16,7 +16,9 @@ from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.formats.whole_files import write_image
+from clipose_ros.objects.board_views import read_board_views
 from clipose_ros.objects.library import ObjectLibrary, picture_file
+from clipose_ros.objects.marker_board import MarkerBoard
 
 
 def learn(
@@ -26,8 +28,12 @@ def learn(
     objects: Path,
     replace: Flag = False,
     every: int = 1,
+    board: Flag = False,
+    columns: int = MarkerBoard.columns,
+    rows: int = MarkerBoard.rows,
+    square_mm: float = MarkerBoard.square_mm,
 ) -> None:
-    """Learn an object from RGB-D views with known poses, and add it to a library.
+    """Learn an object from RGB-D views with known poses, or on a printed board, and add it to a library.
 
     Needs numba: pip install clipose_ros[gspose].
 
@@ -44,6 +50,15 @@ def learn(
         Take the place of an object of this name.
     every
         Take every n-th view only.
+    board
+        Take poses from the board that the object stands on, which clipose board writes, instead of poses.json. Without
+        masks, the object is what stands on it. Views that do not show enough of the board are skipped and named.
+    columns
+        Squares in a row of the board.
+    rows
+        Squares in a column of the board.
+    square_mm
+        Side of a square of the board, as measured on paper [mm].
     """
     find_place_for_compiled_code()
     from clipose_ros.objects.learning import learn as learn_object  # numba comes with it, and takes seconds
@@ -52,8 +67,20 @@ def learn(
     start = time.monotonic()
     library = ObjectLibrary(objects)
     library.check_free(name, replace)
+    printed = MarkerBoard(columns, rows, square_mm)
+    expect(
+        "--board",
+        board or printed == MarkerBoard(),
+        "it beside what it is like",
+        "--columns, --rows or --square-mm alone",
+    )
     _say("reading the views")
-    views = read_reference_views(references, every)
+    if board:
+        found = read_board_views(references, printed, every)
+        _say(found.summary())
+        views = found.references
+    else:
+        views = read_reference_views(references, every)
     lesson = learn_object(name, views, CpuRasterizer(), _say)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)

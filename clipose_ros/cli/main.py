@@ -6,6 +6,7 @@ import sys
 
 import tyro
 
+from clipose_ros.cli.board import board
 from clipose_ros.cli.diagnose import examine
 from clipose_ros.cli.estimate import estimate
 from clipose_ros.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ COMMANDS = {
     "estimate": estimate,
     "segment": segment,
     "evaluate": evaluate,
+    "board": board,
     "learn": learn,
     "objects": objects,
     "record": record,

@@ -1,4 +1,4 @@
-"""How a command ends when nobody reads on, or somebody interrupts it: without a traceback."""
+"""How a command ends when nobody reads on, somebody interrupts it, or its folder is gone: without a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells tell of SIGINT and SIGPIPE
 
 @contextmanager
 def quiet_end(name: str) -> Iterator[None]:
-    """End the process where its reader has gone (`| head`), or Ctrl-C is pressed.
+    """End the process where its reader has gone (`| head`), Ctrl-C is pressed, or its working folder was deleted.
 
     Parameters
     ----------
@@ -27,8 +27,14 @@ def quiet_end(name: str) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        With the status that shells give to a process that SIGPIPE or SIGINT ends.
+        With the status that shells give to a process that SIGPIPE or SIGINT ends; with a sentence where the process
+        has no working folder, which paths without one are looked for in.
     """
+    try:
+        os.getcwd()
+    except OSError as error:
+        cure = "cd to a folder that there is; where it was made anew: cd $PWD"
+        sys.exit(f"{name}: working folder: expected one, got one that was deleted ({error.strerror}); {cure}")
     try:
         yield
         sys.stdout.flush()  # now: at the end of Python, an error has no one to catch it

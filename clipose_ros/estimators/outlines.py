@@ -17,7 +17,9 @@ LEAST_CONTRAST, STRETCH = 4.0, 1.2  # of mixtures, by SAME_COLOUR, and of their 
 MOST_CHANGE = 0.35  # of the area: more is another object, or a background of the same colour
 
 
-def outline_by_colour(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def outline_by_colour(
+    colour: np.ndarray, mask: np.ndarray, least_told: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Move a mask's outline to where the colours change.
 
     Of the pixels in a band along the outline, those belong to the object that look more like the nearest ones that
@@ -29,16 +31,21 @@ def outline_by_colour(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
         RGB.
     mask : (H, W) bool
         The object's pixels, about.
+    least_told : float, optional
+        With it, the mask says nothing of the pixels along its outline, and what the colours tell less of is doubtful,
+        in squares of how alike pixels of one colour are.
 
     Returns
     -------
-    (H, W) float32
+    shares : (H, W) float32
         What part of each pixel is the object's, 0..1: along the outline, pixels are mixtures. The mask as it was where
         the colours do not tell.
+    doubtful : (H, W) bool
+        Pixels along the outline of which the colours tell too little; none without `least_told`.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return mask.astype(np.float32)
+        return mask.astype(np.float32), np.zeros_like(mask)
     reach = int(min(REACH_PX, max(1, REACH_BY_EXTENT * np.sqrt(np.count_nonzero(mask)))))
     margin = reach + MARGIN_PX
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
@@ -48,7 +55,7 @@ def outline_by_colour(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
     inside, outside = cv2.erode(covered, kernel) > 0, cv2.dilate(covered, kernel) == 0
     band = ~inside & ~outside
     if np.count_nonzero(inside) < NEIGHBOURS or np.count_nonzero(outside) < NEIGHBOURS:
-        return mask.astype(np.float32)
+        return mask.astype(np.float32), np.zeros_like(mask)
     row, column = np.indices(covered.shape)
     place = np.stack([row, column], axis=-1) / SAME_PLACE_PX
     looks = np.concatenate([colour[part] / (255 * SAME_COLOUR), place], axis=-1)
@@ -63,9 +70,10 @@ def outline_by_colour(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
     told = np.where(inside, MOST_TOLD, -MOST_TOLD).astype(np.float32)
     told[band] = np.clip(apart[0] - apart[1], -MOST_TOLD, MOST_TOLD)
     told = cv2.GaussianBlur(told, (0, 0), SMOOTH_PX)
-    found = inside | (band & (told + np.where(covered > 0, PRIOR, -PRIOR) > LEAST_TOLD))
+    doubt = LEAST_TOLD - np.where(covered > 0, PRIOR, -PRIOR) if least_told is None else 0.0
+    found = inside | (band & (told > doubt))
     if abs(int(found.sum()) - int(covered.sum())) > MOST_CHANGE * covered.sum():
-        return mask.astype(np.float32)
+        return mask.astype(np.float32), np.zeros_like(mask)
     share = found.astype(np.float32)
     along = cv2.dilate(share, np.ones((3, 3))) > cv2.erode(share, np.ones((3, 3)))
     told_apart = np.zeros(band.shape, bool)
@@ -74,6 +82,8 @@ def outline_by_colour(colour: np.ndarray, mask: np.ndarray) -> np.ndarray:
     ratio[band] = np.clip(0.5 + STRETCH * (mixed[0] / np.maximum(mixed[0] + mixed[1], 1e-6) - 0.5), 0, 1)
     chosen = along & told_apart
     share[chosen] = ratio[chosen]
-    moved = mask.astype(np.float32)
+    moved, doubtful = mask.astype(np.float32), np.zeros_like(mask)
     moved[part] = share
-    return moved
+    if least_told is not None:
+        doubtful[part] = band & (np.abs(told) < least_told)
+    return moved, doubtful

@@ -16,7 +16,8 @@ import numpy as np
 
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
-from clipose_ros.formats.images import read_colour, read_depth, read_object_mask, unit_doubt
+from clipose_ros.formats.images import check_size, read_colour, read_depth, read_object_mask, unit_doubt
+from clipose_ros.formats.intrinsics import in_pixels
 from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
 from clipose_ros.formats.text_files import read_json
 
@@ -196,6 +197,7 @@ class BopScenes:
             for scene, camera in self._cameras.items()
             for number in sorted(camera)
         }
+        expect(str(path), self._images, f"at least one image in {CAMERA_FILE}", "none; was it downloaded whole?")
         self.names = list(self._images)
         self._places = {name: place for place, name in enumerate(self.names)}
 
@@ -290,7 +292,7 @@ class BopScenes:
         colour_file = next((file for folder in IMAGE_FOLDERS if (file := image.file(folder)) is not None), None)
         colour = read_colour(colour_file) if colour_file else None
         if colour is not None:
-            expect(str(colour_file), colour.shape[:2] == depth.shape, f"{depth.shape} as depth", colour.shape[:2])
+            check_size(colour_file, colour, depth)
         stamp_ns = self._places[name] * FRAME_PERIOD_NS
         return Frame(stamp_ns, FRAME_ID, depth, intrinsics, colour, depth_unit_m=float(scale) / MM_PER_M)
 
@@ -324,7 +326,9 @@ class BopScenes:
                 nameless.add(number)
                 continue
             instances.append(Instance(place + 1, called, id=str(place)))
-            masks.append(_mask(image.scene / MASKS / f"{image.image_id:06d}_{place:06d}.png", frame.depth.shape))
+            mask_file = image.scene / MASKS / f"{image.image_id:06d}_{place:06d}.png"
+            masks.append(read_object_mask(mask_file))
+            check_size(mask_file, masks[-1], frame.depth)
         there = ", ".join(map(str, sorted(nameless)))
         self._remark(name, f"objects without a name (--object-names) are left out: obj_id {there}" if nameless else "")
         none = np.zeros((0, *frame.depth.shape), bool)
@@ -396,12 +400,6 @@ def _intrinsics(where: str, values: Any) -> Intrinsics:
     (fx, skew, cx), (_, fy, cy), last = matrix.reshape(3, 3).tolist()
     expect(f"{where}: cam_K", abs(skew) <= 1e-3 * fx and last == [0, 0, 1], "[fx, 0, cx, 0, fy, cy, 0, 0, 1]", values)
     try:
-        return Intrinsics(fx, fy, cx, cy)
+        return in_pixels(Intrinsics(fx, fy, cx, cy))
     except ValueError as error:
         raise ValueError(f"{where}: cam_K: {error}") from error
-
-
-def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = read_object_mask(path)
-    expect(str(path), mask.shape == shape, f"{shape} as depth", mask.shape)
-    return mask

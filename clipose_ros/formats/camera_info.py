@@ -18,6 +18,7 @@ from clipose_ros.core.distortion import (
 )
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.intrinsics import in_pixels
 
 FARTHEST_OFF_CENTRE = (
     0.2  # of the principal point, as a share of the image: K of 640x480 lies a quarter off in 1280x720
@@ -107,13 +108,14 @@ def intrinsics_from(info: Any, shape: tuple[int, int], rectified: bool = True) -
     bin_x, bin_y, roi = max(info.binning_x, 1), max(info.binning_y, 1), info.roi
     from_p = rectified and info.p[0]
     fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6)) if from_p else (info.k[i] for i in (0, 2, 4, 5))
-    return Intrinsics(
+    own = Intrinsics(
         fx / bin_x,
         fy / bin_y,
         (cx - roi.x_offset) / bin_x,
         (cy - roi.y_offset) / bin_y,
         None if rectified else distortion_from(info),
     )
+    return in_pixels(own)
 
 
 def distortion_from(info: Any) -> Distortion | None:

@@ -126,10 +126,28 @@ def compressed_size(image: Any) -> tuple[int, int]:
     return height, width
 
 
-def _decoded(name: str, data: bytes, flags: int) -> np.ndarray:
-    """Pixels of a PNG or JPEG, whose size is looked at before memory is taken."""
+def check_pixels(name: str, data: bytes) -> None:
+    """Refuse a PNG or JPEG of more pixels than any camera has, before memory is taken for them.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, for the error.
+    data : bytes
+        The whole file.
+
+    Raises
+    ------
+    ValueError
+        For another image, and for one that says that it is larger, or has no pixels.
+    """
     width, height = _image_size(name, data)
     expect(name, 0 < width * height <= MOST_PIXELS, f"1 to {MOST_PIXELS} pixels", f"{width}x{height}")
+
+
+def _decoded(name: str, data: bytes, flags: int) -> np.ndarray:
+    """Pixels of a PNG or JPEG, whose size is looked at before memory is taken."""
+    check_pixels(name, data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

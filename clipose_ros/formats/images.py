@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.compressed_images import JPEG_MAGIC, PNG_MAGIC, check_pixels
 
+MOST_BYTES = 2**29  # more than the pixels that are read at most have
 DEPTH_FORMS = "16-bit millimetres in one channel, or the 8-bit code of CAMERA25 (mm = G * 256 + R)"
 DEPTH_CURE = "save the camera's own 16-bit image (z16, mono16), not its picture for people"
 NEAREST_CODED_MM, FARTHEST_CODED_MM = 256, 20_000
@@ -19,6 +21,40 @@ LEAST_DEPTHS = 8
 LEAST_CARRIED_SHARE = 0.25  # depth: 0.6 and more, colour maps: 0.01 and less
 NEAR_MM, FAR_MM = 100, 20_000  # outside of these, hardly a depth camera sees anything
 DOUBTFUL_SHARE = 0.95
+
+
+def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """Read an image of any kind, whose size is looked at before memory is taken.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    flags : int
+        How OpenCV is to read it.
+
+    Returns
+    -------
+    (H, W) or (H, W, C) array
+        Its pixels, in OpenCV's order of channels.
+
+    Raises
+    ------
+    ValueError
+        With the path, where there is no image, or one that is larger than any camera's.
+    """
+    expect(str(path), path.is_file(), "a file", "none")
+    size = path.stat().st_size
+    expect(str(path), size <= MOST_BYTES, f"an image of at most {MOST_BYTES} bytes", size)
+    data = path.read_bytes()
+    if data.startswith((PNG_MAGIC, JPEG_MAGIC)):
+        check_pixels(str(path), data)
+    try:
+        image = cv2.imdecode(np.frombuffer(data or b"\0", np.uint8), flags)
+    except cv2.error as error:  # an image that claims to be larger than OpenCV reads
+        raise ValueError(f"{path}: expected an image, got one that OpenCV refuses: {error.err}") from error
+    expect(str(path), image is not None, "an image", "something that does not decode; copy or download the file again")
+    return image
 
 
 def read_colour(path: Path) -> np.ndarray:
@@ -40,7 +76,7 @@ def read_colour(path: Path) -> np.ndarray:
     ValueError
         With the path, where there is no image.
     """
-    return cv2.cvtColor(_read_image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(read_image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -84,7 +120,7 @@ def read_depth_or_code(path: Path) -> tuple[np.ndarray, bool]:
     ValueError
         With the path, where there is no image, or one that holds no depth: colours or grey for people, 8 bits, floats.
     """
-    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
     if image.ndim == 2 and image.dtype == np.uint16:
         return image, False
     flaw = _flaw_of_code(image)
@@ -134,7 +170,7 @@ def read_labels(path: Path) -> np.ndarray:
     ValueError
         With the path, where there is no image or one of another kind.
     """
-    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
     expect(
         str(path),
         image.dtype == np.uint8,
@@ -172,10 +208,34 @@ def read_object_mask(path: Path) -> np.ndarray:
     ValueError
         With the path, where there is no image or one of another kind.
     """
-    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
     grey = image.ndim == 2 and image.dtype == np.uint8
     expect(str(path), grey, "an 8-bit mask in one channel", f"{image.dtype} {image.shape}")
     return image > 0
+
+
+def check_size(path: Path, image: np.ndarray, depth: np.ndarray) -> None:
+    """Refuse an image of another size than the depth image that it belongs to.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+    image : (H, W) or (H, W, C) array
+        Colour or masks.
+    depth : (H, W) array
+        As it was read.
+
+    Raises
+    ------
+    ValueError
+        With the path and both sizes.
+    """
+    expect(str(path), image.shape[:2] == depth.shape[:2], f"{_size(depth)} as the depth image", _size(image))
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def _flaw_of_code(image: np.ndarray) -> str:
@@ -217,13 +277,3 @@ def _carries(high: np.ndarray, depth_mm: np.ndarray) -> bool:
 
 def _decoded(image: np.ndarray) -> np.ndarray:
     return image[:, :, 1].astype(np.uint16) * 256 + image[:, :, 2]  # OpenCV's order is B, G, R
-
-
-def _read_image(path: Path, flags: int) -> np.ndarray:
-    expect(str(path), path.is_file(), "a file", "none")
-    try:
-        image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), flags)
-    except cv2.error as error:  # an image that claims to be larger than OpenCV reads
-        raise ValueError(f"{path}: expected an image, got one that OpenCV refuses: {error.err}") from error
-    expect(str(path), image is not None, "an image", "something that does not decode; copy or download the file again")
-    return image

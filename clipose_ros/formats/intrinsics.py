@@ -22,6 +22,8 @@ DISTORTION_TERMS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 # What tools call the scale of an image in millimetres: BOP gives mm, librealsense m, Open3D the inverse of m.
 MILLIMETRE_SCALES = (1.0, 0.001, 1000.0)
 
+FOCAL_PX = (2.0, 1e6)  # of any camera; less are shares of the image's size, as renderers and phones have them
+
 
 @dataclass(frozen=True)
 class IntrinsicsFile:
@@ -111,6 +113,35 @@ def read_intrinsics(folder: Path) -> IntrinsicsFile | None:
     return None
 
 
+def in_pixels(intrinsics: Intrinsics) -> Intrinsics:
+    """Refuse intrinsics that are not in pixels.
+
+    Parameters
+    ----------
+    intrinsics : Intrinsics
+        As somebody wrote them.
+
+    Returns
+    -------
+    Intrinsics
+        The same.
+
+    Raises
+    ------
+    ValueError
+        For focal lengths that no image has.
+    """
+    least, most = FOCAL_PX
+    expect(
+        "intrinsics",
+        least <= min(intrinsics.fx, intrinsics.fy) and max(intrinsics.fx, intrinsics.fy) <= most,
+        f"focal lengths of {least:g} to {most:g} px",
+        f"fx {intrinsics.fx:g}, fy {intrinsics.fy:g}; where they are shares of the image's size, multiply fx and cx by "
+        "its width, fy and cy by its height",
+    )
+    return intrinsics
+
+
 def _from_text(path: Path) -> IntrinsicsFile:
     return IntrinsicsFile(path, _from_matrix(read_text(path).replace(",", " ").split()))
 
@@ -139,7 +170,7 @@ def _from_mapping(data: Mapping[str, Any]) -> Intrinsics:
     centre = ("ppx", "ppy") if "ppx" in data else ("cx", "cy")
     missing = [key for key in ("fx", "fy", *centre) if key not in data]
     expect("keys", not missing, "fx, fy, cx and cy", f"none for {', '.join(missing)}")
-    return Intrinsics(*(_number(key, data[key]) for key in ("fx", "fy", *centre)))
+    return in_pixels(Intrinsics(*(_number(key, data[key]) for key in ("fx", "fy", *centre))))
 
 
 def _from_matrix(values: Any) -> Intrinsics:
@@ -152,7 +183,7 @@ def _from_matrix(values: Any) -> Intrinsics:
     upright = matrix[2].tolist() == [0, 0, 1] and matrix[1, 0] == 0
     expect("matrix", upright, "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]], by row or by column", numbers)
     expect("matrix", abs(matrix[0, 1]) <= 1e-3, "no skew", f"{matrix[0, 1]}; rectify the images")
-    return Intrinsics(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    return in_pixels(Intrinsics(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))))
 
 
 def _distortion(data: Mapping[str, Any]) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
-from clipose_ros.formats.images import read_colour, read_depth_or_code, read_labels, unit_doubt
+from clipose_ros.formats.images import check_size, read_colour, read_depth_or_code, read_labels, unit_doubt
 from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
 from clipose_ros.formats.text_files import read_text
 
@@ -122,7 +122,7 @@ class NocsFolder:
         colour_file = self._colour_file(name)
         colour = read_colour(colour_file) if colour_file else None
         if colour is not None:
-            _expect_size(colour_file, colour, depth)
+            check_size(colour_file, colour, depth)
         frame = Frame(self.names.index(name) * FRAME_PERIOD_NS, FRAME_ID, depth, intrinsics, colour)
         self._remark_on(depth_file, unit_doubt(depth) or _range_doubt(frame))
         return frame
@@ -151,7 +151,7 @@ class NocsFolder:
         mask_file = self._file(name, "mask.png")
         labels = read_labels(mask_file)
         classes = read_classes(self._file(name, "meta.txt"))
-        _expect_size(mask_file, labels, frame.depth)
+        check_size(mask_file, labels, frame.depth)
         self._remark_on(mask_file, _unlisted(labels, classes))
         return frame, Detections(self._instances(classes), labels)
 
@@ -309,11 +309,3 @@ def _other_contents(path: Path, files: list[str]) -> str:
         return "an empty folder"
     similar = [file for file in files if "depth" in file.lower()] or files
     return f"{', '.join(similar[:3])}{', …' * (len(similar) > 3)}; {CONVERSION}"
-
-
-def _expect_size(file: Path, image: np.ndarray, depth: np.ndarray) -> None:
-    expect(str(file), image.shape[:2] == depth.shape, f"{_size(depth)} as the depth image", _size(image))
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
-from clipose_ros.formats.images import read_colour, read_depth, unit_doubt
+from clipose_ros.formats.images import read_colour, read_depth, read_image, unit_doubt
 from clipose_ros.formats.intrinsics import JSON_FILE, TEXT_FILE, read_intrinsics
 from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
 from clipose_ros.formats.text_files import read_json
@@ -28,6 +27,7 @@ LEAST_VIEWS, MOST_VIEWS = 4, 200
 OBJECT_VALUE = 255  # of a mask
 LEAST_MASK_PX = 100
 MOST_VALUES_TOLD = 5
+MASK_KINDS = ("mask.png",)
 COLOUR_KINDS = ("color.jpg", "color.png", "color.jpeg")
 FARTHEST_M = 10.0  # an object that is further away is likely in millimetres
 MOST_MISFITS = 0.34  # share of the views that may not agree with the others, before all poses are in doubt
@@ -120,7 +120,8 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     path = folder / POSES_FILE
     expect(str(path), path.is_file(), 'a file {"0000": {"R": 3x3, "t": [3]}} with T_camera_object', "none")
     data = read_json(path)
-    expect(str(path), isinstance(data, dict) and data, "a mapping of view names to poses", type(data).__name__)
+    expect(str(path), isinstance(data, dict), "a mapping of view names to poses", type(data).__name__)
+    expect(str(path), data, "at least one view with its pose", "none")
     return {name: _pose(f"{path}: {name}", data[name]) for name in in_natural_order(list(data))}
 
 
@@ -149,12 +150,7 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
     expect(str(folder), folder.is_dir(), "a folder of reference views", "none")
     poses = read_poses_of_views(folder)
     names = list(poses)[::every]
-    expect(
-        str(folder),
-        LEAST_VIEWS <= len(names) <= MOST_VIEWS,
-        f"{LEAST_VIEWS} to {MOST_VIEWS} views from all sides",
-        f"{len(names)}",
-    )
+    check_count(folder, len(names))
     distances = [float(np.linalg.norm(poses[name][1])) for name in names]
     expect(
         f"{folder / POSES_FILE}: t",
@@ -163,10 +159,55 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
         f"an object {np.median(distances):.0f} away; divide by 1000 if these are millimetres",
     )
     files = FrameFiles(folder)
-    views = tuple(_view(files, name, *poses[name]) for name in names)
-    sizes = {view.mask.shape for view in views}
+    views = tuple(read_view(files, name, *poses[name]) for name in names)
+    found = ReferenceViews(read_central_intrinsics(folder, [view.mask.shape for view in views]), views)
+    check_agreement(folder / POSES_FILE, found)
+    return found
+
+
+def check_count(folder: Path, count: int) -> None:
+    """Refuse too few views, or too many.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the views.
+    count : int
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        With the folder.
+    """
+    expect(
+        str(folder), LEAST_VIEWS <= count <= MOST_VIEWS, f"{LEAST_VIEWS} to {MOST_VIEWS} views from all sides", count
+    )
+
+
+def read_central_intrinsics(folder: Path, shapes: Sequence[tuple[int, int]]) -> Intrinsics:
+    """Read the intrinsics of views, and check that they are those of the images.
+
+    Parameters
+    ----------
+    folder : Path
+        With intrinsics.json or cam_K.txt.
+    shapes : sequence of (int, int)
+        Heights and widths of the images [px].
+
+    Returns
+    -------
+    Intrinsics
+        Of all images.
+
+    Raises
+    ------
+    ValueError
+        With the path: images of several sizes, no file, another resolution, a lens that distorts.
+    """
+    sizes = set(shapes)
     expect(str(folder), len(sizes) == 1, "images of one size", f"{len(sizes)} sizes")
-    height, width = views[0].mask.shape
+    height, width = shapes[0]
     file = read_intrinsics(folder)
     expect(str(folder), file is not None, f"{JSON_FILE} or {TEXT_FILE}", "neither")
     file.check_size(width, height)
@@ -177,9 +218,7 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
         f"({file.intrinsics.cx:g}, {file.intrinsics.cy:g}): are these the intrinsics of another resolution?",
     )
     expect(str(file.path), not file.distortion, "images without distortion", "coefficients; rectify the images first")
-    found = ReferenceViews(file.intrinsics, views)
-    _check_agreement(folder, found)
-    return found
+    return file.intrinsics
 
 
 class ReferenceFrames:
@@ -240,7 +279,7 @@ class ReferenceFrames:
         ValueError
             With the path, for files that are missing, broken or do not fit each other.
         """
-        view = _view(self._files, name, np.eye(3), np.zeros(3))
+        view = read_view(self._files, name, np.eye(3), np.zeros(3))
         height, width = view.mask.shape
         self._file.check_size(width, height)
         depth_m = np.zeros((height, width), np.float32) if view.depth_m is None else view.depth_m
@@ -249,29 +288,98 @@ class ReferenceFrames:
         return frame, Detections((Instance(1, self.name, id="1"),), view.mask.astype(np.uint8))
 
 
-def _view(files: FrameFiles, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
-    """Read the files of one view."""
-    colour_file = files.find(name, COLOUR_KINDS)
+def read_view(files: FrameFiles, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
+    """Read the files of a view.
+
+    Parameters
+    ----------
+    files : FrameFiles
+        Of the folder.
+    name : str
+        Of the view.
+    rotation : (3, 3) float
+        R_camera_object.
+    translation : (3,) float
+        Of the object's origin, camera frame [m].
+
+    Returns
+    -------
+    ReferenceView
+        With a mask.
+
+    Raises
+    ------
+    ValueError
+        With the path, for files that are missing, broken or do not fit each other.
+    """
+    colour, depth_m = read_colour_and_depth(files, name)
+    mask_file = files.find(name, MASK_KINDS)
+    expect(str(mask_file), mask_file.is_file(), f"a mask, {OBJECT_VALUE} on the object", "none")
+    return ReferenceView(name, colour, depth_m, read_mask_of_view(mask_file, colour.shape[:2]), rotation, translation)
+
+
+def read_colour_and_depth(files: FrameFiles, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the images of a view.
+
+    Parameters
+    ----------
+    files : FrameFiles
+        Of the folder.
+    name : str
+        Of the view.
+
+    Returns
+    -------
+    colour : (H, W, 3) uint8
+        RGB.
+    depth_m : (H, W) float32 or None
+        0 where nothing is known [m]; None where there is no depth image.
+
+    Raises
+    ------
+    ValueError
+        With the path, for files that are missing, broken or do not fit each other.
+    """
+    colour_file, depth_file = files.find(name, COLOUR_KINDS), files.find(name, ("depth.png",))
     expect(str(colour_file), colour_file.is_file(), f"a file, as {POSES_FILE} names it", "none")
     colour = read_colour(colour_file)
-    mask_file, depth_file = files.find(name, ("mask.png",)), files.find(name, ("depth.png",))
-    expect(str(mask_file), mask_file.is_file(), f"a mask, {OBJECT_VALUE} on the object", "none")
-    mask = _mask(mask_file)
-    depth = None
-    if depth_file.is_file():
-        depth_mm = read_depth(depth_file)
-        doubt = unit_doubt(depth_mm)
-        expect(str(depth_file), not doubt, "millimetres", doubt)
-        depth = depth_mm.astype(np.float32) / np.float32(1000)
-    for file, image in ((mask_file, mask), (depth_file, depth)):
-        if image is not None:
-            expect(str(file), image.shape == colour.shape[:2], f"{colour.shape[:2]} as colour", image.shape)
-    return ReferenceView(name, colour, depth, mask, rotation, translation)
+    if not depth_file.is_file():
+        return colour, None
+    depth_mm = read_depth(depth_file)
+    doubt = unit_doubt(depth_mm)
+    expect(str(depth_file), not doubt, "millimetres", doubt)
+    expect(str(depth_file), depth_mm.shape == colour.shape[:2], f"{colour.shape[:2]} as colour", depth_mm.shape)
+    return colour, depth_mm.astype(np.float32) / np.float32(1000)
+
+
+def read_mask_of_view(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a mask.
+
+    Parameters
+    ----------
+    path : Path
+        Of a grey image, 255 on the object.
+    shape : (int, int)
+        Height and width that it must have [px].
+
+    Returns
+    -------
+    (H, W) bool
+        The object's pixels.
+
+    Raises
+    ------
+    ValueError
+        With the path, where it is no such mask, or shows hardly anything.
+    """
+    mask = _mask(path)
+    expect(str(path), mask.shape == shape, f"{shape} as colour", mask.shape)
+    return mask
 
 
 def _mask(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    expect(str(path), image is not None and image.dtype == np.uint8, "an 8-bit image", "none")
+    image = read_image(path)
+    expect(str(path), image.dtype == np.uint8, "an 8-bit image", f"one of {image.dtype}")
     grey = image.ndim == 2 or (image[:, :, :3] == image[:, :, :1]).all()
     expect(str(path), grey, f"grey: {OBJECT_VALUE} on the object, 0 elsewhere", "colours (a cut-out or a palette)")
     image = image if image.ndim == 2 else image[:, :, 0]
@@ -298,8 +406,21 @@ def _pose(where: str, entry: Any) -> tuple[np.ndarray, np.ndarray]:
     return rotation, translation
 
 
-def _check_agreement(folder: Path, references: ReferenceViews) -> None:
-    """Compare where each view sees the middle of the object, in the frame of the poses."""
+def check_agreement(where: Path | str, references: ReferenceViews) -> None:
+    """Compare where each view sees the middle of the object, in the frame of the poses.
+
+    Parameters
+    ----------
+    where : Path or str
+        What the poses come from.
+    references : ReferenceViews
+        All views.
+
+    Raises
+    ------
+    ValueError
+        With `where` and the views that see it elsewhere.
+    """
     middles, extents = zip(*(_middle(view, references.intrinsics) for view in references.views))
     middles, extent = np.array(middles), float(np.median(extents))
     apart = np.linalg.norm(middles - np.median(middles, axis=0), axis=1)
@@ -309,12 +430,12 @@ def _check_agreement(folder: Path, references: ReferenceViews) -> None:
     shown = ", ".join(misfits[:5]) + (", …" if len(misfits) > 5 else "")
     if len(misfits) > MOST_MISFITS * len(references.views):
         raise ValueError(
-            f"{folder / POSES_FILE}: expected poses that agree on where the object is, got {len(misfits)} of "
+            f"{where}: expected poses that agree on where the object is, got {len(misfits)} of "
             f"{len(middles)} views elsewhere ({shown}); they must be T_camera_object [m] (not its inverse), with the "
             "camera's x right, y down, z forward, and the intrinsics those of the images"
         )
     raise ValueError(
-        f"{folder / POSES_FILE}: expected poses that agree, got views {shown} that see the object elsewhere than the "
+        f"{where}: expected poses that agree, got views {shown} that see the object elsewhere than the "
         "others: leave them out, or correct them"
     )
 

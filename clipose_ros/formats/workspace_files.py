@@ -9,6 +9,7 @@ import numpy as np
 
 from clipose_ros.core.validation import expect
 from clipose_ros.core.workspace import Workspace
+from clipose_ros.formats.images import read_image
 
 
 def read_area(path: Path) -> np.ndarray:
@@ -29,9 +30,11 @@ def read_area(path: Path) -> np.ndarray:
     ValueError
         For a file that is no picture.
     """
-    picture = cv2.imread(str(path.expanduser()), cv2.IMREAD_GRAYSCALE)
-    expect("workspace_mask", picture is not None, "a picture that can be read", path)
-    return picture > 0
+    try:
+        # as deep as it is: of 16 bits, 1 is not 0
+        return read_image(path.expanduser(), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0
+    except ValueError as error:
+        raise ValueError(f"workspace_mask: expected a picture that can be read, got {error}") from error
 
 
 def read_workspace(box: str = "", mask: str = "") -> Workspace:

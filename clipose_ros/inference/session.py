@@ -121,6 +121,8 @@ class Session:
         # another core has woken up to help.
         options.intra_op_num_threads = self.threads if together else 1
         options.inter_op_num_threads = 1
+        if together:  # cores that wait awake for the next operator take the time of what else the machine does
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), network, config)
         try:

@@ -19,6 +19,7 @@ import yaml
 
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.validation import expect
+from clipose_ros.formats.whole_files import whole_file
 
 VERSION = 1
 MOST_SURFELS = 50_000
@@ -136,7 +137,7 @@ def check_name(name: str) -> None:
 
 
 def write_object(learned: LearnedObject, folder: Path) -> None:
-    """Write an object's two files, so that a reader finds the old ones or the new ones.
+    """Write an object's two files, or neither: on a full disk, the object of before stays.
 
     Parameters
     ----------
@@ -144,8 +145,12 @@ def write_object(learned: LearnedObject, folder: Path) -> None:
         What to write.
     folder : Path
         Of the library; made if it is not there.
+
+    Raises
+    ------
+    OSError
+        As `whole_file`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{key: getattr(learned, key).astype(kind) for key, (kind, _) in ARRAYS.items()})
     content = buffer.getvalue()
@@ -161,10 +166,10 @@ def write_object(learned: LearnedObject, folder: Path) -> None:
         "quality": {key: float(value) for key, value in learned.quality.items()},
     }
     text = yaml.safe_dump(card, sort_keys=False)
-    for path, data in ((arrays_file(folder, learned.name), content), (card_file(folder, learned.name), text.encode())):
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(data)
-        fresh.replace(path)
+    # neither takes its place before both are written
+    with whole_file(arrays_file(folder, learned.name)) as arrays, whole_file(card_file(folder, learned.name)) as words:
+        arrays.write_bytes(content)
+        words.write_text(text, encoding="utf-8")
 
 
 def arrays_file(folder: Path, name: str) -> Path:

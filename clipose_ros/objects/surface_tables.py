@@ -53,6 +53,11 @@ class SurfaceTables:
     middles: np.ndarray
     gaussians: Gaussians
 
+    @property
+    def surface(self) -> tuple:
+        """Grid, low, cell, discs, facings and paints, as the alignment takes them."""
+        return self.grid, self.low, self.cell, self.discs, self.facings, self.paints
+
 
 def surface_tables(learned: LearnedObject) -> SurfaceTables:
     """Prepare an object for the estimator.

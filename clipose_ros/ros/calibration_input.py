@@ -10,6 +10,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from clipose_ros.formats.camera_info import camera_info_shape
@@ -43,6 +44,8 @@ class CalibrationInput:
     ----------
     refusal : str
         Why the last message that was refused was; empty where none was.
+    subscription : Subscription
+        The volatile one, which hears every publisher.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class CalibrationInput:
         self._latched = False
         self._held: CameraInfo | None = None
         self.refusal = ""
-        self._subscribe(qos, latched=False)
+        self.subscription = self._subscribe(qos, latched=False)
 
     @property
     def held(self) -> bool:
@@ -106,14 +109,14 @@ class CalibrationInput:
             self._subscribe(LATCHED_QOS, latched=True)
             self._inputs.refresh()
 
-    def _subscribe(self, qos: QoSProfile, latched: bool) -> None:
+    def _subscribe(self, qos: QoSProfile, latched: bool) -> Subscription:
         def heard(message: bytes, info: dict) -> None:
             if self._repeats.new(info["source_timestamp"], latched):
                 self._heard_s = time.monotonic()
                 self._callback(deserialize_message(message, CameraInfo), info)
 
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # none: see `InputThread`
-        self._node.create_subscription(
+        return self._node.create_subscription(
             CameraInfo, CAMERA_INFO, heard, qos, callback_group=self._inputs, event_callbacks=events, raw=True
         )
 

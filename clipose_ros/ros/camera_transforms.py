@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from clipose_ros.core.validation import expect
+from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.optional_packages import optional_package
 from clipose_ros.ros.settings import GRAVITY_FRAME, TARGET_FRAME, PoseNodeParameters
@@ -26,6 +27,10 @@ class NoTransform(Exception):
 
 class CameraTransforms:
     """Hears TF. Asked by the worker, while the executor listens.
+
+    tf2 takes no transform that is 10 s older than the newest it has, and forgets that one only when simulated time
+    jumps. A recording that is played again would get none until it is over, so what is known is forgotten when the
+    images go back in time. Static transforms stay.
 
     Parameters
     ----------
@@ -44,6 +49,7 @@ class CameraTransforms:
         self._tf2: ModuleType = optional_package("tf2_ros", wanted_by)
         self._buffer = self._tf2.Buffer(node=node)
         self._listener = self._tf2.TransformListener(self._buffer, node)
+        self._newest_ns = 0  # of the images that were asked for
 
     def look_up(self, frame: str, camera: str, stamp: Stamp | None, timeout_s: float = 0.0) -> TransformStamped:
         """Look up where the camera was.
@@ -70,10 +76,18 @@ class CameraTransforms:
             When there is none.
         """
         time = Time() if stamp is None else Time.from_msg(stamp)
+        if stamp is not None:
+            self._forget_what_is_to_come(time.nanoseconds)
         try:
             return self._buffer.lookup_transform(frame, camera, time, Duration(seconds=timeout_s))
         except self._tf2.TransformException as error:
             raise NoTransform(str(error)) from error
+
+    def _forget_what_is_to_come(self, time_ns: int) -> None:
+        if time_ns < self._newest_ns - JUMP_NS:
+            self._buffer.clear()
+            self._newest_ns = 0
+        self._newest_ns = max(time_ns, self._newest_ns)
 
 
 def camera_transforms(node: Node, parameters: PoseNodeParameters) -> CameraTransforms | None:

@@ -15,9 +15,10 @@ from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.formats.camera_info import distortion_warning, geometry_warning
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.topics import DEPTH
-from clipose_ros.ros.transforms import frame_id_warning
+from clipose_ros.ros.transforms import frame_id_warning, tf_name
 
 UNIT_PERIOD_S = 1.0  # between two frames in which objects are measured; each takes a millisecond
+MOST_SAID = 64  # different warnings in the log: a part of each may come from a message
 MOST_UNIT_FRAMES = 60  # after so many frames without suspicion the unit is right
 
 
@@ -44,6 +45,7 @@ class CameraWarnings:
         self._parameters = parameters
         self._estimator = estimator
         self._said: set[tuple[str, str]] = set()
+        self._frame_id = ""  # of the last image that has one
         self._lens: tuple[str | float, ...] = ()
         self._geometry: tuple[float, ...] = ()
         self._sizes = ObjectSizes()
@@ -74,7 +76,7 @@ class CameraWarnings:
             self._warn(geometry_warning(info, rectified))
 
     def of_header(self, header: Header) -> None:
-        """Warn of a frame_id that TF refuses, and count each frame. Called by the worker.
+        """Warn of a frame_id that TF refuses, and of one that changes, and count each frame. Called by the worker.
 
         Parameters
         ----------
@@ -82,6 +84,11 @@ class CameraWarnings:
             Of a depth image.
         """
         self._warn(frame_id_warning(header.frame_id), f"{DEPTH} ")
+        camera = tf_name(header.frame_id)
+        if camera and self._frame_id not in ("", camera):
+            text = f"frame_id: expected {self._frame_id!r} as before, got {camera!r}: tracking begins anew"
+            self._warn((text, "is it another camera? Give each a node of its own"), f"{DEPTH} ")
+        self._frame_id = camera or self._frame_id
 
     def of_unit(self, frame: Frame, detections: Detections) -> None:
         """Warn of a wrong unit of depth if objects are impossibly large or small, or all of it is out of range.
@@ -118,6 +125,6 @@ class CameraWarnings:
             return
         text, cure = warning
         self._count("warned", f"{subject}{text}")
-        if warning not in self._said:
+        if warning not in self._said and len(self._said) < MOST_SAID:
             self._said.add(warning)
             self._node.get_logger().warning(f"{subject}{text}; {cure}")

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 
 from clipose_ros.doctor.environment import refusal
+from clipose_ros.formats.text_files import open_streams
 
 HELP = "clipose doctor"
 
@@ -30,6 +31,7 @@ def check_environment() -> None:
 
 
 def _start(module: str) -> None:
+    open_streams()
     # until rclpy listens: see `clipose_ros.ros.spinning`
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     check_environment()

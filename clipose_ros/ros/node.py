@@ -145,9 +145,11 @@ class PoseNode(Node):
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
         callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
         heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
-        for topic in callbacks:
-            if topic in heard_topics:
-                self.create_subscription(heard_topics[topic], topic, callbacks[topic], **heard)
+        self._heard_by = {CAMERA_INFO: self._calibration.subscription} | {
+            topic: self.create_subscription(heard_topics[topic], topic, callbacks[topic], **heard)
+            for topic in callbacks
+            if topic in heard_topics
+        }
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reload_objects", self._on_reload_objects)
@@ -365,9 +367,18 @@ class PoseNode(Node):
         counts = dict(self._synchroniser.drops), dict(self._tracker.events)
         self._diagnostics.publish(
             self._health.message(
-                self.get_fully_qualified_name(), header, *counts, len(self._synchroniser), self._watch.values()
+                self.get_fully_qualified_name(),
+                header,
+                *counts,
+                len(self._synchroniser),
+                self._watch.values() | self._peers(),
             )
         )
+
+    def _peers(self) -> dict[str, int]:
+        """How many the node hears, and how many hear it: what has been matched, not only what is there."""
+        heard = {f"publishers: {topic}": one.get_publisher_count() for topic, one in self._heard_by.items()}
+        return heard | {f"subscribers: {topic}": count for topic, count in self._outputs.subscribers().items()}
 
 
 def _changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:

@@ -5,10 +5,14 @@ header of the depth image.
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Iterator
 
 from geometry_msgs.msg import PoseArray
+from rclpy.event_handler import QoSPublisherMatchedInfo
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -26,11 +30,14 @@ from clipose_ros.ros.target_frame import TargetFrame
 from clipose_ros.ros.transforms import object_transforms
 from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT
 
+UNHEARD_S = 1.0  # so long an answer that nobody heard waits for a subscriber that is just being discovered
+
 
 class PosePublishers:
     """`~/poses_9dof`, `~/poses` and `~/markers` of a node, and if wanted, `~/detections` and transforms.
 
-    With a segmenter, `~/instances`, too.
+    With a segmenter, `~/instances`, too. The poses of a frame that nobody heard go to the first subscriber of
+    `~/poses_9dof` that is discovered within `UNHEARD_S`: who subscribes before sending an image gets its answer.
 
     Called by one thread.
 
@@ -50,7 +57,9 @@ class PosePublishers:
     """
 
     def __init__(self, node: Node, parameters: PoseNodeParameters, transforms: CameraTransforms | None) -> None:
-        self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof")
+        self._unheard: tuple[float, bytes] | None = None  # when it was published, and the message
+        self._order = threading.Lock()  # no answer after a newer one
+        self._poses_9dof = advertise(node, ObjectPoseArray, "~/poses_9dof", on_matched=self._on_matched)
         self._poses = advertise(node, PoseArray, "~/poses")
         self._marker_arrays = advertise(node, MarkerArray, "~/markers")
         found = parameters.segmenter != SEGMENTER_DEFAULT
@@ -131,7 +140,7 @@ class PosePublishers:
         message = pose_array_message(result.results, header, made.__next__)
         message.coasting = [object_pose_message(instance, pose, made.__next__) for instance, pose in result.coasting]
         message.lost, self._lost = self._lost, []
-        self._poses_9dof.publish(message)
+        self._publish_poses(message)
         if self._poses.get_subscription_count():
             # A plain pose cannot say that it is predicted: only what this frame measured.
             measured = [pose.pose for pose in message.poses if pose.tracking != ObjectPose.COASTING]
@@ -147,6 +156,34 @@ class PosePublishers:
                 if isinstance(pose, PoseEstimate)
             ]
             self._marker_arrays.publish(self._markers.message(poses, header))
+
+    def subscribers(self) -> dict[str, int]:
+        """Count who hears the node.
+
+        Returns
+        -------
+        dict of str to int
+            Matched subscriptions by topic, of what a node may publish.
+        """
+        publishers = {"poses_9dof": self._poses_9dof, "poses": self._poses, "markers": self._marker_arrays}
+        if self._instances is not None:
+            publishers["instances"] = self._instances
+        return {f"~/{topic}": publisher.get_subscription_count() for topic, publisher in publishers.items()}
+
+    def _publish_poses(self, message: ObjectPoseArray) -> None:
+        with self._order:
+            heard = self._poses_9dof.get_subscription_count()
+            # As bytes: what the message is made of is filled again for the next frame.
+            self._unheard = None if heard else (time.monotonic(), serialize_message(message))
+            self._poses_9dof.publish(message)
+
+    def _on_matched(self, event: QoSPublisherMatchedInfo) -> None:
+        with self._order:
+            if event.current_count and self._unheard is not None:
+                published_s, message = self._unheard
+                if time.monotonic() - published_s < UNHEARD_S:
+                    self._poses_9dof.publish(message)
+                self._unheard = None
 
     def _more(self) -> Iterator[ObjectPose]:
         while True:

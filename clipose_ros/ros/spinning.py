@@ -65,7 +65,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         pass
     except Exception as error:
         if rclpy.ok():  # otherwise a signal came while the node was being made, and rclpy complains about that
-            if not isinstance(error, (ValueError, RuntimeError)):
+            if not isinstance(error, (ValueError, RuntimeError, OSError)):  # of files that a node cannot read
                 raise
             get_logger(make_node.__name__).fatal(_one_line(error))
             return 1

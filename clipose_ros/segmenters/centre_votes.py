@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -95,14 +96,17 @@ def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) ->
         answer = np.nan_to_num(answer, nan=-20.0, posinf=20.0, neginf=-20.0)
     chance = 1 / (1 + np.exp(-answer[:2].clip(-20, 20)))
     shown = chance[0] > settings.object
-    v, u = np.nonzero(shown)
+    cells = np.flatnonzero(shown)
     labels = np.zeros(answer.shape[1:], np.uint8)
-    if not len(u):
+    if not len(cells):
         return labels, []
-    way = OFFSET_UNIT * answer[2:, v, u].T.clip(-20, 20)
+    way = OFFSET_UNIT * answer[2:].reshape(2, -1).take(cells, axis=1).clip(-20, 20)
     centres = _centres(chance[1], settings)
-    reach = settings.reach + settings.reach_share * np.hypot(way[:, 0], way[:, 1])
-    labels[v, u] = _nearest(np.stack([u, v], axis=1) + way, centres, reach)
+    reach = settings.reach + settings.reach_share * np.sqrt(way[0] * way[0] + way[1] * way[1])
+    v, u = np.divmod(cells, answer.shape[2])
+    way[0] += u
+    way[1] += v
+    labels.reshape(-1)[cells] = _nearest(way, centres, reach)
     surety = chance[1, centres[:, 1].astype(int), centres[:, 0].astype(int)].tolist()
     free = shown & (labels == 0)
     surety += [settings.centre] * _add_left_over(labels, free, len(surety), settings)
@@ -134,13 +138,16 @@ def _add_left_over(labels: np.ndarray, free: np.ndarray, first: int, settings: V
 
 
 def _nearest(at: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Number (P,) from 1 on of the centre that each vote is for; 0 for none."""
-    if not len(centres):
-        return np.zeros(len(at), np.uint8)
-    squared = (at**2).sum(axis=1)[:, None] - 2 * at @ centres.T + (centres**2).sum(axis=1)
-    best = squared.argmin(axis=1)
-    near = squared[np.arange(len(at)), best] < reach**2
-    return np.where(near, best + 1, 0).astype(np.uint8)
+    """Number (P,) from 1 on of the centre that each vote (2, P) is for; 0 for none."""
+    least, best = reach * reach, np.zeros(at.shape[1], np.uint8)
+    for number, (u, v) in enumerate(centres.tolist(), start=1):  # few: quicker than a table of all
+        across, down = at[0] - u, at[1] - v
+        squared = across * across
+        squared += down * down
+        nearer = squared < least
+        least = np.minimum(least, squared)
+        best[nearer] = number
+    return best
 
 
 def _sound(
@@ -156,14 +163,16 @@ def _sound(
         mask = cv2.compare(labels, number, cv2.CMP_EQ)
         left, top, width, height = cv2.boundingRect(mask)
         box = np.s_[top : top + height, left : left + width]
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=8)
-        kept = stats[:, cv2.CC_STAT_AREA] >= max(settings.least_part * size, 4)
-        kept[0] = False
-        mask = kept[parts] if count > 2 else parts > 0
-        if not kept.any() or np.count_nonzero(mask) < settings.least_cells:
-            continue
-        scores.append(float(chance[box][mask].mean() * of_centre**0.25))
-        out[box][mask] = len(scores)
+        mask = np.ascontiguousarray(mask[box])
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        if count > 2:
+            kept = stats[:, cv2.CC_STAT_AREA] >= max(settings.least_part * size, 4)
+            kept[0] = False
+            mask = kept.take(parts).view(np.uint8)
+            if np.count_nonzero(mask) < settings.least_cells:
+                continue
+        scores.append(cv2.mean(chance[box], mask)[0] * of_centre**0.25)
+        np.copyto(out[box], np.uint8(len(scores)), where=mask.view(bool))
     return out, scores
 
 
@@ -188,50 +197,69 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
         Labels.
     """
     (h, w), (height, width) = labels.shape, frame.depth.shape
+    out = _enlarged(labels, height, width)
+    # the four cells around a pixel: only where they differ there is something to choose
+    around = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    first = around[:-1, :-1]
+    v, u = np.nonzero((first != around[:-1, 1:]) | (first != around[1:, :-1]) | (first != around[1:, 1:]))
+    if not len(v):
+        return out
+    # pixels (rows, columns, blocks) of the blocks between four cells; long last sides are quick in numpy
+    (rows, down, in_column), (columns, across, in_row) = (
+        [side.take(of, axis=1) for side in _between(cells, full)] for of, cells, full in ((v, h, height), (u, w, width))
+    )
+    pixels = rows[:, None] * np.int32(width) + columns
+    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
+    with np.errstate(invalid="ignore", over="ignore"):
+        seen = (z > 0) & (z < np.inf) & in_column[:, None] & in_row
+        unit = np.float32(1 / STEP_M) / np.square(np.maximum(z, np.float32(0.3)))
+        flat_z, flat_labels = np.where(cell_z > 0, cell_z, np.float32(np.inf)).ravel(), labels.ravel()
+        out_flat = out.reshape(-1)
+        best = out_flat.take(pixels)
+        nearest = np.full(pixels.shape, np.inf, np.float32)
+        for below in (0, 1):
+            begin = np.clip(v - 1 + below, 0, h - 1) * w
+            far_down = np.square(down - np.float32(below))[:, None]
+            for right in (0, 1):
+                cell = np.clip(u - 1 + right, 0, w - 1) + begin
+                cost = flat_z.take(cell) - z
+                cost *= unit
+                cost *= cost
+                cost += far_down
+                cost += np.square(across - np.float32(right))
+                better = cost < nearest
+                nearest = np.minimum(nearest, cost)
+                best = np.where(better, flat_labels.take(cell), best)
+    out_flat[pixels[seen]] = best[seen]
+    return out
+
+
+def _enlarged(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The label of the cell that each pixel (height, width) lies in."""
+    h, w = labels.shape
+    if height % h == 0 and width % w == 0:
+        return labels.repeat(width // w, axis=1).repeat(height // h, axis=0)
     row, column = (
         np.minimum(((np.arange(full) + 0.5) * cells / full).astype(int), cells - 1)
         for full, cells in ((height, h), (width, w))
     )
-    out = labels.take(row, axis=0).take(column, axis=1)
-    # the four cells around a pixel: where the first begins; only where they differ there is something to choose
-    y, x = (((np.arange(full) + 0.5) * cells / full - 0.5) for full, cells in ((height, h), (width, w)))
-    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
-    around = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    first = around[:-1, :-1]
-    mixed = (first != around[:-1, 1:]) | (first != around[1:, :-1]) | (first != around[1:, 1:])
-    pixels = np.flatnonzero(mixed.take(top + 1, axis=0).take(left + 1, axis=1))
-    if not len(pixels):
-        return out
-    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
-    with np.errstate(invalid="ignore"):
-        seen = (z > 0) & (z < np.inf)
-    if not seen.all():
-        pixels, z = pixels[seen], z[seen]
-    row_of, column_of = np.divmod(pixels.astype(np.int32), np.int32(width))
-    from_top, from_left = (y - top).astype(np.float32), (x - left).astype(np.float32)
-    down, across = from_top.take(row_of), from_left.take(column_of)
-    unit = (1 / (STEP_M * np.maximum(z, np.float32(0.3)) ** 2)).astype(np.float32)
-    flat_z, flat_labels = np.where(cell_z > 0, cell_z, np.float32(np.inf)).ravel(), labels.ravel()
-    flat_out = out.reshape(-1)
-    best = flat_out.take(pixels)
-    nearest = np.full(len(pixels), np.inf, np.float32)
-    for below in (0, 1):
-        begin = ((top + below).clip(0, h - 1) * w).astype(np.int32).take(row_of)
-        far_down = (down - below) ** 2
-        for right in (0, 1):
-            cell = (left + right).clip(0, w - 1).astype(np.int32).take(column_of)
-            cell += begin
-            cost = flat_z.take(cell)
-            cost -= z
-            cost *= unit
-            cost *= cost
-            cost += far_down
-            cost += (across - right) ** 2
-            better = cost < nearest
-            nearest = np.minimum(nearest, cost)
-            best = np.where(better, flat_labels.take(cell), best)
-    flat_out[pixels] = best
-    return out
+    return labels.take(row, axis=0).take(column, axis=1)
+
+
+@lru_cache(maxsize=16)
+def _between(cells: int, full: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one side, which pixels lie between the middles of one cell and the next, from before the first to the last.
+
+    Each (most, cells + 1): the pixels; how far past the first middle they lie [cells]; and whether there is one.
+    """
+    place = (np.arange(full) + 0.5) * cells / full - 0.5
+    begin = np.floor(place).astype(int)
+    counts = np.bincount(begin + 1, minlength=cells + 1)
+    first = np.concatenate([[0], counts.cumsum()[:-1]])
+    steps = np.arange(counts.max())
+    pixels = (first + steps[:, None]).clip(0, full - 1).astype(np.int32)
+    past = (place - begin).astype(np.float32)[pixels]
+    return pixels, past, steps[:, None] < counts
 
 
 def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.ndarray:
@@ -251,29 +279,31 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     (H, W) uint8
         Labels. Flat objects keep all their pixels, and so do all where no surface is known.
     """
-    left, top, width, height = cv2.boundingRect(labels)
-    if not math.isfinite(grid.offset) or not width:
+    _, top, _, height = cv2.boundingRect(labels)
+    if not math.isfinite(grid.offset) or not height:
         return labels
-    box = np.s_[top : top + height, left : left + width]
-    shape, part = frame.depth.shape, labels[box]
-    rays = pixel_rays(frame.intrinsics, shape)
-    up = grid.up.astype(np.float32)
-    z = metres(frame.depth[box], frame.depth_unit_m)
+    pixels = np.flatnonzero(labels[top : top + height].view(bool))
+    pixels += top * labels.shape[1]
+    rays = pixel_rays(frame.intrinsics, frame.depth.shape)
+    up, part = grid.up.astype(np.float32), labels.reshape(-1).take(pixels)
+    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
     with np.errstate(invalid="ignore", over="ignore"):
-        height_m = rays.y.reshape(shape)[box] * up[1]
-        height_m += rays.x.reshape(shape)[box] * up[0]
+        height_m = rays.y.take(pixels)
+        height_m *= up[1]
+        across = rays.x.take(pixels)
+        across *= up[0]
+        height_m += across
         height_m += up[2]
         height_m *= z
         height_m -= np.float32(grid.offset)
         seen = (z > 0) & np.isfinite(height_m)
-        # of each label: how many pixels are seen, and how many of them are raised
-        kind = seen * np.uint8(1) + (seen & (height_m > RAISED_M))
+        raised = seen & (height_m > RAISED_M)
         low = seen & (np.abs(height_m) < SURFACE_M)
-    counts = cv2.calcHist([part, kind], [0, 1], None, [256, 3], [0, 256, 0, 3])
-    tall = counts[:, 2] > RAISED_SHARE * np.maximum(counts[:, 1] + counts[:, 2], 1)
-    tall[0] = False
+    # of each label: how many pixels are seen, and how many of them are raised
+    count = np.bincount(part[seen], minlength=256)
+    tall = np.bincount(part[raised], minlength=256) > RAISED_SHARE * np.maximum(count, 1)
     out = labels.copy()
-    out[box][low & cv2.LUT(part, tall.view(np.uint8)).view(bool)] = 0
+    out.reshape(-1)[pixels[low & tall.take(part)]] = 0
     return out
 
 

@@ -36,6 +36,9 @@ class DepthSegmenterSettings:
         Objects below are left out, by the calibrated score where there is a calibration.
     least_something : float
         Probability of being an object at all from which on a crop is one.
+    low_heights : bool
+        Whether the first network sees heights near the surface in a channel of their own, see `image_channels`. Cards
+        that do not say so are of networks that do not.
     votes : VoteSettings
         How votes become instances.
     calibration : Calibration, optional
@@ -49,12 +52,14 @@ class DepthSegmenterSettings:
 
     least_score: float = 0.0
     least_something: float = 0.5
+    low_heights: bool = False
     calibration: Calibration | None = None
     votes: VoteSettings = field(default_factory=VoteSettings)
 
     def __post_init__(self) -> None:
         for name in ("least_score", "least_something"):
             expect(name, 0 <= getattr(self, name) <= 1, "0 to 1", getattr(self, name))
+        expect("low_heights", isinstance(self.low_heights, bool), "true or false", self.low_heights)
         if isinstance(self.votes, Mapping):
             object.__setattr__(self, "votes", record_from(VoteSettings, self.votes))
         if isinstance(self.calibration, Mapping):
@@ -122,7 +127,7 @@ class DepthSegmenter:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.names, self.settings = card.names, DepthSegmenterSettings.of(card)
         self._name = card.name
-        self._masks = Session(folder, card.network(MASKS), config)
+        self._masks = Session(folder, card.network(MASKS), config, together=True)
         self._crops = Session(folder, card.network(NAMES), config)
         answers = self._crops.network.outputs["name"][-1]
         expect("names", answers == len(self.names) + 1, f"{answers} - 1, as the network says", len(self.names))
@@ -187,7 +192,11 @@ class DepthSegmenter:
         instances = tuple(
             Instance(place, name, round(score, 4), str(place)) for place, (score, _, name) in enumerate(found, start=1)
         )
-        return Detections(instances, cv2.LUT(labels, renumbered))
+        left, top, width, height = cv2.boundingRect(labels)
+        if width:
+            shown = labels[top : top + height, left : left + width]
+            shown[:] = cv2.LUT(shown, renumbered)
+        return Detections(instances, labels)
 
     def answer(self, grid: DepthGrid) -> np.ndarray:
         """Ask the first network.
@@ -203,7 +212,7 @@ class DepthSegmenter:
             See `centre_votes.instances_of`.
         """
         h, w = grid.z.shape
-        channels = image_channels(grid)
+        channels = image_channels(grid, self.settings.low_heights)
         below, right = -h % MULTIPLE, -w % MULTIPLE
         if below or right:
             channels = np.pad(channels, ((0, 0), (0, below), (0, right)))

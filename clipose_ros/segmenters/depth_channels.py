@@ -27,6 +27,7 @@ PARALLEL, ABOVE_M, SHARE = 0.97, 0.3, 0.15  # a table above the floor, which may
 SMOOTHING = 5  # pixels over which the direction of a surface is taken
 RELIEF = 25  # pixels over which a pixel is compared with what is around it
 RELIEF_M, HEIGHT_M, LENGTH_M, PIXEL_M = 0.03, 0.1, 0.1, 0.003  # units of the channels
+LOW_M = 0.008  # unit of heights near the surface
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,24 @@ def _axes(up: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(away, -up), up, away])
 
 
-def image_channels(grid: DepthGrid) -> np.ndarray:
+def image_channels(grid: DepthGrid, low_heights: bool = True) -> np.ndarray:
     """Compute what the segmenting network sees.
 
     Parameters
     ----------
     grid : DepthGrid
         Of the frame.
+    low_heights : bool
+        Whether the last channel shows how high things near the surface are: what lies flat and is thin. Networks that
+        were trained without see there whether the surface is known.
 
     Returns
     -------
     (CHANNELS, h, w) float32
         Logarithm of the metres that a pixel spans, height above the surface, whether the depth is valid, the three
-        components of the direction that it faces (right, up, away), relief against what is around it, and whether the
-        surface is known. 0 where the depth is not valid.
+        components of the direction that it faces (right, up, away), relief against what is around it, and the height
+        once more, from 2 cm below to 3 cm above the surface, in a smaller unit. 0 where the depth is not valid, and
+        heights where no surface is known.
     """
     z = grid.z
     valid = (z > 0).astype(np.float32)
@@ -164,7 +169,11 @@ def image_channels(grid: DepthGrid) -> np.ndarray:
         height *= z
         height -= np.float32(grid.offset / HEIGHT_M)
         np.multiply(height.clip(-3, 6), valid, out=out[1])
-        out[7] = valid
+        if low_heights:
+            height *= np.float32(HEIGHT_M / LOW_M)
+            np.multiply(height.clip(-2.5, 4), valid, out=out[7])
+        else:
+            out[7] = valid
     else:
         out[1] = out[7] = 0
     out[2] = valid
@@ -188,17 +197,18 @@ def _facing(
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
     by_x = cv2.filter2D(smooth, -1, kernel * np.float32(grid.intrinsics.fx), borderType=cv2.BORDER_REPLICATE)
     by_y = cv2.filter2D(smooth, -1, kernel.T * np.float32(grid.intrinsics.fy), borderType=cv2.BORDER_REPLICATE)
-    ahead = smooth - x * by_x
-    ahead -= y * by_y
-    squared = by_x * by_x
-    squared += by_y * by_y
-    squared += ahead * ahead
-    scale = -valid / np.maximum(np.sqrt(squared), np.float32(1e-6))
-    for row, (right, down, away) in zip(out, _axes(grid.up).astype(np.float32)):
-        np.multiply(by_x, right, out=row)
-        row += down * by_y
-        row += away * ahead
-        row *= scale
+    part = x * by_x
+    ahead = smooth - part
+    ahead -= np.multiply(y, by_y, out=part)
+    scale = np.square(by_x)
+    scale += np.square(by_y, out=part)
+    scale += np.square(ahead, out=part)
+    np.maximum(np.sqrt(scale, out=scale), np.float32(1e-6), out=scale)
+    np.divide(valid, scale, out=scale)
+    for row, (right, down, away) in zip(out, (-_axes(grid.up)).tolist()):
+        cv2.addWeighted(by_x, right, by_y, down, 0, dst=part)  # both terms in one pass, and then the third
+        cv2.scaleAdd(ahead, away, part, dst=part)
+        np.multiply(part, scale, out=row)
 
 
 def object_crops(grid: DepthGrid, masks: list[tuple[np.ndarray, tuple[int, int, int, int]]]) -> np.ndarray:

@@ -95,3 +95,20 @@ def test_an_interrupt_is_no_traceback(tmp_path):
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30)[1] == b"clipose: interrupted\n" and process.returncode == 130
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_keep_nothing_from_being_done(truth, closed):
+    """Started by a daemon: what is opened next must not take their numbers, and be printed into."""
+    run = f"{sys.executable} -m clipose_ros.cli.command evaluate --poses {truth} --truth {truth} --json {closed}"
+    process = subprocess.run(["sh", "-c", run], capture_output=True, text=True)
+    assert process.returncode == 0 and process.stderr == ""
+    assert bool(process.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_a_working_folder_that_was_deleted_is_said(truth, tmp_path):
+    (tmp_path / "gone").mkdir()
+    run = f"rmdir ../gone && exec {sys.executable} -m clipose_ros.cli.command evaluate --poses {truth} --truth {truth}"
+    process = subprocess.run(["sh", "-c", run], capture_output=True, text=True, cwd=tmp_path / "gone")
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert "clipose: working folder: expected one, got one that was deleted" in process.stderr

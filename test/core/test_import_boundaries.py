@@ -110,7 +110,8 @@ def test_numba_comes_with_learned_objects_alone():
     doors = ["clipose_ros.pipeline", "clipose_ros.estimators.clipose", "clipose_ros.cli.main", *modules_of("formats")]
     assert "numba" not in imported_with(*doors)
     numba = [f"clipose_ros.{name}" for name in ("rendering.kernels", "rendering.cpu")]
-    numba += [f"clipose_ros.estimators.{name}" for name in ("gspose", "render_comparison", "surface_alignment")]
+    rooms = ("gspose", "hypothesis_search", "pose_refinement", "render_comparison", "sightings", "surface_alignment")
+    numba += [f"clipose_ros.estimators.{name}" for name in rooms]
     numba += [f"clipose_ros.segmenters.{name}" for name in ("object_segmenter", "recognition")]
     assert import_without(["numba"], [name for name in everything() if name not in numba]) == {}
 

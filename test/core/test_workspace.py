@@ -6,7 +6,7 @@ import pytest
 
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.workspace import CameraPlace, Workspace
-from clipose_ros.formats.workspace_files import read_workspace
+from clipose_ros.formats.workspace_files import read_area, read_workspace
 
 INTRINSICS = Intrinsics(100.0, 100.0, 49.5, 39.5)
 
@@ -82,6 +82,13 @@ def test_what_is_no_picture_is_refused(tmp_path):
         read_workspace(mask=str(tmp_path / "none.png"))
     with pytest.raises(ValueError, match="workspace mask: expected a picture of one channel"):
         Workspace(mask=np.zeros((4, 4), bool))
+
+
+def test_a_picture_of_16_bits_is_as_good_as_one_of_8(tmp_path):
+    picture = np.zeros((8, 10), np.uint16)
+    picture[:, :5] = 1
+    cv2.imwrite(str(tmp_path / "area.png"), picture)
+    np.testing.assert_array_equal(read_area(tmp_path / "area.png"), picture > 0)
 
 
 def test_a_workspace_without_limits_is_none():

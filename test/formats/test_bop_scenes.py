@@ -100,6 +100,7 @@ def test_the_object_of_an_instance_is_that_of_the_file_or_of_its_name(scene):
         ({"cam_K": [1, 2]}, "scene_camera.json: 3: cam_K: expected the nine numbers of a 3x3 matrix"),
         ({"cam_K": ["a"] * 9}, "cam_K: expected the nine numbers"),
         ({"cam_K": [0, 0, 3, 0, 0, 2, 0, 0, 1]}, "cam_K: intrinsics: expected finite values with fx, fy > 0"),
+        ({"cam_K": [1.1, 0, 0.5, 0, 1.1, 0.5, 0, 0, 1]}, "cam_K: intrinsics: expected focal lengths of 2 to"),
         ({"cam_K": [600, 9, 3, 0, 600, 2, 0, 0, 1]}, r"cam_K: expected \[fx, 0, cx, 0, fy, cy, 0, 0, 1\]"),
         ({"depth_scale": 0}, "3: depth_scale: expected millimetres for 1"),
         ({"depth_scale": "1"}, "depth_scale: expected millimetres for 1"),
@@ -121,12 +122,16 @@ def test_depth_in_another_unit_than_the_scale_says_is_remarked(tmp_path):
     [
         ("depth/000003.png", None, "depth/000003.png: expected a depth image, got none"),
         ("depth/000003.png", b"half", "depth/000003.png: expected an image"),
-        ("rgb/000003.png", cv2.imencode(".png", np.zeros((3, 4, 3), np.uint8))[1].tobytes(), r"as depth, got \(3, 4\)"),
+        (
+            "rgb/000003.png",
+            cv2.imencode(".png", np.zeros((3, 4, 3), np.uint8))[1].tobytes(),
+            "expected 64x48 as the depth image, got 4x3",
+        ),
         ("mask_visib/000003_000001.png", None, "mask_visib/000003_000001.png: expected a file, got none"),
         (
             "mask_visib/000003_000001.png",
             cv2.imencode(".png", np.zeros((3, 4), np.uint8))[1].tobytes(),
-            r"mask_visib/000003_000001.png: expected \(48, 64\) as depth",
+            "mask_visib/000003_000001.png: expected 64x48 as the depth image, got 4x3",
         ),
         ("scene_gt.json", None, "scene_gt.json: expected a file that names the objects, or --segmenter"),
         ("scene_gt.json", b"[]", "scene_gt.json: expected a mapping of image numbers"),
@@ -152,6 +157,12 @@ def test_a_folder_that_is_no_scene_is_refused(tmp_path):
         ValueError, match="expected a folder whose name is the number of the scene, as 000001, got mine"
     ):
         BopScenes(write_scene(tmp_path / "mine"))
+
+
+def test_a_scene_without_images_is_refused(scene):
+    (scene / "scene_camera.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected at least one image in scene_camera.json, got none"):
+        BopScenes(scene, NAMES)
 
 
 @pytest.mark.parametrize("entry", ["mug", "1:", "a:mug", ":mug", "-1:mug"])

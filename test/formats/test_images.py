@@ -1,8 +1,17 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
 
-from clipose_ros.formats.images import read_colour, read_depth, read_depth_or_code, read_labels, unit_doubt
+from clipose_ros.formats.images import (
+    read_colour,
+    read_depth,
+    read_depth_or_code,
+    read_labels,
+    read_object_mask,
+    unit_doubt,
+)
 
 V, U = np.mgrid[:120, :160]
 # Table, box and wall, with the noise of a sensor and holes, from 0.6 to 1.6 m; [mm].
@@ -147,3 +156,20 @@ def test_what_does_not_decode_is_named_with_the_cure(write, content):
         ValueError, match="0000_depth.png: expected an image, got something that does not decode; copy or"
     ):
         read_depth(write(content))
+
+
+@pytest.mark.parametrize("read", [read_colour, read_depth, read_labels, read_object_mask])
+def test_an_image_that_says_it_is_larger_than_any_cameras_takes_no_memory(write, read):
+    """A few kilobytes of zeros unpack to gigabytes."""
+    image = bytearray(cv2.imencode(".png", SCENE_MM)[1].tobytes())
+    image[16:24] = struct.pack(">II", 30_000, 30_000)
+    with pytest.raises(ValueError, match="0000_depth.png: expected 1 to 67108864 pixels, got 30000x30000"):
+        read(write(bytes(image)))
+
+
+def test_a_file_that_is_larger_than_any_image_is_not_read(tmp_path):
+    path = tmp_path / "0000_depth.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # it has holes: nothing is written
+    with pytest.raises(ValueError, match="0000_depth.png: expected an image of at most 536870912 bytes"):
+        read_depth(path)

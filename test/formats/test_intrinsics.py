@@ -101,6 +101,11 @@ def test_coefficients_that_are_not_zero_are_told(read, distortion):
         ({"fx": 600.0}, "keys: expected fx, fy, cx and cy, got none for fy, cx, cy"),
         ({**K, "fx": 0}, "intrinsics: expected finite values with fx, fy > 0"),
         ({**K, "fx": float("nan")}, "intrinsics: expected finite values"),
+        (
+            {**K, "fx": 0.92, "fy": 1.2},
+            "intrinsics: expected focal lengths of 2 to 1e+06 px, got fx 0.92, fy 1.2; where they",
+        ),
+        ({"K": [1e308, 0, 320, 0, 600, 240, 0, 0, 1]}, "intrinsics: expected focal lengths of 2 to 1e+06 px"),
         ({**K, "fx": None}, "fx: expected a number, got None"),
         ({**K, "fx": True}, "fx: expected a number, got True"),
         ({**K, "fx": "wide"}, "fx: expected a number, got 'wide'"),

@@ -1,12 +1,14 @@
 """The depth segmenter around networks that a test can understand: see `write_tiny_segmenter`."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.centre_votes import (
     OFFSET_UNIT,
     STEP_M,
@@ -18,7 +20,7 @@ from clipose_ros.segmenters.centre_votes import (
 )
 from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
 from clipose_ros.segmenters.depth import box_of
-from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
+from clipose_ros.segmenters.depth_channels import LOW_M, DepthGrid, depth_grid, image_channels, object_crops
 
 
 @pytest.fixture
@@ -46,6 +48,12 @@ def test_the_same_frame_gives_the_same_detections(segmenter):
     frame, _ = spheres_on_table(3, ["can"])
     one, other = segmenter.segment(frame), segmenter.segment(frame)
     assert one.instances == other.instances and (one.masks == other.masks).all()
+
+
+def test_any_number_of_cores_finds_the_same(tiny_segmenter):
+    frame, _ = spheres_on_table(3, ["can"])
+    one, two = (segmenter_of(tiny_segmenter, SessionConfig(threads=n)).segment(frame) for n in (1, 2))
+    assert one.instances == two.instances and (one.masks == two.masks).all()
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (240, 320), (360, 640), (640, 360), (61, 83)])
@@ -113,6 +121,10 @@ def test_height_is_measured_from_the_table_and_up_is_its_normal():
     assert abs(channels[1][on_grid == 0]).max() < 0.1  # in decimetres
     assert channels[1][on_grid > 0].max() == pytest.approx(1.0, abs=0.03)  # spheres of 10 cm
     assert np.median(channels[4][on_grid == 0]) == pytest.approx(1.0, abs=1e-2)  # the table faces up
+    thin = replace(grid, offset=grid.offset - 0.004)  # of a table that lies 4 mm lower
+    assert np.median(image_channels(thin)[7][on_grid == 0]) == pytest.approx(0.004 / LOW_M, abs=0.05)
+    assert (image_channels(thin)[7][on_grid > 0] <= 4).all()
+    assert (image_channels(thin, low_heights=False)[7] == (grid.z > 0)).all()
 
 
 def test_a_crop_is_metric_whatever_the_distance():

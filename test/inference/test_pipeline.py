@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,18 @@ def test_a_tracker_is_a_stage_of_its_own_and_without_one_there_is_no_state(write
     assert [pose.track for _, pose in tracked.results] == [1, 2] and (tracked.coasting, tracked.lost) == ((), ())
     for (_, pose), (_, estimate) in zip(tracked.results, first.results):
         np.testing.assert_array_equal(pose.rotation, estimate.rotation)
+
+
+def test_objects_are_not_followed_into_the_frame_of_another_camera(write_model):
+    tracker = Tracker()
+    pipeline = Pipeline(estimators.load(str(write_model())), tracker=tracker)
+    frame, detections = spheres_on_table(2, ["mug", "can"])
+    tracks = []
+    for i, frame_id in enumerate(("left", "/left", "", "left", "right")):  # without a name it may be the same
+        result = pipeline.process(replace(frame, stamp_ns=i * 33_000_000, frame_id=frame_id), detections)
+        tracks.append([pose.track for _, pose in result.results])
+    assert tracks == [[1, 2]] * 4 + [[3, 4]]
+    assert tracker.events == {"reset: another frame_id": 1}
 
 
 def test_the_estimate_lies_on_the_sphere_that_the_frame_shows(pipeline):

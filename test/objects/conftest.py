@@ -14,7 +14,7 @@ WIDTH, HEIGHT, FOCAL = 160, 120, 170.0
 FACES = np.array([[0.9, 0.2, 0.1], [0.1, 0.7, 0.2], [0.2, 0.3, 0.9], [0.9, 0.8, 0.1], [0.7, 0.2, 0.8], [0.2, 0.8, 0.8]])
 
 
-def looking_at_box(azimuth_deg: float, elevation_deg: float, distance_m: float = 0.4, roll_deg: float = 0.0):
+def looking_at_box(azimuth_deg: float, elevation_deg: float, distance_m: float = 0.4, roll_deg: float = 0.0, at=CENTRE):
     """R_camera_object and t of a camera that looks at the box's centre."""
     a, e, r = np.radians([azimuth_deg, elevation_deg, roll_deg])
     away = np.array([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)])
@@ -24,14 +24,16 @@ def looking_at_box(azimuth_deg: float, elevation_deg: float, distance_m: float =
     rotation = np.stack([right, np.cross(forward, right), forward])
     turn = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
     rotation = turn @ rotation
-    return rotation, -rotation @ (CENTRE + distance_m * away)
+    return rotation, -rotation @ (at + distance_m * away)
 
 
-def picture_of_box(rotation, translation, wall_m: float = 1.0):
+def picture_of_box(
+    rotation, translation, wall_m: float = 1.0, width=WIDTH, height=HEIGHT, focal: float = FOCAL, centre=CENTRE
+):
     """RGB (H, W, 3) uint8, depth (H, W) float [m] and mask (H, W) of the box before a wall."""
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack([(u - WIDTH / 2) / FOCAL, (v - HEIGHT / 2) / FOCAL, np.ones_like(u, float)], axis=-1)
-    origin = -rotation.T @ translation - CENTRE
+    u, v = np.meshgrid(np.arange(width), np.arange(height))
+    rays = np.stack([(u - width / 2) / focal, (v - height / 2) / focal, np.ones_like(u, float)], axis=-1)
+    origin = -rotation.T @ translation - centre
     along = rays @ rotation
     with np.errstate(divide="ignore"):
         first, second = ((side * SIZE / 2 - origin) / along for side in (-1, 1))

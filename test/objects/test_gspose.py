@@ -89,12 +89,20 @@ def test_what_lies_beside_the_mask_speaks_against_a_pose_unless_it_is_hidden():
 
 
 def test_half_turns_of_the_best_hypotheses_are_tried(estimator):
-    from clipose_ros.estimators.gspose import Hypothesis, _half_turned
+    from clipose_ros.estimators.hypotheses import Hypothesis, half_turned
 
     rotation, translation = box_scene.looking_at_box(33.0, 35.0)
     known = Hypothesis(rotation @ np.diag([1.0, -1, -1]), translation, 0.1)
-    found = _half_turned([Hypothesis(rotation, translation, 0.0)], [known])
+    found = half_turned([Hypothesis(rotation, translation, 0.0)], [known])
     assert sorted(tuple(np.rint(np.diag(rotation.T @ one.rotation))) for one in found) == [(-1, -1, 1), (-1, 1, -1)]
+
+
+def test_without_depth_the_farther_of_two_that_look_alike_is_chosen():
+    from clipose_ros.estimators.hypotheses import Hypothesis, doubt_of
+
+    near, far = (Hypothesis(np.eye(3), np.array([0, 0, z]), 0.2) for z in (0.4, 0.8))
+    assert doubt_of(near) == doubt_of(far)
+    assert doubt_of(replace(far, blind=True)) < doubt_of(replace(near, blind=True)) - 0.2
 
 
 @pytest.mark.parametrize("view", [(33.0, 35.0, 0.45, 20.0), (215.0, 15.0, 0.35, -70.0)])
@@ -123,12 +131,18 @@ def test_outlines_are_moved_to_where_the_colours_change():
     colour = (colour + np.random.default_rng(0).integers(-4, 5, colour.shape)).astype(np.uint8)
     kernel = np.ones((7, 7), np.uint8)
     for change in (cv2.dilate, cv2.erode):
-        shares = outline_by_colour(colour, change(true.astype(np.uint8), kernel) > 0)
+        shares, _ = outline_by_colour(colour, change(true.astype(np.uint8), kernel) > 0)
         assert np.count_nonzero((shares > 0.4) ^ true) < 0.02 * true.sum()
         assert 0.3 < shares[30:80, 84].mean() < 0.7
+    covered, doubtful = outline_by_colour(colour, true, least_told=1.2)
+    assert np.count_nonzero((covered > 0.4) ^ true) < 0.02 * true.sum() and doubtful.mean() < 0.04
     plain = np.full_like(colour, 120)
-    assert (outline_by_colour(plain, true) == true).mean() > 0.9
-    assert not outline_by_colour(plain, np.zeros_like(true)).any()
+    half = plain.copy()
+    half[:, 50:] = colour[:, 50:]
+    doubtful = outline_by_colour(half, true, least_told=1.2)[1]  # on the left, nothing tells where it ends
+    assert doubtful[:, :40].sum() > 1.5 * doubtful[:, 60:].sum() and not doubtful[55, 50] and not doubtful[5, 5]
+    assert (outline_by_colour(plain, true)[0] == true).mean() > 0.9
+    assert not outline_by_colour(plain, np.zeros_like(true))[0].any()
 
 
 def test_the_same_frame_gives_the_same_pose(estimator):

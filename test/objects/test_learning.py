@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -72,6 +73,21 @@ def test_an_object_is_read_as_it_was_written(box_library, tmp_path):
     other.add(box, replace=True)
     other.remove("box")
     assert other.names == () and not list((tmp_path / "other").iterdir())
+
+
+def test_on_a_full_disk_the_object_of_before_stays(box_library, tmp_path, monkeypatch):
+    """The second file no longer fits: the first does not take the place of the old one alone."""
+    library, box = ObjectLibrary(tmp_path), ObjectLibrary(box_library).read("box")
+    library.add(box)
+
+    def full(path, *args, **kwargs):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="box.yaml: expected a file that can be written, got: No space left on device"):
+        library.add(replace(box, points=box.points + np.float32(0.001)), replace=True)
+    np.testing.assert_array_equal(library.read("box").points, box.points)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["box.npz", "box.yaml"]
 
 
 def test_files_that_do_not_belong_together_are_refused(box_library, tmp_path):

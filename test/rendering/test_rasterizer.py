@@ -47,6 +47,16 @@ def test_it_agrees_with_the_reference(degrees, two_sided):
     np.testing.assert_allclose(drawn.depth_m[solid], expected.depth_m[solid], atol=1e-3)
 
 
+def test_one_alone_is_drawn_at_any_distance():
+    """Its level of depth is what rounding left: it once lay far outside of all levels, and ended the process."""
+    alone = cloud(count=1)
+    for distance in np.linspace(0.3, 3.0, 28):
+        far = np.array([0.0, 0.0, distance])
+        expected = ReferenceRasterizer().render(alone, np.eye(3), far, INTRINSICS, SIZE)
+        drawn = CpuRasterizer().render(alone, np.eye(3), far, INTRINSICS, SIZE)
+        np.testing.assert_allclose(drawn.alpha, expected.alpha, atol=2e-3)
+
+
 def test_covariances_turn_with_the_object():
     # A needle along x, turned by a quarter about z, stands upright in the image.
     needle = Gaussians(

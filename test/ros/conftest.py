@@ -91,8 +91,10 @@ class Client:
         self.node = rclpy.create_node("client", context=self.context)
         self.publishers = {key: self.node.create_publisher(kind, topic, 10) for key, (kind, topic) in INPUTS.items()}
         self.received = {key: [] for key in OUTPUTS}
-        for key, (kind, topic) in OUTPUTS.items():
+        self._subscriptions = [
             self.node.create_subscription(kind, topic, self.received[key].append, 10)
+            for key, (kind, topic) in OUTPUTS.items()
+        ]
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin)
@@ -125,10 +127,27 @@ class Client:
         future = self._executor.create_task(end)
         assert wait_for(future.done)
 
-    def connected(self):
-        """Whether the node's subscriptions and publishers have been discovered."""
-        subscribed = all(publisher.get_subscription_count() for publisher in self.publishers.values())
-        return subscribed and all(self.node.count_publishers(topic) for _, topic in OUTPUTS.values())
+    def connect(self, *more_inputs):
+        """Wait until the node that was started last hears this client, and is heard by it.
+
+        What is published before is lost: the node's subscriptions are best effort. And an answer to it may be lost, for
+        the node may not know our subscriptions yet when we know it. So both sides are asked for what they have matched.
+        """
+        self.received["diagnostics"].clear()  # of a node before
+        heard = [topic for _, topic in INPUTS.values()] + list(more_inputs)
+        hearing = [topic.replace("clipose/", "~/") for _, topic in OUTPUTS.values() if topic != "/diagnostics"]
+        peers = [f"publishers: {topic}" for topic in heard] + [f"subscribers: {topic}" for topic in hearing]
+
+        def missing():
+            counters = self.counters()
+            ours = {f"our publisher: {key}": one.get_subscription_count() for key, one in self.publishers.items()}
+            ours |= {f"our subscription: {one.topic_name}": one.get_publisher_count() for one in self._subscriptions}
+            return [peer for peer, count in ours.items() if not count] + [
+                peer for peer in peers if not int(counters.get(peer, 0))
+            ]
+
+        # twice: where nothing has been compiled yet, a node starts late
+        assert wait_for(lambda: not missing(), 2 * PATIENCE_S), f"not connected: {missing()}, {self.counters()}"
 
     def send(self, depth=None, camera_info=None, instances=None):
         for key, message in (("camera_info", camera_info), ("depth", depth), ("instances", instances)):
@@ -144,11 +163,16 @@ class Client:
         assert wait_for(lambda: self.answer(stamp, output)), f"no {output} for stamp {stamp}"
         return self.answer(stamp, output)
 
-    def ask(self, depth, camera_info, instances, output="poses_9dof"):
-        """The output for a frame. Best effort may lose a message, so they are sent again until the answer is there."""
+    def ask(self, depth, camera_info, instances, output="poses_9dof", more=()):
+        """The output for a frame. Best effort may lose a message, so they are sent again until the answer is there.
+
+        `more` has further publishers, with their messages.
+        """
         stamp = depth.header.stamp
         for _ in range(int(PATIENCE_S)):
             self.send(depth, camera_info, instances)
+            for publisher, message in more:
+                publisher.publish(message)
             if wait_for(lambda: self.answer(stamp, output), seconds=1.0):
                 return self.answer(stamp, output)
         pytest.fail(f"no {output} for stamp {stamp}")
@@ -227,10 +251,10 @@ def client(dds):
 
 
 @pytest.fixture(scope="module")
-def node(start_process, tiny_model, client, wait_until):
+def node(start_process, tiny_model, client):
     """The process of a pose node with the tiny model, which the client has found. It must end cleanly."""
-    process = start_process("node", "-p", f"models:={tiny_model}")
-    wait_until(client.connected)
+    process = start_process("node", "-p", f"models:={tiny_model}", "-p", "diagnostics_s:=0.2")
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0

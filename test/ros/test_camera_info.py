@@ -92,6 +92,12 @@ def test_a_raw_image_needs_k():
         check_camera_info(camera_info(k=[0.0] * 9), rectified=False)
 
 
+@pytest.mark.parametrize("focal", [0.9, 1e308])
+def test_a_calibration_in_shares_of_the_image_or_in_nothing_at_all_is_refused(focal):
+    with pytest.raises(ValueError, match="intrinsics: expected focal lengths of 2 to 1e.06 px, got fx"):
+        check_camera_info(camera_info(k=[focal, 0.0, 0.5, 0.0, focal, 0.5, 0.0, 0.0, 1.0], p=[0.0] * 12))
+
+
 @given(*[st.integers(0, 4)] * 2, *[st.integers(0, 50)] * 2, st.sampled_from(("plumb_bob", "fisheye")))
 def test_a_point_is_seen_at_its_pixel_cut_and_binned(bin_x, bin_y, left, top, model):
     """A pixel u of the whole raw image is (u - x_offset) / binning of the one that is published."""
@@ -164,7 +170,6 @@ def sized(w, h, fx, fy, cx, cy, **roi):
         (sized(320, 240, 600.0, 600.0, 319.5, 239.5), "principal point near the middle of its 320x240 px, got fx 600"),
         (sized(1280, 720, 600.0, 600.0, 319.5, 239.5), "principal point near the middle of its 1280x720 px"),
         (sized(3840, 2160, 13489.9, 13487.8, 11447.9, 6276.5), "principal point near the middle"),
-        (sized(640, 480, 1.0, 1.0, 0.5, 0.5), "principal point near the middle"),  # in shares of the image
         (sized(640, 480, 6000.0, 6000.0, 319.5, 239.5), "a usual field of view"),
         (sized(640, 480, 600.0, 450.0, 319.5, 239.5), "fx near fy"),
     ],

@@ -44,11 +44,11 @@ def small_spheres(count):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def node(start_process, tiny_model, client, wait_until):
+def node(start_process, tiny_model, client):
     """Reliable, so that what is counted is what was sent."""
     arguments = ("-p", f"models:={tiny_model}", "-p", "reliable_inputs:=true", "-p", "diagnostics_s:=0.02")
     process = start_process("node", *arguments)
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

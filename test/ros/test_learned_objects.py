@@ -41,13 +41,13 @@ def library(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def node(start_process, tiny_model, client, library, wait_until):
+def node(start_process, tiny_model, client, library):
     from sensor_msgs.msg import Image
 
     client.colour = client.node.create_publisher(Image, "rgb/image_rect_color", 10)
     arguments = [f"models:=[{tiny_model},gspose]", f"objects_dir:={library / 'objects'}"]
     process = start_process("node", *(part for text in arguments for part in ("-p", text)))
-    wait_until(lambda: client.connected() and client.colour.get_subscription_count())
+    client.connect("rgb/image_rect_color")
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

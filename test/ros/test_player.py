@@ -212,6 +212,14 @@ def test_the_log_tells_when_the_last_message_of_each_frame_was_published(dds, st
     )
 
 
+def test_a_log_that_cannot_be_written_ends_the_player_with_a_sentence(dds, start_process, folder, tmp_path):
+    log = tmp_path / "nowhere" / "log"
+    process = start_process("lab.player", "-p", f"folder:={folder}", "-p", f"log:={log}")
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 1 and "Traceback" not in said
+    assert f"log: expected a file that can be written, got {log}: No such file or directory" in said
+
+
 def test_demo_refuses_poses_that_are_not_those_of_the_objects(folder, tiny_model, tmp_path):
     """The truth of this folder is nowhere near the spheres: the demo prints its table, draws its picture and fails."""
     picture = tmp_path / "demo.png"

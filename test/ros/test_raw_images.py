@@ -46,12 +46,12 @@ class TestRawCamera:
     """A camera with a lens, whose depth is in tenth millimetres, and a node that is told so."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def node(self, start_process, tiny_model, client, wait_until):
+    def node(self, start_process, tiny_model, client):
         arguments = (f"models:={tiny_model}", "rectified:=false", f"depth_scale_m:={UNIT_M}", "diagnostics_s:=0.1")
         process = start_process(
             "node", *(word for argument in arguments for word in ("-p", argument)), "-p", "tracking:=false"
         )
-        wait_until(client.connected)
+        client.connect()
         yield process
         process.kill()
         process.wait()
@@ -93,13 +93,13 @@ class TestUntoldNode:
     """A node with default parameters on a raw camera without a frame, in tenth millimetres."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def node(self, start_process, output_of, tiny_model, client, wait_until):
+    def node(self, start_process, output_of, tiny_model, client):
         remapped = f"depth_registered/image_rect:={RAW}"
         process = start_process("node", "-p", f"models:={tiny_model}", "-p", "diagnostics_s:=0.1", "-r", remapped)
         output = output_of(process)
         kind = client.inputs["depth"][0]
         usual, client.publishers["depth"] = client.publishers["depth"], client.node.create_publisher(kind, RAW, 10)
-        wait_until(client.connected)
+        client.connect()
         yield output
         client.destroy(client.publishers["depth"])
         client.publishers["depth"] = usual
@@ -127,6 +127,16 @@ class TestUntoldNode:
             assert answer.header.frame_id == frame_id and len(answer.poses) == 2
         wait_until(lambda: counted(client, cause) >= before + 3)
         assert sum(said in line for line in node.lines) == 1
+
+    def test_two_cameras_on_one_topic_are_said_once(self, node, client, spheres, header, wait_until):
+        cause = f"warned: {client.inputs['depth'][1]} frame_id: expected 'left' as before"
+        tracks = []
+        for frame_id in ("left", "right", "left", "right"):
+            answer = client.ask(*frame_messages(*spheres, header(frame_id)))
+            tracks.append({pose.track for pose in answer.poses})
+        assert len(set.union(*tracks)) == sum(map(len, tracks))  # none goes on in the other camera's frame
+        wait_until(lambda: counted(client, cause) == 2)
+        assert sum("expected 'left' as before, got 'right'" in line for line in node.lines) == 1
 
     def test_millimetres_in_floats_are_said_once_with_the_cure(self, node, client, spheres, header, wait_until):
         """ensenso/ros_driver#60: each object is rejected for having no points, which tells nobody why."""

@@ -21,7 +21,7 @@ def colour(client):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def segmenting_node(start_process, tiny_model, tiny_mask_rcnn, client, wait_until, colour):
+def segmenting_node(start_process, tiny_model, tiny_mask_rcnn, client, colour):
     """The process of a node that segments by colour, and finds cups."""
     parameters = (
         f"models:={tiny_model}",
@@ -29,27 +29,24 @@ def segmenting_node(start_process, tiny_model, tiny_mask_rcnn, client, wait_unti
         f"segmenter_model:={tiny_mask_rcnn}/",
         "segmenter_classes:=['cup:mug']",
         "tracking:=false",
+        "diagnostics_s:=0.1",
     )
     process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
-    wait_until(lambda: client.connected() and colour.get_subscription_count())
+    client.connect("rgb/image_rect_color")
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_frame_is_complete_with_its_colour_image(client, spheres, colour):
-    header = Header(stamp=stamp_message(time.time_ns()), frame_id="some_optical_frame")
-    depth, camera_info, _ = frame_messages(*spheres, header)
-    client.send(depth, camera_info)
-    time.sleep(1.0)
-    assert client.answer(header.stamp) is None
-    white = image_message(np.full((*spheres.frame.depth.shape, 3), 255, np.uint8), "rgb8", header)
-    for _ in range(int(PATIENCE_S)):
-        colour.publish(white)
-        client.send(depth, camera_info)
-        time.sleep(0.5)
-        if (answer := client.answer(header.stamp)) is not None:
-            break
+def test_a_frame_is_complete_with_its_colour_image(client, spheres, colour, wait_until):
+    white = np.full((*spheres.frame.depth.shape, 3), 255, np.uint8)
+    alone, whole = (Header(stamp=stamp_message(time.time_ns()), frame_id="some_optical_frame") for _ in range(2))
+    client.send(*frame_messages(*spheres, alone)[:2])
+    wait_until(lambda: client.counters().get("messages waiting") == "1")
+    depth, camera_info, _ = frame_messages(*spheres, whole)
+    answer = client.ask(depth, camera_info, None, more=[(colour, image_message(white, "rgb8", whole))])
     assert [(pose.category, pose.id) for pose in answer.poses] == [("mug", "1")]
+    wait_until(lambda: client.counters().get("dropped: depth without partners") == "1")
+    assert client.answer(alone.stamp) is None
     counters = client.counters()
     assert counters["segmenter"] == "segmenter-mask-rcnn" and counters["segmenter provider"] == "cpu"

@@ -20,11 +20,12 @@ PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def segmenting_node(start_process, tiny_model, tiny_segmenter, client, wait_until):
+def segmenting_node(start_process, tiny_model, tiny_segmenter, client):
     """The process of a node that segments by itself."""
-    parameters = f"models:={tiny_model}", f"models_dir:={tiny_segmenter.parent}", "segmenter:=depth", "tracking:=false"
+    models = f"models:={tiny_model}", f"models_dir:={tiny_segmenter.parent}"
+    parameters = *models, "segmenter:=depth", "tracking:=false", "diagnostics_s:=0.1"
     process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
@@ -40,7 +41,7 @@ def published(client, wait_until):
     """What comes on ~/instances."""
     heard = []
     subscription = client.node.create_subscription(InstanceArray, "clipose/instances", heard.append, 10)
-    wait_until(lambda: client.node.count_publishers("clipose/instances"))
+    wait_until(lambda: client.counters().get("subscribers: ~/instances") == "1")
     yield heard
     client.destroy(subscription)
 
@@ -60,27 +61,21 @@ def test_a_depth_image_alone_gives_the_poses_of_the_pipeline(client, spheres, he
 def test_what_was_found_is_published_as_instances_with_the_header_of_the_image(
     client, spheres, header, published, tiny_segmenter, wait_until
 ):
-    def asked():
-        """One more image; whether its instances came."""
-        header.stamp = stamp_message(time.time_ns())
-        depth, camera_info, _ = frame_messages(*spheres, header)
-        client.ask(depth, camera_info, None)
-        time.sleep(0.2)
-        return any(message.header == header for message in list(published))
-
-    wait_until(asked)
-    message = next(message for message in published if message.header == header)
+    depth, camera_info, _ = frame_messages(*spheres, header)
+    client.ask(depth, camera_info, None)
+    wait_until(lambda: published)
+    message = published[0]
+    assert message.header == header
     assert [instance.category for instance in message.instances] == ["can", "can"]
     found = detections_from(message, spheres.frame.depth.shape)
     expected = segmenter_of(tiny_segmenter).segment(spheres.frame)
     assert (found.masks == expected.masks).all()
 
 
-def test_masks_that_come_in_time_are_taken_instead(client, spheres, header):
+def test_masks_that_come_in_time_are_taken_instead(client, spheres, header, wait_until):
     """The tiny segmenter would call both spheres cans."""
     depth, camera_info, instances = frame_messages(*spheres, header)
-    client.send(instances=instances)
-    time.sleep(1.0)
+    wait_until(lambda: client.send(instances=instances) or client.counters()["messages waiting"] == "1")
     answer = client.ask(depth, camera_info, instances)
     assert [pose.category for pose in answer.poses] == ["can", "mug"]
 

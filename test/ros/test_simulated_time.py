@@ -28,7 +28,7 @@ def node(start_process, tiny_model, client, wait_until):
         "-p",
         "diagnostics_s:=0.02",
     )
-    wait_until(client.connected)
+    client.connect()
     wait_until(client.counters)
     yield process
     process.send_signal(signal.SIGINT)

@@ -36,3 +36,20 @@ def test_images_that_piled_up_leave_no_holes_behind():
         subprocess.run([sys.executable, "-c", PILE_UP], capture_output=True, text=True, check=True, timeout=60).stdout
     )
     assert grown < 8e6
+
+
+UNREADABLE = """
+import sys
+from clipose_ros.ros.spinning import run
+
+def make_node():
+    raise PermissionError(13, "Permission denied", "/models/card.yaml")
+
+sys.exit(run(make_node))
+"""
+
+
+def test_a_file_that_cannot_be_read_ends_a_node_with_one_sentence():
+    process = subprocess.run([sys.executable, "-c", UNREADABLE], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert "Permission denied: '/models/card.yaml'" in process.stdout + process.stderr

@@ -26,11 +26,11 @@ def node(dds, start_process):
     assert process.wait(10) == 0
 
 
-def test_best_seen_object_is_where_the_truth_says(node, client, wait_until):
+def test_best_seen_object_is_where_the_truth_says(node, client):
     """Loose bounds: that the pose went through camera, labels, network and messages in one piece; accuracy is measured
     elsewhere.
     """
-    wait_until(client.connected)
+    client.connect()
     folder, truth = NocsFolder(DEMO), read_poses(DEMO / "truth.json")
     name = folder.names[0]
     frame, detections = folder.read(name)

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from clipose_ros.bench.latency import IMAGE_SHAPE
 from clipose_ros.core.types import Detections, Instance, PoseEstimate, Rejection, TrackedPose, TrackState
 from clipose_ros.msg import ObjectPose, ObjectPoseArray
 from clipose_ros.pipeline import FrameResult
-from clipose_ros.ros.camera_transforms import camera_transforms
+from clipose_ros.ros.camera_transforms import NoTransform, camera_transforms
 from clipose_ros.ros.conversions import frame_messages, pose_estimate_from, stamp_message, stamp_ns
 from clipose_ros.ros.settings import PoseNodeParameters
 from clipose_ros.ros.target_frame import moved_pose, placed
@@ -51,7 +52,7 @@ def transform(time_ns, child, rotation, translation):
 
 
 @pytest.fixture(scope="module")
-def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
+def mapping_node(tf2_ros, start_process, tiny_model, client):
     """A node that gives poses in MAP, where CAMERA stands, and broadcasts the objects."""
     arguments = (
         f"models:={tiny_model}",
@@ -63,7 +64,7 @@ def mapping_node(tf2_ros, start_process, tiny_model, client, wait_until):
     process = start_process("node", *(word for argument in arguments for word in ("-p", argument)))
     client.camera = tf2_ros.StaticTransformBroadcaster(client.node)  # its publisher lives as long as it is known here
     client.camera.sendTransform(transform(0, CAMERA, QUARTER_TURN, TRANSLATION))
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
@@ -270,6 +271,43 @@ def test_without_tf2_ros_it_is_refused(monkeypatch, make, wanted_by):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)  # cannot be imported
     with pytest.raises(RuntimeError, match=f"^tf2_ros: expected the ROS package, for {wanted_by}, got none"):
         make()
+
+
+class Buffer:
+    """Keeps the stamps of a camera's transforms as tf2 does: none that is 10 s older than the newest."""
+
+    def __init__(self, node):
+        self.stamps_ns = []
+
+    def set(self, stamp_ns):
+        if stamp_ns >= max(self.stamps_ns, default=0) - 10_000_000_000:
+            self.stamps_ns.append(stamp_ns)
+
+    def clear(self):
+        self.stamps_ns.clear()
+
+    def lookup_transform(self, frame, camera, time, timeout):
+        if time.nanoseconds not in self.stamps_ns:
+            raise LookupError("extrapolation into the past")
+        return time.nanoseconds
+
+
+def test_a_recording_that_is_played_again_has_transforms_again(monkeypatch):
+    """Without simulated time, nobody else tells tf2 that the time went back."""
+    stand_in = SimpleNamespace(Buffer=Buffer, TransformListener=lambda *_: None, TransformException=LookupError)
+    monkeypatch.setitem(sys.modules, "tf2_ros", stand_in)
+    transforms = camera_transforms(None, PoseNodeParameters(target_frame=MAP))
+    answered = []
+    for second in [*range(1, 31), *range(1, 31)]:
+        stamp_ns = second * 1_000_000_000
+        transforms._buffer.set(stamp_ns)  # as the listener does, before the image is complete
+        try:
+            answered.append(transforms.look_up(MAP, CAMERA, stamp_message(stamp_ns)) == stamp_ns)
+        except NoTransform:
+            answered.append(False)
+    assert answered[:30] == [True] * 30
+    # that of the first image came before anybody knew
+    assert answered[31:] == [True] * 29
 
 
 def test_nobody_listens_to_tf_for_nothing():

@@ -16,7 +16,7 @@ PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def watching_node(start_process, tiny_model, tiny_segmenter, client, wait_until):
+def watching_node(start_process, tiny_model, tiny_segmenter, client):
     """A node that looks at the right half of space."""
     words = (
         f"models:={tiny_model}",
@@ -26,7 +26,7 @@ def watching_node(start_process, tiny_model, tiny_segmenter, client, wait_until)
         "workspace:='0 inf -inf inf 0 5'",
     )
     process = start_process("node", *(word for parameter in words for word in ("-p", parameter)))
-    wait_until(client.connected)
+    client.connect()
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0

@@ -31,7 +31,7 @@ from training.dataset import (
 )
 from training.row_format import DEPTH_UNIT_M, TARGET
 from training.rows import ViewPool
-from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud
+from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud, shadows
 from training.views import draw_shard
 
 PERFECT = SensorConfig(
@@ -47,6 +47,8 @@ PERFECT = SensorConfig(
     wave_m=(0, 0),
     bias=0.0,
     edge_mix=(0, 0),
+    smoothed=0.0,
+    shadow=0.0,
     outlier_share=0.0,
     intrinsics=0.0,
 )
@@ -273,6 +275,30 @@ def test_depth_noise_grows_with_the_square_of_distance():
     config = replace(PERFECT, axial_noise=(0.002, 0.002))
     spread = [measured_depth(torch.full((64, 24, 24), z), config, generator()).std().item() for z in (0.5, 1.0, 2.0)]
     np.testing.assert_allclose(spread, [0.0005, 0.002, 0.008], rtol=0.1)
+
+
+def test_what_stands_before_a_wall_casts_a_shadow_beside_itself():
+    """As wide as the baseline seen between the two depths, at the side that is away from the projector."""
+    wall = torch.full((32, 5, 60), 1.0)
+    wall[:, :, 25:35] = 0.8
+    wall[:, 0, :] = 0.0  # nothing there: hides nothing, is not hidden
+    config = replace(PERFECT, shadow=1.0, baseline_m=(0.046, 0.046))
+    hidden = shadows(wall, torch.full((32,), 0.002), config, generator())
+    width = int(0.046 * (1 / 0.8 - 1 / 1.0) / 0.002)
+    left, right = torch.zeros(60, dtype=torch.bool), torch.zeros(60, dtype=torch.bool)
+    left[25 - width : 25], right[35 : 35 + width] = True, True
+    at_left = (hidden[:, 1:] == left).all((1, 2))
+    assert (at_left | (hidden[:, 1:] == right).all((1, 2))).all() and 4 < at_left.sum() < 28
+    assert not hidden[:, 0].any()
+    assert not shadows(wall, torch.full((32,), 0.002), PERFECT, generator()).any()
+
+
+def test_smoothed_depth_loses_details_but_no_edges():
+    clean = torch.full((1, 9, 9), 1.0)
+    clean[:, 4, 4], clean[:, :, 7:] = 1.004, 1.5
+    smooth = measured_depth(clean, replace(PERFECT, smoothed=1.0), generator())
+    assert smooth[0, 4, 4] == pytest.approx(1 + 0.004 / 9, abs=1e-4)
+    torch.testing.assert_close(smooth[:, :, 7:], clean[:, :, 7:], atol=1e-4, rtol=0)
 
 
 def test_cloud_holds_only_masked_pixels_near_the_median(pool):

@@ -54,10 +54,11 @@ def answer_of(truth):
     return torch.cat([8 * truth["object"][:, None] - 4, (centre / (1 - centre)).log()[:, None], truth["offset"]], dim=1)
 
 
-def test_channels_are_those_of_the_runtime(scenes):
-    made = channels_of(scenes).numpy()
+@pytest.mark.parametrize("low_heights", [True, False])
+def test_channels_are_those_of_the_runtime(scenes, low_heights):
+    made = channels_of(scenes, low_heights).numpy()
     for index in range(len(made)):
-        expected = image_channels(grid_of(scenes, index))
+        expected = image_channels(grid_of(scenes, index), low_heights)
         np.testing.assert_allclose(made[index], expected, atol=2e-3)
         assert (np.abs(made[index] - expected) > 1e-4).mean() < 1e-3
 

@@ -11,11 +11,17 @@ from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 from training.checkpoint import read_checkpoint
 from training.export_segmenter import export
-from training.networks.segmentation import MaskNetwork, NameNetwork
+from training.networks.segmentation import (
+    MaskNetwork,
+    MaskNetworkConfig,
+    NameNetwork,
+    SegmenterNetworks,
+    SegmenterNetworksConfig,
+)
 from training.scene_batches import measured
 from training.scene_format import NOTHING
 from training.scenes import draw_shard
-from training.segmenter import SegmenterTrainConfig, learning_rate, load_networks, train
+from training.segmenter import SegmenterTrainConfig, begin_with, learning_rate, load_networks, train
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +65,36 @@ def test_the_rate_follows_what_is_over_more_of_the_steps_or_of_the_time(config):
     assert learning_rate(1000, long) == pytest.approx(0.01) == learning_rate(20, long, spent=1.2)
 
 
+def test_a_run_begins_with_what_another_learnt(scenes, config, trained):
+    """With convolutions of another kind and more of them, all other layers are those of the other run."""
+    before, _ = load_networks(trained)
+    for sizes in (MaskNetworkConfig(), MaskNetworkConfig(depth=2, separable=False)):
+        now = SegmenterNetworks(SegmenterNetworksConfig(sizes))
+        begin_with(trained, now)
+        weights, kept = before.state_dict(), now.state_dict()
+        same = [name for name in kept if name in weights and kept[name].shape == weights[name].shape]
+        assert {"masks.stem.weight", "masks.answer.weight", "names.answer.0.weight"} <= set(same)
+        assert all((kept[name] == weights[name]).all() for name in same)
+    again = replace(config, output=scenes / "begun", start=trained, steps=1)
+    assert load_networks(train(again))[1]["step"] == 1
+    with pytest.raises(ValueError, match="start: expected a checkpoint of networks of these sizes, got"):
+        begin_with(trained, SegmenterNetworks(SegmenterNetworksConfig(MaskNetworkConfig(widths=(8, 24, 64, 128)))))
+
+
+def test_a_run_from_before_low_heights_begins_with_the_answers_that_it_gave(scenes, config):
+    sizes = SegmenterNetworksConfig(MaskNetworkConfig(depth=1, low_heights=False))
+    path = train(replace(config, output=scenes / "before", network=sizes, steps=1))
+    before, _ = load_networks(path)
+    now = SegmenterNetworks(SegmenterNetworksConfig(MaskNetworkConfig(depth=1))).eval()
+    begin_with(path, now)
+    seen = torch.randn(1, CHANNELS, 32, 32)
+    seen[:, 2] = seen[:, 7] = 1
+    other = seen.clone()
+    other[:, 7] = torch.randn(32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(now.masks(other), before.masks(seen))
+
+
 def test_averaged_weights_alone_are_a_checkpoint_for_the_export(trained):
     alone, whole = trained.with_name("averaged.pt"), read_checkpoint(trained)
     one, saved = load_networks(alone)
@@ -83,10 +119,12 @@ def test_a_folder_without_shards_is_refused(tmp_path, config):
 
 
 def test_networks_answer_for_every_size_and_number():
-    masks, names = MaskNetwork().eval(), NameNetwork().eval()
-    for sides in ((240, 320), (16, 16), (192, 320), (320, 176)):
-        answer = masks(torch.zeros(1, CHANNELS, *sides))
-        assert answer.shape == (1, 4, sides[0] // 2, sides[1] // 2)
+    names = NameNetwork().eval()
+    for separable in (True, False):
+        masks = MaskNetwork(MaskNetworkConfig(separable=separable)).eval()
+        for sides in ((240, 320), (16, 16), (192, 320), (320, 176)):
+            answer = masks(torch.zeros(1, CHANNELS, *sides))
+            assert answer.shape == (1, 4, sides[0] // 2, sides[1] // 2)
     assert names(torch.zeros(5, CROP_CHANNELS, CROP, CROP)).shape == (5, NOTHING + 1)
 
 
@@ -94,6 +132,7 @@ def test_an_export_runs_without_torch_as_it_does_with_it(scenes, trained, tmp_pa
     folder = tmp_path / "segmenter-depth"
     export(trained, folder)
     segmenter = segmenter_of(folder)
+    assert segmenter.settings.low_heights  # as the network was trained
     rows = np.load(scenes / "scenes_000001.npz")
     depth, intrinsics = measured(rows["depth"][1:2], 1)[0], Intrinsics(*rows["intrinsics"][1].tolist())
     found = segmenter.segment(Frame(0, "camera", depth, intrinsics))

@@ -11,9 +11,10 @@ from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.shapes import Shape, make_shape
 from training.shapes.bottle import flat
 from training.shapes.camera import folding
-from training.shapes.mesh import box
+from training.shapes.mesh import box, lathe
 from training.shapes.scan import bumps, scanned, skin, sphere
 from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
+from training.shapes.underside import standing
 
 SEEDS = range(40)
 MANY = 200  # draws that show every family
@@ -45,8 +46,8 @@ def centre_of(shape: Shape, part: int) -> np.ndarray:
     return 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
 
 
-def height_under(shape: Shape, x: float, z: float) -> float:
-    """Largest height [m] at which a vertical ray through (x, z) meets the mesh."""
+def heights_at(shape: Shape, x: float, z: float) -> np.ndarray:
+    """Heights [m] at which a vertical ray through (x, z) meets the mesh."""
     a, b, c = (shape.vertices[shape.faces[:, corner]].astype(float) for corner in range(3))
     e1, e2, p = (b - a)[:, [0, 2]], (c - a)[:, [0, 2]], np.array([x, z]) - a[:, [0, 2]]
     area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
@@ -55,7 +56,7 @@ def height_under(shape: Shape, x: float, z: float) -> float:
     u = (p[:, 0] * e2[:, 1] - p[:, 1] * e2[:, 0]) / area
     v = (e1[:, 0] * p[:, 1] - e1[:, 1] * p[:, 0]) / area
     hit = ~upright & (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9)
-    return float((a[:, 1] + u * (b - a)[:, 1] + v * (c - a)[:, 1])[hit].max())
+    return (a[:, 1] + u * (b - a)[:, 1] + v * (c - a)[:, 1])[hit]
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -209,10 +210,33 @@ def test_most_screens_lean_back():
 def test_vessels_are_hollow(category):
     open_shapes = [shape for shape in shapes(category) if LID not in shape.parts]
     assert len(open_shapes) > 0.6 * len(SEEDS)
-    for shape in open_shapes:
+    floors = [heights_at(shape, centre_of(shape, BODY)[0] + 1e-4, 2e-4) + 0.5 * shape.size[1] for shape in open_shapes]
+    assert np.mean([len(floor) > 0 for floor in floors]) > 0.7  # scanners miss some
+    for shape, floor in zip(open_shapes, floors, strict=True):
+        assert (floor < 0.35 * shape.size[1]).all() and (floor.max(initial=0.001) >= 0.001)
+
+
+@pytest.mark.parametrize("category", ["bottle", "can", "mug"])
+def test_undersides_are_flat_hollow_or_missing(category):
+    undersides = []
+    for shape in shapes(category, MANY):
         x = centre_of(shape, BODY)[0]
-        inside = height_under(shape, x + 1e-4, 2e-4) + 0.5 * shape.size[1]
-        assert 0.001 < inside < 0.35 * shape.size[1]
+        rises = heights_at(shape, x + 1e-4, 2e-4) + 0.5 * shape.size[1]
+        lowest = rises.min(initial=shape.size[1])
+        undersides.append("flat" if lowest < 1e-3 else "hollow" if lowest < 0.021 else "missing")
+    shares = {kind: undersides.count(kind) / MANY for kind in ("flat", "hollow", "missing")}
+    assert min(shares.values()) > 0.08, shares
+
+
+@pytest.mark.parametrize("kind", ["hollow", "missed"])
+def test_underside_changes_neither_box_nor_top(kind):
+    tall = [(lathe(np.array([[0.03, 0.0], [0.04, 0.02], [0.04, 0.1], [0.02, 0.12]])), BODY)]
+    plain = assembled("bottle", tall)
+    made = assembled("bottle", standing(np.random.default_rng(1), tall, **{"hollow": 0.0, "missed": 0.0, kind: 1.0}))
+    np.testing.assert_allclose(made.size, plain.size, atol=1e-6)
+    assert heights_at(made, 1e-4, 2e-4).max() == pytest.approx(0.06)
+    rises = heights_at(made, 1e-4, 2e-4) + 0.06
+    assert 0.003 < rises.min() < 0.013 if kind == "hollow" else rises.min() == pytest.approx(0.12)
 
 
 def test_mug_wall_is_thin_at_the_rim():

@@ -50,9 +50,42 @@ class MatrixConvolution(nn.Module):
         return F.relu(self.norm(F.conv2d(image, kernel, stride=self.stride, padding=1)))
 
 
+class SeparableConvolution(nn.Module):
+    """A convolution of each channel alone, then one of all channels at each pixel: a tenth of the work of a 3x3 one.
+
+    Parameters
+    ----------
+    channels : int
+        In and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.each = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
+        self.each_norm = nn.BatchNorm2d(channels)
+        self.weight = nn.Parameter(torch.randn(channels, channels) * (2 / channels) ** 0.5)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        image : (B, channels, H, W) Tensor
+            Channels.
+
+        Returns
+        -------
+        (B, channels, H, W) Tensor
+            Channels.
+        """
+        return F.relu(self.norm(F.conv2d(self.each_norm(self.each(image)), self.weight[:, :, None, None])))
+
+
 def _hidden_matrices(network: nn.Module) -> dict[int, list[nn.Parameter]]:
     """The weights of all convolutions but those that see the input."""
-    convolutions = [part for part in network.modules() if isinstance(part, MatrixConvolution)]
+    kinds = MatrixConvolution, SeparableConvolution
+    convolutions = [part for part in network.modules() if isinstance(part, kinds)]
     return {1: [part.weight for part in convolutions[1:]]}
 
 
@@ -66,10 +99,16 @@ class MaskNetworkConfig:
         Channels at a half, a quarter, an eighth and a sixteenth of the image.
     depth : int
         Residual convolutions at a sixteenth.
+    separable : bool
+        Whether convolutions at an eighth and a sixteenth that keep the number of channels are separable.
+    low_heights : bool
+        Whether it sees low heights, see `depth_channels.image_channels`.
     """
 
     widths: tuple[int, int, int, int] = (16, 24, 64, 128)
-    depth: int = 3
+    depth: int = 6
+    separable: bool = True
+    low_heights: bool = True
 
 
 class MaskNetwork(nn.Module):
@@ -85,14 +124,18 @@ class MaskNetwork(nn.Module):
         super().__init__()
         self.config = config
         half, quarter, eighth, sixteenth = config.widths
+
+        def level(channels: int) -> nn.Module:
+            return SeparableConvolution(channels) if config.separable else MatrixConvolution(channels, channels)
+
         self.stem = MatrixConvolution(CHANNELS, half, stride=2)
         self.fine = nn.Sequential(MatrixConvolution(half, quarter, stride=2), MatrixConvolution(quarter, quarter))
-        self.middle = nn.Sequential(MatrixConvolution(quarter, eighth, stride=2), MatrixConvolution(eighth, eighth))
+        self.middle = nn.Sequential(MatrixConvolution(quarter, eighth, stride=2), level(eighth))
         self.down = MatrixConvolution(eighth, sixteenth, stride=2)
-        self.coarse = nn.ModuleList([MatrixConvolution(sixteenth, sixteenth) for _ in range(config.depth)])
+        self.coarse = nn.ModuleList([level(sixteenth) for _ in range(config.depth)])
         self.context = nn.Linear(sixteenth, sixteenth)
         self.to_middle = nn.Conv2d(sixteenth, eighth, 1)
-        self.middle_again = MatrixConvolution(eighth, eighth)
+        self.middle_again = level(eighth)
         self.to_fine = nn.Conv2d(eighth, quarter, 1)
         self.fine_again = MatrixConvolution(quarter, quarter)
         self.answer = nn.Conv2d(quarter, 16, 1)

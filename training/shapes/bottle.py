@@ -6,6 +6,7 @@ import numpy as np
 
 from training.shapes.mesh import COLUMNS, Mesh, fillet, lathe, loft, raised, superellipse, sweep
 from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.shapes.underside import standing
 
 
 def cap(rng: np.random.Generator, radius: float, bottom: float, height: float) -> np.ndarray:
@@ -311,4 +312,5 @@ def bottle(rng: np.random.Generator) -> Shape:
     Shape
         In metres.
     """
-    return assembled("bottle", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.06, upright=0.06, across=0.015))
+    parts, scale = drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.06, upright=0.06, across=0.015)
+    return assembled("bottle", standing(rng, parts, hollow=0.35, missed=0.3, deepest=0.016), scale)

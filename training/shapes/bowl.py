@@ -6,6 +6,7 @@ import numpy as np
 
 from training.shapes.mesh import COLUMNS, lathe, superellipse
 from training.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.shapes.underside import standing
 from training.shapes.vessel import bellied, hollowed
 
 
@@ -87,4 +88,5 @@ def bowl(rng: np.random.Generator) -> Shape:
     Shape
         In metres.
     """
-    return assembled("bowl", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.04, upright=0.08, across=0.01))
+    parts, scale = drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.04, upright=0.08, across=0.01)
+    return assembled("bowl", standing(rng, parts, hollow=0.0, missed=0.15), scale)

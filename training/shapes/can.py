@@ -6,6 +6,7 @@ import numpy as np
 
 from training.shapes.mesh import Mesh, box, fillet, lathe, rectangle, superellipse, sweep
 from training.shapes.shape import BODY, DETAIL, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.shapes.underside import standing
 
 
 def ended(wall: np.ndarray, seam: float, recess: float) -> np.ndarray:
@@ -189,4 +190,5 @@ def can(rng: np.random.Generator) -> Shape:
     Shape
         In metres.
     """
-    return assembled("can", drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.05, upright=0.07, across=0.015))
+    parts, scale = drawn(rng, FAMILIES)(rng), drawn_scale(rng, overall=0.05, upright=0.07, across=0.015)
+    return assembled("can", standing(rng, parts, hollow=0.45, missed=0.25), scale)

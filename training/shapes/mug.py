@@ -8,6 +8,7 @@ import numpy as np
 
 from training.shapes.mesh import Mesh, fillet, lathe, loft, superellipse, sweep
 from training.shapes.shape import BODY, LID, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
+from training.shapes.underside import standing
 from training.shapes.vessel import bellied, hollowed
 
 
@@ -227,11 +228,12 @@ def mug_parts(rng: np.random.Generator) -> Parts:
     outer = outline(rng)
     section = superellipse(rng.uniform(3, 6)) if outline is square_outer else superellipse()
     wall = rng.uniform(0.002, 0.006)
-    profile = hollowed(outer, wall, floor=rng.uniform(0.003, 0.01), lip=rng.choice([0.0, wall / 2]))
+    floor = rng.uniform(*drawn(rng, {(0.003, 0.01): 0.75, (0.01, 0.02): 0.25}))
+    profile = hollowed(outer, wall, floor, lip=rng.choice([0.0, wall / 2]))
     parts: Parts = [(lathe(profile, section), BODY), *((mesh, ORIENTING) for mesh in handle(rng, outer, wall))]
     if rng.random() < lidded:
         parts.append((lid(rng, outer, section), LID))
-    return parts
+    return standing(rng, parts, hollow=0.45, missed=0.3, deepest=floor - 0.001)
 
 
 def mug(rng: np.random.Generator) -> Shape:

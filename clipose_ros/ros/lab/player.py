@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from rclpy.node import Node
@@ -182,7 +183,7 @@ class Player(Node):
         self._truths = self.create_publisher(ObjectPoseArray, TRUTH, QOS)
         self._log = None
         if self.parameters.log:
-            self._log = open(self.parameters.log, "w", encoding="ascii")  # noqa: SIM115 (destroy_node closes it)
+            self._log = _open_log(Path(self.parameters.log).expanduser())
         self.create_timer(1.0 / self.parameters.rate_hz, self._play)
         self.get_logger().info(f"playing {self._source.text} at {self.parameters.rate_hz:g} Hz")
 
@@ -262,6 +263,13 @@ def truth_message(name: str, detections: Detections, truth: PosesByInstance, hea
     """
     known: list[Instance] = [instance for instance in detections.instances if (name, int(instance.id)) in truth]
     return pose_array_message(tuple((instance, truth[name, int(instance.id)]) for instance in known), header)
+
+
+def _open_log(path: Path) -> IO[str]:
+    try:
+        return open(path, "w", encoding="ascii")
+    except OSError as error:
+        raise ValueError(f"log: expected a file that can be written, got {path}: {error.strerror}") from error
 
 
 def main() -> None:

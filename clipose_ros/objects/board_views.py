@@ -1,0 +1,218 @@
+"""Reference views whose poses come from a printed board that the object stands on.
+
+NNNN_color.jpg or .png, NNNN_depth.png [mm], intrinsics.json, and NNNN_mask.png (255 on the object) where there is one:
+without it, the object is what stands on the board. The object must not move on the board from view to view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from clipose_ros.core.types import Intrinsics
+from clipose_ros.core.validation import expect
+from clipose_ros.formats.frame_files import FrameFiles, in_natural_order
+from clipose_ros.formats.reference_views import (
+    COLOUR_KINDS,
+    LEAST_MASK_PX,
+    LEAST_VIEWS,
+    MASK_KINDS,
+    ReferenceView,
+    ReferenceViews,
+    check_agreement,
+    check_count,
+    read_central_intrinsics,
+    read_colour_and_depth,
+    read_mask_of_view,
+)
+from clipose_ros.objects.marker_board import BoardSighting, MarkerBoard, see_board
+
+LARGEST_SCALE = 0.03  # by which depth and the squares may contradict each other
+CORNER_PX = 2  # around a corner: its depth
+FLAT_M = 0.012  # nearer to the board's plane is paper, for the spread of the paper's depths [m]
+LEAST_HEIGHT_M, SPREADS = 0.002, 3.0  # above the paper: at least, and by that spread
+HIGHEST_M = 0.6  # above the board is no object [m]
+CLOSED_PX = 2  # gaps in masks
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class BoardViews:
+    """Views with poses from a board.
+
+    Parameters
+    ----------
+    references : ReferenceViews
+        Of the views in which the board was seen.
+    skipped : mapping of str to str
+        The other views, and why.
+    error_px : float
+        Median reprojection error [px].
+    masked : int
+        Views whose masks were made here.
+    """
+
+    references: ReferenceViews
+    skipped: Mapping[str, str]
+    error_px: float
+    masked: int
+
+    def summary(self) -> str:
+        """Say what was used, for people.
+
+        Returns
+        -------
+        str
+            One sentence; all views that were skipped are named.
+        """
+        count = len(self.references.views)
+        text = f"board seen in {count} of {count + len(self.skipped)} views, {self.error_px:.2f} px off"
+        if self.masked:
+            text += f"; masks of {self.masked} made of what stands on it"
+        if self.skipped:
+            text += "; skipped: " + "; ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
+        return text
+
+
+def read_board_views(folder: Path, board: MarkerBoard, every: int = 1) -> BoardViews:
+    """Read views of an object on a board.
+
+    Parameters
+    ----------
+    folder : Path
+        In the form above; a poses.json is not looked at.
+    board : MarkerBoard
+        As it was printed.
+    every : int
+        Take every n-th view only.
+
+    Returns
+    -------
+    BoardViews
+        Poses in the board's frame: see `marker_board`.
+
+    Raises
+    ------
+    ValueError
+        With the path and what is wrong: no images, files that do not fit each other, a board that is hardly ever seen,
+        squares of another size than depth says, an object that moved.
+    """
+    expect("every", every >= 1, "1 or more", every)
+    expect(str(folder), folder.is_dir(), "a folder of views", "none")
+    files = FrameFiles(folder)
+    ends = tuple(f"_{kind}" for kind in COLOUR_KINDS)
+    pictures = [name for name in files.names if name.lower().endswith(ends)]
+    names = in_natural_order([name.rpartition("_")[0] for name in pictures])[::every]
+    check_count(folder, len(names))
+    images = {name: read_colour_and_depth(files, name) for name in names}
+    intrinsics = read_central_intrinsics(folder, [colour.shape[:2] for colour, _ in images.values()])
+    sightings = {name: see_board(board, colour, intrinsics) for name, (colour, _) in images.items()}
+    skipped = {name: found for name, found in sightings.items() if isinstance(found, str)}
+    seen = {name: found for name, found in sightings.items() if isinstance(found, BoardSighting)}
+    _check_seen(folder, board, seen, skipped)
+    _check_scale(board, seen, images)
+    views, masked = [], 0
+    for name, sighting in seen.items():
+        colour, depth_m = images[name]
+        mask_file = files.find(name, MASK_KINDS)
+        if mask_file.is_file():
+            mask = read_mask_of_view(mask_file, colour.shape[:2])
+        else:
+            expect(
+                str(mask_file), depth_m is not None, "a mask (255 on the object), or depth to make one of", "neither"
+            )
+            mask = standing_on_board(board, sighting, depth_m, intrinsics)
+            masked += 1
+            if np.count_nonzero(mask) < LEAST_MASK_PX:
+                masked -= 1
+                skipped[name] = f"{np.count_nonzero(mask)} pixels that stand on the board: expected {LEAST_MASK_PX}"
+                continue
+        views.append(ReferenceView(name, colour, depth_m, mask, sighting.rotation, sighting.translation))
+    _check_seen(folder, board, views, skipped)
+    references = ReferenceViews(intrinsics, tuple(views))
+    check_agreement(f"{folder}: object on the board", references)
+    error_px = float(np.median([sighting.error_px for sighting in seen.values()]))
+    return BoardViews(references, {name: skipped[name] for name in names if name in skipped}, error_px, masked)
+
+
+def standing_on_board(
+    board: MarkerBoard, sighting: BoardSighting, depth_m: np.ndarray, intrinsics: Intrinsics
+) -> np.ndarray:
+    """Make a mask of what stands on a board.
+
+    Parameters
+    ----------
+    board : MarkerBoard
+        The board.
+    sighting : BoardSighting
+        Where it is seen.
+    depth_m : (H, W) float32
+        0 where nothing is known [m].
+    intrinsics : Intrinsics
+        Of the image.
+
+    Returns
+    -------
+    (H, W) bool
+        The largest thing that is higher than the paper.
+    """
+    rows, columns = np.indices(depth_m.shape)
+    rays = np.stack([(columns - intrinsics.cx) / intrinsics.fx, (rows - intrinsics.cy) / intrinsics.fy], axis=-1)
+    points = np.concatenate([rays * depth_m[..., None], depth_m[..., None]], axis=-1)
+    x, height, z = np.moveaxis((points - sighting.translation) @ sighting.rotation, -1, 0)
+    half = board.size_m / 2
+    above = (depth_m > 0) & (np.abs(x) < half[0]) & (np.abs(z) < half[1]) & (height < HIGHEST_M)
+    paper = height[above & (np.abs(height) < FLAT_M)]
+    if not len(paper):
+        return np.zeros(depth_m.shape, bool)
+    level = float(np.median(paper))
+    spread = 1.48 * float(np.median(np.abs(paper - level)))
+    standing = above & (height > level + max(LEAST_HEIGHT_M, SPREADS * spread))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSED_PX + 1,) * 2)
+    standing = cv2.morphologyEx(standing.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    standing = cv2.morphologyEx(standing, cv2.MORPH_CLOSE, kernel)
+    count, labels, facts, _ = cv2.connectedComponentsWithStats(standing)
+    if count < 2:
+        return np.zeros(depth_m.shape, bool)
+    return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA])))
+
+
+def _check_seen(folder: Path, board: MarkerBoard, seen, skipped: Mapping[str, str]) -> None:
+    """Refuse too few views, with what was found in the first ones that were skipped."""
+    if len(seen) >= LEAST_VIEWS:
+        return
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:NAMED])
+    raise ValueError(
+        f"{folder}: expected a board of {board.columns} x {board.rows} squares in at least {LEAST_VIEWS} views, got "
+        f"{len(seen)} ({reasons}); are --columns and --rows those of the print, the images rectified, and "
+        "the intrinsics theirs?"
+    )
+
+
+def _check_scale(board: MarkerBoard, seen: Mapping[str, BoardSighting], images) -> None:
+    """Refuse squares of another size than depth sees."""
+    ratios = []
+    for name, sighting in seen.items():
+        depth_m = images[name][1]
+        if depth_m is None:
+            continue
+        expected = (sighting.places @ sighting.rotation.T + sighting.translation)[:, 2]
+        for (column, row), z in zip(np.rint(sighting.corners).astype(int), expected):
+            near = depth_m[max(0, row - CORNER_PX) : row + CORNER_PX + 1, max(0, column - CORNER_PX) :]
+            near = near[:, : 2 * CORNER_PX + 1]
+            if (near > 0).any():
+                ratios.append(float(np.median(near[near > 0])) / z)
+    if not ratios:
+        return
+    ratio = float(np.median(ratios))
+    expect(
+        "--square-mm",
+        abs(ratio - 1) < LARGEST_SCALE,
+        f"the side of a square as it is on paper, about {ratio * board.square_mm:.1f} by what depth shows",
+        f"{board.square_mm:g}; measure it with a ruler (printers shrink pages), and check the depth's unit",
+    )
