@@ -23,8 +23,6 @@ spec.loader.exec_module(table)
 WARM, COLD = table.Box((0.12, 0.08, 0.05), table.WARM), table.Box((0.06, 0.14, 0.06), table.COLD)
 LEFT, RIGHT = replace(WARM, at=(-0.12, 0.0), turn_deg=30.0), replace(COLD, at=(0.1, 0.05), turn_deg=-20.0)
 
-PATIENCE_S = 120.0  # code may have to be compiled first, on a busy machine
-
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
@@ -41,12 +39,10 @@ def finding_node(start_process, client, shelf):
     client.colour = client.node.create_publisher(Image, "rgb/image_rect_color", 10)
     parameters = "models:=[gspose]", f"objects_dir:={shelf.folder}", "segmenter:=objects", "tracking:=false"
     process = start_process("node", *(word for parameter in parameters for word in ("-p", parameter)))
-    deadline = time.monotonic() + PATIENCE_S
-    while not (client.connected() and client.colour.get_subscription_count()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    client.connect("rgb/image_rect_color")
     yield process
     process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 0
+    assert process.wait(30) == 0
 
 
 def ask(client, boxes):
