@@ -751,6 +751,11 @@ class Trainer:
             raise ValueError("fusion: expected none without CLIP's branch (training.clipose has it), got one")
         self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
         self.teacher = None if config.teacher is None else load_teacher(config.teacher).to(device)
+        if self.teacher is not None and SEEN[0] in self.teacher.also and not batches_of(config).pictures.given:
+            raise ValueError(
+                "teacher: expected one that goes by points alone beside a network without --backbone, got one that "
+                "sees pictures"
+            )
         others = [] if self.alignment is None else list(self.alignment.trainable().values())
         self.parameters = [*network.parameters(), *others]
         self.optimiser = make_optimiser(network, others, config)

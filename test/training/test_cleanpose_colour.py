@@ -218,9 +218,12 @@ def test_other_weights_of_a_backbone_are_refused(pictured, dinos, tmp_path):
         load_network(checkpoint)
 
 
-def test_rows_without_pictures_train_the_same_network(views, tmp_path):
-    trained, _ = load_network(train(run_of(views, tmp_path, LITE)))
-    assert trained.sight is not None
+def test_rows_without_pictures_train_the_same_network_and_it_teaches_only_one_that_sees(views, tmp_path):
+    teacher = train(run_of(views, tmp_path / "teacher", LITE))
+    assert load_network(teacher)[0].sight is not None
+    train(run_of(views, tmp_path / "seeing", LITE, teacher=teacher))
+    with pytest.raises(ValueError, match="teacher: expected one that goes by points alone beside a network without"):
+        train(run_of(views, tmp_path / "blind", replace(LITE, backbone="none"), teacher=teacher))
 
 
 def test_batches_have_pictures_where_the_network_has_a_backbone(pictured, tmp_path):
