@@ -102,6 +102,8 @@ class Pipeline:
         are set onto it. Without it, nothing is told, and poses stay as they were estimated.
     workspace : Workspace
         What the segmenter finds outside of it is left alone. Detections that are given are not judged.
+    colour : bool
+        Whether the estimator sees colour. The segmenter does in any case.
 
     Raises
     ------
@@ -119,6 +121,7 @@ class Pipeline:
         min_score: float = 0.0,
         support: SupportSettings | None = None,
         workspace: Workspace = Workspace(),
+        colour: bool = True,
     ) -> None:
         expect("max_instances", max_instances >= 1, "1 or more", max_instances)
         expect("min_score", 0 <= min_score <= 1, "0 to 1", min_score)
@@ -136,6 +139,7 @@ class Pipeline:
         self.min_score = min_score
         self.support = support
         self.workspace = workspace
+        self.colour = colour
         self._surfaces: list[Surface] = []
 
     def process(
@@ -185,6 +189,8 @@ class Pipeline:
                     found, detections = detections, self.workspace.kept(frame, detections, camera)
                     outside = len(found.instances) - len(detections.instances)
         expect("masks", detections.shape == frame.depth.shape, f"{frame.depth.shape} as depth", detections.shape)
+        if not self.colour:
+            frame = replace(frame, colour=None)
         if self.tracker is not None:
             with stopwatch.stage("prediction"):
                 self._track_in(frame.frame_id)

@@ -89,8 +89,38 @@ class AugmentationConfig:
                 raise ValueError(f"{name}: expected a share in 0..1, got {getattr(self, name)}")
 
 
+def drawn_mirrors(category: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Draw which clouds are reflected.
+
+    A mirror turns a camera's grip to the wrong hand; the others have the plane of symmetry z = 0, and stay what they
+    are.
+
+    Parameters
+    ----------
+    category : (B,) int64
+        Index into CATEGORIES.
+    config : AugmentationConfig
+        How often.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    (B,) bool
+        These.
+    """
+    if config.mirrored == 0:
+        return torch.zeros_like(category, dtype=torch.bool)
+    chance = torch.rand(len(category), generator=generator, device=category.device)
+    return (chance < config.mirrored) & ~among(category, "camera")
+
+
 def augmented(
-    clouds: PosedClouds, category: Tensor, config: AugmentationConfig, generator: torch.Generator
+    clouds: PosedClouds,
+    category: Tensor,
+    config: AugmentationConfig,
+    generator: torch.Generator,
+    mirrors: Tensor | None = None,
 ) -> PosedClouds:
     """Apply the augmentations that are switched on.
 
@@ -104,6 +134,8 @@ def augmented(
         What to apply how often.
     generator : torch.Generator
         Of the clouds' device.
+    mirrors : (B,) bool, optional
+        As from `drawn_mirrors`, which is asked without it.
 
     Returns
     -------
@@ -118,12 +150,7 @@ def augmented(
         return torch.where(torch.rand(batch, 1, generator=generator, device=device) < share, values, neutral)
 
     if config.mirrored > 0:
-        # A mirror turns a camera's grip to the wrong hand; the others have the plane of symmetry z = 0 and stay what
-        # they are.
-        clouds = mirrored(
-            clouds,
-            (torch.rand(batch, generator=generator, device=device) < config.mirrored) & ~among(category, "camera"),
-        )
+        clouds = mirrored(clouds, drawn_mirrors(category, config, generator) if mirrors is None else mirrors)
     if config.box_scale > 0:
         clouds = box_scaled(
             clouds, draw(*config.box_factor, config.box_scale, 3, 1.0), among(category, *AXIS_SYMMETRIC)

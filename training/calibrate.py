@@ -31,12 +31,12 @@ from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.resting import set_onto
 from clipose_ros.core.support import LEAST_NEAR, Footing, Surface
 from clipose_ros.core.symmetry import Symmetry
-from clipose_ros.core.types import Observation, PoseEstimate
+from clipose_ros.core.types import ColourCrop, Observation, PoseEstimate
 from clipose_ros.core.uncertainty import Uncertainty
 from clipose_ros.estimators.clipose import VIEW, Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
-from training.dataset import BatchConfig, observed_clouds, seen_surfaces, surfaces_of
+from training.dataset import BatchConfig, observed_clouds, pictures_of, seen_surfaces, surfaces_of
 from training.networks.patch_transformer import category_scales
 from training.rows import BROKEN, ViewPool
 
@@ -134,7 +134,7 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
     for _ in range(config.draws):
         for index in torch.from_numpy(np.flatnonzero(pool.category != BROKEN)).split(config.batch):
             rows = pool.rows(index, torch.device("cpu"))
-            points, _, usable = observed_clouds(
+            points, _, usable, places = observed_clouds(
                 rows, batches.outlier_radius * category_scales()[rows["category"]], batches, generator
             )
             if told:
@@ -143,9 +143,21 @@ def outcomes(estimator: Clipose, config: CalibrationConfig) -> Outcomes:
                 *(rows[name][usable].double().numpy() for name in ("rotation", "translation", "size")), strict=True
             )
             surfaces = seen_surfaces(surfaces_of(rows), batches.ground, generator)[usable].double().numpy()
+            pictures = pictures_of(rows)[usable].numpy() if estimator.needs.colour else [None] * int(usable.sum())
             seen = [
                 Observation(cloud.numpy(), CATEGORIES[c], surface=surface if surface.any() else None)
-                for cloud, c, surface in zip(points[usable], rows["category"][usable], surfaces, strict=True)
+                if picture is None or not picture.any()
+                else Observation(
+                    cloud.numpy(),
+                    CATEGORIES[c],
+                    # the picture is the crop
+                    (len(picture) * place - 0.5).numpy(),
+                    ColourCrop(picture, 0, 0),
+                    surface=surface if surface.any() else None,
+                )
+                for cloud, c, surface, picture, place in zip(
+                    points[usable], rows["category"][usable], surfaces, pictures, places[usable], strict=True
+                )
             ]
             for pose, one, (rotation, translation, size) in zip(estimator.estimate(seen), seen, truth, strict=True):
                 if isinstance(pose, PoseEstimate):

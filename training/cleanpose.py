@@ -4,8 +4,10 @@
     python -m training.nocs --root NOCS --split real_train --output data/real_train
     python -m training.cleanpose --data data/camera_train data/real_train --output runs/cleanpose --device cuda
 
-The rows hold depth alone: without colour, the network goes by the points (docs/cleanpose.md says what is missing). The
-compact variant trains as the compact network does: `python -m training.train ... network:cleanpose-lite`.
+The image backbone is DINOv2's, whose weights `--backbone-weights` names: at the hub, or in a folder. Others are
+`--backbone efficientnet-lite2`, `small` and `none`. The rows must hold colour (`training.nocs --colour`); without it,
+and where it is dropped now and then, the network goes by the points. The compact variant trains as the compact network
+does: `python -m training.train ... network:cleanpose-lite --backbone small`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from training.command import run
 from training.dataset import BatchConfig, GroundConfig
 from training.losses import LossWeights
 from training.networks import CleanPoseConfig
+from training.picture_augmentation import PictureAugmentation
 from training.train import TrainConfig, train
 
 PAPER = TrainConfig(
@@ -36,7 +39,7 @@ PAPER = TrainConfig(
     weight_decay=0.0,
     clip=1e9,
     category_share=(1.0,) * len(CATEGORIES),
-    network=CleanPoseConfig(),
+    network=CleanPoseConfig(backbone="dinov2"),
     batches=BatchConfig(
         scale_jitter=0.2,
         hidden_weight=1.0,
@@ -44,6 +47,7 @@ PAPER = TrainConfig(
         augmentation=AugmentationConfig(
             mirrored=0.0, box_scale=0.0, taper=0.0, rigid=1.0, rigid_deg=20.0, rigid_m=0.02, noise=0.0
         ),
+        pictures=PictureAugmentation(zoom=(1.0, 1.0), moved=0.0, dropped=0.1),  # and colour jitter
         ground=GroundConfig(known=0.0),
     ),
     weights=LossWeights.cleanpose("paper"),

@@ -12,11 +12,20 @@ from torch import Tensor
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.normalization import FACING_WEIGHT, HEIGHT_LIMIT, IMAGE_UP, IMAGE_UP_WEIGHT
 from clipose_ros.core.sampling import BOX_GROWTH, BOX_MARGIN_M, LEAST_INSIDE
-from training.augmentation import AugmentationConfig, PosedClouds, augmented
+from training.augmentation import AugmentationConfig, PosedClouds, augmented, drawn_mirrors
 from training.categories import among, category_scales
+from training.picture_augmentation import PictureAugmentation, augmented_pictures
 from training.precision import exact_product
-from training.row_format import DEPTH_UNIT_M, TARGET
-from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud, shadows
+from training.row_format import DEPTH_UNIT_M, GRID, LEAST_COLOUR_PX, TARGET
+from training.sensor import (
+    SensorConfig,
+    detected_mask,
+    mask_shift,
+    measured_depth,
+    pushed_background,
+    sample_cloud,
+    shadows,
+)
 
 STRAIGHT = math.cos(math.radians(4))  # between up and an axis of an object that stands or lies straight
 NEARLY_STRAIGHT = math.cos(math.radians(12))  # between up and what is seen of it, for a pose to be set onto that
@@ -140,6 +149,8 @@ class BatchConfig:
         What is told of surfaces.
     prior : PriorConfig
         What a network that refines begins with.
+    pictures : PictureAugmentation
+        Changes of the pictures, for networks that see them.
 
     Raises
     ------
@@ -158,6 +169,7 @@ class BatchConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     ground: GroundConfig = field(default_factory=GroundConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
+    pictures: PictureAugmentation = field(default_factory=PictureAugmentation)
 
     def __post_init__(self) -> None:
         moving = [name for name in ("box_scale", "taper", "rigid") if getattr(self.augmentation, name) > 0]
@@ -412,13 +424,29 @@ def only_inside(points: Tensor, foreground: Tensor, inside: Tensor) -> tuple[Ten
     points, foreground : Tensor
         With the same shapes.
     """
-    length = inside.shape[1]
+    index = inside_first(inside)
+    return points.gather(1, index[..., None].expand(-1, -1, 3)), foreground.gather(1, index)
+
+
+def inside_first(inside: Tensor) -> Tensor:
+    """Say which points take the places of others in `only_inside`.
+
+    Parameters
+    ----------
+    inside : (B, N) bool
+        Which points are inside.
+
+    Returns
+    -------
+    (B, N) int64
+        Their indices.
+    """
+    length, device = inside.shape[1], inside.device
     count = inside.sum(1)
     enough = count >= LEAST_INSIDE * length
     order = (~inside).byte().argsort(dim=1, stable=True)
-    spread = torch.arange(length, device=points.device) * count.clamp(min=1)[:, None] // length
-    index = torch.where(enough[:, None], order.gather(1, spread), torch.arange(length, device=points.device))
-    return points.gather(1, index[..., None].expand(-1, -1, 3)), foreground.gather(1, index)
+    spread = torch.arange(length, device=device) * count.clamp(min=1)[:, None] // length
+    return torch.where(enough[:, None], order.gather(1, spread), torch.arange(length, device=device))
 
 
 def facing_rotation(rotation: Tensor, camera: Tensor) -> Tensor:
@@ -466,11 +494,13 @@ def make_batch(
         targets that `losses.pose_losses` names, with rotation (B, 3, 3) R_network_object, of axis-symmetric objects the
         one that faces the camera; camera (B, 3), the camera's place in the network frame [scale]; camera_rotation
         (B, 3, 3) and camera_translation (B, 3) [m], the pose as the data have it, of which the texts of the alignment
-        speak; and usable (B,) bool, False where too few points are left.
+        speak; and usable (B,) bool, False where too few points are left. Where pictures are asked for, also picture
+        (B, 3, S, S) float32 RGB, 0..1, black all over where there is none, and places (B, N, 2), where the points are
+        in it, as shares of its sides.
     """
     category = rows["category"]
     scale = category_scales().to(category.device)[category]
-    points, foreground, usable = observed_clouds(rows, config.outlier_radius * scale, config, generator)
+    points, foreground, usable, places = observed_clouds(rows, config.outlier_radius * scale, config, generator)
 
     stretch = 1 + config.scale_jitter * (2 * torch.rand(len(points), generator=generator, device=points.device) - 1)
     clouds = PosedClouds(
@@ -480,7 +510,8 @@ def make_batch(
         rows["size"] * stretch[:, None],
         surfaces_of(rows) * torch.where(torch.arange(4, device=points.device) == 3, stretch[:, None], 1.0),
     )
-    clouds = augmented(clouds, category, config.augmentation, generator)
+    mirrors = drawn_mirrors(category, config.augmentation, generator)
+    clouds = augmented(clouds, category, config.augmentation, generator, mirrors)
     points, rotation, translation, size, surface = clouds
 
     centre = points.median(dim=1).values
@@ -497,6 +528,7 @@ def make_batch(
         local = exact_product(points - centre[:, None], R_camera_prior)
         inside = (local.abs() <= (0.5 * prior.growth * box + prior.margin_m)[:, None]).all(-1)
         points, foreground = only_inside(points, foreground, inside)
+        places = places.gather(1, inside_first(inside)[..., None].expand(-1, -1, 2))
         ground = known_place(centre, R_network_camera, surface, scale)
     else:
         level = surface[:, :3].any(-1)[:, None, None]
@@ -514,7 +546,11 @@ def make_batch(
     inside = (coordinates.abs() <= 0.55 * (size / scale[:, None])[:, None] + 0.03).all(-1)
     hidden = among(category, "mug") & (rows["cue"] < config.hidden_cue)
     x_weight = torch.where(symmetric, 0.0, torch.where(hidden, config.hidden_weight, 1.0))
-    return {
+    seen = {}
+    if config.pictures.given:  # last: what is drawn before is the same for a network without
+        picture, places = augmented_pictures(pictures_of(rows), places, mirrors, config.pictures, generator)
+        seen = {"picture": picture, "places": places}
+    return seen | {
         "points": normalised,
         "category": category,
         "usable": usable,
@@ -535,6 +571,24 @@ def make_batch(
     }
 
 
+def pictures_of(rows: dict[str, Tensor]) -> Tensor:
+    """Give the pictures of rows.
+
+    Parameters
+    ----------
+    rows : dict of Tensor
+        As for `make_batch`.
+
+    Returns
+    -------
+    (B, S, S, 3) uint8
+        RGB, black all over where the rows have none.
+    """
+    if "colour" in rows:
+        return rows["colour"]
+    return rows["label"].new_zeros(len(rows["category"]), LEAST_COLOUR_PX, LEAST_COLOUR_PX, 3)
+
+
 def surfaces_of(rows: dict[str, Tensor]) -> Tensor:
     """Give the surfaces below the objects of rows.
 
@@ -553,7 +607,7 @@ def surfaces_of(rows: dict[str, Tensor]) -> Tensor:
 
 def observed_clouds(
     rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw what camera and detector make of views: simulated for rendered ones, as it is for measured ones.
 
     Parameters
@@ -575,6 +629,8 @@ def observed_clouds(
         1 where a point's pixel shows the object, else 0.
     usable : (B,) bool
         False where too few points are left.
+    places : (B, N, 2) float32
+        Where the picture shows the points, as shares of its sides: mask and colour lie beside the depth together.
     """
     measured = rows.get("measured")
     if not config.simulate:
@@ -594,20 +650,21 @@ def observed_clouds(
 
 def _simulated_clouds(
     rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     depth = rows["depth"].float() * DEPTH_UNIT_M
     target = rows["label"] == TARGET
-    mask = detected_mask(target, rows["pixels"], config.sensor, generator)
+    shift = mask_shift(rows["pixels"], config.sensor, generator)
+    mask = detected_mask(target, rows["pixels"], config.sensor, generator, shift)
     depth = pushed_background(depth, target, config.sensor, generator)
     shadow = shadows(depth, rows["rays"][:, 1], config.sensor, generator)
     depth = torch.where(shadow, 0.0, measured_depth(depth, config.sensor, generator))
     points, pixel, usable = sample_cloud(depth, mask, rows["rays"], config.points, radius, config.sensor, generator)
-    return points, target.flatten(1).gather(1, pixel).float(), usable
+    return points, target.flatten(1).gather(1, pixel).float(), usable, _places(pixel, shift)
 
 
 def _measured_clouds(
     rows: dict[str, Tensor], radius: Tensor, config: BatchConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     depth = rows["depth"].float() * DEPTH_UNIT_M
     mask = target = rows["label"] == TARGET
     if config.mask_noise > 0:
@@ -616,4 +673,12 @@ def _measured_clouds(
     points, pixel, usable = sample_cloud(
         depth, mask, rows["rays"], config.points, radius, replace(config.sensor, intrinsics=0.0), generator
     )
-    return points, target.flatten(1).gather(1, pixel).float(), usable
+    return points, target.flatten(1).gather(1, pixel).float(), usable, _places(pixel)
+
+
+def _places(pixel: Tensor, shift: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Places (B, N, 2) of crop pixels (B, N) in the picture, as shares of its sides."""
+    columns, rows = pixel % GRID, pixel // GRID
+    if shift is not None:  # the picture moves with the mask
+        columns, rows = columns - shift[0][:, 0], rows - shift[1][:, 0]
+    return (torch.stack([columns, rows], dim=-1).float() + 0.5) / GRID

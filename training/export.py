@@ -23,11 +23,13 @@ from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES, NOCS_RESTS, nocs_symmetry
+from clipose_ros.estimators.cleanpose import IMAGE, IMAGE_MAP, PICTURE, PLACES
 from clipose_ros.estimators.clipose import GROUND, NETWORK, OF_VIEW, REFINE, VIEW, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, read_card, read_network, write_card
 from clipose_ros.inference.session import Session
 from training.checkpoint import load_network
 from training.command import run
+from training.networks.backbone import Sight
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
 
@@ -53,8 +55,71 @@ SEARCH_ARITHMETIC = {
 }
 
 
+def sight_of(network: nn.Module) -> Sight | None:
+    """Give the image backbone of a network.
+
+    Parameters
+    ----------
+    network : Module
+        Any.
+
+    Returns
+    -------
+    Sight or None
+        None where it has none.
+    """
+    return getattr(network, "sight", None)
+
+
+def inputs_of(network: nn.Module) -> tuple[str, ...]:
+    """Name what an exported network takes beside points and category.
+
+    A backbone is a network of its own: draws, passes and refinements of an object share its map.
+
+    Parameters
+    ----------
+    network : Module
+        With `also`.
+
+    Returns
+    -------
+    tuple of str
+        `also`, with the map in place of the picture.
+    """
+    return tuple(IMAGE_MAP if name == PICTURE else name for name in network.also)
+
+
+class ExportedSight(nn.Module):
+    """The image backbone of a network.
+
+    Parameters
+    ----------
+    sight : Sight
+        The backbone.
+    """
+
+    def __init__(self, sight: Sight) -> None:
+        super().__init__()
+        self.backbone = sight.backbone
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Compute the map.
+
+        Parameters
+        ----------
+        picture : (B, 3, side, side) float32
+            RGB, 0..1.
+
+        Returns
+        -------
+        (B, D, h, w) float32
+            Features.
+        """
+        return self.backbone(picture)
+
+
 class Exported(nn.Module):
-    """The network with its outputs in the order of `OUTPUTS`.
+    """The network with its outputs in the order of `OUTPUTS`, and without its image backbone.
 
     Parameters
     ----------
@@ -76,14 +141,19 @@ class Exported(nn.Module):
         category : (B,) Tensor
             Indices into CATEGORIES.
         *also : Tensor
-            What else the network takes.
+            What else the network takes: `inputs_of`.
 
         Returns
         -------
         tuple of Tensor
             The outputs.
         """
-        output = self.network(points, category, *also)
+        if sight_of(self.network) is None:
+            output = self.network(points, category, *also)
+        else:
+            *told, maps, places = also
+            features = self.network.image_features(maps, places)
+            output = self.network.posed(points, category, *told, image_features=features)
         return tuple(output[name] for name in OUTPUTS)
 
 
@@ -113,6 +183,88 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
     model = program.model_proto
     onnx.save(half_precision(model) if precision == "fp16" else model, str(path))
     onnx.checker.check_model(str(path))
+
+
+def write_sight(sight: Sight, path: Path, precision: str = "fp32") -> NetworkFile:
+    """Write the image backbone of a network to a file of its own.
+
+    Parameters
+    ----------
+    sight : Sight
+        The backbone.
+    path : Path
+        To write.
+    precision : str
+        As of `write_onnx`.
+
+    Returns
+    -------
+    NetworkFile
+        Its entry in a card.
+    """
+    picture = torch.rand(3, 3, sight.side, sight.side, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        cells = sight(picture[:1]).shape[2:]
+    program = torch.onnx.export(
+        ExportedSight(sight).eval(),
+        (picture,),
+        input_names=[PICTURE],
+        output_names=[IMAGE_MAP],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=256)},),
+        dynamo=True,
+        verbose=False,
+    )
+    model = program.model_proto
+    onnx.save(half_precision(model) if precision == "fp16" else model, str(path))
+    onnx.checker.check_model(str(path))
+    return NetworkFile(
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        inputs={PICTURE: ("batch", 3, sight.side, sight.side)},
+        outputs={IMAGE_MAP: ("batch", sight.width, *cells)},
+        precision=precision,
+    )
+
+
+def with_sight(card: ModelCard, folder: Path, network: nn.Module, precision: str = "fp32") -> ModelCard:
+    """Add the image backbone of a network, where it has one.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network.
+    folder : Path
+        Its folder, to which the backbone is written.
+    network : Module
+        The network.
+    precision : str
+        Of the weights.
+
+    Returns
+    -------
+    ModelCard
+        Of both.
+
+    Raises
+    ------
+    ValueError
+        If ONNX Runtime and torch differ by more than PARITY says.
+    """
+    sight = sight_of(network)
+    if sight is None:
+        return card
+    file = write_sight(sight, folder / "image.onnx", precision)
+    pictures = torch.rand(5, 3, sight.side, sight.side, generator=torch.Generator().manual_seed(5))
+    pictures[2] = 0
+    with torch.no_grad():
+        expected = sight(pictures).numpy()
+    got = Session(folder, file).run({PICTURE: pictures.numpy()})[IMAGE_MAP]
+    difference = float(np.abs(expected - got).max() / max(1.0, np.abs(expected).max()))
+    print(f"largest difference torch - ONNX Runtime of the image backbone, as a share of its largest: {difference:.1e}")
+    bound, _ = PARITY[precision]
+    if difference > bound:
+        raise ValueError(f"parity of the image backbone: expected at most {bound}, got {difference:.1e}")
+    return replace(card, networks={**card.networks, IMAGE: file})
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -180,7 +332,8 @@ def example(batch: int, network: nn.Module) -> dict[str, Tensor]:
     -------
     dict of Tensor
         By the name of the input: points (B, N, 3) in the network's units, category (B,), and ground of every kind
-        that there is, where the network takes it.
+        that there is, where the network takes it; the map of a picture, 0 for every third, and places in it, where it
+        has a backbone.
     """
     generator = torch.Generator().manual_seed(batch)
     points = 0.4 * torch.randn(batch, network.config.points, 3, generator=generator)
@@ -190,8 +343,13 @@ def example(batch: int, network: nn.Module) -> dict[str, Tensor]:
     else:
         place, known = [1.0, 0.6, 1.0, 0.3], torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])
     others = {"ground": known[torch.arange(batch) % 3] * torch.tensor(place)}
+    if (sight := sight_of(network)) is not None:
+        with torch.no_grad():
+            others[IMAGE_MAP] = sight(torch.rand(batch, 3, sight.side, sight.side, generator=generator))
+        others[IMAGE_MAP][1::3] = 0  # no picture
+        others[PLACES] = torch.rand(batch, network.config.points, 2, generator=generator)
     category = torch.arange(batch) % len(CATEGORIES)
-    return {"points": points, "category": category} | {name: others[name] for name in network.also}
+    return {"points": points, "category": category} | {name: others[name] for name in inputs_of(network)}
 
 
 def parity(
@@ -219,7 +377,7 @@ def parity(
     for batch in batches:
         inputs = example(batch, network)
         with torch.no_grad():
-            expected = network(*inputs.values())
+            expected = dict(zip(OUTPUTS, Exported(network)(*inputs.values()), strict=True))
         got = session.run({name: value.numpy() for name, value in inputs.items()})
         for name in OUTPUTS:
             differences[name].append(np.abs(expected[name].numpy() - got[name]).max(-1))
@@ -255,7 +413,12 @@ def network_file(network: nn.Module, path: Path, precision: str) -> NetworkFile:
     NetworkFile
         Its entry.
     """
-    told = dict.fromkeys(network.also, ("batch", getattr(network.config, "told", 0)))
+    shapes: dict[str, tuple[str | int, ...]] = {GROUND: ("batch", getattr(network.config, "told", 0))}
+    if (sight := sight_of(network)) is not None:
+        with torch.no_grad():
+            cells = sight(torch.zeros(1, 3, sight.side, sight.side)).shape[2:]
+        shapes |= {IMAGE_MAP: ("batch", sight.width, *cells), PLACES: ("batch", network.config.points, 2)}
+    told = {name: shapes[name] for name in inputs_of(network)}
     return NetworkFile(
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -509,6 +672,7 @@ def export(
         accuracy=yaml.safe_load(accuracy.read_text()) if accuracy else {},
     )
     check_parity(network, Session(output, card.network(NETWORK)), precision)
+    card = with_sight(card, output, network, precision)
     if view is not None:
         card = with_view(card, output, view)
     if refine is not None:

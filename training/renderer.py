@@ -28,6 +28,7 @@ class CastShape:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self.radius_m = float(np.linalg.norm(shape.vertices, axis=1).max())
         self.scene = EmbreeScene()
         self._mesh = TriangleMesh(self.scene, shape.vertices, shape.faces)
 
@@ -58,7 +59,8 @@ class CastShape:
         face : (P,) int64
             That was hit; -1 where missed.
         """
-        local = np.ascontiguousarray(directions @ rotation, dtype=np.float32)
+        # rays of float32 stay what they are
+        local = np.ascontiguousarray(directions @ rotation.astype(directions.dtype), dtype=np.float32)
         origin = np.broadcast_to((-translation @ rotation).astype(np.float32), local.shape)
         if start is not None:
             origin = origin + local * start[:, None].astype(np.float32)
@@ -151,7 +153,11 @@ def pixel_rays(u: np.ndarray, v: np.ndarray, intrinsics: Intrinsics) -> np.ndarr
 
 
 def render(
-    directions: np.ndarray, placed: list[Placed], planes: list[Plane]
+    directions: np.ndarray,
+    placed: list[Placed],
+    planes: list[Plane],
+    narrowed: bool = False,
+    first: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find what is first along each ray.
 
@@ -163,6 +169,10 @@ def render(
         Objects.
     planes : list of Plane
         Table, floor, walls.
+    narrowed : bool
+        Cast only rays that meet the sphere around a shape. It is faster; depths may differ in their last bits.
+    first : (ndarray, ndarray), optional
+        What `CastShape.cast` gave for these rays and the first of `placed`, where that is known.
 
     Returns
     -------
@@ -182,8 +192,20 @@ def render(
             z = plane.offset / cosine
         nearer = (z > 0) & (z < depth)
         depth[nearer], index[nearer] = z[nearer], -1 - j
+    square = np.einsum("ij,ij->i", directions, directions) if narrowed else None
     for i, item in enumerate(placed):
-        z, hit_face = item.cast_shape.cast(directions, item.rotation, item.translation)
+        if narrowed:
+            centre = item.translation.astype(directions.dtype)
+            beside = centre @ centre - directions.dtype.type((1.01 * item.cast_shape.radius_m) ** 2)
+            along = directions @ centre
+            rays = np.flatnonzero((along > 0) & (along * along >= beside * square))
+            z, hit_face = item.cast_shape.cast(directions[rays], item.rotation, item.translation)
+            nearer = z < depth[rays]
+            rays, z, hit_face = rays[nearer], z[nearer], hit_face[nearer]
+            depth[rays], index[rays], face[rays] = z, i, hit_face
+            continue
+        known = first if i == 0 else None
+        z, hit_face = known or item.cast_shape.cast(directions, item.rotation, item.translation)
         nearer = z < depth
         depth[nearer], index[nearer], face[nearer] = z[nearer], i, hit_face[nearer]
     return depth.astype(np.float32), index, face

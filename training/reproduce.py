@@ -42,6 +42,7 @@ from training.export import export
 from training.nocs.predict import PredictionConfig, load_estimator, predict
 from training.nocs.rows import NocsConfig
 from training.nocs.shards import write_shards
+from training.row_format import COLOUR_PX, SMALL_COLOUR_PX
 from training.storage import write_whole
 from training.train import WHERE_ALONE, TrainConfig, train
 
@@ -60,6 +61,8 @@ REPORTED_IOU = ("50", "75")  # per cent
 # CLIPose on REAL275, gated
 PAPER_REAL275 = {"5deg_2cm": 0.487, "5deg_5cm": 0.583, "10deg_2cm": 0.704, "10deg_5cm": 0.852}
 CLEANPOSE_REAL275 = {"5deg_2cm": 0.615, "5deg_5cm": 0.674, "10deg_2cm": 0.783, "10deg_5cm": 0.862}
+# by the image backbone: about what it sees
+COLOUR_SIDES = {"none": 0, "small": SMALL_COLOUR_PX, "efficientnet-lite2": 128, "dinov2": COLOUR_PX}
 REPORTED: dict[Method, dict[str, float]] = {"clipose": PAPER_REAL275, "cleanpose": CLEANPOSE_REAL275}
 
 
@@ -78,7 +81,7 @@ class Reproduction:
     method : "clipose" or "cleanpose"
         Whose defaults the run has; CLIP's branch is CLIPose's.
     colour : bool
-        Keep the colour of training rows for CLIP.
+        Keep the colour of training rows, for CLIP or for CleanPose's image backbone.
     shard_views : int
         Rows of a shard.
     shard_workers : int
@@ -145,6 +148,25 @@ class Stage:
     run: Callable[[], dict[str, Any]]
 
 
+def colour_side(settings: Reproduction) -> int:
+    """Say how large the pictures of training rows are.
+
+    Parameters
+    ----------
+    settings : Reproduction
+        The experiment.
+
+    Returns
+    -------
+    int
+        Of a side [px]: what CLIP or CleanPose's image backbone sees. 0 where nothing looks at them.
+    """
+    if settings.method == "clipose":
+        return COLOUR_PX if settings.colour else 0
+    backbone = getattr(settings.train.network, "backbone", "none")
+    return COLOUR_SIDES[backbone] if settings.colour else 0
+
+
 def shard_stage(settings: Reproduction, split: str) -> Stage:
     """Write the rows of a training set.
 
@@ -160,14 +182,16 @@ def shard_stage(settings: Reproduction, split: str) -> Stage:
     Stage
         Its result is a folder of shards.
     """
-    config = NocsConfig(settings.root, split, colour=settings.colour)
+    colour_px = colour_side(settings)
+    config = NocsConfig(settings.root, split, colour=colour_px > 0, colour_px=colour_px or COLOUR_PX)
+    described = {name: value for name, value in asdict(config).items() if (name, value) != ("colour_px", COLOUR_PX)}
     result = settings.output / "data" / split
 
     def run() -> dict[str, Any]:
         report = write_shards(config, result, settings.shard_views, settings.shard_workers)
         return {"rows": report.rows, "skipped": report.skipped, "missing_models": sorted(report.missing_models)}
 
-    return Stage(split, result, {split: asdict(config) | {"shard_views": settings.shard_views}}, run)
+    return Stage(split, result, {split: described | {"shard_views": settings.shard_views}}, run)
 
 
 def training_stage(settings: Reproduction, shards: Sequence[Stage]) -> Stage:
@@ -527,7 +551,6 @@ def defaults(method: Method) -> Reproduction:
         root=tyro.MISSING,
         detections=tyro.MISSING,
         method=method,
-        colour=method == "clipose",
         train=replace(PAPERS[method], data=()),
     )
 

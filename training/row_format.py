@@ -5,7 +5,9 @@
 - `measured`: depth and mask are those of a real sensor, so the sensor model leaves them alone;
 - `surface`: normal · p = offset of the table below the object, camera frame, as (normal, offset [m]); zero where it is
   not known;
-- `colour`: RGB of the same crop, all zero where there is no picture.
+- `colour`: RGB of the same crop, all zero where there is no picture. Its side is that of the shard, `LEAST_COLOUR_PX`
+  to `COLOUR_PX`. Both crops show the same square: the centre of crop pixel (i, j) lies at ((i + 0.5) / GRID,
+  (j + 0.5) / GRID) of the sides of either.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 
 GRID = 72  # crop side [crop pixels]
-COLOUR_PX = 224  # colour crop side [px], as CLIP sees it
+COLOUR_PX = 224  # largest side of a colour crop [px], as CLIP sees it
+LEAST_COLOUR_PX = 16
+SMALL_COLOUR_PX = 96  # of crops for small backbones: 28 kB a row instead of 151
 DEPTH_UNIT_M = 1e-4  # of the stored uint16
 FAR_M = 6.0  # depth beyond which nothing is stored
 MARGIN = 0.12  # of the box side, around the object in its crop

@@ -15,10 +15,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clipose_ros.core.categories import CATEGORIES
-from training.row_format import OPTIONAL, ROW_TYPES
+from training.row_format import COLOUR_PX, LEAST_COLOUR_PX, OPTIONAL, ROW_TYPES
 from training.storage import archive_flaw
 
 BROKEN = -1  # category of a row that must not be drawn
@@ -125,6 +126,8 @@ def checked_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             continue
         array = arrays.get(name)
         views = (*np.shape(arrays.get("category")), 0)[0]
+        if name == "colour" and np.ndim(array) == 4 and LEAST_COLOUR_PX <= array.shape[1] <= COLOUR_PX:
+            shape = (array.shape[1], array.shape[1], 3)  # each shard has its side
         if array is None or array.shape != (views, *shape) or array.dtype != dtype:
             got = "none" if array is None else f"{array.shape} {array.dtype}"
             raise ValueError(f"{name}: expected {(views, *shape)} {np.dtype(dtype)}, got {got}")
@@ -294,7 +297,9 @@ class ViewPool:
             whole[of_part[places]] = True
             for name, array in ({"measured": np.zeros(len(places), bool)} | arrays).items():
                 if name not in got:
-                    got[name] = np.zeros((len(index), *ROW_TYPES[name][0]), ROW_TYPES[name][1])
+                    got[name] = np.zeros((len(index), *array.shape[1:]), ROW_TYPES[name][1])
+                if name == "colour":
+                    got[name], array = _as_large(got[name], array)
                 got[name][of_part[places]] = array
         return {name: array[whole] for name, array in got.items()}, skipped
 
@@ -316,6 +321,19 @@ class ViewPool:
         arrays, skipped = self.read(index.numpy())
         self.skipped.update(skipped)
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def _as_large(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colour crops (K, S, S, 3) of two shards, both with the larger side."""
+    side = max(first.shape[1], second.shape[1])
+
+    def enlarged(crops: np.ndarray) -> np.ndarray:
+        if crops.shape[1] == side:
+            return crops
+        smooth = F.interpolate(torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float(), side, mode="bilinear")
+        return smooth.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+    return enlarged(first), enlarged(second)
 
 
 class RowDrawer:

@@ -135,7 +135,38 @@ def _shift(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     return image[torch.arange(batch, device=image.device)[:, None, None], rows, columns]
 
 
-def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
+def mask_shift(pixels: Tensor, config: SensorConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw how far mask and colour lie beside the depth.
+
+    Parameters
+    ----------
+    pixels : (B,) float
+        Image pixels per pixel of the crops.
+    config : SensorConfig
+        Spread of the errors.
+    generator : torch.Generator
+        Of the same device.
+
+    Returns
+    -------
+    dx, dy : (B, 1, 1) int64
+        To the right and down, in pixels of the crops.
+    """
+    px = pixels[:, None, None]
+    shift = _uniform(config.shift_px, len(pixels), px, generator) / px
+    dx, dy = (
+        (torch.randn(len(pixels), 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2)
+    )
+    return dx, dy
+
+
+def detected_mask(
+    target: Tensor,
+    pixels: Tensor,
+    config: SensorConfig,
+    generator: torch.Generator,
+    shift: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Draw what a detector makes of the true mask.
 
     Parameters
@@ -148,6 +179,8 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
         Spread of the errors.
     generator : torch.Generator
         Of the same device.
+    shift : (Tensor, Tensor), optional
+        As from `mask_shift`, which is asked without it.
 
     Returns
     -------
@@ -156,10 +189,7 @@ def detected_mask(target: Tensor, pixels: Tensor, config: SensorConfig, generato
     """
     batch, height, width = target.shape
     px = pixels[:, None, None]
-    shift = _uniform(config.shift_px, batch, px, generator) / px
-    dx, dy = (
-        (torch.randn(batch, 1, 1, generator=generator, device=px.device) * shift).round().long() for _ in range(2)
-    )
+    dx, dy = mask_shift(pixels, config, generator) if shift is None else shift
     mask = _shift(target, dx, dy).float()
 
     # The boundary wanders by about `boundary_px`: soften the mask over that reach, disturb it, cut it at a level drawn

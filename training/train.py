@@ -48,6 +48,7 @@ from training.growth import grown
 from training.losses import LossWeights, pose_losses
 from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
+from training.networks.cleanpose import SEEN
 from training.networks.fusion import FusionConfig
 from training.networks.patch_transformer import PatchTransformerConfig
 from training.precision import exact, rounded_products
@@ -198,7 +199,7 @@ class TrainConfig:
 
 def batches_of(config: TrainConfig) -> BatchConfig:
     """Give how clouds are made: in the view frame, always, for a network that is told nothing of surfaces, and in the
-    frame of a pose for one that refines.
+    frame of a pose for one that refines; with pictures for one that has a backbone for them.
 
     Parameters
     ----------
@@ -213,7 +214,12 @@ def batches_of(config: TrainConfig) -> BatchConfig:
     batches = config.batches
     if not getattr(config.network, "ground", False):
         batches = replace(batches, ground=replace(batches.ground, known=0.0))
-    return replace(batches, prior=replace(batches.prior, given=getattr(config.network, "refines", False)))
+    pictured = getattr(config.network, "backbone", "none") != "none"
+    return replace(
+        batches,
+        prior=replace(batches.prior, given=getattr(config.network, "refines", False)),
+        pictures=replace(batches.pictures, given=pictured),
+    )
 
 
 def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
@@ -372,7 +378,7 @@ def batch_losses(
             posed = truth["camera_rotation"], truth["camera_translation"]
             terms = alignment(output["feature"], truth["image"], category, *posed, generator)
     terms = {name: value.float() / accelerator.num_processes for name, value in terms.items()}
-    whole_truth = gathered({name: value for name, value in truth.items() if name != "image"}, accelerator)
+    whole_truth = gathered({name: value for name, value in truth.items() if name not in ("image", *SEEN)}, accelerator)
     whole_output = gathered(output, accelerator)
     with exact(points):
         losses = pose_losses(whole_output, whole_truth, config.weights)
@@ -745,6 +751,11 @@ class Trainer:
             raise ValueError("fusion: expected none without CLIP's branch (training.clipose has it), got one")
         self.alignment, self.images = (None, None) if aligned is None else make_alignment(network, aligned, device)
         self.teacher = None if config.teacher is None else load_teacher(config.teacher).to(device)
+        if self.teacher is not None and SEEN[0] in self.teacher.also and not batches_of(config).pictures.given:
+            raise ValueError(
+                "teacher: expected one that goes by points alone beside a network without --backbone, got one that "
+                "sees pictures"
+            )
         others = [] if self.alignment is None else list(self.alignment.trainable().values())
         self.parameters = [*network.parameters(), *others]
         self.optimiser = make_optimiser(network, others, config)

@@ -2,8 +2,10 @@
 
     python -m training.views --output data/views --views 120000 --workers 2
     python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2
+    python -m training.views --output data/pictured --colour-px 96
 
-The second command puts meshes beside the generated shapes. A shard is one .npz of arrays with a row for each view
+The second command puts meshes beside the generated shapes. The third takes pictures, too (`training.pictures`): depth,
+masks and poses are those of the first, bit for bit. A shard is one .npz of arrays with a row for each view
 (`training.row_format`). What a sensor and a detector add (noise, holes, bleeding masks) is drawn anew at each training
 step, from the clean crop, by `training.sensor`.
 """
@@ -21,11 +23,23 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
+from training.appearance import drawn_look
 from training.command import run
 from training.meshes import MeshConfig, MeshShapes
+from training.pictures import Painted, take_picture
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
 from training.resting import Dropped, resting_rotation
-from training.row_format import BACKGROUND, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET
+from training.row_format import (
+    BACKGROUND,
+    COLOUR_PX,
+    DEPTH_UNIT_M,
+    FAR_M,
+    GRID,
+    LEAST_COLOUR_PX,
+    MARGIN,
+    OTHER,
+    TARGET,
+)
 from training.shapes import Shape, make_shape
 from training.storage import archive_flaw, write_whole
 
@@ -72,6 +86,8 @@ class ViewConfig:
         Drawn in turn, in the order of CATEGORIES: more of those that differ most.
     views_per_shape : int
         Of each shape, as the target.
+    colour_px : int
+        Side of the pictures [px]. 0: none are taken.
     """
 
     distance_m: tuple[float, float] = (0.40, 1.50)
@@ -90,6 +106,13 @@ class ViewConfig:
     visible: float = 0.55
     shapes: tuple[int, ...] = (1, 1, 3, 1, 2, 2)
     views_per_shape: int = 12
+    colour_px: int = 0
+
+    def __post_init__(self) -> None:
+        if self.colour_px and not LEAST_COLOUR_PX <= self.colour_px <= COLOUR_PX:
+            raise ValueError(
+                f"colour_px: expected 0 (no pictures) or {LEAST_COLOUR_PX} to {COLOUR_PX}, got {self.colour_px}"
+            )
 
 
 def _camera_to_table(config: ViewConfig, rng: np.random.Generator) -> np.ndarray:
@@ -110,26 +133,33 @@ class Body:
         For rays.
     dropped : Dropped
         How it comes to rest.
+    painted : Painted, optional
+        How it looks; for pictures alone.
     """
 
     cast: CastShape
     dropped: Dropped
+    painted: Painted | None = None
 
     @classmethod
-    def of(cls, shape: Shape) -> Body:
+    def of(cls, shape: Shape, painter: np.random.Generator | None = None) -> Body:
         """Make the body of a shape.
 
         Parameters
         ----------
         shape : Shape
             In metres.
+        painter : np.random.Generator, optional
+            Decides how it looks.
 
         Returns
         -------
         Body
             Of the shape.
         """
-        return cls(CastShape(shape), Dropped(shape.vertices, shape.faces))
+        cast = CastShape(shape)
+        painted = None if painter is None else Painted.of(cast, drawn_look(shape, painter))
+        return cls(cast, Dropped(shape.vertices, shape.faces), painted)
 
 
 def _placed(body: Body, config: ViewConfig, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -147,7 +177,11 @@ def _placed(body: Body, config: ViewConfig, rng: np.random.Generator) -> tuple[n
 
 
 def draw_view(
-    target: Body, others: list[Body], config: ViewConfig, rng: np.random.Generator
+    target: Body,
+    others: list[Body],
+    config: ViewConfig,
+    rng: np.random.Generator,
+    painter: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray] | None:
     """Draw one view of an object.
 
@@ -161,11 +195,13 @@ def draw_view(
         How views are drawn.
     rng : np.random.Generator
         Decides.
+    painter : np.random.Generator, optional
+        Decides on lights, tables and the camera, where the bodies are painted.
 
     Returns
     -------
     dict of ndarray or None
-        As `row_format.VIEW_ARRAYS`, and surface. None where too little of the object is seen.
+        As `row_format.VIEW_ARRAYS`, and surface; with a painter, colour. None where too little of the object is seen.
     """
     focal = rng.triangular(*config.focal_px)
     intrinsics = Intrinsics(focal, focal, WIDTH / 2 + rng.normal(0, 6), HEIGHT / 2 + rng.normal(0, 6))
@@ -220,14 +256,15 @@ def draw_view(
     inside = (uu >= 0) & (uu < WIDTH) & (vv >= 0) & (vv < HEIGHT)
 
     directions = pixel_rays(uu.ravel(), vv.ravel(), intrinsics)
-    depth, index, face = render(directions, placed, planes)
-    alone = np.isfinite(cast.cast(directions, rotation, translation)[0])
+    hits = cast.cast(directions, rotation, translation)
+    depth, index, face = render(directions, placed, planes, first=hits)
+    alone = np.isfinite(hits[0])
     seen = (index == 0) & inside.ravel()
     if seen.sum() < max(least * (alone & inside.ravel()).sum(), 60):
         return None
     label = np.where(index == 0, TARGET, np.where(index > 0, OTHER, BACKGROUND)).astype(np.uint8)
     parts = shape.parts[face[seen]]
-    return {
+    view = {
         "depth": np.where(inside, np.minimum(depth, FAR_M).reshape(GRID, GRID) / DEPTH_UNIT_M, 0)
         .round()
         .astype(np.uint16),
@@ -244,6 +281,14 @@ def draw_view(
         "cue": np.float32((parts == 1).mean()),
         "surface": np.array([*up, up @ table_point], np.float32),
     }
+    if painter is not None:
+        bodies = [(body.painted, place) for body, place in zip((target, *others), placed, strict=True)]
+        finer = side / config.colour_px
+        at = [edge - step / 2 + finer * (np.arange(config.colour_px) + 0.5) for edge in start]
+        uu, vv = (axis.ravel() for axis in np.meshgrid(*at))
+        within = (uu >= 0) & (uu < WIDTH) & (vv >= 0) & (vv < HEIGHT)
+        view["colour"] = take_picture(pixel_rays(uu, vv, intrinsics), within, bodies, planes, R_camera_table, painter)
+    return view
 
 
 def draw_shard(
@@ -265,17 +310,18 @@ def draw_shard(
     Returns
     -------
     dict of ndarray
-        As `row_format.VIEW_ARRAYS`, and surface, with a row for each view.
+        As `row_format.VIEW_ARRAYS`, and surface, with a row for each view; colour, where pictures are taken.
     """
     rng = np.random.default_rng(seed)
+    painter = np.random.default_rng([seed, 1]) if config.colour_px else None  # of its own: views stay what they are
     categories = [category for category, count in zip(CATEGORIES, config.shapes, strict=True) for _ in range(count)]
     drawn: list[dict[str, np.ndarray]] = []
     while len(drawn) < views:
-        shapes = [Body.of(source(category, rng)) for category in categories]
+        shapes = [Body.of(source(category, rng), painter) for category in categories]
         for target in shapes:
             for _ in range(config.views_per_shape):
                 others = [shapes[i] for i in rng.integers(len(shapes), size=min(rng.poisson(config.neighbours), 3))]
-                view = draw_view(target, others, config, rng)
+                view = draw_view(target, others, config, rng, painter)
                 if view is not None:
                     drawn.append(view)
     order = rng.permutation(len(drawn))[:views]
@@ -286,14 +332,14 @@ def _shard_path(output: Path, seed: int) -> Path:
     return output / f"shard_{seed:06d}.npz"
 
 
-def _write_shard(job: tuple[Path, int, int, MeshConfig | None]) -> dict[Path, str]:
+def _write_shard(job: tuple[Path, int, int, MeshConfig | None, ViewConfig]) -> dict[Path, str]:
     """Write one shard if it is not there; the meshes that could not be used, with the reason."""
-    output, seed, views, meshes = job
+    output, seed, views, meshes, config = job
     path = _shard_path(output, seed)
     if path.exists():
         return {}
     source = MeshShapes(meshes) if meshes else None
-    arrays = draw_shard(seed, views, source=source.make_shape if source else make_shape)
+    arrays = draw_shard(seed, views, config, source.make_shape if source else make_shape)
     write_whole(path, lambda file: np.savez(file, **arrays))
     return source.skipped if source else {}
 
@@ -305,6 +351,7 @@ def generate(
     seed: int = 1,
     workers: int = 2,
     meshes: MeshConfig | None = None,
+    colour_px: int = 0,
 ) -> None:
     """Write shards of views.
 
@@ -324,6 +371,8 @@ def generate(
         Processes that draw.
     meshes : MeshConfig, optional
         Meshes beside the generated shapes.
+    colour_px : int
+        Side of pictures [px]: 96 for small backbones, 224 at most. 0: none are taken.
 
     Raises
     ------
@@ -331,7 +380,8 @@ def generate(
         For a shard that is there and cut off, or a folder without meshes.
     """
     output.mkdir(parents=True, exist_ok=True)
-    jobs = [(output, seed * 100_000 + i, shard_views, meshes) for i in range(-(-views // shard_views))]
+    config = ViewConfig(colour_px=colour_px)
+    jobs = [(output, seed * 100_000 + i, shard_views, meshes, config) for i in range(-(-views // shard_views))]
     for path in [_shard_path(output, number) for _, number, *_ in jobs]:
         if path.exists() and (flaw := archive_flaw(path)):
             raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")

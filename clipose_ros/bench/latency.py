@@ -231,7 +231,7 @@ class _Known:
 
     def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
         self._segmenter, self._scene = segmenter, scene
-        self._grey = replace(scene.frame, colour=np.full((*scene.frame.depth.shape, 3), 128, np.uint8))
+        self._grey = _in_grey(scene.frame)
 
     def segment(self, frame: Frame) -> Detections:
         """The scene's detections, after the segmenter has run."""
@@ -239,9 +239,16 @@ class _Known:
         return self._scene.detections
 
 
+def _in_grey(frame: Frame) -> Frame:
+    """The frame with a picture, for those that look at colour."""
+    return replace(frame, colour=np.full((*frame.depth.shape, 3), 128, np.uint8))
+
+
 def _block(pipeline: Pipeline, scene: Scene, frames: int) -> tuple[list[float], list[Mapping[str, float]]]:
     """Time of each frame [ms], and its stages."""
     segmenter = pipeline.segmenter
+    if pipeline.estimator.needs.colour:
+        scene = Scene(_in_grey(scene.frame), scene.detections)
     if segmenter is None:
         return _timed(lambda: pipeline.process(*scene), frames)
     pipeline.segmenter = _Known(segmenter, scene)

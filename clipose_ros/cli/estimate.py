@@ -72,6 +72,7 @@ def estimate(
     segmenter: SegmenterName = SEGMENTER_DEFAULT,
     workspace: Box | None = None,
     workspace_mask: Path | None = None,
+    colour: Literal["auto", "off"] = "auto",
     depth: Literal["auto", "off"] = "auto",
     strict: Flag = False,
     draw: Path | None = None,
@@ -133,6 +134,8 @@ def estimate(
         is left alone.
     workspace_mask
         A picture as large as the depth images, not 0 where objects are looked for.
+    colour
+        off hides the colour images from the models, which then go by the points: for colour that is made up.
     depth
         off takes no notice of depth: learned objects are estimated by colour alone, categories are rejected. auto does
         so for learned objects whose masks hold no depth.
@@ -164,6 +167,7 @@ def estimate(
     blind = depth == "off"
     by_depth = segmenter in ("depth", "objects")
     expect("--depth", not (blind and by_depth), f"auto with --segmenter {segmenter}, which needs depth", depth)
+    expect("--colour", not (blind and colour == "off"), "auto with --depth off", colour)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)
     check_view_file("--view", view)
@@ -185,6 +189,7 @@ def estimate(
             min_score=min_score,
             support=support_settings(support),
             workspace=area,
+            colour=colour == "auto",
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()

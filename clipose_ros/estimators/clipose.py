@@ -188,7 +188,7 @@ class Clipose:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig(), seed: int = 0) -> None:
         network = card.network(NETWORK)
         told = GROUND in network.inputs
-        _expect_contract(network, told, WIDTH)
+        _expect_contract(network, told, WIDTH, self._beside(card))
         self.names = card.names
         self.needs = Needs(surface=told)
         self.settings = CliposeSettings.of(card)
@@ -206,6 +206,17 @@ class Clipose:
             self._refiner = Session(folder, card.network(REFINE), config)
         # Drawn once and the same for all objects, because it must not depend on what else is in the frame.
         self._strata = random_strata((self.settings.draws, self.settings.points), np.random.default_rng(seed))
+
+    def _beside(self, card: ModelCard) -> tuple[str, ...]:
+        """Inputs of the network `pose` beside points, category and surface."""
+        return ()
+
+    def _seen(self, observations: Sequence[Observation], chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """What the network is given beside points, category and surface, by the name of the input.
+
+        `chosen` (B, draws, N) are the points of the clouds, as indices into those of all objects side by side.
+        """
+        return {}
 
     def symmetry(self, name: str) -> Symmetry:
         """See `Estimator.symmetry`."""
@@ -308,7 +319,9 @@ class Clipose:
                 return refusals
             names, settings = [observations[i].name for i in hopeful], self.settings
             scale = np.array([settings.scale[name] for name in names]).repeat(settings.draws)
-            clouds, surfaces = self._draw(points, kept, bounds, hopeful), self._surfaces(observations, hopeful)
+            chosen = self._chosen(kept, bounds, hopeful)
+            clouds, surfaces = self._draw(points, chosen), self._surfaces(observations, hopeful)
+            more = self._seen(observations, chosen) if poses is None else {}
             if poses is None:
                 points, centre, R_network_camera, ground = to_network(clouds, scale, surfaces)
             else:
@@ -316,7 +329,7 @@ class Clipose:
                 points, centre, R_network_camera, ground = to_pose_frame(clouds, scale, *frames, surfaces)
             category = np.array([self.names.index(name) for name in names], dtype=np.int64).repeat(settings.draws)
         with stopwatch.stage("network"):
-            outputs = _answers(self._refiner if poses else self._session, points, category, ground)
+            outputs = _answers(self._refiner if poses else self._session, points, category, ground, **more)
         with stopwatch.stage("decoding"):
             poses = iter(self._decode(outputs, names, centre, R_network_camera, scale))
             return [next(poses) if refusal is None else refusal for refusal in refusals]
@@ -353,17 +366,21 @@ class Clipose:
             return Rejection(name, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
         return None
 
-    def _draw(self, points: np.ndarray, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
-        """Draw clouds (B * draws, N, 3) [m] for the network from the points of B objects that `_cut` kept.
+    def _chosen(self, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:
+        """Draw clouds for the network from the points of B objects that `_cut` kept: their indices (B, draws, N).
 
-        Each cloud has the network's number of points. Each coordinate lies contiguous.
+        Each cloud has the network's number of points.
         """
         kept = np.flatnonzero(kept)
         edges = kept.searchsorted(bounds)
         begins, ends = (side.take(hopeful).reshape(-1, 1, 1) for side in (edges[:-1], edges[1:]))
         indices = stratified_indices(ends - begins, self._strata)
         indices += begins
-        return points.take(kept.take(indices), axis=1).reshape(3, -1, indices.shape[-1]).transpose(1, 2, 0)
+        return kept.take(indices)
+
+    def _draw(self, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Clouds (B * draws, N, 3) [m] of the points (3, M) with these indices. Each coordinate lies contiguous."""
+        return points.take(chosen, axis=1).reshape(3, -1, chosen.shape[-1]).transpose(1, 2, 0)
 
     def _surfaces(self, observations: Sequence[Observation], hopeful: list[int]) -> np.ndarray | None:
         """Surfaces (B * draws, 4) below B objects, as `to_network` takes them. None if none is known."""
@@ -430,16 +447,20 @@ class Clipose:
         return PoseEstimate(name, score, rotation, translation, size, covariance=covariance)
 
 
-def _answers(session: Session, points: np.ndarray, category: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Give a network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS."""
-    inputs = {"points": points, "category": category, GROUND: ground}
+def _answers(
+    session: Session, points: np.ndarray, category: np.ndarray, ground: np.ndarray, **more: np.ndarray
+) -> np.ndarray:
+    """Give a network's answers to B clouds: (B, 14) float64, the columns of OUTPUTS. `more`: inputs beside these."""
+    inputs = {"points": points, "category": category, GROUND: ground, **more}
     outputs = session.run({name: inputs[name] for name in session.network.inputs})
     return np.concatenate([outputs[name] for name in OUTPUTS], axis=1, dtype=np.float64)
 
 
-def _expect_contract(network: NetworkFile, told: bool, width: int) -> None:
-    """Check that a network takes and gives what CLIPose's do. `told`: of surfaces, by so many numbers."""
-    inputs = (*INPUTS, GROUND) if told else INPUTS
+def _expect_contract(network: NetworkFile, told: bool, width: int, beside: tuple[str, ...] = ()) -> None:
+    """Check that a network takes and gives what CLIPose's do. `told`: of surfaces, by so many numbers; `beside`: more
+    inputs.
+    """
+    inputs = (*INPUTS, GROUND, *beside) if told else (*INPUTS, *beside)
     for key, expected, got in (("inputs", inputs, network.inputs), ("outputs", OUTPUTS, network.outputs)):
         expect(f"card {key}", set(got) == set(expected), ", ".join(sorted(expected)), ", ".join(sorted(got)))
     if told:
@@ -456,7 +477,10 @@ def _inside(observation: Observation, pose: PoseEstimate | Rejection) -> Observa
     local = pose.rotation.T.astype(points.dtype) @ offset
     kept = np.flatnonzero((np.abs(local) <= (0.5 * BOX_GROWTH * pose.size + BOX_MARGIN_M)[:, None]).all(axis=0))
     enough = len(kept) >= max(2 * MINIMUM_POINTS, LEAST_INSIDE * len(observation.points))
-    return replace(observation, points=points.take(kept, axis=1).T) if enough else observation
+    if not enough:
+        return observation
+    pixels = None if observation.pixels is None else observation.pixels.take(kept, axis=0)
+    return replace(observation, points=points.take(kept, axis=1).T, pixels=pixels)
 
 
 def _of_view(card: ModelCard, told: bool) -> ModelCard:

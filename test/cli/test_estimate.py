@@ -157,12 +157,19 @@ def test_the_home_folder_is_meant_by_a_tilde(estimate, folder, tmp_path, monkeyp
         (("--provider", "cuda"), r"provider: .*got cuda; add --allow-cpu to run on the CPU instead"),
         (("--min-score", "1.5"), "--min-score: expected 0 to 1, got 1.5"),
         (("--seed", "-1"), "--seed: expected 0 or more, got -1"),
+        (("--colour", "off", "--depth", "off"), "--colour: expected auto with --depth off, got off"),
         (("--threads", "-1"), "threads: expected 0"),
     ],
 )
 def test_wrong_options_end_in_one_line_that_names_options_of_the_command(estimate, arguments, message):
     with pytest.raises(SystemExit, match=message):
         estimate(*arguments)
+
+
+def test_colour_off_changes_nothing_for_a_model_that_goes_by_points(estimate, tmp_path):
+    estimate("--colour", "off", output=tmp_path / "off.json")
+    estimate()
+    assert (tmp_path / "off.json").read_bytes() == (tmp_path / "poses.json").read_bytes()
 
 
 def test_allow_cpu_runs_on_the_cpu_and_says_so(estimate, caplog):

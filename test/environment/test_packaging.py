@@ -31,7 +31,7 @@ ROSDEP = {
     "psutil": "python3-psutil",
 }
 PIP_ALONE = {"tyro", "rich"}
-TOOLS = {"pytest", "hypothesis", "atheris", "ruff"}  # of the tests and of CI
+TOOLS = {"efficientnet-lite-pytorch", "pytest", "hypothesis", "atheris", "ruff"}  # of the tests and of CI
 # To build the messages, and ROS itself, which on a robot are ROS's own.
 BUILD = re.compile(r"ros-.*|colcon-.*|catkin-pkg|lark-parser|empy")
 

@@ -251,11 +251,9 @@ def test_image_features_have_a_say_and_their_absence_is_zero_at_first():
     network = make_network(TINY).eval()
     points, category = 0.4 * torch.randn(2, 64, 3), torch.tensor([2, 5])
     without = network(points, category)
-    with_image = network(points, category, torch.randn(2, 64, 384))
+    with_image = network.posed(points, category, torch.randn(2, 64, 384))
     assert not torch.equal(without["offset"], with_image["offset"])
-    with torch.no_grad():
-        network.image.bias.zero_()
-    torch.testing.assert_close(network(points, category, torch.zeros(2, 64, 384)), without)
+    torch.testing.assert_close(network.posed(points, category, torch.zeros(2, 64, 384)), without)
 
 
 def test_pose_of_the_papers_network_moves_with_the_cloud():
@@ -463,6 +461,8 @@ NUMBERS = {
     "network.encoder.widths": ([16, 32, 64, 128], CODE),
     "network.encoder.propagation": ([128, 256, 256, 512], f"{CODE}; {IMPLEMENTATION}: C1 = 128"),
     "network.image_width": (384, f"{CODE}: DINOv2 ViT-S"),
+    "network.backbone": ("dinov2", IMPLEMENTATION),
+    "network.backbone_weights": ("facebook/dinov2-small", IMPLEMENTATION),
     "network.image_features": (128, f"{IMPLEMENTATION}: C2"),
     "network.keypoints": (96, IMPLEMENTATION),
     "network.detector_layers": (4, CODE),
@@ -569,6 +569,7 @@ TABLES = {
     "6a 500": f"{DOOR}length 500",
     "6b 48": f"{DOOR}drawn 48",
     "6c 0.1": "--distillation.feature 0.1",
+    "points alone": "--backbone none --network.image-width 0",
     "7a random": f"{DOOR}begun random",
     "7c clusters": f"{DOOR}selection clusters",
     "7c clusters, by similarity": f"{DOOR}selection first_clusters {DOOR}update similarity",
@@ -586,6 +587,7 @@ def teacher(views, config, tmp_path_factory):
 @pytest.mark.parametrize("options", TABLES.values(), ids=TABLES)
 def test_every_row_of_the_tables_is_a_configuration(views, teacher, tmp_path, options):
     arguments = ["--data", str(views), "--output", str(tmp_path), *SMALL.split(), *options.split()]
+    arguments += [] if "--backbone" in options else ["--backbone", "small"]
     if "distilled.width 0" not in options:
         arguments += ["--teacher", str(teacher), "--distillation.coordinates", "0"]
     tyro.cli(cleanpose.main, args=arguments)

@@ -321,7 +321,7 @@ def test_measured_rows_keep_their_depth_and_mask(pool):
     measured = torch.arange(len(pool)) % 3 == 0
     config = BatchConfig()
     radius = torch.full((len(pool),), 1.0)
-    points, foreground, usable = observed_clouds(data | {"measured": measured}, radius, config, generator())
+    points, foreground, usable, _ = observed_clouds(data | {"measured": measured}, radius, config, generator())
     assert usable[measured].all() and (foreground[measured] == 1).all() and (foreground[~measured] == 0).any()
     depth = data["depth"].float() * DEPTH_UNIT_M
     column = (
@@ -336,7 +336,7 @@ def test_measured_rows_keep_their_depth_and_mask(pool):
 def test_noise_on_measured_masks_is_chosen_by_its_share(pool):
     data = rows(pool) | {"measured": torch.ones(len(pool), dtype=torch.bool)}
     radius = torch.full((len(pool),), 1.0)
-    _, foreground, _ = observed_clouds(data, radius, BatchConfig(mask_noise=0.5), generator())
+    _, foreground, *_ = observed_clouds(data, radius, BatchConfig(mask_noise=0.5), generator())
     assert 0.2 < (foreground < 1).any(1).float().mean() < 0.7
 
 
@@ -370,7 +370,7 @@ def test_the_camera_and_the_pose_in_its_frame_are_told(pool):
 def test_without_the_sensor_model_rendered_views_are_taken_as_they_are(pool):
     data = rows(pool)
     config = BatchConfig(simulate=False)
-    points, foreground, usable = observed_clouds(data, torch.full((len(pool),), 9.0), config, generator())
+    points, foreground, usable, _ = observed_clouds(data, torch.full((len(pool),), 9.0), config, generator())
     assert (foreground[usable] == 1).all()
     depth = data["depth"].float().flatten(1) * DEPTH_UNIT_M
     for cloud, clean in zip(points[usable], depth[usable], strict=True):

@@ -347,6 +347,16 @@ def test_colour_shows_the_same_crop(real, real_root):
         assert np.mean((np.abs(colour[..., 1].astype(int) - 40 * (number + 1)) < 8) == (label == TARGET)) > 0.98
 
 
+def test_small_pictures_show_the_same_and_are_means_of_what_they_cover(real_root):
+    pairs = zip(views(real_root, colour=True), views(real_root, colour=True, colour_px=48), strict=True)
+    for large, small in pairs:
+        assert small["colour"].shape == (48, 48, 3)
+        expected = cv2.resize(large["colour"], (48, 48), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(small["colour"].astype(int) - expected).mean() < 3
+    with pytest.raises(ValueError, match="colour_px: expected 16 to 224, got 300"):
+        views(real_root, colour=True, colour_px=300)
+
+
 def test_near_objects_are_not_sampled_more_finely_than_the_image(real, real_root):
     assert min(row["pixels"] for row in views(real_root)) >= 1
 

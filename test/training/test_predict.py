@@ -172,6 +172,24 @@ def test_masks_that_overlap_each_keep_their_pixels(scene, root):
     assert seen == [len(alone.points)] * 3
 
 
+def test_an_estimator_that_asks_for_colour_gets_that_of_the_frame(scene, root):
+    seen = []
+
+    class Seeing(Oracle):
+        needs = Needs(colour=True, pixels=True)
+
+        def _pose(self, observation):
+            crop, (u, v) = observation.colour, observation.pixels[0]
+            seen.append(crop.pixels[v - crop.top, u - crop.left])
+            return super()._pose(observation)
+
+    predict(settings(root), Seeing(scene))
+    assert seen and all(red == 1 and green % 40 == 0 for red, green, _ in (map(int, one) for one in seen))
+    (root / "Real/test/scene_1/0000_color.png").unlink()
+    report = predict(settings(root, output=root / "again"), Seeing(scene))
+    assert any("color" in reason for reason in report.skipped)
+
+
 def test_rejections_are_missing_predictions_and_counted(scene, root):
     masks = detected(scene)["masks"].copy()
     masks[..., 1] = False

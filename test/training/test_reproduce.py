@@ -21,7 +21,7 @@ from training.dataset import BatchConfig
 from training.networks import CleanPoseConfig, CliposeConfig, DistilledConfig, PointNetConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.nocs.files import SPLITS
-from training.reproduce import Reproduction, command_of, is_finished, main, reproduce, stages
+from training.reproduce import Reproduction, colour_side, command_of, is_finished, main, reproduce, stages
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_predict.py"))))
 nocs = samples.nocs
@@ -197,7 +197,8 @@ def test_cleanpose_goes_the_same_way_with_its_own_paper_s_settings(root, tiny_mo
     monkeypatch.setattr("training.reproduce.main", lambda settings, dry_run: planned.append(settings))
     tyro.cli(command_of(given), args=given)
     (config,) = planned
-    assert config.train == replace(cleanpose.PAPER, data=(), output=tmp_path / "run") and not config.colour
+    assert config.train == replace(cleanpose.PAPER, data=(), output=tmp_path / "run")
+    assert colour_side(config) == 224 and colour_side(replace(config, colour=False)) == 0
     batches = replace(cleanpose.PAPER.batches, points=64)
     run = replace(config.train, steps=2, batch=4, log_every=1, network=network, batches=batches)
     monkeypatch.setattr(

@@ -43,6 +43,25 @@ def test_mapped_arrays_equal_those_written(tmp_path):
         np.testing.assert_array_equal(arrays[name], written)
 
 
+@pytest.mark.parametrize("shape", [(225, 225), (96, 95), (8, 8)])
+def test_pictures_have_a_side_within_bounds(tmp_path, shape):
+    with pytest.raises(ValueError, match=r"shard_000001.npz: colour: expected .* uint8, got"):
+        ShardRows(write(tmp_path, 1, colour=np.zeros((12, *shape, 3), np.uint8)))
+
+
+def test_rows_with_pictures_of_any_side_and_rows_without_come_together(tmp_path):
+    small, large = (np.full((12, side, side, 3), value, np.uint8) for side, value in ((32, 50), (64, 90)))
+    shards = [write(tmp_path, 1), write(tmp_path, 2, colour=small), write(tmp_path, 3, colour=large)]
+    pool = ViewPool(shards)
+    assert "colour" not in pool.read(np.array([0, 5]))[0]
+    assert pool.read(np.array([3, 14]))[0]["colour"].shape == (2, 32, 32, 3)
+    for index in ([30, 3, 14], [14, 30, 3]):
+        colour = pool.read(np.array(index))[0]["colour"]
+        assert colour.shape == (3, 64, 64, 3) and colour.dtype == np.uint8
+        for row, number in zip(colour, index, strict=True):
+            assert (row == {0: 0, 1: 50, 2: 90}[number // 12]).all()
+
+
 def test_files_that_cannot_be_mapped_are_named(tmp_path):
     packed = tmp_path / "packed.npz"
     np.savez_compressed(packed, **made_rows(2))

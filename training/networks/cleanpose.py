@@ -9,19 +9,25 @@ What differs from the paper in both:
 - Points come in the view-aligned (or level) frame of `clipose_ros.core.normalization`, centred on their median and
   divided by the category's scale. `CleanPose` goes back to metres about the mean within.
 - There is a confidence of the two axes, for the score. It learns from features that it does not change.
-- Without an image, a learned vector stands for its features, zero at first.
+- Without an image, a learned vector stands for its features, zero at first. In `CleanPoseLite` they are zero.
+
+Both take, where their configuration names an image backbone (`training.networks.backbone`), a picture and the places of
+the points in it beside what they took before. All that follows from the backbone's map is in `posed`: an export has two
+files, one for each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor, nn
 
 from training.categories import category_scales
+from training.networks.backbone import DINOV2, BackboneName, Sight, gathered
 from training.networks.front_door import FrontDoor, FrontDoorConfig
 from training.networks.keypoints import (
     Aggregation,
@@ -35,6 +41,10 @@ from training.networks.pointnet2 import PointNet2, PointNetConfig
 from training.precision import ExactLinear, exact, unlowered
 
 QUEUE = "front_door.queue"
+SEEN = ("picture", "places")  # entries of a batch that a network with a backbone takes
+
+Backbone = Annotated[BackboneName, tyro.conf.arg(prefix_name=False)]  # --backbone, whatever has it
+BackboneWeights = Annotated[str, tyro.conf.arg(prefix_name=False)]
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class CleanPoseConfig:
     encoder : PointNetConfig
         Of the points.
     image_width : int
-        Of the features of the image backbone: 384 for DINOv2 ViT-S. 0: points alone.
+        Of image features that are given where no backbone is named: 384 for DINOv2 ViT-S. 0: points alone.
     image_features : int
         Width that they are brought to.
     keypoints : int
@@ -135,6 +145,10 @@ class CleanPoseConfig:
         The causal parts.
     distilled : DistilledConfig
         What learns from a teacher.
+    backbone : "none", "small", "efficientnet-lite2" or "dinov2"
+        Of images; frozen, but for the small one. The paper has DINOv2.
+    backbone_weights : str
+        Of DINOv2: its name at the hub, or a folder.
     """
 
     kind: Literal["cleanpose"] = "cleanpose"
@@ -151,6 +165,8 @@ class CleanPoseConfig:
     rebuilt: int = 10
     front_door: FrontDoorConfig = field(default_factory=FrontDoorConfig)
     distilled: DistilledConfig = field(default_factory=DistilledConfig)
+    backbone: Backbone = "none"
+    backbone_weights: BackboneWeights = DINOV2
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -169,7 +185,12 @@ class CleanPoseConfig:
     @property
     def width(self) -> int:
         """Of a point's feature."""
-        return self.encoder.propagation[0] + (self.image_features if self.image_width else 0)
+        return self.encoder.propagation[0] + (self.image_features if self.has_image_features else 0)
+
+    @property
+    def has_image_features(self) -> bool:
+        """Whether features of images stand beside those of points."""
+        return self.image_width > 0 or self.backbone != "none"
 
 
 def relu_layers(*widths: int) -> nn.Sequential:
@@ -251,10 +272,11 @@ class CleanPose(nn.Module):
     def __init__(self, config: CleanPoseConfig = CleanPoseConfig()) -> None:
         super().__init__()
         self.config = c = config
-        self.also: tuple[str, ...] = ()
+        self.also: tuple[str, ...] = SEEN if c.backbone != "none" else ()
+        self.sight = Sight(c.backbone, c.backbone_weights) if c.backbone != "none" else None
         self.encoder = PointNet2(c.encoder)
-        if c.image_width:
-            self.image = nn.Linear(c.image_width, c.image_features)
+        if c.has_image_features:
+            self.image = nn.Linear(c.image_width if self.sight is None else self.sight.width, c.image_features)
             self.no_image = nn.Parameter(torch.zeros(c.image_features))
         self.detector = KeypointDetector(c.keypoints, c.width, c.detector_layers, c.heads, c.hidden)
         self.aggregation = nn.ModuleList(Aggregation(c.width, near) for near in c.neighbours)
@@ -271,7 +293,7 @@ class CleanPose(nn.Module):
         """Buffers that are no weights, which an average of weights takes as they are."""
         return remembered(self.config.front_door)
 
-    def forward(self, points: Tensor, category: Tensor, image_features: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, points: Tensor, category: Tensor, *seen: Tensor) -> dict[str, Tensor]:
         """Estimate poses.
 
         Parameters
@@ -280,8 +302,42 @@ class CleanPose(nn.Module):
             Network frame [scale].
         category : (B,) int64
             Index into CATEGORIES.
-        image_features : (B, N, D) float32, optional
-            Of a frozen image backbone at the points' pixels.
+        *seen : Tensor
+            Nothing, or picture (B, 3, S, S) and places (B, N, 2), as `training.dataset.make_batch` gives them.
+
+        Returns
+        -------
+        dict of Tensor
+            As `posed` gives it.
+        """
+        return self.posed(points, category, image_features=_features(self, *seen))
+
+    def image_features(self, maps: Tensor, places: Tensor) -> Tensor:
+        """Take features of the image at the points.
+
+        Parameters
+        ----------
+        maps : (B, D, h, w) float
+            Of the backbone, 0 where there is no image.
+        places : (B, N, 2) float32
+            Of the points in the image, as shares of its sides.
+
+        Returns
+        -------
+        (B, N, D) float
+            Features.
+        """
+        return gathered(maps, places)
+
+    def posed(self, points: Tensor, category: Tensor, image_features: Tensor | None = None) -> dict[str, Tensor]:
+        """Estimate poses from points and features of the image.
+
+        Parameters
+        ----------
+        points, category : Tensor
+            As for `forward`.
+        image_features : (B, N, D) float, optional
+            Of the image at the points. A point whose features are all 0 has none.
 
         Returns
         -------
@@ -297,8 +353,11 @@ class CleanPose(nn.Module):
         with unlowered(points):  # rounded features have other winners (`training.precision`)
             of_points = self.encoder(metres)
         features = of_points
-        if self.config.image_width:
-            seen = self.no_image.expand(*points.shape[:2], -1) if image_features is None else self.image(image_features)
+        if self.config.has_image_features:
+            seen = self.no_image.expand(*points.shape[:2], -1)
+            if image_features is not None:
+                pictured = (image_features != 0).any(-1, keepdim=True)
+                seen = torch.where(pictured, self.image(image_features), seen)
             features = torch.cat([of_points, seen.to(of_points.dtype)], dim=-1)
         heat = self.detector(features)
         with exact(points):
@@ -326,6 +385,14 @@ class CleanPose(nn.Module):
             if self.distilled is not None:
                 result |= {"distilled": self.distilled(of_points.mean(1))}
         return result
+
+
+def _features(network: CleanPose | CleanPoseLite, *seen: Tensor) -> Tensor | None:
+    """Features of pictures at places; None without these."""
+    if not seen:
+        return None
+    picture, places = seen
+    return network.image_features(network.sight(picture), places)
 
 
 def remembered(config: FrontDoorConfig) -> tuple[str, ...]:
@@ -360,6 +427,10 @@ class CleanPoseLiteConfig(PatchTransformerConfig):
         The causal parts, with one layer of each kind.
     distilled : DistilledConfig
         What learns from a teacher; by default nothing does.
+    backbone : "none", "small", "efficientnet-lite2" or "dinov2"
+        Of images; frozen, but for the small one.
+    backbone_weights : str
+        Of DINOv2: its name at the hub, or a folder.
     """
 
     kind: Literal["cleanpose_lite"] = "cleanpose_lite"
@@ -367,13 +438,16 @@ class CleanPoseLiteConfig(PatchTransformerConfig):
     detector_layers: int = 1
     front_door: FrontDoorConfig = field(default_factory=lambda: FrontDoorConfig(own_layers=1, cross_layers=1))
     distilled: DistilledConfig = field(default_factory=lambda: DistilledConfig(width=0))
+    backbone: Backbone = "none"
+    backbone_weights: BackboneWeights = DINOV2
 
 
 class CleanPoseLite(PatchTransformer):
     """Normalised cloud and category to a pose in the network frame (the interface is `training.networks.PoseNetwork`).
 
     Keypoints are found among the tokens' centres, by queries to which the category's token is added. They say their
-    object coordinates, and what they know joins what the heads of the compact network see.
+    object coordinates, and what they know joins what the heads of the compact network see. Features of the image,
+    normalised, join the tokens of the patches at whose centres they are.
 
     Parameters
     ----------
@@ -384,6 +458,17 @@ class CleanPoseLite(PatchTransformer):
     def __init__(self, config: CleanPoseLiteConfig = CleanPoseLiteConfig()) -> None:
         super().__init__(config)
         c, width, hidden = config, config.width, config.width
+        self.sight = Sight(c.backbone, c.backbone_weights) if c.backbone != "none" else None
+        if self.sight is not None:
+            self.also = (*self.also, *SEEN)
+            # without biases: no image has no say
+            self.image = nn.Sequential(
+                nn.LayerNorm(self.sight.width, elementwise_affine=False),
+                nn.Linear(self.sight.width, width, bias=False),
+                nn.GELU(),
+                nn.Linear(width, width, bias=False),
+            )
+            nn.init.zeros_(self.image[-1].weight)
         if c.keypoints:
             self.detector = KeypointDetector(c.keypoints, width, c.detector_layers, c.heads, hidden)
             self.place = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, width))
@@ -412,7 +497,7 @@ class CleanPoseLite(PatchTransformer):
         more = attention_matrices(self)
         return {parts: matrices + more[parts] for parts, matrices in super().hidden_matrices().items()}
 
-    def forward(self, points: Tensor, category: Tensor, ground: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, points: Tensor, category: Tensor, *also: Tensor) -> dict[str, Tensor]:
         """Estimate poses.
 
         Parameters
@@ -421,8 +506,53 @@ class CleanPoseLite(PatchTransformer):
             Network frame [scale], in raster order.
         category : (B,) int64
             Index into CATEGORIES.
+        *also : Tensor
+            ground (B, 4) or (B, 9), as for the compact network, where this one is told of surfaces; then picture
+            (B, 3, S, S) and places (B, N, 2), as `training.dataset.make_batch` gives them. Any may be left out from
+            the end.
+
+        Returns
+        -------
+        dict of Tensor
+            As `posed` gives it.
+        """
+        told = 1 if self.config.ground else 0
+        return self.posed(points, category, *also[:told], image_features=_features(self, *also[told:]))
+
+    def image_features(self, maps: Tensor, places: Tensor) -> Tensor:
+        """Take features of the image at the centres of the patches.
+
+        Parameters
+        ----------
+        maps : (B, D, h, w) float
+            Of the backbone, 0 where there is no image.
+        places : (B, N, 2) float32
+            Of the points in the image, as shares of its sides.
+
+        Returns
+        -------
+        (B, P, D) float
+            Features.
+        """
+        return gathered(maps, places[:, :: self.config.points // self.config.patches])
+
+    def posed(
+        self,
+        points: Tensor,
+        category: Tensor,
+        ground: Tensor | None = None,
+        image_features: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Estimate poses from points and features of the image.
+
+        Parameters
+        ----------
+        points, category : Tensor
+            As for `forward`.
         ground : (B, 4) or (B, 9) float32, optional
             As for the compact network.
+        image_features : (B, P, D) float, optional
+            Of the image at the centres of the patches, 0 where there is none.
 
         Returns
         -------
@@ -430,7 +560,8 @@ class CleanPoseLite(PatchTransformer):
             As the compact network, in training also keypoints (B, K, 3) [scale, network frame], keypoint_coordinates
             (B, K, 3) in units of the box's diagonal, and distilled (B, D).
         """
-        x, centres = self.encoded(points, category, ground)
+        beside = None if image_features is None else self.image(image_features)
+        x, centres = self.encoded(points, category, ground, beside)
         pooled, tokens, more = self.pooled(x), x[:, 1:], {}
         if self.training and self.distilled is not None:
             more["distilled"] = self.distilled(pooled)

@@ -297,13 +297,17 @@ class PatchTransformer(nn.Module):
         x, centres = self.encoded(points, category, ground)
         return self.said(self.pooled(x), category) | (self.dense(x, centres) if self.training else {})
 
-    def encoded(self, points: Tensor, category: Tensor, ground: Tensor | None) -> tuple[Tensor, Tensor]:
+    def encoded(
+        self, points: Tensor, category: Tensor, ground: Tensor | None, beside: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run all layers but the heads.
 
         Parameters
         ----------
         points, category, ground : Tensor
             As for `forward`.
+        beside : (B, P, width) float, optional
+            What is known of the patches beside their points, added to their tokens.
 
         Returns
         -------
@@ -317,6 +321,8 @@ class PatchTransformer(nn.Module):
                 points.shape[0], max(self.config.told, 4)
             )  # not len(): the batch stays free in an export
         tokens, centres = self.encoder(points, ground)
+        if beside is not None:
+            tokens = tokens + beside.to(tokens.dtype)
         x = torch.cat([self.category(category)[:, None], tokens], dim=1)
         length = x.shape[1]
         x = x.flatten(0, 1)

@@ -35,7 +35,7 @@ from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.types import Detections as Found
 from clipose_ros.core.types import Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.estimators.estimator import Estimator
-from clipose_ros.formats.images import read_depth, read_labels
+from clipose_ros.formats.images import read_colour, read_depth, read_labels
 from clipose_ros.formats.nocs_folder import FRAME_ID
 from clipose_ros.formats.pickles import load_pickle
 from clipose_ros.inference.card import DEFAULT_MODEL
@@ -231,7 +231,11 @@ def read_frame_depth(root: Path, split: Split, frame: FrameFiles) -> np.ndarray:
 
 
 def estimated(
-    depth: np.ndarray, detections: Detections, split: Split, pipeline: Pipeline
+    depth: np.ndarray,
+    detections: Detections,
+    split: Split,
+    pipeline: Pipeline,
+    colour: np.ndarray | None = None,
 ) -> list[PoseEstimate | Rejection]:
     """Estimate what was detected. Masks may overlap, which a label image cannot say.
 
@@ -245,6 +249,8 @@ def estimated(
         Of the frame.
     pipeline : Pipeline
         As the node has it.
+    colour : (H, W, 3) uint8, optional
+        RGB, for estimators that ask for it.
 
     Returns
     -------
@@ -262,7 +268,7 @@ def estimated(
         )
     instances = tuple(Instance(i, category) for i, category in enumerate(detections.categories, start=1))
     masks = detections.masks.reshape(len(instances), *depth.shape).astype(bool)
-    result = pipeline.process(Frame(0, FRAME_ID, depth, split.intrinsics), Found(instances, masks))
+    result = pipeline.process(Frame(0, FRAME_ID, depth, split.intrinsics, colour), Found(instances, masks))
     return [pose for _, pose in result.results]
 
 
@@ -362,7 +368,10 @@ def frame_predictions(
     split = SPLITS[config.split]
     try:
         depth, found = read_frame_depth(config.root, split, frame), detect(frame)
-        poses = estimated(depth, found, split, pipeline)
+        colour = read_image(frame, "color", read_colour) if pipeline.estimator.needs.colour else None
+        if colour is not None and colour.shape[:2] != depth.shape:
+            raise Unusable("images: sizes differ", f"expected colour of {depth.shape}, got {colour.shape[:2]}")
+        poses = estimated(depth, found, split, pipeline, colour)
     except Unusable as error:
         report.skip(error.reason, f"{frame}: {error}")
         found, poses = nothing, []

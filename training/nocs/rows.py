@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,17 @@ from training.nocs.poses import (
     matched_truth,
     tight_mug,
 )
-from training.row_format import BACKGROUND, COLOUR_PX, DEPTH_UNIT_M, FAR_M, GRID, MARGIN, OTHER, TARGET
+from training.row_format import (
+    BACKGROUND,
+    COLOUR_PX,
+    DEPTH_UNIT_M,
+    FAR_M,
+    GRID,
+    LEAST_COLOUR_PX,
+    MARGIN,
+    OTHER,
+    TARGET,
+)
 from training.similarity import SimilarityConfig
 
 # height, width: masks beyond are rendering errors of CAMERA25 (object-deformnet leaves the frames out)
@@ -60,11 +71,13 @@ class NocsConfig:
     poses : "coordinates", "published" or "labels"
         Our alignment of the coordinate maps, the pickles of gts, or object-deformnet's label files.
     colour : bool
-        Add `colour`, (224, 224, 3) uint8 RGB of the same crop.
+        Add `colour`, uint8 RGB of the same crop.
     margin : float
         Around the mask, as a share of its longer side.
     similarity : SimilarityConfig
         Of the alignment.
+    colour_px : int
+        Side of the colour crops [px].
     """
 
     root: Path
@@ -73,10 +86,13 @@ class NocsConfig:
     colour: bool = False
     margin: float = MARGIN
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
+    colour_px: int = COLOUR_PX
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {self.split}")
+        if not LEAST_COLOUR_PX <= self.colour_px <= COLOUR_PX:
+            raise ValueError(f"colour_px: expected {LEAST_COLOUR_PX} to {COLOUR_PX}, got {self.colour_px}")
         if self.poses == "published" and not SPLITS[self.split].truth:
             raise ValueError(f"poses: expected coordinates or labels for {self.split}, got published: there are none")
 
@@ -163,7 +179,7 @@ def mask_box(mask: np.ndarray) -> np.ndarray:
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
-def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
+def colour_crop(colour: np.ndarray, crop: Crop, side: int = COLOUR_PX) -> np.ndarray:
     """Cut the colour crop out of an image.
 
     Parameters
@@ -172,18 +188,21 @@ def colour_crop(colour: np.ndarray, crop: Crop) -> np.ndarray:
         RGB.
     crop : Crop
         Which part.
+    side : int
+        Of what is cut out [px].
 
     Returns
     -------
-    (224, 224, 3) uint8
+    (side, side, 3) uint8
         RGB, black outside of the image.
     """
-    step = crop.step * GRID / COLOUR_PX
+    step = crop.step * GRID / side
+    if side < COLOUR_PX and step > 1:  # each pixel is the mean of what it covers
+        finer = side * math.ceil(step)
+        return cv2.resize(colour_crop(colour, crop, finer), (side, side), interpolation=cv2.INTER_AREA)
     start = np.array([crop.left, crop.top]) - crop.step / 2 + step / 2
     image_from_crop = np.array([[step, 0, start[0]], [0, step, start[1]]])
-    return cv2.warpAffine(
-        colour, image_from_crop, (COLOUR_PX, COLOUR_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
+    return cv2.warpAffine(colour, image_from_crop, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 class NocsViews(Dataset):
@@ -316,7 +335,9 @@ class NocsViews(Dataset):
             ),
             "pixels": np.float32(crop.step),
         }
-        return row if images.colour is None else row | {"colour": colour_crop(images.colour, crop)}
+        return (
+            row if images.colour is None else row | {"colour": colour_crop(images.colour, crop, self.config.colour_px)}
+        )
 
 
 def _pose_arrays(pose: InstancePose, category: str, cue: float) -> dict[str, np.ndarray]:

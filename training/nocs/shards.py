@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from training.nocs.files import Unusable
 from training.nocs.rows import NocsConfig, NocsViews
+from training.row_format import COLOUR_PX
 from training.storage import write_whole
 
 EXAMPLES = 3  # of each reason in a report
@@ -132,7 +133,10 @@ def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, wor
     """
     views = NocsViews(config)
     output.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps({"config": repr(config), "shard_views": shard_views, "instances": len(views)}, indent=1)
+    described = repr(config).replace(
+        f", colour_px={COLOUR_PX}", ""
+    )  # as folders say that were begun without the option
+    settings = json.dumps({"config": described, "shard_views": shard_views, "instances": len(views)}, indent=1)
     written = output / "source.json"
     if written.exists() and written.read_text(encoding="utf-8") != settings:
         raise ValueError(f"output: expected an empty folder or one written with the same options, got {output}")
