@@ -21,6 +21,7 @@ from training.command import run
 from training.renderer import CastShape, Placed, Plane, pixel_rays, render
 from training.sensor import SensorConfig, detected_mask, measured_depth
 from training.shapes import make_shape
+from training.storage import made_folder
 
 WIDTH, HEIGHT = 640, 480
 INTRINSICS = Intrinsics(605.0, 605.0, 320.0, 240.0)
@@ -199,7 +200,7 @@ def render_sequence(output: Path, frames: int = 32, seed: int = 7) -> None:
     seed : int
         Of the sensor's errors.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     generator = torch.Generator().manual_seed(seed)
     shapes = [CastShape(make_shape(standing.category, np.random.default_rng(standing.seed))) for standing in SCENE]
     truth = []

@@ -32,6 +32,7 @@ from training.command import run
 from training.networks.backbone import Sight
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
+from training.storage import made_folder
 
 OUTPUTS = ("y_axis", "x_axis", "confidence", "offset", "size")
 # By precision, how far ONNX Runtime may be from torch, in each output's own unit (unit vectors, 0..1, network units,
@@ -658,7 +659,7 @@ def export(
     """
     network, saved = load_network(checkpoint)
     config = json.loads(saved["config"])
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     path = output / "model.onnx"
     write_onnx(network, path, precision)
     card = network_card(

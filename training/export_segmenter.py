@@ -24,6 +24,7 @@ from training.command import run
 from training.export import commit
 from training.scene_format import SEGMENT_CATEGORIES
 from training.segmenter import load_networks
+from training.storage import made_folder
 
 PARITY = 2e-3  # of the logits, and of offsets in their unit
 FREE = torch.export.Dim.AUTO
@@ -125,7 +126,7 @@ def export(
     ValueError
         When ONNX Runtime and torch differ by more than PARITY.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     both, saved = load_networks(checkpoint)
     networks, counts = {}, {}
     shapes = {

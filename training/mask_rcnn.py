@@ -39,6 +39,7 @@ from clipose_ros.segmenters.mask_rcnn import (
     MaskRcnnSettings,
 )
 from training.command import run
+from training.storage import made_folder
 
 OPSET = 17
 COCO = "coco"
@@ -357,7 +358,7 @@ def export(
     known = len(state["roi_heads.box_predictor.cls_score.weight"]) - 1
     expect("--classes", len(classes) == known, f"{known} names, as the weights have classes", len(classes))
     network = FixedSizeMaskRcnn(model, size.image()).eval()
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     entry = write_network(network, output / "detections.onnx", size.detections)
     generator = np.random.default_rng(0)
     images = [generator.random((1, 3, *network.size), np.float32) for _ in range(2)]

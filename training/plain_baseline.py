@@ -16,6 +16,7 @@ from clipose_ros.inference.card import write_card
 from training.command import run
 from training.export import commit, network_card, write_onnx
 from training.networks import CliposeConfig, PatchTransformerConfig, make_network
+from training.storage import made_folder
 
 
 def write_baseline(
@@ -34,7 +35,7 @@ def write_baseline(
     """
     torch.manual_seed(seed)
     network = make_network(config)
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     path = output / "model.onnx"
     write_onnx(network, path)
     training = {

@@ -75,8 +75,8 @@ def _rolled(corners: np.ndarray, neighbours: np.ndarray, normals: np.ndarray, be
     return following
 
 
-# How often people lay objects down in one of the ways in which their category rests (`NOCS_RESTS`): few bottles and cans stand
-# on their heads, and few cameras on their lenses.
+# How often people lay objects down in one of the ways in which their category rests (`NOCS_RESTS`): few bottles and
+# cans stand on their heads, and few cameras on their lenses.
 LAID_DOWN = {
     "bottle": {Rest.SIDE: 0.9, Rest.MINUS_Y: 0.1},
     "bowl": {Rest.MINUS_Y: 1.0},

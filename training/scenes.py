@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Frame, Intrinsics
+from clipose_ros.core.validation import expect
 from clipose_ros.segmenters.depth_channels import depth_grid
 from training.command import run
 from training.renderer import CastShape, Placed, Plane, pixel_rays
@@ -41,7 +42,7 @@ from training.shapes.bottle import tumbler
 from training.shapes.mesh import Mesh, box, lathe, superellipse, sweep
 from training.shapes.other import other
 from training.shapes.shape import BODY, assembled, drawn_scale
-from training.storage import archive_flaw, write_whole
+from training.storage import archive_flaw, made_folder, write_whole
 from training.views import Body
 
 FARTHEST_M = 8.0
@@ -605,9 +606,11 @@ def generate(output: Path, scenes: int = 20_000, shard_scenes: int = 200, seed: 
     Raises
     ------
     ValueError
-        For a shard that is there and cut off.
+        For numbers below 1, or a shard that is there and cut off.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    for name, value in (("scenes", scenes), ("shard_scenes", shard_scenes), ("workers", workers)):
+        expect(name, value >= 1, "1 or more", value)
+    made_folder(output)
     jobs = [(output, seed * 100_000 + i, shard_scenes) for i in range(-(-scenes // shard_scenes))]
     for path in [shard_path(output, number) for _, number, _ in jobs]:
         if path.exists() and (flaw := archive_flaw(path)):

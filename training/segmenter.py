@@ -52,7 +52,7 @@ from training.rows import mapped_arrays
 from training.run_log import RunLog
 from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
 from training.scene_format import NOTHING, SCENE_ARRAYS
-from training.storage import write_whole
+from training.storage import made_folder, write_whole
 from training.train import make_optimiser
 
 SHARDS = "scenes_*.npz"
@@ -594,7 +594,7 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
     )
     optimiser = make_optimiser(network, [], config)
     parts = {"network": network, "average": average, "optimiser": optimiser}
-    config.output.mkdir(parents=True, exist_ok=True)
+    made_folder(config.output)
     path = config.output / "checkpoint.pt"
     step, before_s = 0, 0.0
     if (saved := _begun(path, config)) is not None:

@@ -41,6 +41,34 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path 
     _sync_folder(path.parent)
 
 
+def made_folder(output: Path) -> Path:
+    """Make a folder for what a command writes, where it is not there yet.
+
+    Parameters
+    ----------
+    output : Path
+        Of the folder.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Where it, or what it would lie in, is a file.
+    OSError
+        Where it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (output, *output.parents) if path.exists() and not path.is_dir())
+        raise ValueError(f"output: expected a folder, got {output}, where {file} is a file") from None
+    return output
+
+
 def archive_flaw(path: Path) -> str | None:
     """Say what keeps a file from being a zip archive, which shards and checkpoints are.
 

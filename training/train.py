@@ -55,6 +55,7 @@ from training.precision import exact, rounded_products
 from training.processes import gathered, reduce_gradients
 from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool, checked_arrays, flaws
 from training.run_log import RunLog
+from training.storage import made_folder
 
 if TYPE_CHECKING:
     from training.alignment.branch import Alignment, AlignmentConfig
@@ -186,6 +187,9 @@ class TrainConfig:
         for name in ("steps", "batch", "validation_shards", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        expect("learning_rate", 0 < self.learning_rate < math.inf, "a rate of more than 0", self.learning_rate)
+        for name in ("flat", "final", "ema"):
+            expect(name, 0 <= getattr(self, name) <= 1, "a share in 0..1", getattr(self, name))
         if self.budget_s is not None and not self.budget_s > 0:
             raise ValueError(f"budget_s: expected more than 0 s, got {self.budget_s}")
         if self.growing and (self.growing < self.batch or len(self.data) != 1):
@@ -939,8 +943,7 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     OSError
         Where a checkpoint cannot be written. Those that are there stay as they are.
     """
-    config.output.mkdir(parents=True, exist_ok=True)
-    path = config.output / "checkpoint.pt"
+    path = made_folder(config.output) / "checkpoint.pt"
     accelerator = make_accelerator(config)
     if config.growing:
         pool, held_out, rows_from = open_growing(config, accelerator)

@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
+from clipose_ros.core.validation import expect
 from training.appearance import drawn_look
 from training.command import run
 from training.meshes import MeshConfig, MeshShapes
@@ -41,7 +42,7 @@ from training.row_format import (
     TARGET,
 )
 from training.shapes import Shape, make_shape
-from training.storage import archive_flaw, write_whole
+from training.storage import archive_flaw, made_folder, write_whole
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]
 
@@ -377,9 +378,11 @@ def generate(
     Raises
     ------
     ValueError
-        For a shard that is there and cut off, or a folder without meshes.
+        For numbers below 1, a shard that is there and cut off, or a folder without meshes.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    for name, value in (("views", views), ("shard_views", shard_views), ("workers", workers)):
+        expect(name, value >= 1, "1 or more", value)
+    made_folder(output)
     config = ViewConfig(colour_px=colour_px)
     jobs = [(output, seed * 100_000 + i, shard_views, meshes, config) for i in range(-(-views // shard_views))]
     for path in [_shard_path(output, number) for _, number, *_ in jobs]:

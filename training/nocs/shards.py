@@ -15,7 +15,7 @@ from rich.progress import Progress
 from training.nocs.files import Unusable
 from training.nocs.rows import NocsConfig, NocsViews
 from training.row_format import COLOUR_PX
-from training.storage import write_whole
+from training.storage import made_folder, write_whole
 
 EXAMPLES = 3  # of each reason in a report
 
@@ -132,7 +132,7 @@ def write_shards(config: NocsConfig, output: Path, shard_views: int = 2_000, wor
         Where there is no such split on disk, or `output` was written with another configuration.
     """
     views = NocsViews(config)
-    output.mkdir(parents=True, exist_ok=True)
+    made_folder(output)
     described = repr(config).replace(
         f", colour_px={COLOUR_PX}", ""
     )  # as folders say that were begun without the option
