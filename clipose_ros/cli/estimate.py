@@ -194,6 +194,8 @@ def estimate(
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
     origins = _reference_origins(pipeline, objects)
+    used = objects is None or origins or segmenter == "objects"
+    expect("--objects", used, "--model gspose, or --segmenter objects, with it", f"--model {' '.join(model)}")
     results = BopResults(source.scenes, given, origins) if bop else None
     sizes = ObjectSizes()
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:

@@ -82,15 +82,16 @@ def evaluate(
     half_turn
         NAME:AXES, objects of which half a turn about an axis is right, too: milk:y box:xyz.
     by_place
-        With --models, of objects that were found without masks (--segmenter objects), whose numbers are their own: in
-        each frame pair true objects and poses of one name, the nearest by ADD, and count the poses of no object.
+        For objects that were found without masks (--segmenter), whose numbers are their own: in each frame pair true
+        objects and poses of one name, the nearest by their centres, or by ADD with --models, and count the poses of no
+        object.
     as_json
         Print JSON instead of a table.
     """
     if models and poses and truth and not (results or plot or either_end or segments):
         _evaluate_novel(poses, truth, models, half_turn, by_place, as_json)
         return
-    expect("--by-place", not by_place, "--poses, --truth and --models with it", "others")
+    expect("--by-place", not by_place or (poses and truth), "--poses and --truth with it", "others")
     expect("--half-turn", not half_turn, "--poses, --truth and --models with it", ", ".join(half_turn))
     expect("--models", not models, "--poses and --truth with it, and no --results, --plot, --either-end", models)
     if segments and truth and not (poses or results or plot or either_end):
@@ -99,7 +100,7 @@ def evaluate(
         _evaluate_results(results, NocsProtocol(iou, mugs, recentre_mugs), plot, as_json)
     elif poses and truth and not (results or plot or segments):
         swappable = [name for names in either_end for name in names.split(",") if name]
-        evaluation = evaluate_poses(read_poses(poses), read_truth(truth), swappable)
+        evaluation = evaluate_poses(read_poses(poses), read_truth(truth), swappable, by_place)
         if as_json:
             print_json(evaluation.as_json())
         else:

@@ -15,9 +15,12 @@ from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.recording_files import BEGIN_NS, RECORDED_TOPICS, write_recording
+from clipose_ros.objects.library import ObjectLibrary
 
 
-def record(folder: Annotated[Path, tyro.conf.Positional], /, output: Path, rate_hz: float = 30.0) -> None:
+def record(
+    folder: Annotated[Path, tyro.conf.Positional], /, output: Path, rate_hz: float = 30.0, objects: Path | None = None
+) -> None:
     """Write a NOCS-format folder as a recording, with the topics of the pose node.
 
     `clipose estimate` gives the same poses for both; `ros2 bag play` and Foxglove can play it. A frame that cannot be
@@ -31,12 +34,17 @@ def record(folder: Annotated[Path, tyro.conf.Positional], /, output: Path, rate_
         The .mcap file to write. Folders that are not there are made.
     rate_hz
         Frames a second: folders hold no time, and the first frame gets a time in November 2023.
+    objects
+        Folder of learned objects (see clipose learn): instances of class 0 of their names are recorded, too.
     """
     expect("--rate-hz", 0 < rate_hz <= 1000, "more than 0, at most 1000", rate_hz)
     expect("--output", output.suffix == ".mcap", "a file that ends with .mcap", output)
     check_output_file("--output", output)
     check_not_read("--output", output, input_files(folder))
+    names = () if objects is None else ObjectLibrary(objects).names
+    expect("--objects", objects is None or names, "a folder with learned objects (clipose learn)", objects)
     source = FolderSource(folder)
+    source.know(names)
     if next(source.frames(), None) is None:
         raise ValueError(f"{folder}: expected at least one frame that can be read, got {source.first_reason()}")
     count = write_recording(output, _stamped(source, rate_hz))

@@ -193,6 +193,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
         (evaluation.unmatched_poses, "entries of the poses have no object in the truth: they do not count"),
         (evaluation.hidden_poses, "poses are of objects that are too hidden to count: neither right nor wrong"),
         (evaluation.matched_by_value, "objects matched by value: the files write frames or instances differently"),
+        (
+            evaluation.of_other_categories,
+            "objects have an entry of another category: were these found by a segmenter, whose numbers are its own? "
+            "--by-place pairs them by their places",
+        ),
     ):
         if count:
             console.print(f"{count} {text}", markup=False)

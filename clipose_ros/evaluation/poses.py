@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import PoseError, pose_error, rates_within_limits, success_rates
@@ -58,6 +59,8 @@ class Evaluation:
         Objects whose frame or instance is written otherwise in the two files: 0 for "0000", "1" for 1.
     either_end : list of str
         Categories of which a pose with swapped ends is right, too.
+    of_other_categories : int
+        Objects whose entry in the poses is of another category; they are among the missing.
     """
 
     objects: list[Scored]
@@ -69,6 +72,7 @@ class Evaluation:
     hidden_poses: int
     matched_by_value: int
     either_end: list[str]
+    of_other_categories: int = 0
 
     @property
     def errors(self) -> dict[str, list[PoseError | None]]:
@@ -129,6 +133,7 @@ class Evaluation:
             "unmatched_poses": self.unmatched_poses,
             "hidden_poses": self.hidden_poses,
             "matched_by_value": self.matched_by_value,
+            "of_other_categories": self.of_other_categories,
         }
 
 
@@ -174,8 +179,10 @@ def medians_of(errors: Collection[PoseError | None]) -> dict[str, float | None]:
     }
 
 
-def evaluate(poses: PosesByInstance, truth: Truth, either_end: Collection[str] = ()) -> Evaluation:
-    """Compare poses with the truth by frame and instance.
+def evaluate(
+    poses: PosesByInstance, truth: Truth, either_end: Collection[str] = (), by_place: bool = False
+) -> Evaluation:
+    """Compare poses with the truth by frame and instance, or by place.
 
     A pose of another category is missing; poses without a truth are not scored. Mugs whose handle is hidden are scored
     by their axis, as NOCS does.
@@ -188,6 +195,9 @@ def evaluate(poses: PosesByInstance, truth: Truth, either_end: Collection[str] =
         What is right. Where frames and instances are the same numbers written otherwise (0 and "0000"), they match.
     either_end : collection of str
         Categories of which a pose is right up to a half turn that swaps the ends of the object.
+    by_place : bool
+        Pair true objects and poses of one category in a frame by their centres, as `pairs_by_place` does: a segmenter
+        numbers what it finds itself.
 
     Returns
     -------
@@ -204,7 +214,7 @@ def evaluate(poses: PosesByInstance, truth: Truth, either_end: Collection[str] =
     categories = sorted({true.category for true in truth.poses.values()})
     unknown = sorted(set(either_end) - set(categories))
     expect("--either-end", not unknown, f"some of {', '.join(categories)}", ", ".join(unknown))
-    keys = match_keys(poses, truth.poses)
+    keys = pairs_by_place(poses, truth.poses) if by_place else match_keys(poses, truth.poses)
     objects: list[Scored] = []
     rejected, missing = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)
     mugs_in_full: list[PoseError | None] = []
@@ -234,9 +244,48 @@ def evaluate(poses: PosesByInstance, truth: Truth, either_end: Collection[str] =
         unmatched_truths=len(truth.poses) - len(keys),
         unmatched_poses=len(without_truth) - hidden,
         hidden_poses=hidden,
-        matched_by_value=sum(key != other for key, other in keys.items()),
+        matched_by_value=0 if by_place else sum(key != other for key, other in keys.items()),
         either_end=sorted(set(either_end)),
+        of_other_categories=sum(poses[keys[key]].category != truth.poses[key].category for key in keys),
     )
+
+
+def pairs_by_place(poses: PosesByInstance, truth: Mapping[InstanceKey, PoseEstimate]) -> dict[InstanceKey, InstanceKey]:
+    """Find the pose of each true object, whatever the numbers of the instances are.
+
+    Parameters
+    ----------
+    poses : dict of (frame, instance) to PoseEstimate or Rejection
+        What was estimated. Frames match as in `match_keys`.
+    truth : dict of (frame, instance) to PoseEstimate
+        What is right.
+
+    Returns
+    -------
+    dict of (frame, instance) to (frame, instance)
+        The poses' key by the truth's: one to one within frames and categories, the sum of the distances of the centres
+        least. Centres that are further apart than half the true box's diagonal are no pair.
+    """
+    groups: dict[tuple, tuple[list[InstanceKey], list[InstanceKey]]] = {}
+    for key, true in truth.items():
+        groups.setdefault((frame_of(key), true.category), ([], []))[0].append(key)
+    for key, pose in poses.items():
+        group = groups.get((frame_of(key), pose.category))
+        if group is not None and isinstance(pose, PoseEstimate):
+            group[1].append(key)
+    pairs = {}
+    for true, mine in groups.values():
+        if not mine:
+            continue
+        centres = np.array([truth[key].translation for key in true])
+        found = np.array([poses[key].translation for key in mine])
+        reach = np.array([np.linalg.norm(truth[key].size) / 2 for key in true])
+        # one that is too far away is no pair: it costs the same wherever it goes
+        costs = np.minimum(np.linalg.norm(centres[:, None] - found, axis=2) / reach[:, None], 1.0)
+        for row, column in zip(*linear_sum_assignment(costs)):
+            if costs[row, column] < 1:
+                pairs[true[row]] = mine[column]
+    return pairs
 
 
 def match_keys(poses: Collection[InstanceKey], truth: Collection[InstanceKey]) -> dict[InstanceKey, InstanceKey]:

@@ -41,6 +41,11 @@ CONVERSION = (
     f"(`instance class_id model`) and {JSON_FILE}"
 )
 
+ALL_LEFT_OUT = (
+    "all instances are of class 0, of models that nobody asked for, and left out: learned objects need their folder "
+    "(--objects) and, to be estimated, --model gspose"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -58,8 +63,9 @@ class NocsFolder:
     ----------
     path : Path
         Of the folder.
-    objects : collection of str
-        Learned objects: an instance of class 0 whose model has such a name is one. May be changed at any time.
+    objects : collection of str, optional
+        Learned objects: an instance of class 0 whose model has such a name is one. May be changed at any time. While it
+        is None, nobody has said whether there are any, and frames of which nothing is left deserve no remark.
 
     Attributes
     ----------
@@ -74,7 +80,7 @@ class NocsFolder:
         With the path, where this is no such folder, or its intrinsics cannot be read.
     """
 
-    def __init__(self, path: Path, objects: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, objects: Collection[str] | None = None) -> None:
         self.path = path
         self.objects = objects
         _expect_folder(path)
@@ -153,7 +159,10 @@ class NocsFolder:
         classes = read_classes(self._file(name, "meta.txt"))
         check_size(mask_file, labels, frame.depth)
         self._remark_on(mask_file, _unlisted(labels, classes))
-        return frame, Detections(self._instances(classes), labels)
+        instances = self._instances(classes)
+        if self.objects is not None and classes and not instances:
+            self._remark_on(mask_file, ALL_LEFT_OUT)
+        return frame, Detections(instances, labels)
 
     def _instances(self, classes: Mapping[int, MetaLine]) -> tuple[Instance, ...]:
         """All but the distractors."""
@@ -164,7 +173,7 @@ class NocsFolder:
         """Of an instance; empty for a distractor."""
         if line.class_id != DISTRACTOR:
             return CATEGORIES[line.class_id - 1]
-        return line.model if line.model in self.objects else ""
+        return line.model if line.model in (self.objects or ()) else ""
 
     def _file(self, name: str, kind: str) -> Path:
         return self._files.find(name, (kind,))

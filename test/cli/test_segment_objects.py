@@ -113,8 +113,32 @@ def test_a_model_that_answers_the_objects_is_asked_for(clipose, shelf, write_mod
 
 
 def test_numbers_and_places_are_not_mixed_up(clipose, shelf, tmp_path):
-    with pytest.raises(SystemExit, match="--by-place: expected --poses, --truth and --models with it"):
-        clipose("evaluate", "--poses", tmp_path / "a.json", "--truth", shelf / "truth.json", "--by-place")
+    with pytest.raises(SystemExit, match="--by-place: expected --poses and --truth with it"):
+        clipose("evaluate", "--segments", tmp_path, "--truth", shelf, "--by-place")
+
+
+def test_learned_objects_are_recorded_where_their_folder_is_given(clipose, shelf, tmp_path):
+    frames, learned = tmp_path / "frames", ("--objects", shelf / "objects")
+    shutil.copytree(shelf / "frames", frames)
+    clipose("segment", frames, "--output", frames, "--segmenter", "objects", *learned)
+    asked = "--model", "gspose", *learned
+    for name, options in (("with", learned), ("without", ())):
+        clipose("record", frames, "--output", tmp_path / f"{name}.mcap", *options)
+        said = "1 of 2 frames: all instances are of class 0, of models that nobody asked for" in clipose.stderr
+        assert said == (name == "without")
+        said = clipose("estimate", tmp_path / f"{name}.mcap", "--output", tmp_path / f"{name}.json", *asked)
+        assert ("2 frames, 3 poses" in said) == (name == "with")
+
+
+def test_objects_that_no_model_answers_are_not_dropped_in_silence(clipose, shelf, write_model, tmp_path):
+    frames, learned = tmp_path / "frames", ("--objects", shelf / "objects")
+    shutil.copytree(shelf / "frames", frames)
+    clipose("segment", frames, "--output", frames, "--segmenter", "objects", *learned)
+    plain = "estimate", frames, "--output", tmp_path / "poses.json", "--model", f"{write_model()}/"
+    assert "0 poses" in clipose(*plain)
+    assert "1 of 2 frames: all instances are of class 0" in clipose.stderr
+    with pytest.raises(SystemExit, match="--objects: expected --model gspose, or --segmenter objects, with it, got"):
+        clipose(*plain, *learned)
 
 
 def test_help_names_it(clipose):

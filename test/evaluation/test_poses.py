@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.types import PoseEstimate
-from clipose_ros.evaluation.poses import evaluate, match_keys
+from clipose_ros.evaluation.poses import evaluate, match_keys, pairs_by_place
 from clipose_ros.formats.pose_files import Truth
 
 
@@ -115,3 +115,28 @@ def test_where_nothing_lies_there_are_no_further_rows():
     truth = Truth(numbered(pose("can"), pose("mug")))
     evaluation = evaluate(truth.poses, truth)
     assert list(evaluation.rows) == ["can", "mug"] and evaluation.as_json()["by_rest"] is None
+
+
+def at(category, x, size=0.1):
+    return PoseEstimate(category, 1.0, np.eye(3), np.array([x, 0.0, 1.0]), np.full(3, size))
+
+
+def test_places_pair_what_is_numbered_otherwise():
+    """One to one within frames and categories; what is further away than half the box's diagonal is no pair."""
+    truth = {
+        ("0000", 1): at("mug", 0.0),
+        ("0000", 2): at("mug", 0.3),
+        ("0000", 3): at("can", 0.6),
+        ("0001", 1): at("can", 0.0),
+    }
+    poses = {("0", 7): at("mug", 0.31), ("0", 8): at("mug", 0.02), ("0", 9): at("bowl", 0.6), ("1", 1): at("can", 0.2)}
+    assert pairs_by_place(poses, truth) == {("0000", 1): ("0", 8), ("0000", 2): ("0", 7)}
+    by_place = evaluate(poses, Truth(truth), by_place=True)
+    assert [scored.error is not None for scored in by_place.objects] == [True, True, False, False]
+    assert by_place.missing == {"can": 2, "mug": 0} and by_place.unmatched_poses == 2
+
+
+def test_entries_of_other_categories_are_counted():
+    assert (
+        evaluate(numbered(pose("can"), pose("mug")), Truth(numbered(pose("mug"), pose("mug")))).of_other_categories == 1
+    )

@@ -139,6 +139,7 @@ OURS = (
     *(f"batches.ground.{name}" for name in ("wrong", "wrong_tilt_deg", "wrong_height_m")),
     *(f"batches.prior.{name}" for name in ("turn_deg", "tilt_deg", "far", "far_factor", "at_rest", "swapped", "lost")),
     *(f"batches.prior.{name}" for name in ("offset", "size", "growth", "margin_m")),
+    "batches.pictures",
 )
 
 POSE_TEXT = "a point cloud model of a {} whose rotation euler angles is <{}, {}, {}> and translation is <{}, {}, {}>."
