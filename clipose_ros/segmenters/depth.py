@@ -7,7 +7,7 @@ sharpen the masks, and call the second network once for all objects.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances
 from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
 
 MASKS, NAMES = "masks", "names"  # keys of the networks in the card
+LEAST_SLOPE = 0.3  # of up in the image, from which on it tells how the camera is rolled: 17 degrees from straight above
 MULTIPLE = 16  # the sides of what the first network sees are multiples of this
 
 
@@ -104,6 +105,48 @@ class DepthSegmenterSettings:
         return mapping
 
 
+def quarters_to_upright(grid: DepthGrid) -> int:
+    """Count the quarter turns after which a camera's image is nearest to upright.
+
+    Parameters
+    ----------
+    grid : DepthGrid
+        With the surface that things stand on.
+
+    Returns
+    -------
+    int
+        0 to 3, against the clock; 0 where no surface is known, or it is seen from straight above.
+    """
+    x, y, _ = grid.up
+    if not np.isfinite(grid.offset) or np.hypot(x, y) < LEAST_SLOPE:
+        return 0
+    return round(float(np.arctan2(x, -y)) / (np.pi / 2)) % 4
+
+
+def turned_frame(frame: Frame, quarters: int) -> Frame:
+    """Turn a frame as if its camera had been rolled.
+
+    Parameters
+    ----------
+    frame : Frame
+        Whose lens does not distort.
+    quarters : int
+        Turns of the image against the clock.
+
+    Returns
+    -------
+    Frame
+        Its depth and intrinsics; without colour.
+    """
+    seen, height, width = frame.intrinsics, *frame.depth.shape
+    for _ in range(quarters):
+        seen = Intrinsics(seen.fy, seen.fx, seen.cy, width - 1 - seen.cx)
+        height, width = width, height
+    depth = np.ascontiguousarray(np.rot90(frame.depth, quarters))
+    return replace(frame, depth=depth, intrinsics=seen, colour=None)
+
+
 class DepthSegmenter:
     """Finds objects in the depth image of a frame, of any size.
 
@@ -171,6 +214,16 @@ class DepthSegmenter:
         grid = depth_grid(frame)
         if not grid.z.any():
             return Detections((), np.zeros(frame.depth.shape, np.uint8))
+        # the networks know cameras that are about level
+        quarters = quarters_to_upright(grid)
+        if quarters == 0 or frame.intrinsics.distortion is not None:
+            return self._found(frame, grid)
+        upright = turned_frame(frame, quarters)
+        found = self._found(upright, depth_grid(upright))
+        return Detections(found.instances, np.ascontiguousarray(np.rot90(found.masks, -quarters)))
+
+    def _found(self, frame: Frame, grid: DepthGrid) -> Detections:
+        """The objects of a frame whose camera is about level."""
         cells, certainty = instances_of(self.answer(grid), self.settings.votes)
         labels = without_surface(sharpened(cells, cells_z(grid), frame), grid, frame)
         on_grid = labels.take(grid.rows, axis=0).take(grid.columns, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
+from clipose_ros.core.backprojection import pinhole
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.centre_votes import (
@@ -19,7 +20,7 @@ from clipose_ros.segmenters.centre_votes import (
     without_surface,
 )
 from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
-from clipose_ros.segmenters.depth import box_of
+from clipose_ros.segmenters.depth import box_of, quarters_to_upright, turned_frame
 from clipose_ros.segmenters.depth_channels import LOW_M, DepthGrid, depth_grid, image_channels, object_crops
 
 
@@ -42,6 +43,22 @@ def test_spheres_on_a_table_are_found_one_by_one_and_the_table_is_left_alone(seg
     for true in range(1, 6):
         best = max(iou(truth.masks == true, found.masks == instance.label) for instance in found.instances)
         assert best > 0.7  # of a sphere the lowest 1.5 cm belong to the table, for the tiny network
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_camera_that_is_rolled_finds_what_it_finds_upright(segmenter, quarters):
+    frame, _ = spheres_on_table(5, ["can"])
+    rolled = turned_frame(frame, quarters)
+    assert quarters_to_upright(depth_grid(frame)) == 0
+    assert quarters_to_upright(depth_grid(rolled)) == 4 - quarters
+    points = pinhole(*np.nonzero(np.ones_like(frame.depth))[::-1], frame.depth.ravel() / 1000.0, frame.intrinsics)
+    turned = pinhole(*np.nonzero(np.ones_like(rolled.depth))[::-1], rolled.depth.ravel() / 1000.0, rolled.intrinsics)
+    back = np.linalg.matrix_power(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), quarters)
+    order = np.rot90(np.arange(frame.depth.size).reshape(frame.depth.shape), quarters).ravel()
+    np.testing.assert_allclose(turned @ back.T, points[order], atol=1e-5)  # the same points, in the rolled camera
+    upright, found = segmenter.segment(frame), segmenter.segment(rolled)
+    assert found.instances == upright.instances
+    assert (found.masks == np.rot90(upright.masks, quarters)).all()
 
 
 def test_the_same_frame_gives_the_same_detections(segmenter):
