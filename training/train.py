@@ -500,7 +500,10 @@ def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, V
     for folder, shards in zip(config.data, folders, strict=True):
         least = config.validation_shards if folder == config.data[0] else 0
         if len(shards) <= least:
-            raise ValueError(f"data: expected more than {least} shard_*.npz in {folder}, got {len(shards)}")
+            raise ValueError(
+                f"data: expected more than {least} shard_*.npz in {folder}, got {len(shards)}: so many are held out. "
+                "Draw more views, or more shards of fewer (training.views --shard-views)"
+            )
     if len(config.share) != len(folders) + len(more):
         raise ValueError(
             f"share: expected a number for each of {len(folders) + len(more)} sources, got {len(config.share)}"

@@ -74,7 +74,15 @@ class ObjectLibrary:
         names = self.names
         expect(str(self.folder), names, "at least one learned object (see clipose learn)", "none")
         expect(str(self.folder), len(names) <= MOST_OBJECTS, f"at most {MOST_OBJECTS} objects", len(names))
-        return [self.read(name) for name in names]
+        return [self._sound(name) for name in names]
+
+    def _sound(self, name: str) -> LearnedObject:
+        """An object, or an error that says how to go on with the others."""
+        try:
+            return self.read(name)
+        except ValueError as error:
+            cure = f"to go on with the others: clipose objects {self.folder} --remove {name}, or learn it again"
+            raise ValueError(f"{error}; {cure}") from error
 
     def check_free(self, name: str, replace: bool) -> None:
         """Refuse a name that is taken, or no name.

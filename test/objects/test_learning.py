@@ -98,6 +98,8 @@ def test_files_that_do_not_belong_together_are_refused(box_library, tmp_path):
     arrays_file(folder, "box").write_bytes(content)
     with pytest.raises(ValueError, match="sha256"):
         read_object(folder, "box")
+    with pytest.raises(ValueError, match=r"; to go on with the others: clipose objects .* --remove box, or learn it"):
+        ObjectLibrary(folder).read_all()
 
 
 def test_a_card_of_another_version_is_refused(box_library, tmp_path):
