@@ -14,7 +14,7 @@ import numpy as np
 from clipose_ros.core.admission import MAX_INSTANCES, refusals
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
-from clipose_ros.core.resting import set_onto
+from clipose_ros.core.resting import set_all_onto
 from clipose_ros.core.support import Footing, SupportSettings, Surface, find_surfaces
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import (
@@ -314,10 +314,8 @@ class Pipeline:
             found = [replace(one, covariance=None) if isinstance(one, PoseEstimate) else one for one in found]
         rests = [self.estimator.rests(result.category) for result in found]
         poses = [pose if isinstance(pose, PoseEstimate) and ways else None for pose, ways in zip(found, rests)]
-        settled = [
-            None if surface is None else set_onto(result, surface, ways, self.estimator.symmetry(result.category))
-            for result, surface, ways in zip(found, footing.rested(poses), rests)
-        ]
+        symmetries = [self.estimator.symmetry(result.category) for result in found]
+        settled = set_all_onto(poses, footing.rested(poses), rests, symmetries)
         return [at_rest or result for at_rest, result in zip(settled, found)], sum(map(bool, settled))
 
     def _admitted(self, result: PoseEstimate | Rejection) -> PoseEstimate | Rejection:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -82,6 +83,66 @@ def set_onto(
     PoseEstimate or None
         The pose at rest; None where the object leans, or is held.
     """
+    return set_all_onto([pose], [surface], [rests], [symmetry], settings)[0]
+
+
+def set_all_onto(
+    poses: Sequence[PoseEstimate | None],
+    surfaces: Sequence[Surface | None],
+    rests: Sequence[Sequence[Rest]],
+    symmetries: Sequence[Symmetry],
+    settings: RestingSettings = RestingSettings(),
+) -> list[PoseEstimate | None]:
+    """Set the poses of a frame onto their surfaces, each as `set_onto` does.
+
+    Parameters
+    ----------
+    poses : sequence of (PoseEstimate or None)
+        As they were estimated, camera frame.
+    surfaces : sequence of (Surface or None)
+        That of each.
+    rests : sequence of sequence of Rest
+        Ways in which each can rest.
+    symmetries : sequence of Symmetry
+        Of the objects.
+    settings : RestingSettings
+        What is near enough.
+
+    Returns
+    -------
+    list of (PoseEstimate or None)
+        The poses at rest; None where there is no pose or no surface, or where the object leans, or is held.
+    """
+    each = zip(poses, surfaces, rests, symmetries, strict=True)
+    settled = [
+        None if pose is None or surface is None else _settled(pose, surface, ways, symmetry, settings)
+        for pose, surface, ways, symmetry in each
+    ]
+    unsure = [i for i, one in enumerate(settled) if one is not None and poses[i].covariance is not None]
+    covariances = dict(zip(unsure, _narrowed([(poses[i], settled[i], surfaces[i].normal) for i in unsure])))
+    return [
+        None
+        if one is None
+        else PoseEstimate(
+            pose.category, pose.score, one.rotation, one.translation, one.size, covariance=covariances.get(i)
+        )
+        for i, (pose, one) in enumerate(zip(poses, settled))
+    ]
+
+
+class _Settled(NamedTuple):
+    """A pose at rest, the turn that brought it there, and how it rests."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    size: np.ndarray
+    turn: np.ndarray
+    rest: Rest
+
+
+def _settled(
+    pose: PoseEstimate, surface: Surface, rests: Sequence[Rest], symmetry: Symmetry, settings: RestingSettings
+) -> _Settled | None:
     # In plain floats: of so few numbers, numpy takes longer for one operation than Python for a dozen.
     up = surface.normal.tolist()
     ways = list(_ways(pose.rotation.T.tolist(), up, rests))
@@ -106,22 +167,25 @@ def set_onto(
     else:
         at_rest = half  # what is not round keeps its extents, and is only shifted
     translation = pose.translation + (at_rest - height) * surface.normal
-    covariance = None if pose.covariance is None else _at_rest(pose.covariance, turn, rotation, surface.normal, rest)
-    return PoseEstimate(pose.category, pose.score, rotation, translation, size, covariance=covariance)
+    return _Settled(rotation, translation, size, turn, rest)
 
 
-def _at_rest(
-    covariance: np.ndarray, turn: np.ndarray, rotation: np.ndarray, normal: np.ndarray, rest: Rest
-) -> np.ndarray:
-    """The covariance (6, 6) of a pose that was set onto its surface by a turn (3, 3), and has now this rotation."""
-    told = np.zeros((2 if rest is Rest.SIDE else 3, 6))
-    told[0, :3] = normal
-    if rest is Rest.SIDE:
-        told[1, 3:] = cross(normal.tolist(), rotation[:, 1].tolist())  # the tilt of y; a turn about y is a roll
-    else:
-        told[1:, 3:] = rotation.T[LEVEL[rest[-1]]]
+def _narrowed(of: Sequence[tuple[PoseEstimate, _Settled, np.ndarray]]) -> Sequence[np.ndarray]:
+    """The covariances (6, 6) of poses at rest on surfaces with these normals. All at once: numpy's calls cost most."""
+    if not of:
+        return ()
+    told = np.zeros((len(of), 3, 6))
+    for directions, (_, one, normal) in zip(told, of):
+        directions[0, :3] = normal
+        if one.rest is Rest.SIDE:
+            # the tilt of y; a turn about y is a roll
+            directions[1, 3:] = cross(normal.tolist(), one.rotation[:, 1].tolist())
+        else:
+            directions[1:, 3:] = one.rotation.T[LEVEL[one.rest[-1]]]
     # What is unsure is about the object's axes: they turned, too.
-    return narrowed(turned_covariance(covariance, EYE, turn), told, VARIANCES_AT_REST[: len(told)])
+    covariances = np.stack([pose.covariance for pose, _, _ in of])
+    turns = np.stack([one.turn for _, one, _ in of])
+    return narrowed(turned_covariance(covariances, EYE, turns), told, VARIANCES_AT_REST)
 
 
 def _ways(

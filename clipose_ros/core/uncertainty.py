@@ -150,19 +150,19 @@ def turned_covariance(covariance: np.ndarray, position: np.ndarray, turns: np.nd
 
     Parameters
     ----------
-    covariance : (6, 6) float
+    covariance : (..., 6, 6) float
         Of a position and of small turns.
-    position, turns : (3, 3) float
+    position, turns : (..., 3, 3) float
         Rotations of the two. Both are the same where the frame changes.
 
     Returns
     -------
-    (6, 6) float
+    (..., 6, 6) float
         Covariance of the turned position and of turns about turned axes.
     """
-    both = np.zeros((6, 6))
-    both[:3, :3], both[3:, 3:] = position, turns
-    return both @ covariance @ both.T
+    both = np.zeros(covariance.shape)
+    both[..., :3, :3], both[..., 3:, 3:] = position, turns
+    return both @ covariance @ both.swapaxes(-1, -2)
 
 
 def narrowed(covariance: np.ndarray, directions: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -170,19 +170,19 @@ def narrowed(covariance: np.ndarray, directions: np.ndarray, variances: np.ndarr
 
     Parameters
     ----------
-    covariance : (6, 6) float
+    covariance : (..., 6, 6) float
         Of a position and of small turns.
-    directions : (K, 6) float
-        What was told: unit vectors, perpendicular to each other.
+    directions : (..., K, 6) float
+        What was told: unit vectors, perpendicular to each other; a vector of zeros tells nothing.
     variances : (K,) float
         How well. The variance along each direction is at most this afterwards, and no larger than before.
 
     Returns
     -------
-    (6, 6) float
+    (..., 6, 6) float
         The covariance. What is perpendicular to all directions stays as it was.
     """
-    before = ((directions @ covariance) * directions).sum(axis=1)
+    before = ((directions @ covariance) * directions).sum(axis=-1)
     cut = 1 - np.sqrt(variances / np.maximum(before, variances))
-    scaled = np.eye(6) - (cut * directions.T) @ directions
-    return scaled @ covariance @ scaled.T
+    scaled = np.eye(6) - directions.swapaxes(-1, -2) @ (cut[..., None] * directions)
+    return scaled @ covariance @ scaled.swapaxes(-1, -2)

@@ -9,11 +9,12 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.bench.latency import RADIUS_M, TABLE_CENTRE, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.backprojection import backproject, pinhole
 from clipose_ros.core.distortion import PolynomialDistortion
-from clipose_ros.core.resting import Rest, RestingSettings, set_onto
+from clipose_ros.core.resting import Rest, RestingSettings, set_all_onto, set_onto
 from clipose_ros.core.support import (
     Footing,
     SupportSettings,
     Surface,
+    _least_squares,
     find_surfaces,
     support_settings,
 )
@@ -258,3 +259,31 @@ def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="support: expected one of auto, off, got on"):
         support_settings("on")
     assert support_settings("off") is None and support_settings("auto") == SupportSettings()
+
+
+def test_poses_of_a_frame_come_to_rest_as_each_alone():
+    """Whatever else is there: standing, lying, leaning, without a pose, without a surface, without a covariance."""
+    rolled = Rotation.from_euler("z", 85, degrees=True).as_matrix()
+    leaning = Rotation.from_euler("z", 40, degrees=True).as_matrix()
+    poses = [pose(rotation, (0.0, 0.31, 1.0)) for rotation in (np.diag([1.0, -1.0, -1.0]), rolled, leaning)]
+    unsure = [replace(one, covariance=1e-3 * np.eye(6) * (1 + i)) for i, one in enumerate(poses)]
+    ways = [Rest.Y, Rest.SIDE]
+    surfaces = [FLOOR, FLOOR, FLOOR, FLOOR, None, FLOOR]
+    of_frame = [*unsure, None, unsure[0], poses[1]]
+    together = set_all_onto(of_frame, surfaces, [ways] * 6, [Symmetry.Y] * 6)
+    assert [one is None for one in together] == [False, False, True, True, True, False]
+    for i in (0, 1, 5):
+        alone = set_onto(of_frame[i], FLOOR, ways, Symmetry.Y)
+        for name in ("rotation", "translation", "size", "covariance"):
+            np.testing.assert_array_equal(getattr(together[i], name), getattr(alone, name))
+    assert together[5].covariance is None
+
+
+def test_points_on_a_line_span_no_plane():
+    line = np.linspace(0, 1, 50)[:, None] * np.array([0.1, 0.2, 0.3]) + np.array([0.0, 0.1, 0.8])
+    assert _least_squares(line) is None
+    sheet = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 3)) * (1, 1, 0) + (0, 0, 1)
+    np.testing.assert_allclose(_least_squares(sheet), (0, 0, 1), atol=1e-12)
+    tilted = sheet @ Rotation.from_euler("xyz", (20, 30, 40), degrees=True).as_matrix().T
+    expected = np.linalg.lstsq(tilted, np.ones(50), rcond=None)[0]
+    np.testing.assert_allclose(_least_squares(tilted), expected, rtol=1e-9)
