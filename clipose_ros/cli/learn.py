@@ -61,7 +61,8 @@ def learn(
         Side of a square of the board, as measured on paper [mm].
     """
     find_place_for_compiled_code()
-    from clipose_ros.objects.learning import learn as learn_object  # numba comes with it, and takes seconds
+    from clipose_ros.objects.learning import doubts  # numba comes with it, and takes seconds
+    from clipose_ros.objects.learning import learn as learn_object
     from clipose_ros.rendering.cpu import CpuRasterizer
 
     start = time.monotonic()
@@ -87,6 +88,8 @@ def learn(
     write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
     quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
     print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
+    for doubt in doubts(lesson.learned.quality):
+        _say(f"{name}: {doubt}")
 
 
 def objects(
@@ -112,8 +115,13 @@ def objects(
         library.remove(remove)
         print(f"{folder}: {remove} removed, {len(library.names)} left")
         return
-    rows = [library.read(name) for name in library.names]
-    if not rows:
+    rows = []
+    for name in library.names:
+        try:
+            rows.append(library.read(name))
+        except ValueError as error:  # the others can be listed all the same
+            _say(f"{name}: broken: {error}; clipose objects {folder} --remove {name}, or learn it again")
+    if not library.names:
         _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:
         print_json([_facts(learned) for learned in rows])

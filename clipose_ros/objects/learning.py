@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +22,8 @@ from clipose_ros.rendering.gaussians import Rasterizer
 
 HELD_BACK = 6  # every so manieth view is held back, to measure the quality
 LEAST_FOR_QUALITY = 8  # views
+GOOD_PSNR_DB = 20.0  # genuine and drawn references have 25 to 31; with poses that are off by 5 to 20 mm 16 to 19
+WELL_SEEN = 0.35  # of the surface: a dozen views all around show 0.45, six from one side 0.3
 PICTURE_PX = 160
 SHOWN = 4
 SAME_COLOUR = 0.06  # mean difference of two sides that look the same, RGB 0..1
@@ -42,6 +45,33 @@ class Lesson:
 
     learned: LearnedObject
     picture: np.ndarray
+
+
+def doubts(quality: Mapping[str, float]) -> list[str]:
+    """Say what the quality of a learned object casts doubt on.
+
+    Parameters
+    ----------
+    quality : mapping of str to float
+        As a learned object has it.
+
+    Returns
+    -------
+    list of str
+        A sentence for each; none for what looks well.
+    """
+    found = []
+    if quality.get("psnr_db", math.inf) < GOOD_PSNR_DB:
+        found.append(
+            f"quality: expected at least {GOOD_PSNR_DB:g} dB between renders and the views held back, got "
+            f"{quality['psnr_db']:g}: do the poses contradict each other, or are intrinsics, scale or masks wrong?"
+        )
+    if quality.get("seen_share", 1.0) < WELL_SEEN:
+        found.append(
+            f"views: expected to show at least {WELL_SEEN:.0%} of the surface, got {quality['seen_share']:.0%}: seen "
+            "from elsewhere, the object may be taken for turned; add views from its other sides"
+        )
+    return found
 
 
 def learn(

@@ -20,9 +20,11 @@ from clipose_ros.core.types import Instance, PoseEstimate
 from clipose_ros.formats.pose_files import write_poses
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.objects.learned_object import arrays_file, card_file, read_object
+from clipose_ros.objects.learning import doubts, learn
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.objects.surfels import fuse
 from clipose_ros.pipeline import FrameResult
+from clipose_ros.rendering.cpu import CpuRasterizer
 
 SIZE, CENTRE = np.array([0.12, 0.08, 0.05]), np.array([0.01, 0.03, -0.02])
 
@@ -232,3 +234,21 @@ def test_noise_makes_no_second_layer_of_discs(box_folder):
     assert np.quantile(np.abs(top - SIZE[1] / 2), 0.9) < 0.002
     apart, _ = cKDTree(surfels.points).query(surfels.points, k=2)
     assert np.median(apart[:, 1]) > 0.6 * surfels.spacing_m
+
+
+def test_what_looks_well_casts_no_doubt_and_what_does_not_is_named(box_library):
+    assert not doubts(read_object(box_library, "box").quality)
+    assert not doubts({"views": 4})
+    contradicting, one_sided = doubts({"views": 8, "psnr_db": 16.3, "seen_share": 0.3})
+    assert contradicting.startswith(
+        "quality: expected at least 20 dB between renders and the views held back, got 16.3"
+    )
+    assert one_sided.startswith("views: expected to show at least 35% of the surface, got 30%")
+
+
+def test_poses_that_contradict_each_other_by_centimetres_cast_doubt(box_folder):
+    references = read_reference_views(box_folder)
+    rng = np.random.default_rng(0)
+    moved = [replace(view, translation=view.translation + rng.normal(0, 0.01, 3)) for view in references.views]
+    lesson = learn("box", replace(references, views=moved), CpuRasterizer())
+    assert any(doubt.startswith("quality:") for doubt in doubts(lesson.learned.quality))
