@@ -89,7 +89,7 @@ def learn(
     quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
     print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
     for doubt in doubts(lesson.learned.quality):
-        _say(f"{name}: {doubt}")
+        print(f"{name}: {doubt}", file=sys.stderr)
 
 
 def objects(
@@ -120,7 +120,7 @@ def objects(
         try:
             rows.append(library.read(name))
         except ValueError as error:  # the others can be listed all the same
-            _say(f"{name}: broken: {error}; clipose objects {folder} --remove {name}, or learn it again")
+            print(error, file=sys.stderr)
     if not library.names:
         _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:

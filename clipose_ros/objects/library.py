@@ -52,10 +52,14 @@ class ObjectLibrary:
         Raises
         ------
         ValueError
-            If there is none of this name, or its files are broken.
+            If there is none of this name, or its files are broken; then with what to do to go on with the others.
         """
         expect("object", name in self.names, f"one of {', '.join(self.names) or '(none)'} in {self.folder}", name)
-        return read_object(self.folder, name)
+        try:
+            return read_object(self.folder, name)
+        except ValueError as error:
+            cure = f"to go on with the others: clipose objects {self.folder} --remove {name}, or learn it again"
+            raise ValueError(f"{error}; {cure}") from error
 
     def read_all(self) -> list[LearnedObject]:
         """Read all objects.
@@ -74,15 +78,7 @@ class ObjectLibrary:
         names = self.names
         expect(str(self.folder), names, "at least one learned object (see clipose learn)", "none")
         expect(str(self.folder), len(names) <= MOST_OBJECTS, f"at most {MOST_OBJECTS} objects", len(names))
-        return [self._sound(name) for name in names]
-
-    def _sound(self, name: str) -> LearnedObject:
-        """An object, or an error that says how to go on with the others."""
-        try:
-            return self.read(name)
-        except ValueError as error:
-            cure = f"to go on with the others: clipose objects {self.folder} --remove {name}, or learn it again"
-            raise ValueError(f"{error}; {cure}") from error
+        return [self.read(name) for name in names]
 
     def check_free(self, name: str, replace: bool) -> None:
         """Refuse a name that is taken, or no name.

@@ -146,3 +146,13 @@ def test_help_names_it(clipose):
         with pytest.raises(SystemExit):
             clipose(command, "--help")
         assert "{none,depth,mask_rcnn,objects}" in clipose.stdout or "{depth,mask_rcnn,objects}" in clipose.stdout
+
+
+def test_one_broken_object_does_not_hide_the_others(clipose, shelf, tmp_path):
+    library = shutil.copytree(shelf / "objects", tmp_path / "objects")
+    (library / "warm.npz").write_bytes(b"")
+    assert [one["name"] for one in json.loads(clipose("objects", library, "--json"))] == ["cold"]
+    assert f"to go on with the others: clipose objects {library} --remove warm, or learn it again" in clipose.stderr
+    clipose("objects", library, "--remove", "warm")
+    assert [one["name"] for one in json.loads(clipose("objects", library, "--json"))] == ["cold"]
+    assert not clipose.stderr

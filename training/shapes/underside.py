@@ -60,7 +60,7 @@ def standing(
         rings = middle + shares[:, None, None] * (ring - middle)
         rings[..., 1] += depth * np.array([0.0, 0.0, dome, 1.0])[:, None]
         recess = loft(rings)
-        below = recess.faces[:, 0] == rings.shape[0] * rings.shape[1]  # its first cap
+        below = low_caps(recess, lowest + FLAT_M)
         hollowed += [(Mesh(mesh.vertices, mesh.faces[~fan]), part), (Mesh(recess.vertices, recess.faces[~below]), part)]
     return hollowed
 
