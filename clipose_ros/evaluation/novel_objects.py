@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from clipose_ros.core.metrics import rotation_error_deg
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate
 from clipose_ros.core.validation import expect
-from clipose_ros.evaluation.poses import frame_of, match_keys
+from clipose_ros.evaluation.poses import frame_of, match_keys, pairs_by_place
 from clipose_ros.formats.pose_files import InstanceKey, PosesByInstance, Truth
 
 SHARE = 0.1  # of the diameter: ADD and ADD-S below it are right
@@ -282,7 +281,12 @@ def evaluate_novel(
         return measured[mine, key]
 
     of_models = [key for key, pose in poses.items() if isinstance(pose, PoseEstimate) and pose.category in models]
-    pairs = _pairs_by_place(poses, of_models, counted, error) if by_place else match_keys(poses, counted)
+
+    def apart(mine: InstanceKey, key: InstanceKey) -> float:
+        one = error(mine, key)
+        return one.add_m / one.diameter_m
+
+    pairs = pairs_by_place(poses, counted, apart) if by_place else match_keys(poses, counted)
     scores = []
     for key, true in counted.items():
         pose = poses.get(pairs.get(key))
@@ -295,33 +299,6 @@ def evaluate_novel(
     if not by_place:
         return NovelEvaluation(errors, scores)
     return NovelEvaluation(errors, scores, len(of_models) - len(pairs), len({frame_of(key) for key in truth.poses}))
-
-
-def _pairs_by_place(
-    poses: PosesByInstance,
-    keys: Collection[InstanceKey],
-    truth: Mapping[InstanceKey, PoseEstimate],
-    error: Callable[[InstanceKey, InstanceKey], NovelError],
-) -> dict[InstanceKey, InstanceKey]:
-    """The pose's key by the truth's: one to one within frames and names, the sum of ADD least."""
-    groups: dict[tuple, tuple[list[InstanceKey], list[InstanceKey]]] = {}
-    for key, true in truth.items():
-        groups.setdefault((frame_of(key), true.category), ([], []))[0].append(key)
-    for key in keys:
-        group = groups.get((frame_of(key), poses[key].category))
-        if group is not None:
-            group[1].append(key)
-    pairs = {}
-    for true, mine in groups.values():
-        if not mine:
-            continue
-        errors = [[error(one, key) for one in mine] for key in true]
-        # one that is too far away is no pair: it costs the same wherever it goes
-        costs = np.array([[min(one.add_m / one.diameter_m, 1.0) for one in row] for row in errors])
-        for row, column in zip(*linear_sum_assignment(costs)):
-            if costs[row, column] < 1:
-                pairs[true[row]] = mine[column]
-    return pairs
 
 
 def novel_rates(errors: Collection[NovelError | None]) -> dict[str, float | int | None]:

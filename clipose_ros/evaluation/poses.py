@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -250,7 +250,11 @@ def evaluate(
     )
 
 
-def pairs_by_place(poses: PosesByInstance, truth: Mapping[InstanceKey, PoseEstimate]) -> dict[InstanceKey, InstanceKey]:
+def pairs_by_place(
+    poses: PosesByInstance,
+    truth: Mapping[InstanceKey, PoseEstimate],
+    apart: Callable[[InstanceKey, InstanceKey], float] | None = None,
+) -> dict[InstanceKey, InstanceKey]:
     """Find the pose of each true object, whatever the numbers of the instances are.
 
     Parameters
@@ -259,13 +263,21 @@ def pairs_by_place(poses: PosesByInstance, truth: Mapping[InstanceKey, PoseEstim
         What was estimated. Frames match as in `match_keys`.
     truth : dict of (frame, instance) to PoseEstimate
         What is right.
+    apart : callable, optional
+        How far the pose of one key is from the truth of another; from 1 on they are no pair. Without it, the distance
+        of the centres as a share of half the true box's diagonal.
 
     Returns
     -------
     dict of (frame, instance) to (frame, instance)
-        The poses' key by the truth's: one to one within frames and categories, the sum of the distances of the centres
-        least. Centres that are further apart than half the true box's diagonal are no pair.
+        The poses' key by the truth's: one to one within frames and categories, the sum of the distances least.
     """
+
+    def centres_apart(mine: InstanceKey, true: InstanceKey) -> float:
+        distance = np.linalg.norm(poses[mine].translation - truth[true].translation)
+        return float(distance / (np.linalg.norm(truth[true].size) / 2))
+
+    apart = apart or centres_apart
     groups: dict[tuple, tuple[list[InstanceKey], list[InstanceKey]]] = {}
     for key, true in truth.items():
         groups.setdefault((frame_of(key), true.category), ([], []))[0].append(key)
@@ -277,11 +289,8 @@ def pairs_by_place(poses: PosesByInstance, truth: Mapping[InstanceKey, PoseEstim
     for true, mine in groups.values():
         if not mine:
             continue
-        centres = np.array([truth[key].translation for key in true])
-        found = np.array([poses[key].translation for key in mine])
-        reach = np.array([np.linalg.norm(truth[key].size) / 2 for key in true])
         # one that is too far away is no pair: it costs the same wherever it goes
-        costs = np.minimum(np.linalg.norm(centres[:, None] - found, axis=2) / reach[:, None], 1.0)
+        costs = np.array([[min(apart(one, key), 1.0) for one in mine] for key in true])
         for row, column in zip(*linear_sum_assignment(costs)):
             if costs[row, column] < 1:
                 pairs[true[row]] = mine[column]
