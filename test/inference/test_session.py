@@ -8,7 +8,7 @@ import pytest
 from clipose_ros.inference import tensorrt
 from clipose_ros.inference.card import read_card
 from clipose_ros.inference.providers import PROVIDERS
-from clipose_ros.inference.session import Session, SessionConfig
+from clipose_ros.inference.session import Session, SessionConfig, wait_briefly
 
 
 def test_card_and_network_must_agree_on_names_and_shapes(write_model):
@@ -101,3 +101,14 @@ def test_a_network_that_is_newer_than_onnx_runtime_is_refused_in_one_sentence(wr
         ValueError, match="model.onnx: expected an ONNX network that onnxruntime .*999.*newer onnxruntime"
     ):
         Session(folder, read_card(folder).network("pose"))
+
+
+@pytest.mark.parametrize("version, waits", [("1.31.1", True), ("1.27.0", True), ("1.26.3", False), ("2.0.0rc1", True)])
+def test_cores_wait_awake_only_where_onnx_runtime_can_limit_how_long(version, waits):
+    class Options(dict):
+        add_session_config_entry = dict.__setitem__
+
+    options = Options()
+    wait_briefly(options, version)
+    assert options["session.intra_op.allow_spinning"] == str(int(waits))
+    assert ("session.intra_op.spin_duration_us" in options) == waits
