@@ -193,7 +193,7 @@ def find_surfaces(
     z = points[:, 2]
     tolerance = settings.noise_m + settings.noise_by_squared_distance * z * z
     # The distance of a point from a plane is its offset times (q · p - 1).
-    near = np.abs(points @ guesses.T - 1) < tolerance[:, None] * np.linalg.norm(guesses, axis=1)
+    near = _near(points, guesses, tolerance)
     surfaces, free, each = [], np.ones(len(points), bool), np.ones(len(points), np.float32)
     for _ in range(2 * settings.surfaces):  # some of what lies on a plane is none: a line, or noise
         if np.count_nonzero(free) < settings.least or len(surfaces) == settings.surfaces:
@@ -208,6 +208,18 @@ def find_surfaces(
         free &= ~(taken | on_plane)
         near &= free[:, None]
     return surfaces
+
+
+def _near(points: np.ndarray, guesses: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """Which points (S, 3) are within their tolerance (S,) of which planes, (S, K) bool.
+
+    In float32, twice as fast: the planes that are chosen are fitted in float64 anyway.
+    """
+    away = points.astype(np.float32) @ guesses.T.astype(np.float32)
+    away -= 1
+    np.abs(away, out=away)
+    lengths = np.sqrt(np.einsum("ij,ij->i", guesses, guesses))
+    return away < np.multiply.outer(tolerance.astype(np.float32), lengths.astype(np.float32))
 
 
 def _fitted(
@@ -362,13 +374,15 @@ def _samples(
     inverse = np.where(valid, 1 / np.where(valid, z, 1), 0)
     v, u = np.nonzero(valid[:-1, :-1] & valid[:-1, 1:] & valid[1:, :-1])
     if len(u) > settings.guesses:
-        chosen = np.linspace(0, len(u) - 1, settings.guesses).astype(int)
+        chosen = np.arange(settings.guesses) * (len(u) - 1) // max(settings.guesses - 1, 1)
         v, u = v[chosen], u[chosen]
     # a lens that distorts bends the grid a little, which a guess may ignore
-    by_x = (inverse[v, u + 1] - inverse[v, u]) / (x[v, u + 1] - x[v, u])
-    by_y = (inverse[v + 1, u] - inverse[v, u]) / (y[v + 1, u] - y[v, u])
-    guesses = np.stack([by_x, by_y, inverse[v, u] - by_x * x[v, u] - by_y * y[v, u]], axis=1)
-    guesses = guesses[np.linalg.norm(guesses, axis=1) > 0]
+    here, right, below = (inverse[at] for at in ((v, u), (v, u + 1), (v + 1, u)))
+    x_here, y_here = x[v, u], y[v, u]
+    by_x = (right - here) / (x[v, u + 1] - x_here)
+    by_y = (below - here) / (y[v + 1, u] - y_here)
+    guesses = np.stack([by_x, by_y, here - by_x * x_here - by_y * y_here], axis=1)
+    guesses = guesses[guesses.any(axis=1)]
     rays = np.ones((np.count_nonzero(valid), 3))
     rays[:, 0], rays[:, 1] = x[valid], y[valid]
     return rays, inverse[valid], valid, guesses

@@ -92,32 +92,44 @@ def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) ->
     scores : list of float
         Of each object: how sure its cells are to show one, and its centre to be one.
     """
-    if not np.isfinite(answer).all():
+    if not math.isfinite(answer.sum()):
         answer = np.nan_to_num(answer, nan=-20.0, posinf=20.0, neginf=-20.0)
-    chance = 1 / (1 + np.exp(-answer[:2].clip(-20, 20)))
-    shown = chance[0] > settings.object
+    shown = answer[0] > _logit(settings.object)
     cells = np.flatnonzero(shown)
     labels = np.zeros(answer.shape[1:], np.uint8)
     if not len(cells):
         return labels, []
     way = OFFSET_UNIT * answer[2:].reshape(2, -1).take(cells, axis=1).clip(-20, 20)
-    centres = _centres(chance[1], settings)
+    centres = _centres(answer[1], settings)
     reach = settings.reach + settings.reach_share * np.sqrt(way[0] * way[0] + way[1] * way[1])
     v, u = np.divmod(cells, answer.shape[2])
     way[0] += u
     way[1] += v
     labels.reshape(-1)[cells] = _nearest(way, centres, reach)
-    surety = chance[1, centres[:, 1].astype(int), centres[:, 0].astype(int)].tolist()
+    surety = _chance(answer[1, centres[:, 1].astype(int), centres[:, 0].astype(int)]).tolist()
     free = shown & (labels == 0)
     surety += [settings.centre] * _add_left_over(labels, free, len(surety), settings)
-    return _sound(labels, chance[0], surety, settings)
+    return _sound(labels, answer[0], surety, settings)
+
+
+def _logit(chance: float) -> float:
+    """The logit of a probability."""
+    return math.log(chance / (1 - chance))
+
+
+def _chance(logits: np.ndarray) -> np.ndarray:
+    """The probabilities of logits."""
+    return 1 / (1 + np.exp(-logits.clip(-20, 20)))
 
 
 def _centres(heat: np.ndarray, settings: VoteSettings) -> np.ndarray:
-    """Local maxima (K, 2), column and row: the surest first."""
-    around = cv2.dilate(heat, np.ones((settings.apart, settings.apart), np.uint8))
-    v, u = np.nonzero((heat == around) & (heat > settings.centre))
-    order = np.argsort(-heat[v, u], kind="stable")[: 4 * MOST_OBJECTS]
+    """Local maxima (K, 2) of logits, column and row: the surest first."""
+    around = cv2.dilate(heat, np.ones((settings.apart, settings.apart), np.uint8)).reshape(-1)
+    width, heat = heat.shape[1], heat.reshape(-1)
+    sure = np.flatnonzero(heat > _logit(settings.centre))
+    sure = sure[heat.take(sure) == around.take(sure)]
+    order = np.argsort(-heat.take(sure), kind="stable")[: 4 * MOST_OBJECTS]
+    v, u = np.divmod(sure, width)
     kept: list[tuple[int, int]] = []
     for at in zip(u[order].tolist(), v[order].tolist()):  # equal maxima side by side are one
         if len(kept) < MOST_OBJECTS and all(max(abs(at[0] - a), abs(at[1] - b)) > settings.apart // 2 for a, b in kept):
@@ -151,11 +163,11 @@ def _nearest(at: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarr
 
 
 def _sound(
-    labels: np.ndarray, chance: np.ndarray, surety: list[float], settings: VoteSettings
+    labels: np.ndarray, logits: np.ndarray, surety: list[float], settings: VoteSettings
 ) -> tuple[np.ndarray, list[float]]:
     """Leave out specks, and number what is left from 1 on."""
     out, scores = np.zeros_like(labels), []
-    sizes = np.bincount(labels.ravel(), minlength=len(surety) + 1).tolist()
+    sizes = _counts(labels).astype(int).tolist()
     for number, of_centre in enumerate(surety, start=1):
         size = sizes[number]
         if size < settings.least_cells:
@@ -171,9 +183,14 @@ def _sound(
             mask = kept.take(parts).view(np.uint8)
             if np.count_nonzero(mask) < settings.least_cells:
                 continue
-        scores.append(cv2.mean(chance[box], mask)[0] * of_centre**0.25)
+        scores.append(cv2.mean(_chance(logits[box]), mask)[0] * of_centre**0.25)
         np.copyto(out[box], np.uint8(len(scores)), where=mask.view(bool))
     return out, scores
+
+
+def _counts(labels: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """How many pixels have each of 256 labels, of uint8; only those where a mask, of bytes, is not 0."""
+    return cv2.calcHist([labels], [0], where, [256], [0, 256]).reshape(-1)
 
 
 def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarray:
@@ -201,7 +218,8 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
     # the four cells around a pixel: only where they differ there is something to choose
     around = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     first = around[:-1, :-1]
-    v, u = np.nonzero((first != around[:-1, 1:]) | (first != around[1:, :-1]) | (first != around[1:, 1:]))
+    blocks = (first != around[:-1, 1:]) | (first != around[1:, :-1]) | (first != around[1:, 1:])
+    v, u = np.divmod(np.flatnonzero(blocks), w + 1)
     if not len(v):
         return out
     # pixels (rows, columns, blocks) of the blocks between four cells; long last sides are quick in numpy
@@ -213,23 +231,24 @@ def sharpened(labels: np.ndarray, cell_z: np.ndarray, frame: Frame) -> np.ndarra
     with np.errstate(invalid="ignore", over="ignore"):
         seen = (z > 0) & (z < np.inf) & in_column[:, None] & in_row
         unit = np.float32(1 / STEP_M) / np.square(np.maximum(z, np.float32(0.3)))
-        flat_z, flat_labels = np.where(cell_z > 0, cell_z, np.float32(np.inf)).ravel(), labels.ravel()
+        known_z = cv2.copyMakeBorder(np.where(cell_z > 0, cell_z, np.float32(np.inf)), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        flat_z, flat_labels = known_z.reshape(-1), around.reshape(-1)
         out_flat = out.reshape(-1)
         best = out_flat.take(pixels)
         nearest = np.full(pixels.shape, np.inf, np.float32)
+        cell = v * (w + 2) + u
+        far_across = [np.square(across - np.float32(right)) for right in (0, 1)]
         for below in (0, 1):
-            begin = np.clip(v - 1 + below, 0, h - 1) * w
             far_down = np.square(down - np.float32(below))[:, None]
             for right in (0, 1):
-                cell = np.clip(u - 1 + right, 0, w - 1) + begin
-                cost = flat_z.take(cell) - z
+                here = cell + (below * (w + 2) + right)
+                cost = flat_z.take(here) - z
                 cost *= unit
                 cost *= cost
                 cost += far_down
-                cost += np.square(across - np.float32(right))
-                better = cost < nearest
-                nearest = np.minimum(nearest, cost)
-                best = np.where(better, flat_labels.take(cell), best)
+                cost += far_across[right]
+                best = np.where(cost < nearest, flat_labels.take(here), best)
+                np.minimum(nearest, cost, out=nearest)
     out_flat[pixels[seen]] = best[seen]
     return out
 
@@ -279,31 +298,27 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     (H, W) uint8
         Labels. Flat objects keep all their pixels, and so do all where no surface is known.
     """
-    _, top, _, height = cv2.boundingRect(labels)
+    left, top, width, height = cv2.boundingRect(labels)
     if not math.isfinite(grid.offset) or not height:
         return labels
-    pixels = np.flatnonzero(labels[top : top + height].view(bool))
-    pixels += top * labels.shape[1]
+    box = np.s_[top : top + height, left : left + width]
     rays = pixel_rays(frame.intrinsics, frame.depth.shape)
-    up, part = grid.up.astype(np.float32), labels.reshape(-1).take(pixels)
-    z = metres(frame.depth.reshape(-1).take(pixels), frame.depth_unit_m)
+    x, y = (axis.reshape(labels.shape)[box] for axis in (rays.x, rays.y))
+    z, part, (right, down, ahead) = metres(frame.depth[box], frame.depth_unit_m), labels[box], grid.up.tolist()
+    height_m = cv2.addWeighted(x, right, y, down, ahead)
     with np.errstate(invalid="ignore", over="ignore"):
-        height_m = rays.y.take(pixels)
-        height_m *= up[1]
-        across = rays.x.take(pixels)
-        across *= up[0]
-        height_m += across
-        height_m += up[2]
         height_m *= z
-        height_m -= np.float32(grid.offset)
-        seen = (z > 0) & np.isfinite(height_m)
-        raised = seen & (height_m > RAISED_M)
-        low = seen & (np.abs(height_m) < SURFACE_M)
-    # of each label: how many pixels are seen, and how many of them are raised
-    count = np.bincount(part[seen], minlength=256)
-    tall = np.bincount(part[raised], minlength=256) > RAISED_SHARE * np.maximum(count, 1)
+    height_m -= np.float32(grid.offset)
+    # what has no depth, or one that is no number, is at no height
+    seen = cv2.inRange(z, 1e-6, 1e6)
+    raised = cv2.bitwise_and(seen, cv2.compare(height_m, RAISED_M, cv2.CMP_GT))
+    low = cv2.bitwise_and(seen, cv2.inRange(height_m, -SURFACE_M, SURFACE_M))
+    # of each label: how many pixels are seen, and how many of them are raised; every second row tells as much
+    count, risen = (_counts(part[::2], what[::2]) for what in (seen, raised))
+    tall = risen > RAISED_SHARE * np.maximum(count, 1)
+    tall[0] = False
     out = labels.copy()
-    out.reshape(-1)[pixels[low & tall.take(part)]] = 0
+    np.copyto(out[box], 0, where=cv2.bitwise_and(low, cv2.LUT(part, tall.view(np.uint8))).view(bool))
     return out
 
 

@@ -226,7 +226,7 @@ class DepthSegmenter:
         """The objects of a frame whose camera is about level."""
         cells, certainty = instances_of(self.answer(grid), self.settings.votes)
         labels = without_surface(sharpened(cells, cells_z(grid), frame), grid, frame)
-        on_grid = labels.take(grid.rows, axis=0).take(grid.columns, axis=1)
+        on_grid = np.ascontiguousarray(grid.sampled(labels))
         masks = [on_grid == number for number in range(1, len(certainty) + 1)]
         chances = self._named(grid, masks)
         found = []

@@ -55,6 +55,21 @@ class DepthGrid:
     up: np.ndarray
     offset: float
 
+    def sampled(self, image: np.ndarray) -> np.ndarray:
+        """Take the pixels of the grid out of an image.
+
+        Parameters
+        ----------
+        image : (H, W) array
+            Of the size that the grid was made of.
+
+        Returns
+        -------
+        (h, w) array
+            Of its nearest pixels.
+        """
+        return _sampled(image, self.rows, self.columns)
+
     def points(self) -> np.ndarray:
         """Back-project all pixels.
 
@@ -86,9 +101,8 @@ def depth_grid(frame: Frame) -> DepthGrid:
     scale = min(1.0, max(fit)) if width and height else 1.0
     shape = max(1, round(height * scale)), max(1, round(width * scale))
     rows, columns = (((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(shape, (height, width)))
-    z = metres(frame.depth.take(rows, axis=0).take(columns, axis=1), frame.depth_unit_m)
-    with np.errstate(invalid="ignore"):
-        z = np.where((z >= RANGE.minimum) & (z <= RANGE.maximum), z, np.float32(0)).astype(np.float32, copy=False)
+    z = metres(_sampled(frame.depth, rows, columns), frame.depth_unit_m)
+    z = cv2.bitwise_and(z, z, mask=cv2.inRange(z, RANGE.minimum, RANGE.maximum))  # what is not a number is in no range
     by_x, by_y = shape[1] / width, shape[0] / height
     seen = frame.intrinsics
     intrinsics = Intrinsics(
@@ -99,6 +113,14 @@ def depth_grid(frame: Frame) -> DepthGrid:
         z = np.where(known, z, 0)
     up, offset = _standing_on(z, intrinsics)
     return DepthGrid(z, rows, columns, intrinsics, up, offset)
+
+
+def _sampled(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The pixels (h, w) of an image in these rows and columns; by steps where they are even, which is quick."""
+    (height, width), h, w = image.shape, len(rows), len(columns)
+    if height % h == 0 and width % w == 0:
+        return image[rows[0] :: height // h, columns[0] :: width // w]
+    return image.take(rows, axis=0).take(columns, axis=1)
 
 
 def _standing_on(z: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, float]:
@@ -155,57 +177,64 @@ def image_channels(grid: DepthGrid, low_heights: bool = True) -> np.ndarray:
         heights where no surface is known.
     """
     z = grid.z
-    valid = (z > 0).astype(np.float32)
     x, y = (rays.reshape(z.shape) for rays in pixel_rays(grid.intrinsics, z.shape)[:2])
+    # what can be is written in place: memory costs more than arithmetic
     out = np.empty((CHANNELS, *z.shape), np.float32)
-    safe = z + (1 - valid)
-    np.multiply(cv2.log(safe * np.float32(1 / (grid.intrinsics.fx * PIXEL_M))), valid, out=out[0])
-    known = math.isfinite(grid.offset)
-    if known:
-        up = grid.up.astype(np.float32)
-        height = x * (up[0] / np.float32(HEIGHT_M))
-        height += y * (up[1] / np.float32(HEIGHT_M))
-        height += up[2] / np.float32(HEIGHT_M)
+    seen = (z > 0).view(np.uint8)
+    valid = out[2]
+    valid[:] = seen
+    no_zero = np.maximum(z, np.float32(1e-3))
+    spans = no_zero * np.float32(1 / (grid.intrinsics.fx * PIXEL_M))
+    np.multiply(cv2.log(spans, dst=spans), valid, out=out[0])
+    if math.isfinite(grid.offset):
+        height = cv2.addWeighted(x, grid.up[0] / HEIGHT_M, y, grid.up[1] / HEIGHT_M, grid.up[2] / HEIGHT_M, dst=spans)
         height *= z
         height -= np.float32(grid.offset / HEIGHT_M)
-        np.multiply(height.clip(-3, 6), valid, out=out[1])
+        np.clip(height, -3, 6, out=out[1])
+        out[1] *= valid
         if low_heights:
             height *= np.float32(HEIGHT_M / LOW_M)
-            np.multiply(height.clip(-2.5, 4), valid, out=out[7])
+            np.clip(height, -2.5, 4, out=out[7])
+            out[7] *= valid
         else:
             out[7] = valid
     else:
         out[1] = out[7] = 0
-    out[2] = valid
-    _facing(valid / safe, valid, x, y, grid, out[3:6])
-    relief = cv2.boxFilter(z, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
-    share = cv2.boxFilter(valid, -1, (RELIEF, RELIEF), borderType=cv2.BORDER_REPLICATE)
-    relief /= np.maximum(share, np.float32(1e-3))
-    relief -= z
-    relief *= np.float32(1 / RELIEF_M)
-    np.multiply(relief.clip(-3, 3), valid, out=out[6])
+    _facing(np.divide(valid, no_zero, out=no_zero), seen, (x, y), grid, out[2:6])
+    relief = _mean_of_seen(z, seen, RELIEF)
+    cv2.addWeighted(relief, 1 / RELIEF_M, z, -1 / RELIEF_M, 0, dst=relief)
+    np.clip(relief, -3, 3, out=out[6])
+    out[6] *= valid
     return out
 
 
+def _mean_of_seen(values: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
+    """Means (h, w) of the seen pixels around each; values are 0 where nothing is seen."""
+    mean = cv2.boxFilter(values, -1, (size, size), borderType=cv2.BORDER_REPLICATE)
+    share = cv2.boxFilter(seen, cv2.CV_32F, (size, size), borderType=cv2.BORDER_REPLICATE)
+    mean /= np.maximum(share, np.float32(1e-3), out=share)
+    return mean
+
+
 def _facing(
-    inverse: np.ndarray, valid: np.ndarray, x: np.ndarray, y: np.ndarray, grid: DepthGrid, out: np.ndarray
+    inverse: np.ndarray, seen: np.ndarray, rays: tuple[np.ndarray, np.ndarray], grid: DepthGrid, out: np.ndarray
 ) -> None:
-    """Write unit normals (3, h, w), towards the camera: right, up, away. Inverse depth is linear on a plane."""
-    size = (SMOOTHING, SMOOTHING)
-    share = cv2.boxFilter(valid, -1, size, borderType=cv2.BORDER_REPLICATE)
-    smooth = cv2.boxFilter(inverse, -1, size, borderType=cv2.BORDER_REPLICATE) / np.maximum(share, 1e-3)
+    """Write unit normals (3, h, w), towards the camera: right, up, away, behind whether a pixel is valid.
+
+    Inverse depth is linear on a plane.
+    """
+    smooth = _mean_of_seen(inverse, seen, SMOOTHING)
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
-    by_x = cv2.filter2D(smooth, -1, kernel * np.float32(grid.intrinsics.fx), borderType=cv2.BORDER_REPLICATE)
-    by_y = cv2.filter2D(smooth, -1, kernel.T * np.float32(grid.intrinsics.fy), borderType=cv2.BORDER_REPLICATE)
-    part = x * by_x
-    ahead = smooth - part
-    ahead -= np.multiply(y, by_y, out=part)
-    scale = np.square(by_x)
-    scale += np.square(by_y, out=part)
-    scale += np.square(ahead, out=part)
-    np.maximum(np.sqrt(scale, out=scale), np.float32(1e-6), out=scale)
-    np.divide(valid, scale, out=scale)
-    for row, (right, down, away) in zip(out, (-_axes(grid.up)).tolist()):
+    by_x, by_y = (
+        cv2.filter2D(smooth, -1, along, borderType=cv2.BORDER_REPLICATE)
+        for along in (kernel * np.float32(grid.intrinsics.fx), kernel.T * np.float32(grid.intrinsics.fy))
+    )
+    part, ahead = rays[0] * by_x, smooth
+    ahead -= part
+    ahead -= np.multiply(rays[1], by_y, out=part)
+    scale = cv2.magnitude(cv2.magnitude(by_x, by_y), ahead)
+    np.divide(out[0], np.maximum(scale, np.float32(1e-6), out=scale), out=scale)
+    for row, (right, down, away) in zip(out[1:], (-_axes(grid.up)).tolist()):
         cv2.addWeighted(by_x, right, by_y, down, 0, dst=part)  # both terms in one pass, and then the third
         cv2.scaleAdd(ahead, away, part, dst=part)
         np.multiply(part, scale, out=row)
@@ -244,23 +273,33 @@ def object_crops(grid: DepthGrid, masks: list[tuple[np.ndarray, tuple[int, int, 
     valid = (z > 0) & inside
     seen = own & valid
     rays = pixel_rays(grid.intrinsics, grid.z.shape)
-    x, y = rays.x.take(place) * z, rays.y.take(place) * z
-    here = [axis[0] * x + axis[1] * y + axis[2] * z for axis in _axes(grid.up).astype(np.float32)]
+    x, y = rays.x.take(place), rays.y.take(place)
+    x *= z
+    y *= z
+    here = []
+    for to_right, to_down, ahead in _axes(grid.up).tolist():
+        along = x * np.float32(to_right)
+        along += y * np.float32(to_down)
+        along += z * np.float32(ahead)
+        here.append(along)
     known = math.isfinite(grid.offset)
     starts = np.zeros((4, len(masks), 1, 1), np.float32)
     pixel = np.ones(len(masks))
-    for i in np.flatnonzero(seen.any(axis=(1, 2))):
+    shown = seen.any(axis=(1, 2))
+    for i in np.flatnonzero(shown):
         right, up, away, depth = (np.sort(axis[i][seen[i]]) for axis in (*here, z))
         lowest = _quantile(up, 0.03)
         floor = grid.offset if known else lowest
         starts[:, i, 0, 0] = _quantile(right, 0.5), floor, _quantile(away, 0.5), lowest
         pixel[i] = side[i] / CROP * _quantile(depth, 0.5) / grid.intrinsics.fx
-    out[:, 0], out[:, 1] = own, valid
-    for channel, (axis, start) in enumerate(zip((here[0], here[1], here[2], here[1]), starts), start=2):
-        out[:, channel] = ((axis - start) * np.float32(1 / LENGTH_M)).clip(-4, 4) * valid
-    out[:, 6] = known
+    from_start = np.stack([*here, here[1]])
+    from_start -= starts
+    from_start *= np.float32(1 / LENGTH_M)
+    np.clip(from_start, -4, 4, out=from_start)
+    from_start *= valid
+    out[:, 0], out[:, 1], out[:, 2:6], out[:, 6] = own, valid, from_start.swapaxes(0, 1), known
     out[:, 7] = np.log(pixel / PIXEL_M)[:, None, None]
-    out[~seen.any(axis=(1, 2))] = 0
+    out[~shown] = 0
     return out
 
 

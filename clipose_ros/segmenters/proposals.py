@@ -153,7 +153,7 @@ def risen_parts(grid: DepthGrid, taken: np.ndarray, least_pixels: int) -> list[n
     up = grid.up.astype(np.float32)
     above = up[0] * points[0] + up[1] * points[1] + up[2] * points[2] - np.float32(grid.offset)
     risen = (grid.z > 0) & (above > RAISED_M) & (above < HIGHEST_M)
-    small = taken.take(grid.rows, axis=0).take(grid.columns, axis=1)
+    small = grid.sampled(taken)
     border = cv2.dilate(small.astype(np.uint8), np.ones((2 * NEAR_CELLS + 1,) * 2, np.uint8)) > 0
     free = cv2.morphologyEx((risen & ~border).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
