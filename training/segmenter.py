@@ -3,6 +3,7 @@
     python -m training.scenes --output data/scenes
     python -m training.segmenter --data data/scenes --output runs/segmenter
     python -m training.export_segmenter --checkpoint runs/segmenter/averaged.pt --output models/segmenter-depth
+    python -m training.quantise_segmenter --model models/segmenter-depth
     python -m training.calibrate_segmenter --model models/segmenter-depth
 
 On a GPU, from scenes that are drawn meanwhile (`training.growing`):

@@ -17,12 +17,13 @@ import numpy as np
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import ModelCard, record_from, settings_from
+from clipose_ros.inference.card import ModelCard, NetworkFile, record_from, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances_of, sharpened, without_surface
 from clipose_ros.segmenters.depth_channels import DepthGrid, depth_grid, image_channels, object_crops
 
 MASKS, NAMES = "masks", "names"  # keys of the networks in the card
+INT8 = "_int8"  # behind a key: the same network in 8 bits, for the CPU
 LEAST_SLOPE = 0.3  # of up in the image, from which on it tells how the camera is rolled: 17 degrees from straight above
 MULTIPLE = 16  # the sides of what the first network sees are multiples of this
 
@@ -170,8 +171,9 @@ class DepthSegmenter:
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
         self.names, self.settings = card.names, DepthSegmenterSettings.of(card)
         self._name = card.name
-        self._masks = Session(folder, card.network(MASKS), config, together=True)
-        self._crops = Session(folder, card.network(NAMES), config)
+        masks, names = (_network_for(config, card, key) for key in (MASKS, NAMES))
+        self._masks = Session(folder, masks, config, together=True)
+        self._crops = Session(folder, names, config)
         answers = self._crops.network.outputs["name"][-1]
         expect("names", answers == len(self.names) + 1, f"{answers} - 1, as the network says", len(self.names))
 
@@ -183,7 +185,12 @@ class DepthSegmenter:
         dict of str to str
             By name.
         """
-        return {"segmenter": self._name, "segmenter provider": self._masks.provider}
+        session = self._masks
+        return {
+            "segmenter": self._name,
+            "segmenter provider": session.provider,
+            "segmenter precision": session.precision,
+        }
 
     def warm_up(self) -> None:
         """Run both networks once, so that the first frame is as fast as the others."""
@@ -283,6 +290,12 @@ class DepthSegmenter:
             power = np.exp(logits - logits.max(axis=1, keepdims=True))
             chances[shown] = power / power.sum(axis=1, keepdims=True)
         return chances
+
+
+def _network_for(config: SessionConfig, card: ModelCard, key: str) -> NetworkFile:
+    """The network with this key, in 8 bits on the CPU, where the card has it."""
+    in_8_bits = key + INT8
+    return card.network(in_8_bits if config.provider == "cpu" and in_8_bits in card.networks else key)
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int] | None:
