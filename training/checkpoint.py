@@ -164,6 +164,46 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network.eval(), saved
 
 
+def saved_run(
+    path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any], free: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Read the checkpoint that a run goes on from.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint.
+    settings, usual : mapping
+        Of this run, and its defaults, as JSON gives them back.
+    free : tuple of str
+        Settings that may change.
+
+    Returns
+    -------
+    dict or None
+        What the checkpoint holds. None where the run begins.
+
+    Raises
+    ------
+    ValueError
+        Where the checkpoint cannot be read, or was made with other settings.
+    """
+    if not path.exists():
+        if previous_path(path).exists():
+            raise ValueError(
+                f"{path}: expected a checkpoint beside {previous_path(path).name}, got none; rename that one to go on "
+                "from it, or begin anew in another --output"
+            )
+        return None
+    saved = read_checkpoint(path)
+    if changed := changed_settings(json.loads(saved["config"]), settings, usual, free):
+        raise ValueError(
+            f"{path}: expected the settings that the run was begun with, got others: {'; '.join(changed)}; "
+            "give those again, or take another --output"
+        )
+    return saved
+
+
 def restore(path: Path, saved: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
     """Put the states of a checkpoint into the parts of a run.
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -33,13 +32,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from clipose_ros.segmenters.depth_channels import CHANNELS
-from training.checkpoint import read_checkpoint, restore, write_checkpoint
+from training.checkpoint import read_checkpoint, restore, saved_run, write_checkpoint
 from training.command import run
 from training.growing import GrowingRows
+from training.loop import Loop
 from training.networks.segmentation import (
     MaskNetworkConfig,
     NameNetworkConfig,
@@ -47,14 +46,15 @@ from training.networks.segmentation import (
     SegmenterNetworksConfig,
 )
 from training.object_crops import CropShares, found_instances, name_rows, overlaps, varied
+from training.optimisers import make_optimiser
 from training.precision import rounded_products
 from training.processes import torch_threads
 from training.rows import mapped_arrays
 from training.run_log import RunLog
 from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
 from training.scene_format import NOTHING, SCENE_ARRAYS
+from training.schedule import cosine
 from training.storage import made_folder, write_whole
-from training.train import make_optimiser
 
 SHARDS = "scenes_*.npz"
 FREE = (
@@ -326,29 +326,6 @@ def name_losses(answer: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"right": right, "total": (each * weight).sum() / weight.sum().clamp(min=1)}
 
 
-def learning_rate(step: int, config: SegmenterTrainConfig, spent: float = 0.0) -> float:
-    """Warm up linearly, stay flat, and fall along a cosine to the final share.
-
-    Parameters
-    ----------
-    step : int
-        From 0.
-    config : SegmenterTrainConfig
-        The schedule.
-    spent : float
-        Share of the time that is over, where there is a budget: it counts where more of that is over than of the steps.
-
-    Returns
-    -------
-    float
-        Of this step.
-    """
-    warm = min(1.0, (step + 1) / config.warm_up)
-    done = min(1.0, max(0.0, (max(step / config.steps, spent) - config.flat) / max(1 - config.flat, 1e-6)))
-    share = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done))
-    return config.learning_rate * min(warm, share)
-
-
 def lowered(config: SegmenterTrainConfig) -> Any:
     """Give the context in which the networks run.
 
@@ -533,22 +510,6 @@ def begin_with(checkpoint: Path, network: SegmenterNetworks) -> None:
     network.load_state_dict(kept, strict=False)
 
 
-def _begun(path: Path, config: SegmenterTrainConfig) -> dict[str, Any] | None:
-    """The checkpoint that a run goes on from; None where it begins."""
-    if not path.exists():
-        return None
-    saved = read_checkpoint(path)
-    before, now = json.loads(saved["config"]), settings_of(config)
-    changed = [f"{name} {now[name]} (begun with {before.get(name)})" for name in now if before.get(name) != now[name]]
-    changed = [text for text in changed if text.split()[0] not in FREE]
-    if changed:
-        raise ValueError(
-            f"{path}: expected the settings that the run was begun with, got others: {'; '.join(changed)}; "
-            "give those again, or take another --output"
-        )
-    return saved
-
-
 def train(config: SegmenterTrainConfig) -> Path:
     """Train both networks.
 
@@ -597,47 +558,34 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
     parts = {"network": network, "average": average, "optimiser": optimiser}
     made_folder(config.output)
     path = config.output / "checkpoint.pt"
-    step, before_s = 0, 0.0
-    if (saved := _begun(path, config)) is not None:
+    step, seconds = 0, 0.0
+    usual = SegmenterTrainConfig(config.data, config.output)
+    if (saved := saved_run(path, settings_of(config), settings_of(usual), FREE)) is not None:
         restore(path, saved, parts)
-        step, before_s = saved["step"], saved["seconds"]
-    start = saved_at = time.monotonic()
-    sums: dict[str, list[Tensor]] = {}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        step, seconds = saved["step"], saved["seconds"]
+    saved_at = time.monotonic()
     generator = torch.Generator(device)
-    with closing(RunLog(config.output, False, step, True)) as log, Progress(*columns) as progress:
-        task = progress.add_task("steps", total=config.steps, completed=step)
-        spent = 0.0
-        while step < config.steps and spent < 1:
-            if config.budget_s is not None:
-                spent = (before_s + time.monotonic() - start) / config.budget_s
-            drawn = np.random.default_rng([config.seed, 1, step]).integers(len(rows), size=config.batch)
-            seed = int(np.random.SeedSequence([config.seed, 2, step]).generate_state(1)[0])
+    log = RunLog(config.output, False, step, True)
+    with closing(log), Loop(config.steps, config.budget_s, config.log_every, log, step, seconds) as loop:
+        for number, spent in loop:
+            drawn = np.random.default_rng([config.seed, 1, number]).integers(len(rows), size=config.batch)
+            seed = int(np.random.SeedSequence([config.seed, 2, number]).generate_state(1)[0])
             generator.manual_seed(seed)
             torch.manual_seed(seed)  # for dropout
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, config, spent)
+                group["lr"] = cosine(number, config, spent)
             terms = step_losses(network, rows.drawn(torch.from_numpy(drawn).to(device)), config, generator)
             optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
-            if nn.utils.clip_grad_norm_(network.parameters(), config.clip).isfinite():
+            sound = bool(nn.utils.clip_grad_norm_(network.parameters(), config.clip).isfinite())
+            if sound:
                 optimiser.step()
                 average.update_parameters(network)
-            for name, value in terms.items():
-                sums.setdefault(name, []).append(value.detach())
-            step += 1
-            progress.advance(task)
-            now = time.monotonic()
-            seconds, ends = before_s + now - start, step == config.steps or spent >= 1
-            if step % config.log_every == 0 or ends:
-                means = {name: round(float(torch.stack(values).nanmean()), 4) for name, values in sums.items()}
-                log.write(step, {"seconds": round(seconds), "scenes": rows.taken} | means)
-                progress.update(task, description=f"steps, loss {means['total']:.3f}, named {means['named']:.3f}")
-                sums.clear()
-            if now - saved_at > config.checkpoint_s or ends:
-                log.write(step, {"validation": validate(average.module, held_out, config)})
-                described = {"config": json.dumps(settings_of(config)), "rows": rows.taken, "seconds": seconds}
-                _save(path, parts, described | {"step": step})
+            loop.took(terms, sound, {"scenes": rows.taken})
+            if time.monotonic() - saved_at > config.checkpoint_s or loop.ends:
+                log.write(loop.step, {"validation": validate(average.module, held_out, config)})
+                described = {"config": json.dumps(settings_of(config)), "rows": rows.taken, "seconds": loop.seconds}
+                _save(path, parts, described | {"step": loop.step})
                 saved_at = time.monotonic()
     return path
 

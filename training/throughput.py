@@ -29,7 +29,8 @@ from training.dataset import BatchConfig, make_batch
 from training.networks import PatchTransformerConfig
 from training.precision import rounded_products
 from training.rows import BROKEN, RowDrawer, StepRows, ViewPool
-from training.train import TrainConfig, Trainer, batch_maker, make_accelerator
+from training.sources import batch_maker
+from training.train import TrainConfig, Trainer, make_accelerator
 
 
 def rate(one: Callable[[], object], seconds: float) -> float:

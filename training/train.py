@@ -13,12 +13,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,34 +25,39 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from clipose_ros.core.validation import expect
-from training.checkpoint import (
-    changed_settings,
-    load_network,
-    previous_path,
-    read_checkpoint,
-    restore,
-    write_checkpoint,
-)
+from training.checkpoint import load_network, restore, saved_run, write_checkpoint
 from training.command import run
 from training.dataset import BatchConfig, make_batch
 from training.distillation import DistillationWeights, distillation_losses, load_teacher
 from training.growing import GrowingRows
 from training.growth import grown
+from training.loop import Loop
 from training.losses import LossWeights, pose_losses
-from training.muon import Muon, MuonWithAdamW
 from training.networks import NetworkConfig, make_network
 from training.networks.cleanpose import SEEN
 from training.networks.fusion import FusionConfig
 from training.networks.patch_transformer import PatchTransformerConfig
+from training.optimisers import make_optimiser
 from training.precision import exact, rounded_products
 from training.processes import gathered, reduce_gradients
-from training.rows import BROKEN, RowDrawer, Rows, StepRows, ViewPool, checked_arrays, flaws
+from training.rows import BROKEN, Rows, ViewPool
 from training.run_log import RunLog
+from training.schedule import cosine, triangles
+from training.sources import (
+    DESCRIBING,
+    STEPPING,
+    batch_maker,
+    batches_of,
+    centres,
+    open_growing,
+    open_sources,
+    row_reader,
+    step_seed,
+)
 from training.storage import made_folder
 
 if TYPE_CHECKING:
@@ -66,7 +69,6 @@ if TYPE_CHECKING:
 WHERE_ALONE = ("device", "workers", "in_memory", "tensorboard", "log_every", "checkpoint_every")
 FREE = (*WHERE_ALONE, "output", "data", "steps", "budget_s")
 
-MOST_UNSOUND = 50  # steps in a row without a finite gradient; a scaler of fp16 needs up to 20 to find its scale
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -201,31 +203,6 @@ class TrainConfig:
             raise ValueError("precision: expected fp32 or bf16 on a CPU, got fp16")
 
 
-def batches_of(config: TrainConfig) -> BatchConfig:
-    """Give how clouds are made: in the view frame, always, for a network that is told nothing of surfaces, and in the
-    frame of a pose for one that refines; with pictures for one that has a backbone for them.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run.
-
-    Returns
-    -------
-    BatchConfig
-        Of its batches, and of what it is measured on.
-    """
-    batches = config.batches
-    if not getattr(config.network, "ground", False):
-        batches = replace(batches, ground=replace(batches.ground, known=0.0))
-    pictured = getattr(config.network, "backbone", "none") != "none"
-    return replace(
-        batches,
-        prior=replace(batches.prior, given=getattr(config.network, "refines", False)),
-        pictures=replace(batches.pictures, given=pictured),
-    )
-
-
 def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
     """Warm up linearly, stay flat, and fall along a cosine to the final share; or rise and fall in triangles.
 
@@ -243,95 +220,9 @@ def learning_rate(step: int, config: TrainConfig, spent: float = 0.0) -> float:
     float
         Of this step.
     """
-    if config.schedule != "cosine":
-        cycle, place = divmod(step, 2 * config.warm_up)
-        height = 1 - abs(place / config.warm_up - 1)
-        height *= 0.5**cycle if config.schedule == "triangular2" else 1
-        return config.learning_rate * (config.final + (1 - config.final) * height)
-    if step < config.warm_up:
-        return config.learning_rate * (step + 1) / config.warm_up
-    flat_until = max(config.warm_up, config.flat * config.steps)
-    done = min(1.0, max(0.0, (max(step, spent * config.steps) - flat_until) / max(1.0, config.steps - flat_until)))
-    return config.learning_rate * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def make_optimiser(
-    network: nn.Module, others: Iterable[nn.Parameter], config: TrainConfig
-) -> torch.optim.Optimizer | MuonWithAdamW:
-    """Make AdamW, alone or with Muon for the hidden matrices, or Ranger.
-
-    Ranger is RAdam with lookahead and centralised gradients. Vectors are not decayed.
-
-    Parameters
-    ----------
-    network : nn.Module
-        What is trained.
-    others : iterable of nn.Parameter
-        Parameters beside the network's.
-    config : TrainConfig
-        Which optimiser, and its rates.
-
-    Returns
-    -------
-    torch.optim.Optimizer or MuonWithAdamW
-        Over all of them.
-
-    Raises
-    ------
-    ValueError
-        For Muon and a network that does not name its hidden matrices.
-    """
-    parameters = [*network.parameters(), *others]
-    hidden: dict[int, list[nn.Parameter]] = {}
-    if config.optimiser == "muon":
-        if not hasattr(network, "hidden_matrices"):
-            raise ValueError(
-                f"optimiser: expected adamw or ranger for {type(network).__name__}, which names no hidden matrices, "
-                "got muon"
-            )
-        hidden = network.hidden_matrices()
-        taken = {id(p) for matrices in hidden.values() for p in matrices}
-        parameters = [p for p in parameters if id(p) not in taken]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimiser == "ranger":
-        from pytorch_optimizer import Ranger  # here: the import takes seconds
-
-        # Without `degenerated_to_sgd` this library walks *up* the gradient until the variance is known, for the first
-        # five steps.
-        return Ranger(groups, lr=config.learning_rate, betas=(0.95, 0.999), k=6, alpha=0.5, degenerated_to_sgd=True)
-    adamw = torch.optim.AdamW(groups, lr=config.learning_rate)
-    if not hidden:
-        return adamw
-    stacks = [{"params": matrices, "parts": parts} for parts, matrices in hidden.items()]
-    return MuonWithAdamW(Muon(stacks, lr=config.learning_rate, weight_decay=config.weight_decay), adamw)
-
-
-def step_seed(config: TrainConfig, use: int, step: int, rank: int) -> int:
-    """Derive the seed of what is drawn in a step.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        Whose seed it follows from.
-    use : int
-        AUGMENTING, STEPPING or DESCRIBING.
-    step : int
-        From 0.
-    rank : int
-        Of the process.
-
-    Returns
-    -------
-    int
-        63 bits.
-    """
-    return int(np.random.SeedSequence([config.seed, use, step, rank]).generate_state(1, np.uint64)[0] >> 1)
-
-
-AUGMENTING, STEPPING, DESCRIBING = 1, 2, 3  # uses of `step_seed`
+    if config.schedule == "cosine":
+        return cosine(step, config, spent)
+    return triangles(step, config, halved=config.schedule == "triangular2")
 
 
 def batch_losses(
@@ -456,67 +347,6 @@ def validate(
     return report
 
 
-def centres(config: TrainConfig) -> int:
-    """Say how many points of a cloud have their object coordinates among the targets.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run.
-
-    Returns
-    -------
-    int
-        As many as the network predicts; for one that predicts none, as the compact one.
-    """
-    return getattr(config.network, "patches", PatchTransformerConfig.patches)
-
-
-def open_sources(config: TrainConfig, more: Sequence[Rows]) -> tuple[ViewPool, ViewPool, RowDrawer]:
-    """Open the rows of a run.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run.
-    more : sequence of Rows
-        Sources beside the folders, last in `share`.
-
-    Returns
-    -------
-    pool : ViewPool
-        Rows to train on.
-    held_out : ViewPool
-        Rows to measure on.
-    drawer : RowDrawer
-        Draws the former.
-
-    Raises
-    ------
-    ValueError
-        Where there are too few shards, none can be read, or the shares do not fit.
-    """
-    folders = [sorted(folder.glob("shard_*.npz")) for folder in config.data]
-    for folder, shards in zip(config.data, folders, strict=True):
-        least = config.validation_shards if folder == config.data[0] else 0
-        if len(shards) <= least:
-            raise ValueError(
-                f"data: expected more than {least} shard_*.npz in {folder}, got {len(shards)}: so many are held out. "
-                "Draw more views, or more shards of fewer (training.views --shard-views)"
-            )
-    if len(config.share) != len(folders) + len(more):
-        raise ValueError(
-            f"share: expected a number for each of {len(folders) + len(more)} sources, got {len(config.share)}"
-        )
-    held_out = ViewPool(folders[0][-config.validation_shards :], config.in_memory)
-    folders[0] = folders[0][: -config.validation_shards]
-    pools = [ViewPool(shards, config.in_memory) for shards in folders] + [ViewPool([rows]) for rows in more]
-    pool = ViewPool([part for source in pools for part in source.parts])
-    pool.skipped = sum((source.skipped for source in pools), Counter())
-    source = np.repeat(np.arange(len(pools)), [len(source) for source in pools])
-    return pool, held_out, RowDrawer(pool.category, source, config.share, config.category_share)
-
-
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """Join the processes of this run, and choose the device of this one.
 
@@ -586,140 +416,6 @@ def make_alignment(
     if fusion.manner != "none" and fusion.width != alignment.width:
         raise ValueError(f"fusion.width: expected that of {config.clip}, {alignment.width}, got {fusion.width}")
     return alignment.to(device).train(), row_images
-
-
-def batch_maker(
-    rows: Iterator[tuple[dict[str, Tensor], dict[str, int]]],
-    config: TrainConfig,
-    accelerator: Accelerator,
-    images: Callable[[dict[str, Tensor], torch.Generator], Tensor] | None = None,
-) -> Callable[[int], tuple[dict[str, Tensor], Counter[str]]]:
-    """Make a function that gives the truth of a step.
-
-    Parameters
-    ----------
-    rows : iterator
-        Arrays of the rows of one step after the other, and how many could not be read, by reason.
-    config : TrainConfig
-        How clouds are made.
-    accelerator : Accelerator
-        Of the run.
-    images : callable, optional
-        Makes the image of each row, for the alignment.
-
-    Returns
-    -------
-    callable
-        Takes the number of the step, in the order of `rows`. Gives the truth of the usable rows, and how many were left
-        out, by reason.
-    """
-
-    def make(step: int) -> tuple[dict[str, Tensor], Counter[str]]:
-        arrays, skipped = next(rows)
-        on_device = {name: array.to(accelerator.device, non_blocking=True) for name, array in arrays.items()}
-        generator = torch.Generator(accelerator.device).manual_seed(
-            step_seed(config, AUGMENTING, step, accelerator.process_index)
-        )
-        truth = (
-            make_batch(on_device, centres(config), batches_of(config), generator)
-            if on_device
-            else {"usable": torch.zeros(0)}
-        )
-        if images is not None and on_device:
-            truth["image"] = images(on_device, generator)
-        usable = truth.pop("usable")
-        skipped = Counter(skipped) + Counter({"too few points": len(usable) - int(usable.sum())})
-        if not usable.any():
-            raise ValueError(f"batch: expected usable rows, got none in step {step}: {dict(skipped)}")
-        return {name: value[usable] for name, value in truth.items()}, skipped
-
-    return make
-
-
-def row_reader(
-    config: TrainConfig, pool: ViewPool, drawer: RowDrawer, step: int, accelerator: Accelerator
-) -> Iterator[tuple[dict[str, Tensor], dict[str, int]]]:
-    """Read the rows of one step after the other, ahead of the training.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run.
-    pool, drawer : ViewPool, RowDrawer
-        Rows, and how they are drawn.
-    step : int
-        The first one.
-    accelerator : Accelerator
-        Says which part of the rows this process reads.
-
-    Returns
-    -------
-    iterator
-        Arrays of the rows that could be read, and how many could not be, by reason.
-    """
-    rank, processes = accelerator.process_index, accelerator.num_processes
-    return iter(
-        torch.utils.data.DataLoader(
-            StepRows(pool, drawer, config.batch, config.seed, rank, processes),
-            batch_size=None,
-            sampler=range(step, config.steps),
-            num_workers=config.workers,
-            # a mapped shard is shared with a forked process, and copied to any other
-            multiprocessing_context="fork" if config.workers else None,
-            pin_memory=accelerator.device.type == "cuda",
-        )
-    )
-
-
-def open_growing(
-    config: TrainConfig, accelerator: Accelerator
-) -> tuple[GrowingRows, ViewPool, Callable[[int], Iterator[tuple[dict[str, Tensor], dict[str, int]]]]]:
-    """Open a folder whose shards are still being written, and wait for the first.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run.
-    accelerator : Accelerator
-        Says where the rows are held, and which part of them this process reads.
-
-    Returns
-    -------
-    rows : GrowingRows
-        To train on.
-    held_out : ViewPool
-        Rows to measure on: the first shards that were whole.
-    read : callable
-        Takes the number of the first step. Gives what `row_reader` gives, on the device.
-    """
-    left_out: Counter[str] = Counter()
-
-    def sound(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The rows that can be true."""
-        arrays = checked_arrays(arrays)
-        broken = flaws(arrays)
-        left_out.update({reason: int(which.sum()) for reason, which in broken.items() if which.any()})
-        kept = ~np.any(list(broken.values()), axis=0)
-        return arrays if kept.all() else {name: array[kept] for name, array in arrays.items()}
-
-    rows = GrowingRows(
-        config.data[0], "shard_*.npz", config.growing, accelerator.device, sound, config.validation_shards
-    )
-    rows.skipped = left_out
-    rows.start(least=min(4 * config.batch, config.growing))
-    rank, processes = accelerator.process_index, accelerator.num_processes
-
-    def read(step: int) -> Iterator[tuple[dict[str, Tensor], dict[str, int]]]:
-        known = 0
-        for number in range(step, config.steps):
-            if rows.taken > 1.02 * known:
-                known, category = rows.taken, rows.column("category").cpu().numpy()
-                drawer = RowDrawer(category, np.zeros(len(category), int), (1.0,), config.category_share)
-            index = drawer.draw(config.batch, np.random.default_rng([config.seed, number]))[rank::processes]
-            yield rows.drawn(torch.from_numpy(index).to(accelerator.device)), {}
-        rows.close()
-
-    return rows, ViewPool(rows.held_out, in_memory=True), read
 
 
 class Trainer:
@@ -880,19 +576,9 @@ def begun(
     ValueError
         Where the checkpoint cannot be read, or was made with other settings (but for `FREE`) or with other data.
     """
-    if not path.exists():
-        if previous_path(path).exists():
-            raise ValueError(
-                f"{path}: expected a checkpoint beside {previous_path(path).name}, got none; rename that one to go on "
-                "from it, or begin anew in another --output"
-            )
+    saved = saved_run(path, settings, usual, FREE)
+    if saved is None:
         return None
-    saved = read_checkpoint(path)
-    if changed := changed_settings(json.loads(saved["config"]), settings, usual, FREE):
-        raise ValueError(
-            f"{path}: expected the settings that the run was begun with, got others: {'; '.join(changed)}; "
-            "give those again, or take another --output"
-        )
     if isinstance(pool, ViewPool) and saved.get("views", len(pool)) != len(pool):
         left_out = "".join(f"; left out {count}: {reason}" for reason, count in pool.skipped.items())
         raise ValueError(
@@ -970,66 +656,37 @@ def train(config: TrainConfig, sources: Sequence[Rows] = (), aligned: AlignmentC
     def save() -> None:
         """Write what goes on from here, and say how good it is."""
         state = {name: part.state_dict() for name, part in trainer.parts.items()}
-        facts = {"step": step, "seconds": seconds, "views": len(pool), "processes": accelerator.num_processes}
+        facts = {"step": loop.step, "seconds": loop.seconds, "views": len(pool)}
+        facts["processes"] = accelerator.num_processes
         write_checkpoint(path, state | facts | {"config": json.dumps(settings)})
         report = validate(trainer.average.module, held_out, config, accelerator.device, other=trainer.other)
-        log.write(step, {"validation": report})
+        log.write(loop.step, {"validation": report})
         mean = sum(r["10deg_5cm"] for r in report.values()) / len(report)
         by_category = ", ".join(f"{c} {r['10deg_5cm']:.2f}" for c, r in report.items())
-        progress.console.print(f"step {step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
+        loop.say(f"step {loop.step}: within 10° 5 cm {by_category}, mean {mean:.3f}")
 
     next_batch = batch_maker(rows_from(step), config, accelerator, trainer.images)
-    skipped = Counter(pool.skipped)
-    running: dict[str, Tensor] = {}
     log = RunLog(config.output, config.tensorboard, step, accelerator.is_main_process)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, disable=not accelerator.is_main_process)
+    loop = Loop(config.steps, config.budget_s, config.log_every, log, step, seconds, shown=accelerator.is_main_process)
     rounding = rounded_products(config.tf32) if accelerator.device.type == "cuda" else nullcontext()
-    unsound = 0  # steps in a row
-    with rounding, progress, ThreadPoolExecutor(1) as ahead, closing(log):
-        for reason, count in skipped.items():
-            progress.console.print(f"left out {count}: {reason}", soft_wrap=True)
+    with rounding, loop, ThreadPoolExecutor(1) as ahead, closing(log):
+        for reason, count in pool.skipped.items():
+            loop.say(f"left out {count}: {reason}")
+            loop.left_out[reason] += count
         coming = ahead.submit(next_batch, step)
-        task = progress.add_task("training", total=config.steps, completed=step)
-        started = time.monotonic()
-        spent = 0.0
-        while step < config.steps and spent < 1:
+        for number, spent in loop:
             truth, left_out = coming.result()
-            skipped += left_out
-            if not running and tells_nothing(truth, config):
-                progress.console.print(
+            loop.left_out.update(left_out)
+            if number == step and tells_nothing(truth, config):
+                loop.say(
                     "data: expected views with a surface for a network that is told of it, got none in a batch; draw "
-                    "them anew (training.views), or train with --network.no-ground",
-                    soft_wrap=True,
+                    "them anew (training.views), or train with --network.no-ground"
                 )
-            if step + 1 < config.steps:
-                coming = ahead.submit(next_batch, step + 1)
-            if config.budget_s is not None:
-                spent = (seconds + time.monotonic() - started) / config.budget_s
-            losses, sound = trainer.step(truth, step, spent)
-            unsound = 0 if sound else unsound + 1
-            if not sound:
-                skipped["steps whose gradient was not finite"] += 1
-                expect(
-                    "gradient",
-                    unsound < MOST_UNSOUND,
-                    "finite numbers",
-                    f"others in {unsound} steps in a row, up to step {step + 1}: the network has diverged; take a "
-                    "lower --learning-rate, in another --output",
-                )
-            step += 1
-            for name, value in losses.items():
-                # on the device: reading each would wait for it each time
-                running[name] = running.get(name, 0.0) + value.detach() / config.log_every
-            if step % config.log_every == 0:
-                now = time.monotonic()
-                seconds, started = seconds + now - started, now
-                means = {name: round(value.item(), 4) for name, value in running.items()}
-                running = {}
-                progress.update(task, completed=step, description=f"training, loss {means['total']:.3f}")
-                speed = {"seconds": round(seconds), "views_per_s": round(step * config.batch / seconds)}
-                log.write(step, speed | means | ({"skipped": dict(skipped)} if skipped else {}))
-            if step % config.checkpoint_every == 0 or step == config.steps or spent >= 1:
+            if number + 1 < config.steps:
+                coming = ahead.submit(next_batch, number + 1)
+            losses, sound = trainer.step(truth, number, spent)
+            loop.took(losses, sound, {"views_per_s": round((number + 1) * config.batch / max(loop.seconds, 1e-9))})
+            if loop.step % config.checkpoint_every == 0 or loop.ends:
                 if accelerator.is_main_process:
                     save()
                 accelerator.wait_for_everyone()

@@ -33,7 +33,8 @@ from training.networks.backbone import gathered
 from training.picture_augmentation import PictureAugmentation, augmented_pictures
 from training.row_format import GRID, TARGET
 from training.rows import ViewPool
-from training.train import TrainConfig, batches_of, train
+from training.sources import batches_of
+from training.train import TrainConfig, train
 from training.views import ViewConfig, draw_shard
 
 FRONT_DOOR = FrontDoorConfig(own_layers=1, cross_layers=1, length=10, drawn=4)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import training.loop
+import training.segmenter
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
@@ -21,7 +23,8 @@ from training.networks.segmentation import (
 from training.scene_batches import measured
 from training.scene_format import NOTHING
 from training.scenes import draw_shard
-from training.segmenter import SegmenterTrainConfig, begin_with, learning_rate, load_networks, train
+from training.schedule import cosine
+from training.segmenter import SegmenterTrainConfig, begin_with, load_networks, train
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +63,9 @@ def test_a_run_goes_on_where_it_stopped(scenes, config, trained):
 
 def test_the_rate_follows_what_is_over_more_of_the_steps_or_of_the_time(config):
     long = replace(config, steps=1000, warm_up=10, flat=0.3, learning_rate=1.0, final=0.01)
-    assert learning_rate(0, long) == 0.1 and learning_rate(300, long) == 1 == learning_rate(10, long, spent=0.3)
-    assert learning_rate(650, long) == pytest.approx(0.505) == learning_rate(20, long, spent=0.65)
-    assert learning_rate(1000, long) == pytest.approx(0.01) == learning_rate(20, long, spent=1.2)
+    assert cosine(0, long) == 0.1 and cosine(300, long) == 1 == cosine(10, long, spent=0.3)
+    assert cosine(650, long) == pytest.approx(0.505) == cosine(20, long, spent=0.65)
+    assert cosine(1000, long) == pytest.approx(0.01) == cosine(20, long, spent=1.2)
 
 
 def test_a_run_begins_with_what_another_learnt(scenes, config, trained):
@@ -93,6 +96,20 @@ def test_a_run_from_before_low_heights_begins_with_the_answers_that_it_gave(scen
     other[:, 7] = torch.randn(32, 32)
     with torch.no_grad():
         torch.testing.assert_close(now.masks(other), before.masks(seen))
+
+
+def test_a_network_that_has_diverged_ends_the_run(config, tmp_path, monkeypatch):
+    whole = training.segmenter.step_losses
+
+    def diverged(*arguments):
+        losses = whole(*arguments)
+        return losses | {"total": losses["total"] * torch.nan}
+
+    monkeypatch.setattr(training.segmenter, "step_losses", diverged)
+    monkeypatch.setattr(training.loop, "MOST_UNSOUND", 2)
+    with pytest.raises(ValueError, match="gradient: expected finite numbers, got others in 2 steps in a row"):
+        train(replace(config, output=tmp_path, steps=9))
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_averaged_weights_alone_are_a_checkpoint_for_the_export(trained):

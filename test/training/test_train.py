@@ -13,14 +13,17 @@ import pytest
 import torch
 from torch import nn
 
+import training.loop
 import training.train
 from training.checkpoint import load_network, read_checkpoint
 from training.dataset import BatchConfig, make_batch
 from training.distillation import DistillationWeights, common_centres, distillation_losses, frozen
 from training.losses import LossWeights
 from training.networks import CliposeConfig, HSEncoderConfig, make_network
+from training.optimisers import make_optimiser
 from training.rows import ViewPool
-from training.train import TrainConfig, batch_losses, batches_of, learning_rate, make_accelerator, make_optimiser, train
+from training.sources import batches_of
+from training.train import TrainConfig, batch_losses, learning_rate, make_accelerator, train
 
 TINY_CLIPOSE = CliposeConfig(
     encoder=HSEncoderConfig(points=1024, neighbours=4, supports=1, channels=(8, 8, 8, 8, 8)), hidden=(16, 8), dense=8
@@ -242,7 +245,7 @@ def test_a_network_that_has_diverged_ends_the_run(config, tmp_path, monkeypatch)
         return losses | {"total": losses["total"] * torch.nan}
 
     monkeypatch.setattr(training.train, "batch_losses", diverged)
-    monkeypatch.setattr(training.train, "MOST_UNSOUND", 3)
+    monkeypatch.setattr(training.loop, "MOST_UNSOUND", 3)
     with pytest.raises(
         ValueError, match="gradient: expected finite numbers, got others in 3 steps in a row, up to step 3"
     ):
