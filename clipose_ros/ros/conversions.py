@@ -10,7 +10,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.distortion import Distortion, FisheyeDistortion
@@ -21,6 +21,7 @@ from clipose_ros.core.validation import expect
 from clipose_ros.formats import image_messages
 from clipose_ros.formats.camera_info import intrinsics_from
 from clipose_ros.formats.colour_encodings import COLOUR_ENCODINGS
+from clipose_ros.formats.compressed_images import inflate_colour, inflate_depth
 from clipose_ros.formats.image_messages import depth_view, stamp_ns
 from clipose_ros.msg import InstanceArray, ObjectInstance, ObjectPose, ObjectPoseArray, ObjectRejection
 from clipose_ros.ros.optional_packages import optional_package
@@ -143,13 +144,13 @@ def frame_messages(frame: Frame, detections: Detections, header: Header) -> tupl
     return image_message(frame.depth, encoding, header), info, instance_array_message(detections, header)
 
 
-def colour_view(image: Image) -> np.ndarray:
+def colour_view(image: Image | CompressedImage) -> np.ndarray:
     """Read a colour image.
 
     Parameters
     ----------
-    image : Image
-        In an encoding of `COLOUR_ENCODINGS`, or any that cv_bridge knows where it is installed.
+    image : Image or CompressedImage
+        In an encoding of `COLOUR_ENCODINGS`, or any that cv_bridge knows where it is installed; or a JPEG or PNG.
 
     Returns
     -------
@@ -161,13 +162,15 @@ def colour_view(image: Image) -> np.ndarray:
     ValueError
         For another encoding, and as `image_messages.image_view`.
     """
+    if _is_compressed(image):
+        return inflate_colour(image)
     return image_messages.colour_view(image) if image.encoding in COLOUR_ENCODINGS else _by_cv_bridge(image)
 
 
 def frame_from(
-    depth: Image,
+    depth: Image | CompressedImage,
     info: CameraInfo,
-    colour: Image | None = None,
+    colour: Image | CompressedImage | None = None,
     rectified: bool = True,
     depth_unit_m: float | None = None,
 ) -> Frame:
@@ -175,11 +178,11 @@ def frame_from(
 
     Parameters
     ----------
-    depth : Image
+    depth : Image or CompressedImage
         Depth, registered to colour.
     info : CameraInfo
         Calibration of the image that depth is registered to.
-    colour : Image, optional
+    colour : Image or CompressedImage, optional
         Colour, where somebody needs it.
     rectified : bool
         As of `intrinsics_from`.
@@ -189,14 +192,14 @@ def frame_from(
     Returns
     -------
     Frame
-        Views of the messages' pixels; colour is converted where it is not RGB.
+        Views of the messages' pixels, where these are not compressed; colour is converted where it is not RGB.
 
     Raises
     ------
     ValueError
         For encodings and sizes that do not fit.
     """
-    pixels = depth_view(depth)
+    pixels = inflate_depth(depth) if _is_compressed(depth) else depth_view(depth)
     return Frame(
         stamp_ns=stamp_ns(depth.header.stamp),
         frame_id=depth.header.frame_id,
@@ -205,6 +208,11 @@ def frame_from(
         colour=None if colour is None else colour_view(colour),
         depth_unit_m=depth_unit_m,
     )
+
+
+def _is_compressed(image: Image | CompressedImage) -> bool:
+    """Tell the two by their fields: they may be what was read from bytes, or messages of ROS."""
+    return hasattr(image, "format")
 
 
 def pose_message(rotation: np.ndarray, translation: np.ndarray) -> Pose:

@@ -9,15 +9,15 @@ from rclpy.event_handler import QoSPublisherMatchedInfo
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import Frame
 from clipose_ros.drawing import depth_picture, draw_results
 from clipose_ros.pipeline import FrameResult
 from clipose_ros.ros.conversions import colour_view, image_message
+from clipose_ros.ros.image_inputs import ImageInput
 from clipose_ros.ros.qos import advertise
-from clipose_ros.ros.topics import COLOUR
 
 TOPIC = "~/debug_image"
 KEPT_COLOURS = 30  # masks may come so many images late; later ones are drawn on the depth image
@@ -34,11 +34,13 @@ class DebugImage:
     ----------
     node : Node
         Which publishes.
+    colour : ImageInput
+        The colour images.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._colours: deque[Image] = deque(maxlen=KEPT_COLOURS)
+    def __init__(self, node: Node, colour: ImageInput) -> None:
+        self._node, self._colour = node, colour
+        self._colours: deque[Image | CompressedImage] = deque(maxlen=KEPT_COLOURS)
         self._subscription: Subscription | None = None
         self._publisher = advertise(node, Image, TOPIC, QoSProfile(depth=1), self._on_matched)
 
@@ -61,13 +63,15 @@ class DebugImage:
 
     def _on_matched(self, event: QoSPublisherMatchedInfo) -> None:
         if event.current_count and self._subscription is None:
-            self._subscription = self._node.create_subscription(Image, COLOUR, self._on_colour, qos_profile_sensor_data)
+            self._subscription = self._node.create_subscription(
+                self._colour.kind, self._colour.topic, self._on_colour, qos_profile_sensor_data
+            )
         elif not event.current_count and self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
             self._colours.clear()
 
-    def _on_colour(self, image: Image) -> None:
+    def _on_colour(self, image: Image | CompressedImage) -> None:
         self._colours.append(image)
 
     def _background(self, frame: Frame, header: Header) -> np.ndarray:

@@ -23,6 +23,7 @@ from clipose_ros.formats.camera_info import (
     is_distorted,
 )
 from clipose_ros.formats.image_messages import depth_view, label_view
+from clipose_ros.formats.message_definitions import COMPRESSED_IMAGE
 from clipose_ros.joining.stamp_evidence import sufficient_tolerance_s
 from clipose_ros.msg import InstanceArray
 from clipose_ros.ros.transforms import frame_id_warning
@@ -38,7 +39,7 @@ LATE_S = 1.0  # a node keeps two seconds of depth at 30 Hz
 REGISTER = "let the camera driver align depth to colour, and segment that colour image"
 # What to do about a topic of another type.
 TYPE_CURES = {
-    "sensor_msgs/msg/CompressedImage": "give the raw topic, or turn it into one: ros2 run image_transport republish",
+    COMPRESSED_IMAGE: "give the raw topic (image_transport's republish), or the node image_transport:=compressed",
     "sensor_msgs/msg/PointCloud2": "give the depth image that the cloud is made of",
     "stereo_msgs/msg/DisparityImage": "give depth instead, as stereo_image_proc makes it",
     "sensor_msgs/msg/Image": "ros2 run clipose_ros mask_adapter or label_adapter makes instances of masks",

@@ -20,7 +20,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -42,16 +42,18 @@ from clipose_ros.ros.debug_image import DebugImage
 from clipose_ros.ros.frame_pace import FramePace
 from clipose_ros.ros.gravity_frame import WITHOUT_SUPPORT, GravityFrame
 from clipose_ros.ros.health import Health, reason_of
+from clipose_ros.ros.image_inputs import image_input
 from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.input_watch import InputWatch
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
 from clipose_ros.ros.qos import advertise, input_qos
-from clipose_ros.ros.serialized import read_image, read_instances
+from clipose_ros.ros.serialized import read_instances
 from clipose_ros.ros.settings import (
     DEPTH_SCALE,
     GRAVITY_FRAME,
+    IMAGE_TRANSPORT,
     NAMES,
     RECTIFIED,
     STAMP_DIFFERENCE,
@@ -64,7 +66,6 @@ from clipose_ros.segmenters.choice import load_segmenter, needs_colour
 from clipose_ros.segmenters.segmenter import Learner, Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
-INPUTS = {DEPTH: Image, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
 WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
 
 
@@ -116,7 +117,10 @@ class PoseNode(Node):
             workspace=self.parameters.work_area(),
         )
         coloured = estimator.needs.colour or needs_colour(self.parameters.segmenter)
-        heard_topics = INPUTS | ({COLOUR: Image} if coloured else {})
+        transport = self.parameters.image_transport
+        self._depth, self._colour = (image_input(self, topic, transport) for topic in (DEPTH, COLOUR))
+        heard_topics = {self._depth.topic: self._depth.kind, CAMERA_INFO: CameraInfo, INSTANCES: InstanceArray}
+        heard_topics |= {self._colour.topic: self._colour.kind} if coloured else {}
         # With a segmenter masks may come or not: that they do not is nothing to warn of.
         self._topics = {topic: kind for topic, kind in heard_topics.items() if segmenter is None or topic != INSTANCES}
         self._synchroniser = Synchroniser(
@@ -135,7 +139,7 @@ class PoseNode(Node):
         self._gravity = GravityFrame(transforms, gravity_frame) if gravity_frame else None
         self._warn_of_support()
         self._outputs = PosePublishers(self, self.parameters, transforms)
-        self._debug_image = DebugImage(self)
+        self._debug_image = DebugImage(self, self._colour)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         self._inputs = InputThread(self)
@@ -143,7 +147,11 @@ class PoseNode(Node):
         # The first to be served: of what has come, an image's calibration is taken before the image is complete.
         self._calibration = CalibrationInput(self, self._inputs, self._qos, self._on_camera_info)
         events = SubscriptionEventCallbacks(use_default_callbacks=False)  # no events: see `unheard`
-        callbacks = {DEPTH: self._on_depth, INSTANCES: self._on_instances, COLOUR: self._on_colour}
+        callbacks = {
+            self._depth.topic: self._on_depth,
+            INSTANCES: self._on_instances,
+            self._colour.topic: self._on_colour,
+        }
         heard = {"qos_profile": self._qos, "callback_group": self._inputs, "event_callbacks": events, "raw": True}
         self._heard_by = {CAMERA_INFO: self._calibration.subscription} | {
             topic: self.create_subscription(heard_topics[topic], topic, callbacks[topic], **heard)
@@ -174,10 +182,10 @@ class PoseNode(Node):
         super().destroy_node()
 
     def _on_depth(self, message: bytes, info: dict) -> None:
-        self._store(DEPTH, info, message, read_image, self._synchroniser.add_depth)
+        self._store(self._depth.topic, info, message, self._depth.read, self._synchroniser.add_depth)
 
     def _on_colour(self, message: bytes, info: dict) -> None:
-        self._store(COLOUR, info, message, read_image, self._synchroniser.add_colour)
+        self._store(self._colour.topic, info, message, self._colour.read, self._synchroniser.add_colour)
 
     def _on_camera_info(self, message: CameraInfo, info: dict) -> None:
         self._heard(CAMERA_INFO, info)
@@ -447,7 +455,7 @@ def facts(
     dict of str to object
         The estimator's facts, what it answers, and how images are read.
     """
-    read_as = {name: getattr(parameters, name) for name in (RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE)}
+    read_as = {name: getattr(parameters, name) for name in (IMAGE_TRANSPORT, RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE)}
     found_by = {} if segmenter is None else segmenter.facts()
     return {**estimator.facts(), **found_by, NAMES: ", ".join(estimator.names), **read_as}
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.formats.serialized_messages import (
     BYTE_ORDERS,
     MessageReader,
+    SerializedCompressedImage,
     SerializedImage,
     SerializedInstances,
 )
@@ -43,6 +44,27 @@ def read_image(message: bytes) -> SerializedImage | Image:
         For bytes that are cut short.
     """
     return _read(message, _Reader.image, Image)
+
+
+def read_compressed_image(message: bytes) -> SerializedCompressedImage | CompressedImage:
+    """Read a compressed image.
+
+    Parameters
+    ----------
+    message : bytes
+        As DDS delivers it.
+
+    Returns
+    -------
+    SerializedCompressedImage or CompressedImage
+        The ROS message itself where it does not come as plain CDR.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are cut short.
+    """
+    return _read(message, _Reader.compressed_image, CompressedImage)
 
 
 def read_instances(message: bytes) -> SerializedInstances | InstanceArray:

@@ -18,6 +18,7 @@ from clipose_ros.inference.session import SessionConfig
 from clipose_ros.joining.stamp_evidence import MOST_BUFFERED
 from clipose_ros.joining.synchroniser import JUMP_NS
 from clipose_ros.ros.detections import CHOICES
+from clipose_ros.ros.image_inputs import ImageTransport
 from clipose_ros.ros.transforms import AUTO_PREFIX
 from clipose_ros.segmenters.choice import SEGMENTER_DEFAULT, SegmenterName, SegmenterOptions
 from clipose_ros.tracking.filter import MotionModel
@@ -29,6 +30,7 @@ LARGEST_DIFFERENCE_S = JUMP_NS / NS_PER_S  # more is a clock that was set
 TARGET_FRAME, GRAVITY_FRAME = "target_frame", "gravity_frame"
 # Facts on /diagnostics by their keys, which the doctor reads.
 NAMES, RECTIFIED, DEPTH_SCALE, STAMP_DIFFERENCE = "names", "rectified", "depth_scale_m", "max_stamp_difference_s"
+IMAGE_TRANSPORT = "image_transport"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class PoseNodeParameters:
         Depths outside are invalid [m].
     depth_scale_m : float
         Unit of the depth image; 0: as its encoding says [m].
+    image_transport : str
+        raw hears depth and colour as images; compressed hears them below these topics, as image_transport compresses
+        them: compressedDepth and compressed.
     rectified : bool
         Whether the depth image is; else its pixels are undistorted by K and D of the calibration.
     buffer_size : int
@@ -119,6 +124,7 @@ class PoseNodeParameters:
     min_depth_m: float = DepthRange.minimum
     max_depth_m: float = DepthRange.maximum
     depth_scale_m: float = 0.0
+    image_transport: ImageTransport = "raw"
     rectified: bool = True
     buffer_size: int = 60
     max_stamp_difference_s: float = 0.0
@@ -166,7 +172,12 @@ class PoseNodeParameters:
     )
 
     def __post_init__(self) -> None:
-        for name in ("provider", "precision", "detections"):  # of few words, which people write in capitals, too
+        for name in (
+            "provider",
+            "precision",
+            "detections",
+            "image_transport",
+        ):  # of few words, which people write in capitals, too
             object.__setattr__(self, name, getattr(self, name).lower())
         named = self.models and all(self.models) and len(set(self.models)) == len(self.models)
         expect("models", named, "different names or paths, at least one", list(self.models))

@@ -62,7 +62,10 @@ def input_cure(offer: Offer, transport: str = "") -> str:
     if offer.refused:
         return PUBLISHER_CURES[offer.refused]
     if offer.types:
-        return "remap the input to a topic of its type; compressed images need a republisher"
+        return (
+            "remap the input to a topic of its type; compressed images need a republisher, or, for the pose node, "
+            "image_transport:=compressed"
+        )
     return "start its publisher, with this ROS_DOMAIN_ID, or remap the input to its topic (ros2 topic list)"
 
 

@@ -1,9 +1,10 @@
 import array
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from clipose_ros.core.types import (
@@ -68,6 +69,18 @@ def test_colour_is_rgb_whatever_the_order_on_the_wire():
     rgb = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     np.testing.assert_array_equal(conversions.colour_view(image(rgb, "rgb8", padding=3)), rgb)
     np.testing.assert_array_equal(conversions.colour_view(image(rgb[:, :, ::-1], "bgr8", padding=3)), rgb)
+
+
+def test_a_frame_of_compressed_images_is_that_of_the_raw_ones():
+    rgb = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    raw = conversions.frame_from(image(DEPTH_MM, "16UC1"), camera_info(), image(rgb, "rgb8"))
+    depth, colour = (cv2.imencode(".png", pixels)[1].tobytes() for pixels in (DEPTH_MM, rgb[:, :, ::-1]))
+    depth = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + depth)
+    colour = CompressedImage(format="rgb8; png compressed bgr8", data=colour)
+    compressed = conversions.frame_from(depth, camera_info(), colour)
+    np.testing.assert_array_equal(compressed.depth, raw.depth)
+    np.testing.assert_array_equal(compressed.colour, raw.colour)
+    assert compressed.intrinsics == raw.intrinsics
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])

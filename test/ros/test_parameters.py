@@ -125,6 +125,7 @@ WRONG = [
         "objects_dir: expected a folder of learned objects",
     ),
     ("provider:=gpu", "provider: expected one of cpu, cuda, tensorrt, got gpu"),
+    ("image_transport:=compressedDepth", "image_transport: expected one of raw, compressed, got 'compressedDepth'"),
     ("threads:=-1", "threads: expected 0"),
     ("allow_cpu:=1", r"allow_cpu: expected bool \(true or false\), got 1"),
     ("precision:=int4", "precision: expected fp32 or fp16, got int4"),
