@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from clipose_ros import estimators
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import pose_error
+from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import PoseEstimate, TrackedPose, TrackState
@@ -48,12 +50,15 @@ class SteadinessConfig:
         Name in the models folder, or path (with a slash) of a model folder.
     threads : int
         Cores for the network; 0 takes all.
+    support : str
+        auto tells networks of surfaces, and sets poses onto them, as the node does; off does neither.
     """
 
     folder: Path = Path("launch/demo")
     rate_hz: float = 15.0
     model: str = DEFAULT_MODEL
     threads: int = SessionConfig.threads
+    support: Support = SUPPORT_DEFAULT
 
 
 @dataclass
@@ -187,27 +192,30 @@ def steadiness_table(found: Steadiness) -> Table:
     Table
         For a terminal.
     """
-    columns = ("mean °", "mean cm", "size %", "p95 °", "p95 cm", "jitter °", "jitter cm")
+    columns = ("°", "cm", "size %", "p95 °", "p95 cm", "jitter °", "jitter cm")
     table = Table(
         "id",
-        "category",
+        "class",
         *columns,
         "tracks",
-        "predicted",
-        title="Each frame for itself → tracked; jitter: change of the error from frame to frame",
+        "coasts",
+        title="Errors of each frame for itself, below it tracked; jitter: from frame to frame",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     rows = {key: np.array([found.alone[key].row(), found.tracked[key].row()]) for key in sorted(found.alone)}
     for key, row in rows.items():
-        table.add_row(*key, *_arrows(row), str(len(found.tracks[key])), str(found.coasting[key]))
+        table.add_row(*key, *_stacked(row), str(len(found.tracks[key])), str(found.coasting[key]))
     table.add_section()
-    table.add_row("", "mean", *_arrows(np.mean(list(rows.values()), axis=0)))
+    table.add_row("", "mean", *_stacked(np.mean(list(rows.values()), axis=0)))
     return table
 
 
 def main() -> None:
     """Print the table."""
     config = tyro.cli(SteadinessConfig, description=__doc__)
-    pipeline = Pipeline(estimators.load(config.model, config=SessionConfig(threads=config.threads)))
+    estimator = estimators.load(config.model, config=SessionConfig(threads=config.threads))
+    pipeline = Pipeline(estimator, support=support_settings(config.support))
     found = measure_steadiness(pipeline, config.folder, config.rate_hz)
     console = Console()
     console.print(steadiness_table(found))
@@ -220,8 +228,9 @@ def _jitter(errors: list[np.ndarray]) -> float:
     return float(np.sqrt(np.mean(np.sum(np.diff(errors, axis=0) ** 2, axis=1))))
 
 
-def _arrows(row: np.ndarray) -> list[str]:
-    return [f"{alone:.2f} → {tracked:.2f}" for alone, tracked in row.T]
+def _stacked(row: np.ndarray) -> list[str]:
+    """Each frame for itself, and below it tracked."""
+    return [f"{alone:.2f}\n{tracked:.2f}" for alone, tracked in row.T]
 
 
 if __name__ == "__main__":
