@@ -41,11 +41,17 @@ hypothesis.settings.load_profile("suite")
 GROUND_SHAPE = ("batch", 4)
 
 
-def tiny_network(y_axis, x_axis, confidence, size_factor, ground=False):
+SEEN_SIDE = 8  # of the pictures that the tiny model with colour sees [px]
+SEEN_SHAPES = {"image_map": ("batch", 1, 1, 1), "places": ("batch", POINTS, 2)}
+
+
+def tiny_network(y_axis, x_axis, confidence, size_factor, ground=False, colour=False):
     """offset = mean of the points, size = size_factor * mean size of the category, the rest constant: the ONNX contract
-    of CLIPose. With `ground` it takes that, too.
+    of CLIPose. With `ground` it takes that, too. With `colour` the mean brightness moves the object to the right.
     """
-    constants = {
+    told = ({"ground": GROUND_SHAPE} if ground else {}) | (SEEN_SHAPES if colour else {})
+    constants = {"shift": np.array([0.1, 0.0, 0.0])} if colour else {}
+    constants |= {
         "zero": np.zeros(1),
         "y": np.array(y_axis),
         "x": np.array(x_axis),
@@ -53,7 +59,16 @@ def tiny_network(y_axis, x_axis, confidence, size_factor, ground=False):
         "sizes": np.stack([MEAN_SIZES[category] for category in CATEGORIES]) * size_factor,
     }
     nodes = [
-        helper.make_node("ReduceMean", ["points"], ["offset"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMean", ["points"], ["middle" if colour else "offset"], axes=[1], keepdims=0),
+        *(
+            [
+                helper.make_node("Flatten", ["image_map"], ["brightness"], axis=1),
+                helper.make_node("Mul", ["brightness", "shift"], ["shifted"]),
+                helper.make_node("Add", ["middle", "shifted"], ["offset"]),
+            ]
+            if colour
+            else []
+        ),
         helper.make_node("Mul", ["offset", "zero"], ["zeros3"]),
         helper.make_node("ReduceMean", ["zeros3"], ["zeros1"], axes=[1], keepdims=1),
         helper.make_node("Add", ["zeros3", "y"], ["y_axis"]),
@@ -67,11 +82,20 @@ def tiny_network(y_axis, x_axis, confidence, size_factor, ground=False):
         [
             helper.make_tensor_value_info("points", TensorProto.FLOAT, ["batch", POINTS, 3]),
             helper.make_tensor_value_info("category", TensorProto.INT64, ["batch"]),
-            *([helper.make_tensor_value_info("ground", TensorProto.FLOAT, GROUND_SHAPE)] if ground else []),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in told.items()),
         ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in OUTPUT_WIDTHS.items()],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
     )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def tiny_backbone():
+    """The mean brightness of a picture: the ONNX contract of an image backbone."""
+    shapes = {"picture": ["batch", 3, SEEN_SIDE, SEEN_SIDE], "image_map": SEEN_SHAPES["image_map"]}
+    nodes = [helper.make_node("ReduceMean", ["picture"], ["image_map"], axes=[1, 2, 3], keepdims=1)]
+    seen, said = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    graph = helper.make_graph(nodes, "tiny", [seen], [said])
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
 
 
@@ -85,25 +109,35 @@ def write_tiny(
     confidence=(0.81, 0.25),
     size_factor=1.0,
     ground=False,
+    colour=False,
     **changes,
 ):
     """Model folder of a tiny network; `changes` override fields of the card, its network file or its settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = tiny_network(y_axis, x_axis, confidence, size_factor, ground).SerializeToString()
+    content = tiny_network(y_axis, x_axis, confidence, size_factor, ground, colour).SerializeToString()
     (folder / "model.onnx").write_bytes(content)
     network = NetworkFile(
         file="model.onnx",
         sha256=hashlib.sha256(content).hexdigest(),
-        inputs={"points": ("batch", POINTS, 3), "category": ("batch",)} | ({"ground": GROUND_SHAPE} if ground else {}),
+        inputs={"points": ("batch", POINTS, 3), "category": ("batch",)}
+        | ({"ground": GROUND_SHAPE} if ground else {})
+        | (SEEN_SHAPES if colour else {}),
         outputs={name: ("batch", n) for name, n in OUTPUT_WIDTHS.items()},
     )
     settings = CliposeSettings(scale=dict.fromkeys(CATEGORIES, 0.2), outlier_radius=0.8)
     settings, network = (with_changes(of, changes) for of in (settings, network))
+    networks = {NETWORK: network}
+    if colour:
+        content = tiny_backbone().SerializeToString()
+        (folder / "image.onnx").write_bytes(content)
+        seen = {"picture": ("batch", 3, SEEN_SIDE, SEEN_SIDE)}
+        said = {"image_map": SEEN_SHAPES["image_map"]}
+        networks["image"] = NetworkFile("image.onnx", hashlib.sha256(content).hexdigest(), seen, said)
     card = ModelCard(
         name="tiny",
-        estimator="clipose",
+        estimator="cleanpose" if colour else "clipose",
         names=CATEGORIES,
-        networks={NETWORK: network},
+        networks=networks,
         symmetry={category: nocs_symmetry(category) for category in CATEGORIES},
         settings=settings.as_mapping(),
     )
@@ -135,6 +169,12 @@ def write_model(tmp_path):
 def tiny_model(tmp_path_factory):
     """Path of one tiny model for the whole run, with the defaults of `write_tiny`."""
     return write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_seeing_model(tmp_path_factory):
+    """Path of a tiny model of CleanPose whose objects lie the farther to the right the brighter they are."""
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny-seeing", colour=True)
 
 
 @pytest.fixture(scope="session")

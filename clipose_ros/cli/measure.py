@@ -117,7 +117,7 @@ def bench(
     check_output_file("--output", output)
     check_plot_file("--plot", plot)
     reference = read_report(against) if against else None
-    folders = [find_model(name, models_dir) for name in model]
+    folders = [find_model(name, models_dir, segmenters=False) for name in model]
     measure_nodes = _node_bench() if dds else None
     config = SessionConfig(provider, threads, allow_cpu, precision)
     with provider_advice("add --allow-cpu to run on the CPU instead"):

@@ -14,7 +14,7 @@ from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import VARIABLE, find_place_for_compiled_code
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.estimators.router import Router
-from clipose_ros.inference.card import DEFAULT_MODEL, find_model, read_card
+from clipose_ros.inference.card import DEFAULT_MODEL, find_model, known_models, models_folders, read_card
 from clipose_ros.inference.session import SessionConfig
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,14 @@ def load(
     RuntimeError
         If there is no ONNX Runtime, or the provider cannot be had.
     """
-    folder = find_model(model, models_dir)
+    folder = find_model(model, models_dir, segmenters=False)
     card = read_card(folder)
+    if card.is_segmenter:
+        others = known_models([models_dir] if models_dir else models_folders(), segmenters=False)
+        raise ValueError(
+            f"model: expected one that estimates poses ({', '.join(others) or 'there is none'}), got {model}, a "
+            "segmenter; give it by --segmenter, in the node by the parameter segmenter"
+        )
     expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
     module, name = ESTIMATORS[card.estimator]
     more = {"objects_dir": objects_dir} if card.estimator in LEARNERS else {}

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -244,7 +244,7 @@ def _flaw(content: bytes, digest: str) -> str:
     return f"{digest} of {len(content)} bytes; {again}" if content else f"an empty file; {again}"
 
 
-def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Path:
+def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None, segmenters: bool | None = None) -> Path:
     """Find the folder of a model.
 
     Parameters
@@ -254,6 +254,8 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     models_dir : Path, optional
         The only folder to look in. Without it: the checkout's, then those of the sourced ROS workspaces, then the
         Python environment's.
+    segmenters : bool, optional
+        Which names the message of an error lists: of segmenters, or of models that estimate. By default all.
 
     Returns
     -------
@@ -274,9 +276,36 @@ def find_model(model: str = DEFAULT_MODEL, models_dir: Path | None = None) -> Pa
     for candidate in candidates:
         if (candidate / CARD_FILE).is_file():
             return candidate
-    known = sorted({card.parent.name for candidate in candidates for card in candidate.parent.glob(f"*/{CARD_FILE}")})
+    known = known_models([candidate.parent for candidate in candidates], segmenters)
     searched = ", ".join(str(candidate.parent) for candidate in candidates)
     raise ValueError(f"model: expected one of {', '.join(known) or '(none)'} in {searched}, got {model}")
+
+
+def known_models(folders: Sequence[Path], segmenters: bool | None = None) -> list[str]:
+    """List the names of the models in folders.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of models. Some may not exist.
+    segmenters : bool, optional
+        List segmenters alone, or models that estimate alone. By default all. A card that cannot be read may be either.
+
+    Returns
+    -------
+    list of str
+        Sorted, each once.
+    """
+    cards = {card for folder in folders for card in folder.glob(f"*/{CARD_FILE}")}
+    return sorted({card.parent.name for card in cards if segmenters is None or _may_be(card.parent, segmenters)})
+
+
+def _may_be(folder: Path, segmenter: bool) -> bool:
+    """Say whether a model may be a segmenter, or one that estimates."""
+    try:
+        return read_card(folder).is_segmenter == segmenter
+    except ValueError:
+        return True
 
 
 def models_folders() -> list[Path]:

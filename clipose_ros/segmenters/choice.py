@@ -167,7 +167,7 @@ def _folder(name: str, model: str, models_dir: Path | None) -> Path:
     """Folder of the model: in the folder of models, if it is there, else in the usual places."""
     here = models_dir is not None and "/" not in model and (models_dir / model / CARD_FILE).is_file()
     try:
-        return find_model(model, models_dir if here else None)
+        return find_model(model, models_dir if here else None, segmenters=True)
     except ValueError as error:
         advice = f"; {MAKE_MASK_RCNN}" if model == MODELS["mask_rcnn"] else ""
         raise ValueError(f"segmenter {name}: {error}{advice}") from error

@@ -19,6 +19,7 @@ from clipose_ros.estimators.clipose import Clipose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.estimators.router import Router
 from clipose_ros.formats.nocs_folder import NocsFolder
+from clipose_ros.inference.card import find_model
 from clipose_ros.pipeline import Pipeline
 from clipose_ros.tracking.tracker import Tracker
 
@@ -59,6 +60,25 @@ def test_the_card_chooses_the_estimator(write_model, tmp_path):
         estimators.load(str(write_model(estimator="oracle")))
     with pytest.raises(ValueError, match="models: expected at least one name or path, got none"):
         estimators.load_all([])
+
+
+def test_a_segmenter_is_no_model_that_estimates_and_is_not_offered_as_one(write_model, write_segmenter):
+    models = write_model().parent
+    write_segmenter()
+    for model in ("segmenter-depth", f"{models}/segmenter-depth"):
+        refused = (
+            rf"model: expected one that estimates poses \(tiny\), got {model}, a segmenter; give it by --segmenter"
+        )
+        with pytest.raises(ValueError, match=refused):
+            estimators.load(model, models)
+    with pytest.raises(ValueError, match="model: expected one of tiny in"):
+        estimators.load("huge", models)
+    with pytest.raises(ValueError, match="model: expected one of segmenter-depth in .*, got huge"):
+        find_model("huge", models, segmenters=True)
+    (models / "broken").mkdir()
+    (models / "broken" / "card.yaml").write_text("nonsense")  # its own error is told when it is asked for
+    with pytest.raises(ValueError, match="model: expected one of broken, tiny in"):
+        estimators.load("huge", models)
 
 
 def test_a_model_of_cleanpose_answers_as_its_network_says_and_works_beside_others(write_model):
