@@ -11,6 +11,8 @@ from clipose_ros.core.vectors import median_point
 
 BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pose's box: to the next estimate, all points outside are background
 LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
+ROUGHNESS_POINTS = 256  # that are looked at
+GAUSSIAN_MEDIAN = 0.6745  # of the magnitude of a normal error of sigma 1
 MEDIAN_POINTS = 1024  # with more, the median is the same to a millimetre and costs more than all else here
 
 
@@ -95,3 +97,28 @@ def within_radius(points: np.ndarray, bounds: Sequence[int], radii: Sequence[flo
             limit[begin:end] = radius**2
     distance *= distance
     return distance.sum(axis=0) <= limit
+
+
+def roughness(depths: np.ndarray) -> float:
+    """Measure how much depth changes from one point to the next, as noise does and a surface does not.
+
+    Differences of neighbours are large on slopes, too, and second differences where holes and edges are: the smaller
+    one counts.
+
+    Parameters
+    ----------
+    depths : (N,) float
+        Of a cloud in raster order [m].
+
+    Returns
+    -------
+    float
+        Sigma of the noise, if all of the changes are noise [m]; 0 of fewer than three points.
+    """
+    if len(depths) < 3:
+        return 0.0
+    at = np.arange(1, len(depths) - 1, max(1, len(depths) // ROUGHNESS_POINTS))
+    before, here, after = depths[at - 1], depths[at], depths[at + 1]
+    first = np.median(np.abs(here - before)) / np.sqrt(2)
+    second = np.median(np.abs(before - 2 * here + after)) / np.sqrt(6)
+    return float(min(first, second) / GAUSSIAN_MEDIAN)

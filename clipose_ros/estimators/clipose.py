@@ -36,6 +36,7 @@ from clipose_ros.inference.card import ModelCard, NetworkFile, record_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 MINIMUM_POINTS = 32
+LEAST_KEPT = 0.5  # share of the points: the median is on the object as long as fewer than half are background
 MOST_CLOUD_POINTS = 65536  # that a card may ask for, because memory is taken for them
 NETWORK = "pose"  # its key in the card
 VIEW = "view"  # key of a second network, for objects below which no surface is known
@@ -364,6 +365,13 @@ class Clipose:
             return Rejection(name, f"points: expected at least {MINIMUM_POINTS}, got {count}")
         if not sound and (nearest := points[kept, 2].min()) <= 0:
             return Rejection(name, f"points: expected z > 0, in front of the camera, got {nearest:.3f} m")
+        if count < LEAST_KEPT * len(points):
+            reach_m = self.settings.outlier_radius * self.settings.scale[name]
+            return Rejection(
+                name,
+                f"mask: expected one object, got points of which {count / len(points):.0%} are within {reach_m:.2f} m "
+                f"of their middle: it shows more than a {name}, or depth has another unit",
+            )
         return None
 
     def _chosen(self, kept: np.ndarray, bounds: list[int], hopeful: list[int]) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,11 @@ LEAST_DEPTHS = 8
 LEAST_CARRIED_SHARE = 0.25  # depth: 0.6 and more, colour maps: 0.01 and less
 NEAR_MM, FAR_MM = 100, 20_000  # outside of these, hardly a depth camera sees anything
 DOUBTFUL_SHARE = 0.95
+# A PNG's first chunk: length and name, then width, height, bits, kind and three bytes more, then the checksum.
+PNG_HEAD = struct.Struct(">4x4sIIBB")
+PNG_HEAD_AT, PNG_KIND_AT, PNG_HEAD_END = 8, 25, 29
+PALETTE, GREY = 3, 0  # kinds of PNG
+BACKGROUND, BACKGROUND_16 = 255, 65535  # of masks of 8 and of 16 bits
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
@@ -46,7 +53,10 @@ def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     expect(str(path), path.is_file(), "a file", "none")
     size = path.stat().st_size
     expect(str(path), size <= MOST_BYTES, f"an image of at most {MOST_BYTES} bytes", size)
-    data = path.read_bytes()
+    return _decoded_image(path, path.read_bytes(), flags)
+
+
+def _decoded_image(path: Path, data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     if data.startswith((PNG_MAGIC, JPEG_MAGIC)):
         check_pixels(str(path), data)
     try:
@@ -158,7 +168,8 @@ def read_labels(path: Path) -> np.ndarray:
     Parameters
     ----------
     path : Path
-        8-bit image with one channel, or with the number in red (CAMERA25) or in all three.
+        Image with one channel, of 8 or 16 bits, or with the number in red (CAMERA25) or in all three. Of a PNG with a
+        palette (DAVIS, labelme), its indices are the numbers. 65535 is background, too.
 
     Returns
     -------
@@ -170,12 +181,17 @@ def read_labels(path: Path) -> np.ndarray:
     ValueError
         With the path, where there is no image or one of another kind.
     """
-    image = read_image(path)
+    image = _numbers(path)
+    if image.dtype == np.uint16 and image.ndim == 2:
+        image = np.where(image == BACKGROUND_16, np.uint16(BACKGROUND), image)
+        fits = image.max(initial=0) <= BACKGROUND
+        expect(str(path), fits, f"instance numbers 0 to 254, background {BACKGROUND}", f"{image.max(initial=0)}")
+        image = image.astype(np.uint8)
     expect(
         str(path),
         image.dtype == np.uint8,
-        "an 8-bit mask (instance numbers 0 to 254, background 255)",
-        f"{image.dtype}; save the instance numbers as 8 bits",
+        f"a mask of 8 or 16 bits (instance numbers 0 to 254, background {BACKGROUND})",
+        f"{image.dtype} in {image.shape[2] if image.ndim == 3 else 1} channel(s); save the instance numbers as 8 bits",
     )
     if image.ndim == 3:
         blue, green, red = (image[:, :, channel] for channel in range(3))
@@ -196,7 +212,7 @@ def read_object_mask(path: Path) -> np.ndarray:
     Parameters
     ----------
     path : Path
-        8-bit image with one channel, 0 where the object is not.
+        Image with one channel, or with several that are the same, or with a palette; 0 where the object is not.
 
     Returns
     -------
@@ -208,10 +224,42 @@ def read_object_mask(path: Path) -> np.ndarray:
     ValueError
         With the path, where there is no image or one of another kind.
     """
-    image = read_image(path)
-    grey = image.ndim == 2 and image.dtype == np.uint8
-    expect(str(path), grey, "an 8-bit mask in one channel", f"{image.dtype} {image.shape}")
+    image = _numbers(path)
+    if image.ndim == 3 and (image[:, :, :3] == image[:, :, :1]).all():  # whatever is in a fourth, which is alpha
+        image = image[:, :, 0]
+    grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
+    expect(str(path), grey, "a mask in one channel, 0 where the object is not", f"{image.dtype} {image.shape}")
     return image > 0
+
+
+def _numbers(path: Path) -> np.ndarray:
+    """The pixels of a mask: of a PNG with a palette, the indices instead of the colours."""
+    image = read_image(path)
+    data = path.read_bytes()
+    if not data.startswith(PNG_MAGIC):
+        return image
+    name, _, _, bits, kind = PNG_HEAD.unpack_from(data, PNG_HEAD_AT)
+    if name != b"IHDR" or kind != PALETTE:
+        return image
+    # OpenCV gives no indices. Called grey, the same file is an image of them, which has all of the range of 8 bits.
+    head = bytearray(data[PNG_HEAD_AT + 4 : PNG_HEAD_END])
+    head[PNG_KIND_AT - PNG_HEAD_AT - 4] = GREY
+    checksum = struct.pack(">I", zlib.crc32(head))
+    rest = _without_palette(data[PNG_HEAD_END + 4 :])
+    grey = _decoded_image(path, data[: PNG_HEAD_AT + 4] + bytes(head) + checksum + rest)
+    return grey // np.uint8(255 // (2**bits - 1))
+
+
+def _without_palette(chunks: bytes) -> bytes:
+    """What follows the head of a PNG, without the chunks that speak of colours: no grey image has them."""
+    kept, at = [], 0
+    while at + 8 <= len(chunks):
+        (length,) = struct.unpack_from(">I", chunks, at)
+        end = at + 12 + length
+        if chunks[at + 4 : at + 8] in (b"IDAT", b"IEND"):
+            kept.append(chunks[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def check_size(path: Path, image: np.ndarray, depth: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from clipose_ros.core.validation import expect
-from clipose_ros.formats.message_definitions import TYPES, is_known
+from clipose_ros.formats.message_definitions import is_known, known_type
 from clipose_ros.formats.recorded_bytes import (
     LONGEST_TOPIC,
     MOST_BYTES,
@@ -34,6 +34,7 @@ FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 2, 3, 4, 5, 6
 MOST_SCHEMA_BYTES = 2**20
 MOST_RECORDS = 2**18  # of a chunk: usual ones have 1 to 4 MiB, and a record 50 bytes
 BLOCK_BYTES = 2**20
+OF_ROS_1 = "convert the .bag of ROS 1 by rosbags-convert (pip install rosbags), which writes those of ROS 2"
 
 
 class McapFile:
@@ -55,6 +56,7 @@ class McapFile:
         self._tally = tally
         self._at = 0  # bytes that were read
         self._types: dict[int, str] = {}  # by schema; empty for what is not read
+        self._names: dict[int, str] = {}  # of all types, by schema
         self._channels: dict[int, tuple[str, str]] = {}  # topic and type of those that are read
         self._told: set[str] = set()  # schemas and channels come twice, before their messages and at the end
         self._records = recording_library("mcap.records")
@@ -121,6 +123,7 @@ class McapFile:
         elif kind == SCHEMA and len(content) <= MOST_SCHEMA_BYTES:
             schema = self._parsed(self._records.Schema.read, content)
             self._types[schema.id] = self._type_of(schema)
+            self._names[schema.id] = schema.name
         elif kind == CHANNEL and len(content) <= MOST_SCHEMA_BYTES:
             self._note(self._parsed(self._records.Channel.read, content))
         return None
@@ -129,18 +132,19 @@ class McapFile:
         type_name = self._types.get(channel.schema_id, "")
         if not type_name or len(channel.topic) > LONGEST_TOPIC:
             self._channels.pop(channel.id, None)
+            self._tally.pass_over(channel.topic, self._names.get(channel.schema_id, ""))
         elif channel.message_encoding != "cdr":
-            self._tell(f"{channel.topic}: expected messages in cdr, got {channel.message_encoding[:32]!r}")
+            cure = f"; {OF_ROS_1}" if channel.message_encoding == "ros1" else ""
+            self._tell(f"{channel.topic}: expected messages in cdr, got {channel.message_encoding[:32]!r}{cure}")
         else:
             self._channels[channel.id] = channel.topic, type_name
 
     def _type_of(self, schema: Any) -> str:
-        if schema.name not in TYPES:
+        kind = known_type(schema.name)
+        if kind and schema.encoding == "ros2msg" and not is_known(kind, schema.data.decode("utf-8", "replace")):
+            self._tell(f"{kind}: expected its definition as ROS 2 has it, got another")
             return ""
-        if schema.encoding == "ros2msg" and not is_known(schema.name, schema.data.decode("utf-8", "replace")):
-            self._tell(f"{schema.name}: expected its definition as ROS 2 has it, got another")
-            return ""
-        return schema.name
+        return kind
 
     def _tell(self, reason: str) -> None:
         if reason not in self._told and len(self._told) < MOST_REASONS:

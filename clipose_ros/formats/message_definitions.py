@@ -46,6 +46,7 @@ _PARTS = {
     "clipose_ros/ObjectInstance": "uint16 label\nstring category\nfloat32 score\nstring id\n",
 }
 TYPES = tuple(_FIELDS)
+MOST_NAME = 256  # characters of the name of a type
 MOST_DEFINITION_BYTES = 2**16  # a definition with all of its comments has 7 KB
 
 
@@ -72,8 +73,28 @@ def message_definition(kind: str) -> str:
     return text + "".join(f"{_SEPARATOR}\nMSG: {part}\n{fields}" for part, fields in parts.items())
 
 
+def known_type(name: str) -> str:
+    """Find a type by its name, in any of the ways to write that.
+
+    Parameters
+    ----------
+    name : str
+        Such as `sensor_msgs/msg/Image`, `sensor_msgs/Image` or DDS's `sensor_msgs::msg::dds_::Image_`.
+
+    Returns
+    -------
+    str
+        One of `TYPES`; empty where it is none of them.
+    """
+    package, *_, message = re.split(r"/|::", name[:MOST_NAME]) if re.search(r"/|::", name) else ("", "")
+    kind = f"{package}/msg/{message.removesuffix('_')}"
+    return kind if kind in TYPES else ""
+
+
 def is_known(kind: str, definition: str) -> bool:
     """Compare a recording's definition with the one that is read here.
+
+    Some writers leave out the parts of a message, or give nothing but its name: what is not defined is as ROS 2 has it.
 
     Parameters
     ----------
@@ -85,11 +106,12 @@ def is_known(kind: str, definition: str) -> bool:
     Returns
     -------
     bool
-        Whether both have the same fields in the same order, here and in all parts.
+        Whether both have the same fields in the same order, here and in all parts that the recording defines.
     """
-    return len(definition) <= MOST_DEFINITION_BYTES and _layout(kind, definition) == _layout(
-        kind, message_definition(kind)
-    )
+    if len(definition) > MOST_DEFINITION_BYTES:
+        return False
+    ours, theirs = _layout(kind, message_definition(kind)), _layout(kind, definition)
+    return all(ours.get(name) == fields for name, fields in theirs.items())
 
 
 def _layout(kind: str, definition: str) -> dict[str, list[str]]:
@@ -102,7 +124,6 @@ def _layout(kind: str, definition: str) -> dict[str, list[str]]:
             continue
         if line.startswith("MSG:"):
             name = line.rpartition("/")[2].strip()
-        elif line and "=" not in line:
-            words = line.split()
+        elif len(words := line.split()) > 1 and "=" not in line:
             layout.setdefault(name, []).append(" ".join([words[0].rpartition("/")[2], *words[1:2]]))
     return layout

@@ -15,6 +15,8 @@ MOST_BYTES = 2**28  # of a record, a chunk or a message: images of 8192x8192 wit
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a serialised message never begins so
 LONGEST_TOPIC = 512  # characters; ROS's own names end sooner
 NAMED = 3  # of what was left out for one reason
+MAY_BE_MEANT = ("image", "camera", "depth", "detection", "mask")  # in the names of types
+MOST_PASSED_OVER = 8  # topics
 MOST_REASONS = 100  # that are told apart: a damaged file may have as many as it has bytes
 
 
@@ -58,6 +60,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.cuts: list[str] = []
         self._names: dict[str, list[str]] = {}
+        self._passed_over: dict[str, str] = {}
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -80,6 +83,30 @@ class Tally:
         names = self._names.setdefault(reason, [])
         if name and len(names) < NAMED:
             names.append(name)
+
+    def pass_over(self, topic: str, kind: str) -> None:
+        """Note a topic that is not read. That is nothing wrong, unless something is missed.
+
+        Parameters
+        ----------
+        topic : str
+            Its name.
+        kind : str
+            Its type; empty where the recording does not say.
+        """
+        meant = not kind or any(word in kind.lower() for word in MAY_BE_MEANT)
+        if meant and len(self._passed_over) < MOST_PASSED_OVER:
+            self._passed_over[topic[:LONGEST_TOPIC]] = kind[:LONGEST_TOPIC] or "its type is not said"
+
+    def passed_over(self) -> str:
+        """Write which topics are not read that may be meant.
+
+        Returns
+        -------
+        str
+            With their types; empty where there are none.
+        """
+        return ", ".join(f"{topic} ({kind})" for topic, kind in self._passed_over.items())
 
     def cut(self, text: str) -> None:
         """Note that a file ends before it should.

@@ -153,7 +153,9 @@ def find_topics(recording: RecordedMessages, names: TopicNames, with_masks: bool
     try:
         return _topics(str(recording.path), names, samples, with_masks)
     except ValueError as error:  # what was left out may be what is missing
-        raise ValueError("; ".join([str(error), *recording.tally.lines()[:MOST_REASONS_TOLD]])) from error
+        others = recording.tally.passed_over()
+        left_out = [f"not read: {others}"] if others else []
+        raise ValueError("; ".join([str(error), *left_out, *recording.tally.lines()[:MOST_REASONS_TOLD]])) from error
 
 
 def _topics(where: str, names: TopicNames, samples: list[TopicSample], with_masks: bool) -> dict[str, TopicSample]:

@@ -105,6 +105,7 @@ class SqliteBag:
         )
         for number, topic, kind, encoding in topics:
             if kind not in TYPES or not isinstance(topic, str) or len(topic) > LONGEST_TOPIC:
+                self._tally.pass_over(str(topic), str(kind))
                 continue
             if kind in others:
                 self._tally.reject(f"{kind}: expected its definition as ROS 2 has it, got another")

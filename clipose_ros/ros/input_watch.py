@@ -18,11 +18,16 @@ from clipose_ros.ros.qos import INPUT_DEPTH, offer, unheard, unheard_warning
 from clipose_ros.ros.silence import WITHOUT_CLOCK, Reminder, input_reason, input_sentence, uncalibrated_sentence
 from clipose_ros.ros.topics import CAMERA_INFO
 
+NAMESAKE_CURE = (
+    "their poses come on the same topics, and each hears the other's services. End all but this one, or give each a "
+    "namespace or a name: -r __ns:=/left, -r __node:=clipose_left. One that was killed is listed for some seconds more"
+)
 LOOK_S = 0.5  # between two looks, or less where silence_s is short
 
 
 class InputWatch:
-    """Two timers of a node: one looks at its inputs, one for publishers that cannot be heard. Neither touches a frame.
+    """Two timers of a node: one looks at its inputs, one for publishers that cannot be heard and for nodes of the same
+    name. Neither touches a frame.
 
     Parameters
     ----------
@@ -63,9 +68,11 @@ class InputWatch:
         self._begin_s = time.monotonic()
         self._owners = ""  # of shared memory that is not ours, as of the last warning
         self._unheard: set[tuple[int, ...]] = set()
+        self._nodes = 1  # of this name, at the last look
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time and no /clock these must still fire
         node.create_timer(min(LOOK_S, silence_s / 2), self.look, clock=steady)
         node.create_timer(silence_s, self.look_for_unheard, clock=steady)
+        node.create_timer(silence_s, self.look_for_namesakes, clock=steady)
 
     def look(self) -> None:
         """Find what is wrong, tell `Health`, and log what is new or still holds after `silence_s`."""
@@ -94,6 +101,17 @@ class InputWatch:
                 self._node.get_logger().warning(unheard_warning(self._node, topic, found[publisher]))
             self._unheard |= found.keys()
             self._health.incompatible(topic, len(found), next(iter(found.values()), ""))
+
+    def look_for_namesakes(self) -> None:
+        """Warn where more nodes have this one's name than at the look before."""
+        name = self._node.get_fully_qualified_name()
+        own = self._node.get_namespace(), self._node.get_name()
+        count = sum((namespace, one) == own for one, namespace in self._node.get_node_names_and_namespaces())
+        if count > max(self._nodes, 1):
+            text = f"node name: expected this node alone to be {name}, got {count} of this name"
+            self._health.count("warned", text)
+            self._node.get_logger().warning(f"{text}: {NAMESAKE_CURE}")
+        self._nodes = count
 
     def values(self) -> dict[str, str]:
         """Say for diagnostics which calibration holds, and how late the inputs come.

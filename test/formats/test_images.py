@@ -1,4 +1,5 @@
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -125,8 +126,49 @@ def test_masks_carry_the_number_in_one_channel_in_red_or_in_all(write):
         assert np.flatnonzero(labels).tolist() == [3 * 16 + 3] and labels[3, 3] == 8
 
 
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def palette_png(numbers, bits):
+    """As DAVIS, labelme and Pillow's mode P have masks; all colours are the same, so that they tell nothing."""
+    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()).tobytes() for row in numbers]
+    head = struct.pack(">IIBBBBB", numbers.shape[1], numbers.shape[0], bits, 3, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    transparency = chunk(b"tRNS", bytes([0, 255]))
+    parts = chunk(b"IHDR", head), chunk(b"PLTE", b"\x20\x40\x60" * 2**bits), transparency, chunk(b"IDAT", data)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_of_masks_with_a_palette_the_indices_are_the_numbers(write, bits):
+    """labelme and DAVIS: OpenCV gives the colours of such a mask, which people choose."""
+    numbers = np.arange(12 * 16).reshape(12, 16).astype(np.uint8) & np.uint8(2**bits - 1)
+    file = write(palette_png(numbers, bits))
+    np.testing.assert_array_equal(read_labels(file), numbers + 1)
+    np.testing.assert_array_equal(read_object_mask(file), numbers > 0)
+
+
+def test_masks_of_16_bits_are_read_where_their_numbers_fit(write):
+    mask = np.full((12, 16), 65535, np.uint16)
+    mask[3, 3], mask[3, 4] = 7, 255
+    labels = read_labels(write(mask))
+    assert labels.dtype == np.uint8 and np.flatnonzero(labels).tolist() == [3 * 16 + 3] and labels[3, 3] == 8
+    np.testing.assert_array_equal(read_object_mask(write(mask * (mask == 7))), mask == 7)
+
+
+def test_the_mask_of_one_object_may_have_its_value_in_all_channels(write):
+    mask = np.zeros((12, 16, 4), np.uint8)
+    mask[3, 3, :3], mask[..., 3] = 255, 255  # as painting programs save it
+    for image in (mask, mask[..., :3]):
+        assert np.flatnonzero(read_object_mask(write(np.ascontiguousarray(image)))).tolist() == [3 * 16 + 3]
+    mask[3, 3, 0] = 9
+    with pytest.raises(ValueError, match="expected a mask in one channel"):
+        read_object_mask(write(mask))
+
+
 def test_masks_of_other_kinds_are_refused(write):
-    with pytest.raises(ValueError, match="expected an 8-bit mask .*, got uint16; save the instance numbers as 8 bits"):
+    with pytest.raises(ValueError, match="expected instance numbers 0 to 254, background 255, got"):
         read_labels(write(SCENE_MM))
     with pytest.raises(ValueError, match="got a picture in colours; save the instance numbers, not their colours"):
         read_labels(write(cv2.applyColorMap(grey(0.1), cv2.COLORMAP_JET)))

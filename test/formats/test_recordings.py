@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clipose_ros.formats.mcap_files import MAGIC, RECORD_HEAD
-from clipose_ros.formats.message_definitions import IMAGE, TYPES, is_known, message_definition
+from clipose_ros.formats.message_definitions import IMAGE, INSTANCE_ARRAY, TYPES, is_known, message_definition
+from clipose_ros.formats.recorded_topics import TopicNames, find_topics
 from clipose_ros.formats.recordings import RecordedMessages, is_recording
 
 zstandard = pytest.importorskip("zstandard")
@@ -233,6 +234,42 @@ def test_other_definitions_encodings_and_types_are_counted_or_passed_over(record
     found, (said,) = read(recorded.rewrite(tmp_path / "a.mcap", rows, definitions={IMAGE: other}))
     assert len(found) == len(rows) - len(images)
     assert said == f"1 × {IMAGE}: expected its definition as ROS 2 has it, got another"
+
+
+@pytest.mark.parametrize("what", ["the name alone", "no parts"])
+def test_definitions_that_say_little_are_those_of_ros(recorded, whole, tmp_path, what):
+    """foxglove/mcap#223, cloudini#21: some writers leave parts out of a definition, or all but the name."""
+    little = {kind: kind if what == "the name alone" else message_definition(kind).split("===")[0] for kind in TYPES}
+    rows = recorded.messages(whole)
+    assert read(recorded.rewrite(tmp_path / "a.mcap", rows, definitions=little)) == (rows, [])
+
+
+@pytest.mark.parametrize("form", ["{0}/{1}", "{0}::msg::dds_::{1}_"])
+def test_types_are_known_however_their_names_are_written(recorded, whole, tmp_path, form):
+    rows = recorded.messages(whole)
+    named = [(topic, form.format(*kind.split("/msg/")), data, time_ns) for topic, kind, data, time_ns in rows]
+    definitions = {kind: message_definition(row[1]) for (_, kind, *_), row in zip(named, rows)}
+    assert read(recorded.rewrite(tmp_path / "a.mcap", named, definitions=definitions)) == (rows, [])
+
+
+def test_topics_that_are_not_read_are_named_where_one_is_missing(recorded, whole, tmp_path):
+    """foxglove.RawImage, a detector's masks, ROS 1 within MCAP: the file has images, and its user wonders."""
+    rows = recorded.messages(whole)
+    others = {kind: f"foxglove.{kind.split('/')[-1]}" for kind in TYPES} | {
+        INSTANCE_ARRAY: "yolo_msgs/msg/DetectionArray"
+    }
+    foreign = [(topic, others[kind], data, time_ns) for topic, kind, data, time_ns in rows]
+    foreign.append(("/joint_states", "sensor_msgs/msg/JointState", b"", 0))
+    definitions = {kind: "uint8 it" for _, kind, *_ in foreign}
+    for path in (
+        recorded.rewrite(tmp_path / "a.mcap", foreign, definitions=definitions),
+        recorded.write_db3(tmp_path / "a.db3", foreign, definitions=False),
+    ):
+        with pytest.raises(ValueError, match="topics that are read: none; not read: ") as raised:
+            find_topics(RecordedMessages(path), TopicNames())
+        assert "/depth_registered/image_rect (foxglove.Image)" in str(raised.value)
+        assert "/instances (yolo_msgs/msg/DetectionArray)" in str(raised.value)
+        assert "joint" not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -36,6 +36,9 @@ class Witness:
     def rests(self, name):
         return (Rest.Y,)
 
+    def diagonal_m(self, name):
+        return 0.2
+
     def facts(self):
         return {"model": self.name, "provider": "cpu"}
 

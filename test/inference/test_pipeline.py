@@ -7,12 +7,13 @@ from clipose_ros import estimators
 from clipose_ros.bench.latency import IMAGE_SHAPE, INTRINSICS, RADIUS_M, measure, spheres_on_table, write_frame
 from clipose_ros.core.backprojection import backproject
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.core.support import SupportSettings
 from clipose_ros.core.types import Detections, Frame, Instance, PoseEstimate, Rejection
 from clipose_ros.core.workspace import CameraPlace, Workspace
 from clipose_ros.drawing import draw_pose
 from clipose_ros.estimators.estimator import Needs
 from clipose_ros.formats.nocs_folder import NocsFolder
-from clipose_ros.pipeline import Pipeline, warm_up
+from clipose_ros.pipeline import BARE, Pipeline, warm_up
 from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.tracking.tracker import Tracker
 
@@ -140,6 +141,7 @@ def test_the_warm_up_estimates_ten_objects_that_have_points(write_model):
 
         def __init__(self):
             self.estimator, self.results = estimators.load(str(write_model())), []
+            self.rests, self.diagonal_m = self.estimator.rests, self.estimator.diagonal_m
 
         def estimate(self, observations, stopwatch=None):
             self.results += self.estimator.estimate(observations, stopwatch)
@@ -148,6 +150,57 @@ def test_the_warm_up_estimates_ten_objects_that_have_points(write_model):
     witness = Witness()
     warm_up(witness)
     assert [type(result) for result in witness.results] == [PoseEstimate] * 10
+
+
+@pytest.fixture
+def standing(leaning_model):
+    """A pipeline whose estimator knows that its cans and mugs stand on surfaces; of bottles it knows nothing."""
+    return Pipeline(estimators.load(str(leaning_model)), support=SupportSettings())
+
+
+def reasons_of(result):
+    return [getattr(answer, "reason", "") for _, answer in result.results]
+
+
+def test_a_mask_that_shows_nothing_but_the_table_has_no_pose(standing):
+    """isaac_ros_pose_estimation#42: the segmenter took something else for the object, and that had a pose."""
+    frame, detections = spheres_on_table(3, ["can", "mug", "bottle"])
+    empty = spheres_on_table(0, ["mug"])[0]  # the same table without the objects
+    assert set(reasons_of(standing.process(frame, detections))) == {""}
+    bare_table = standing.process(empty, detections)
+    assert reasons_of(bare_table)[:2] == [BARE, BARE]
+    assert isinstance(bare_table.results[2][1], PoseEstimate)  # how flat it may be, nobody knows
+    without_surfaces = Pipeline(standing.estimator).process(empty, detections)
+    assert set(reasons_of(without_surfaces)) == {""}
+
+
+def test_a_patch_of_a_wall_has_no_pose_where_up_is_known(standing):
+    frame, detections = spheres_on_table(1, ["mug"])
+    wall = replace(frame, depth=np.full_like(frame.depth, 900))
+    assert reasons_of(standing.process(wall, detections, up=np.array([0.0, -1.0, 0.0]))) == [BARE]
+
+
+@pytest.mark.parametrize("support", [SupportSettings(), None])
+def test_noise_within_a_mask_has_no_pose(standing, support):
+    """Holes that a driver fills with anything: what differs from pixel to pixel is no surface of an object."""
+    frame, detections = spheres_on_table(2, ["can", "mug"])
+    mask = detections.mask(0)
+    rng, depth = np.random.default_rng(0), frame.depth.copy()
+    depth[mask] = depth[mask] + rng.normal(0, 50, np.count_nonzero(mask))
+    noisy = Pipeline(standing.estimator, support=support).process(replace(frame, depth=depth), detections)
+    first, second = reasons_of(noisy)
+    assert first.startswith("points: expected a surface, got noise: depth differs by") and second == ""
+    # as noisy as a sensor is, also where it sees the surface askew and far away
+    depth[mask] = frame.depth[mask] + rng.normal(0, 4, np.count_nonzero(mask))
+    noisy = Pipeline(standing.estimator, support=support).process(replace(frame, depth=depth), detections)
+    assert reasons_of(noisy) == ["", ""]
+
+
+def test_a_mask_that_shows_much_more_than_the_object_has_no_pose(pipeline):
+    frame, detections = spheres_on_table(1, ["mug"])
+    everything = replace(detections, masks=np.ones_like(detections.masks))
+    (reason,) = reasons_of(pipeline.process(frame, everything))
+    assert reason.startswith("mask: expected one object, got points of which") and "it shows more than a mug" in reason
 
 
 def test_masks_that_overlap_give_each_object_its_own_points(pipeline):

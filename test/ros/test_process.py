@@ -181,3 +181,19 @@ def test_arguments_that_ros_would_ignore_end_a_node_and_help_is_given(start_comm
     ):
         process = start_command(sys.executable, "-m", f"clipose_ros.ros.{module}", *arguments)
         assert text in output_of(process).of_ended() and process.returncode == status
+
+
+def test_two_nodes_of_one_name_are_warned_of(dds, start, tiny_model, wait_until):
+    """launch_ros#124, ros2cli#453: ROS lets both run, and their users wonder whose poses these are."""
+    alike = ["-r", "__node:=twin", "-p", f"models:={tiny_model}", "-p", "silence_s:=0.3"]
+    one, first = start(*alike)
+    wait_until(lambda: first.said("ready"))
+    alone, other = start(*alike, "-r", "__ns:=/elsewhere")
+    wait_until(lambda: other.said("ready"))
+    two, second = start(*alike)
+    warning = "node name: expected this node alone to be /twin, got 2 of this name: their poses come on the same topics"
+    wait_until(lambda: first.said(warning) and second.said(warning))
+    assert not other.said("node name:")
+    for process, output in ((one, first), (alone, other), (two, second)):
+        process.send_signal(signal.SIGINT)
+        assert_clean_end(process, output)

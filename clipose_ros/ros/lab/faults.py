@@ -29,6 +29,7 @@ LATE_IMAGES = 15  # by which masks come late: half a second
 LOOP_NS = 10 * NS_PER_S + 1_000_000
 
 FEW_POINTS = f"points: expected at least {MINIMUM_POINTS}"
+TOO_MUCH = "mask: expected one object"
 NO_FOCAL_LENGTH = "intrinsics: expected finite values with fx, fy > 0"
 
 
@@ -546,7 +547,7 @@ def _mask_is_tiny(shot: Shot) -> Case:
 def _mask_covers_everything(shot: Shot) -> Case:
     """all pixels have the label of one instance, none that of the others"""
     labels = np.full_like(label_view(shot.instances.label_image), shot.instances.instances[0].label)
-    return _answered(_with_label_pixels(shot, labels), {FEW_POINTS: len(shot.instances.instances) - 1})
+    return _answered(_with_label_pixels(shot, labels), {TOO_MUCH: 1, FEW_POINTS: len(shot.instances.instances) - 1})
 
 
 @fault()
