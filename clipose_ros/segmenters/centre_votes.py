@@ -20,6 +20,8 @@ from clipose_ros.segmenters.depth_channels import DepthGrid
 
 OFFSET_UNIT = 16.0  # of the offsets, in cells of the answer
 SURFACE_M = 0.004  # pixels so near to the surface show it; half of the thinnest book
+# of a flat object only those that are so low, and if they are fewer: seen between its parts, or through its holes
+LOWER_M, LOWER_SHARE = 0.001, 0.5
 RAISED_M, RAISED_SHARE = 0.01, 0.3  # an object is not flat where this share of it is so high
 STEP_M = 0.012  # of depth, at 1 m, that weighs as much as a cell's width across the image
 MOST_OBJECTS = 64
@@ -277,7 +279,8 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     Returns
     -------
     (H, W) uint8
-        Labels. Flat objects keep all their pixels, and so do all where no surface is known.
+        Labels. Flat objects keep what is a little higher than the surface, what hardly is all, and so do all objects
+        where no surface is known.
     """
     _, top, _, height = cv2.boundingRect(labels)
     if not math.isfinite(grid.offset) or not height:
@@ -302,8 +305,10 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     # of each label: how many pixels are seen, and how many of them are raised
     count = np.bincount(part[seen], minlength=256)
     tall = np.bincount(part[raised], minlength=256) > RAISED_SHARE * np.maximum(count, 1)
+    lower = low & (height_m < LOWER_M)
+    thick = np.bincount(part[lower], minlength=256) < LOWER_SHARE * count
     out = labels.copy()
-    out.reshape(-1)[pixels[low & tall.take(part)]] = 0
+    out.reshape(-1)[pixels[(low & tall.take(part)) | (lower & thick.take(part))]] = 0
     return out
 
 
