@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipose_ros.segmenters.centre_votes import OFFSET_UNIT, RAISED_M, RAISED_SHARE, SURFACE_M, VoteSettings
+from clipose_ros.segmenters.centre_votes import (
+    LOWER_M,
+    LOWER_SHARE,
+    OFFSET_UNIT,
+    RAISED_M,
+    RAISED_SHARE,
+    SURFACE_M,
+    VoteSettings,
+)
 from clipose_ros.segmenters.depth_channels import CROP, CROP_CHANNELS, LENGTH_M, PIXEL_M
 from training.scene_batches import Scenes, cells_of
 from training.scene_format import IGNORED, MOST_OBJECTS, NOTHING
@@ -264,13 +272,15 @@ def off_surface(scenes: Scenes, image: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     (K, H, W) bool Tensor
-        Without those pixels, where the object is not flat.
+        Without those pixels.
     """
     height, valid = scenes.height(), scenes.z > 0
     low, raised = ((height.abs() < SURFACE_M) & valid)[image], ((height > RAISED_M) & valid)[image]
+    lower = low & (height < LOWER_M)[image]
     seen = (mask & (valid & height.isfinite())[image]).flatten(1).sum(1).clamp(min=1)
     tall = (mask & raised).flatten(1).sum(1) / seen > RAISED_SHARE
-    return mask & ~(low & tall[:, None, None])
+    thick = (mask & lower).flatten(1).sum(1) / seen < LOWER_SHARE
+    return mask & ~((low & tall[:, None, None]) | (lower & thick[:, None, None]))
 
 
 def name_rows(

@@ -20,6 +20,8 @@ from clipose_ros.segmenters.depth_channels import DepthGrid
 
 OFFSET_UNIT = 16.0  # of the offsets, in cells of the answer
 SURFACE_M = 0.004  # pixels so near to the surface show it; half of the thinnest book
+# of a flat object only those that are so low, and if they are fewer: seen between its parts, or through its holes
+LOWER_M, LOWER_SHARE = 0.001, 0.5
 RAISED_M, RAISED_SHARE = 0.01, 0.3  # an object is not flat where this share of it is so high
 STEP_M = 0.012  # of depth, at 1 m, that weighs as much as a cell's width across the image
 MOST_OBJECTS = 64
@@ -296,7 +298,8 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     Returns
     -------
     (H, W) uint8
-        Labels. Flat objects keep all their pixels, and so do all where no surface is known.
+        Labels. Flat objects keep what is a little higher than the surface, what hardly is all, and so do all objects
+        where no surface is known.
     """
     left, top, width, height = cv2.boundingRect(labels)
     if not math.isfinite(grid.offset) or not height:
@@ -312,13 +315,15 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
     # what has no depth, or one that is no number, is at no height
     seen = cv2.inRange(z, 1e-6, 1e6)
     raised = cv2.bitwise_and(seen, cv2.compare(height_m, RAISED_M, cv2.CMP_GT))
-    low = cv2.bitwise_and(seen, cv2.inRange(height_m, -SURFACE_M, SURFACE_M))
-    # of each label: how many pixels are seen, and how many of them are raised; every second row tells as much
-    count, risen = (_counts(part[::2], what[::2]) for what in (seen, raised))
-    tall = risen > RAISED_SHARE * np.maximum(count, 1)
-    tall[0] = False
+    low, lower = (cv2.bitwise_and(seen, cv2.inRange(height_m, -SURFACE_M, most)) for most in (SURFACE_M, LOWER_M))
+    # of each label: how many pixels are seen, raised, and as low as the surface; every second row tells as much
+    count, risen, sunk = (_counts(part[::2], what[::2]) for what in (seen, raised, lower))
+    tall, thick = risen > RAISED_SHARE * np.maximum(count, 1), sunk < LOWER_SHARE * count
+    of_surface = [
+        cv2.bitwise_and(where, cv2.LUT(part, which.view(np.uint8))) for where, which in ((low, tall), (lower, thick))
+    ]
     out = labels.copy()
-    np.copyto(out[box], 0, where=cv2.bitwise_and(low, cv2.LUT(part, tall.view(np.uint8))).view(bool))
+    np.copyto(out[box], 0, where=cv2.bitwise_or(*of_surface).view(bool))
     return out
 
 

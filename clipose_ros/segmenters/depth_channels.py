@@ -24,6 +24,7 @@ CROP, CROP_CHANNELS = 40, 8
 RANGE = DepthRange(0.15, 8.0)
 SURFACES = SupportSettings(grid=40, guesses=48)
 STEEP = math.cos(math.radians(75))  # as the pipeline's: between the normal of a table and up in the image
+LEAST_UPRIGHT = 0.1  # of the samples of the largest surface: a patch that happens to face up is no table
 PARALLEL, ABOVE_M, SHARE = 0.97, 0.3, 0.15  # a table above the floor, which may be seen more of
 SMOOTHING = 5  # pixels over which the direction of a surface is taken
 RELIEF = 25  # pixels over which a pixel is compared with what is around it
@@ -128,15 +129,29 @@ def _standing_on(z: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, flo
     """Up, and the offset of the surface that things stand on."""
     nothing = Detections((), np.zeros(z.shape, np.uint8))
     surfaces = find_surfaces(Frame(0, "", z, intrinsics), nothing, RANGE, (), SURFACES)
-    surface = _lowest_table(surfaces)
+    surface = lowest_table(surfaces)
     if surface is None:
         return np.array([0.0, -1.0, 0.0]), math.nan
     return surface.normal, surface.offset
 
 
-def _lowest_table(surfaces: list[Surface]) -> Surface | None:
-    """The largest surface that faces up in the image, or any; the one well above it where that is parallel."""
-    upright = [surface for surface in surfaces if -surface.normal[1] > STEEP] or surfaces
+def lowest_table(surfaces: list[Surface]) -> Surface | None:
+    """Choose the surface that things stand on.
+
+    Parameters
+    ----------
+    surfaces : list of Surface
+        Of a frame, the largest first.
+
+    Returns
+    -------
+    Surface or None
+        The largest that faces up in the image, or any where none does that is large enough; the one well above it where
+        that is parallel. None where there is no surface.
+    """
+    least = LEAST_UPRIGHT * max((len(surface.samples) for surface in surfaces), default=0)
+    upright = [surface for surface in surfaces if -surface.normal[1] > STEEP and len(surface.samples) > least]
+    upright = upright or surfaces
     if not upright:
         return None
     largest = upright[0]

@@ -8,6 +8,8 @@ import pytest
 
 from clipose_ros.bench.latency import INTRINSICS, TABLE_NORMAL, spheres_on_table
 from clipose_ros.core.backprojection import pinhole
+from clipose_ros.core.pixel_rays import pixel_rays
+from clipose_ros.core.support import Surface
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.segmenters.centre_votes import (
@@ -21,7 +23,14 @@ from clipose_ros.segmenters.centre_votes import (
 )
 from clipose_ros.segmenters.choice import load_segmenter, segmenter_of
 from clipose_ros.segmenters.depth import box_of, quarters_to_upright, turned_frame
-from clipose_ros.segmenters.depth_channels import LOW_M, DepthGrid, depth_grid, image_channels, object_crops
+from clipose_ros.segmenters.depth_channels import (
+    LOW_M,
+    DepthGrid,
+    depth_grid,
+    image_channels,
+    lowest_table,
+    object_crops,
+)
 
 
 @pytest.fixture
@@ -59,6 +68,16 @@ def test_a_camera_that_is_rolled_finds_what_it_finds_upright(segmenter, quarters
     upright, found = segmenter.segment(frame), segmenter.segment(rolled)
     assert found.instances == upright.instances
     assert (found.masks == np.rot90(upright.masks, quarters)).all()
+
+
+def test_a_patch_that_happens_to_face_up_is_not_what_things_stand_on():
+    """A table seen by a camera that is rolled by a quarter, and a few samples that a plane meets which faces up."""
+    table = Surface(np.array([-0.94, 0.03, -0.33]), -0.3, np.zeros((1400, 3)))
+    patch = Surface(np.array([-0.48, -0.55, -0.68]), -0.33, np.zeros((60, 3)))
+    shelf = Surface(np.array([0.0, -0.9, -0.44]), -0.5, np.zeros((300, 3)))
+    assert lowest_table([table, patch]) is table
+    assert lowest_table([table, shelf, patch]) is shelf  # beside a wall, say
+    assert lowest_table([]) is None
 
 
 def test_the_same_frame_gives_the_same_detections(segmenter):
@@ -209,6 +228,20 @@ def test_pixels_of_the_table_are_taken_out_of_masks_and_flat_things_keep_theirs(
     assert (cleaned[table] == 0).all() and (cleaned[400:440, 100:200] == 2).all()
     spheres = truth.masks > 0
     assert (cleaned[spheres] == 1).mean() > 0.95
+
+
+def test_the_table_between_the_parts_of_a_flat_object_is_taken_out_of_its_mask():
+    """A laptop's base, 6 mm high, as a scan shows it: with holes, through which the table is seen."""
+    frame, truth = spheres_on_table(2, ["can"])
+    grid, rays = depth_grid(frame), pixel_rays(frame.intrinsics, frame.depth.shape)
+    along = np.stack([ray.reshape(-1) for ray in rays[:2]], axis=-1) @ grid.up[:2] + grid.up[2]
+    raised = ((grid.offset + 0.006) / along * 1000).reshape(frame.depth.shape).round().astype(np.uint16)
+    base = np.zeros(frame.depth.shape, bool)
+    base[380:460, 100:200] = True
+    holes = base & (np.indices(base.shape) // 8 % 3 == 0).all(axis=0)
+    frame = replace(frame, depth=np.where(base & ~holes, raised, frame.depth))
+    cleaned = without_surface(base.astype(np.uint8), grid, frame)
+    assert holes.sum() > 500 and (cleaned[holes] == 0).mean() > 0.95 and (cleaned[base & ~holes] == 1).all()
 
 
 @pytest.mark.parametrize("change", [{"object": 0.0}, {"apart": 4}, {"reach": -1.0}, {"least_cells": 0}])
