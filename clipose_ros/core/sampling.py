@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -119,6 +120,6 @@ def roughness(depths: np.ndarray) -> float:
         return 0.0
     at = np.arange(1, len(depths) - 1, max(1, len(depths) // ROUGHNESS_POINTS))
     before, here, after = depths[at - 1], depths[at], depths[at + 1]
-    first = np.median(np.abs(here - before)) / np.sqrt(2)
-    second = np.median(np.abs(before - 2 * here + after)) / np.sqrt(6)
-    return float(min(first, second) / GAUSSIAN_MEDIAN)
+    changes = np.abs([here - before, before - 2 * here + after])
+    first, second = median_point(changes.T).tolist()
+    return min(first / math.sqrt(2), second / math.sqrt(6)) / GAUSSIAN_MEDIAN
