@@ -36,9 +36,9 @@ from clipose_ros.core.uncertainty import Uncertainty
 from clipose_ros.estimators.clipose import VIEW, Clipose, CliposeSettings
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
-from training.dataset import BatchConfig, observed_clouds, pictures_of, seen_surfaces, surfaces_of
+from training.data.dataset import BatchConfig, observed_clouds, pictures_of, seen_surfaces, surfaces_of
+from training.data.rows import BROKEN, ViewPool
 from training.networks.patch_transformer import category_scales
-from training.rows import BROKEN, ViewPool
 
 KNOTS = 9
 LIMIT_DEG, LIMIT_M = 10.0, 0.05

@@ -17,12 +17,12 @@ from typing import Annotated
 import tyro
 
 from clipose_ros.core.categories import CATEGORIES
-from training.augmentation import AugmentationConfig
 from training.command import run
-from training.dataset import BatchConfig, GroundConfig
+from training.data.augmentation import AugmentationConfig
+from training.data.dataset import BatchConfig, GroundConfig
+from training.data.picture_augmentation import PictureAugmentation
 from training.losses import LossWeights
 from training.networks import CleanPoseConfig
-from training.picture_augmentation import PictureAugmentation
 from training.train import TrainConfig, train
 
 PAPER = TrainConfig(

@@ -17,9 +17,9 @@ import tyro
 
 from clipose_ros.core.categories import CATEGORIES
 from training.alignment.branch import AlignmentConfig
-from training.augmentation import AugmentationConfig
 from training.command import run
-from training.dataset import BatchConfig, GroundConfig
+from training.data.augmentation import AugmentationConfig
+from training.data.dataset import BatchConfig, GroundConfig
 from training.losses import LossWeights
 from training.networks import CliposeConfig
 from training.train import TrainConfig, train

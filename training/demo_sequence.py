@@ -18,9 +18,9 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
 from training.command import run
-from training.renderer import CastShape, Placed, Plane, pixel_rays, render
-from training.sensor import SensorConfig, detected_mask, measured_depth
-from training.shapes import make_shape
+from training.data.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.data.sensor import SensorConfig, detected_mask, measured_depth
+from training.data.shapes import make_shape
 from training.storage import made_folder
 
 WIDTH, HEIGHT = 640, 480

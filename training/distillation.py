@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.alignment.contrastive import noise_contrastive
-from training.checkpoint import load_network
 from training.losses import chord, weighted_mean
 from training.networks.pointbert import read_ulip2
+from training.optimisation.checkpoint import load_network
 
 CONTRAST_TEMPERATURE = 0.07
 

@@ -27,11 +27,11 @@ from clipose_ros.estimators.cleanpose import IMAGE, IMAGE_MAP, PICTURE, PLACES
 from clipose_ros.estimators.clipose import GROUND, NETWORK, OF_VIEW, REFINE, VIEW, CliposeSettings
 from clipose_ros.inference.card import ModelCard, NetworkFile, read_card, read_network, write_card
 from clipose_ros.inference.session import Session
-from training.checkpoint import load_network
 from training.command import run
 from training.networks.backbone import Sight
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
+from training.optimisation.checkpoint import load_network
 from training.storage import made_folder
 
 OUTPUTS = ("y_axis", "x_axis", "confidence", "offset", "size")
@@ -580,7 +580,7 @@ def how_trained(network: nn.Module, saved: dict[str, Any]) -> dict[str, Any]:
         **config["network"],
         "parameters": sum(cost.parameters.values()),
         "multiply_adds": sum(cost.multiply_adds.values()),
-        "data": f"{saved['views']} views, through the sensor model anew at each step unless measured (training.sensor)",
+        "data": f"{saved['views']} views, through the sensor model anew at each step unless measured",
         "steps": saved["step"],
         "batch": config["batch"],
         "seconds": round(saved["seconds"]),

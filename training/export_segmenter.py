@@ -21,8 +21,8 @@ from clipose_ros.inference.session import Session
 from clipose_ros.segmenters.depth import MASKS, NAMES, DepthSegmenterSettings
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 from training.command import run
+from training.data.scene_format import SEGMENT_CATEGORIES
 from training.export import commit
-from training.scene_format import SEGMENT_CATEGORIES
 from training.segmenter import load_networks
 from training.storage import made_folder
 

@@ -31,8 +31,8 @@ from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import depth_grid, image_channels
 from clipose_ros.segmenters.segmenter import Segmenter
 from training.command import run
-from training.scene_batches import measured
-from training.scene_format import IGNORED, MOST_OBJECTS, SEGMENT_CATEGORIES
+from training.data.scene_batches import measured
+from training.data.scene_format import IGNORED, MOST_OBJECTS, SEGMENT_CATEGORIES
 from training.scenes import SceneConfig, draw_shard
 
 LEAST_HEIGHT_M, LEAST_PIXELS, MOST_SHARE = 0.012, 60, 0.3

@@ -38,11 +38,11 @@ from clipose_ros.inference.session import SessionConfig
 from training import cleanpose, clipose
 from training.alignment.branch import AlignmentConfig
 from training.command import run
+from training.data.row_format import COLOUR_PX, SMALL_COLOUR_PX
 from training.export import export
 from training.nocs.predict import PredictionConfig, load_estimator, predict
 from training.nocs.rows import NocsConfig
 from training.nocs.shards import write_shards
-from training.row_format import COLOUR_PX, SMALL_COLOUR_PX
 from training.storage import write_whole
 from training.train import WHERE_ALONE, TrainConfig, train
 

@@ -3,7 +3,7 @@
     python -m training.scenes --output data/scenes --scenes 20000 --workers 2
 
 A shard is one .npz with a row for each scene (`SCENE_ARRAYS`). The depth is clean: the noise of the sensor is drawn
-anew in each step of training (`training.scene_batches`). Some scenes are empty, some have no table, and in some a
+anew in each step of training (`training.data.scene_batches`). Some scenes are empty, some have no table, and in some a
 robot's arm, a gripper, cables, mats or other furniture are seen, which are background. Some objects are sieves, through
 which one sees what is behind, as scans and real screens are; some are lumpy.
 """
@@ -25,9 +25,9 @@ from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.segmenters.depth_channels import depth_grid
 from training.command import run
-from training.renderer import CastShape, Placed, Plane, pixel_rays
-from training.resting import resting_rotation, turned
-from training.scene_format import (
+from training.data.renderer import CastShape, Placed, Plane, pixel_rays
+from training.data.resting import resting_rotation, turned
+from training.data.scene_format import (
     DEPTH_UNIT_M,
     HEIGHT,
     IGNORED,
@@ -37,11 +37,11 @@ from training.scene_format import (
     SEGMENT_CATEGORIES,
     WIDTH,
 )
-from training.shapes import Shape, make_shape
-from training.shapes.bottle import tumbler
-from training.shapes.mesh import Mesh, box, lathe, superellipse, sweep
-from training.shapes.other import other
-from training.shapes.shape import BODY, assembled, drawn_scale
+from training.data.shapes import Shape, make_shape
+from training.data.shapes.bottle import tumbler
+from training.data.shapes.mesh import Mesh, box, lathe, superellipse, sweep
+from training.data.shapes.other import other
+from training.data.shapes.shape import BODY, assembled, drawn_scale
 from training.storage import archive_flaw, made_folder, write_whole
 from training.views import Body
 

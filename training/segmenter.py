@@ -6,7 +6,7 @@
     python -m training.quantise_segmenter --model models/segmenter-depth
     python -m training.calibrate_segmenter --model models/segmenter-depth
 
-On a GPU, from scenes that are drawn meanwhile (`training.growing`):
+On a GPU, from scenes that are drawn meanwhile (`training.data.growing`):
 
     python -m training.scenes --output scenes --scenes 150000 --workers 14 &
     python -m training.segmenter --data scenes --output runs/segmenter --device cuda --precision bf16 --batch 96 \
@@ -35,25 +35,25 @@ import tyro
 from torch import Tensor, nn
 
 from clipose_ros.segmenters.depth_channels import CHANNELS
-from training.checkpoint import read_checkpoint, restore, saved_run, write_checkpoint
 from training.command import run
-from training.growing import GrowingRows
-from training.loop import Loop
+from training.data.growing import GrowingRows
+from training.data.object_crops import CropShares, found_instances, name_rows, overlaps, varied
+from training.data.rows import mapped_arrays
+from training.data.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
+from training.data.scene_format import NOTHING, SCENE_ARRAYS
 from training.networks.segmentation import (
     MaskNetworkConfig,
     NameNetworkConfig,
     SegmenterNetworks,
     SegmenterNetworksConfig,
 )
-from training.object_crops import CropShares, found_instances, name_rows, overlaps, varied
-from training.optimisers import make_optimiser
-from training.precision import rounded_products
-from training.processes import torch_threads
-from training.rows import mapped_arrays
-from training.run_log import RunLog
-from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
-from training.scene_format import NOTHING, SCENE_ARRAYS
-from training.schedule import cosine
+from training.optimisation.checkpoint import read_checkpoint, restore, saved_run, write_checkpoint
+from training.optimisation.loop import Loop
+from training.optimisation.optimisers import make_optimiser
+from training.optimisation.precision import rounded_products
+from training.optimisation.processes import torch_threads
+from training.optimisation.run_log import RunLog
+from training.optimisation.schedule import cosine
 from training.storage import made_folder, write_whole
 
 SHARDS = "scenes_*.npz"
@@ -103,7 +103,7 @@ class SegmenterTrainConfig:
         The first shards by name, or the first that come, are held out. No other shows their shapes.
     growing : int
         Hold up to so many scenes on the device, the newest, and take further shards while they are written
-        (`training.growing`). 0: read the shards that are there, from disk.
+        (`training.data.growing`). 0: read the shards that are there, from disk.
     log_every : int
         Steps between lines of the log.
     checkpoint_s : float

@@ -25,11 +25,11 @@ from rich.table import Table
 
 from training.clipose import PAPER
 from training.command import run
-from training.dataset import BatchConfig, make_batch
+from training.data.dataset import BatchConfig, make_batch
+from training.data.rows import BROKEN, RowDrawer, StepRows, ViewPool
+from training.data.sources import batch_maker
 from training.networks import PatchTransformerConfig
-from training.precision import rounded_products
-from training.rows import BROKEN, RowDrawer, StepRows, ViewPool
-from training.sources import batch_maker
+from training.optimisation.precision import rounded_products
 from training.train import TrainConfig, Trainer, make_accelerator
 
 

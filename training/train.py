@@ -29,25 +29,11 @@ from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
 from clipose_ros.core.validation import expect
-from training.checkpoint import load_network, restore, saved_run, write_checkpoint
 from training.command import run
-from training.dataset import BatchConfig, make_batch
-from training.distillation import DistillationWeights, distillation_losses, load_teacher
-from training.growing import GrowingRows
-from training.growth import grown
-from training.loop import Loop
-from training.losses import LossWeights, pose_losses
-from training.networks import NetworkConfig, make_network
-from training.networks.cleanpose import SEEN
-from training.networks.fusion import FusionConfig
-from training.networks.patch_transformer import PatchTransformerConfig
-from training.optimisers import make_optimiser
-from training.precision import exact, rounded_products
-from training.processes import gathered, reduce_gradients
-from training.rows import BROKEN, Rows, ViewPool
-from training.run_log import RunLog
-from training.schedule import cosine, triangles
-from training.sources import (
+from training.data.dataset import BatchConfig, make_batch
+from training.data.growing import GrowingRows
+from training.data.rows import BROKEN, Rows, ViewPool
+from training.data.sources import (
     DESCRIBING,
     STEPPING,
     batch_maker,
@@ -58,6 +44,20 @@ from training.sources import (
     row_reader,
     step_seed,
 )
+from training.distillation import DistillationWeights, distillation_losses, load_teacher
+from training.growth import grown
+from training.losses import LossWeights, pose_losses
+from training.networks import NetworkConfig, make_network
+from training.networks.cleanpose import SEEN
+from training.networks.fusion import FusionConfig
+from training.networks.patch_transformer import PatchTransformerConfig
+from training.optimisation.checkpoint import load_network, restore, saved_run, write_checkpoint
+from training.optimisation.loop import Loop
+from training.optimisation.optimisers import make_optimiser
+from training.optimisation.precision import exact, rounded_products
+from training.optimisation.processes import gathered, reduce_gradients
+from training.optimisation.run_log import RunLog
+from training.optimisation.schedule import cosine, triangles
 from training.storage import made_folder
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class TrainConfig:
         Processes that read rows ahead. 0: a thread does.
     growing : int
         Hold up to so many rows on the device, and take further shards of the folder while they are written, in the
-        places of the oldest (`training.growing`). 0: read the shards that are there, from disk.
+        places of the oldest (`training.data.growing`). 0: read the shards that are there, from disk.
     log_every : int
         Steps between lines of the log.
     checkpoint_every : int
@@ -134,7 +134,7 @@ class TrainConfig:
     device : "cpu" or "cuda"
         What trains.
     precision : "fp32", "bf16" or "fp16"
-        Of the layers' products where they bear it (`training.precision`). Losses and weights stay in fp32.
+        Of the layers' products where they bear it (`training.optimisation.precision`). Losses and weights stay in fp32.
     tf32 : bool
         On a GPU, let products of fp32 keep 11 bits where they bear it.
     network : NetworkConfig

@@ -4,10 +4,10 @@
     python -m training.views --output data/views meshes:mesh-config --meshes.folder ShapeNetCore.v2
     python -m training.views --output data/pictured --colour-px 96
 
-The second command puts meshes beside the generated shapes. The third takes pictures, too (`training.pictures`): depth,
-masks and poses are those of the first, bit for bit. A shard is one .npz of arrays with a row for each view
-(`training.row_format`). What a sensor and a detector add (noise, holes, bleeding masks) is drawn anew at each training
-step, from the clean crop, by `training.sensor`.
+The second command puts meshes beside the generated shapes. The third takes pictures, too (`training.data.pictures`):
+depth, masks and poses are those of the first, bit for bit. A shard is one .npz of arrays with a row for each view
+(`training.data.row_format`). What a sensor and a detector add (noise, holes, bleeding masks) is drawn anew at each
+training step, from the clean crop, by `training.data.sensor`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scipy.spatial.transform import Rotation
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
-from training.appearance import drawn_look
 from training.command import run
-from training.meshes import MeshConfig, MeshShapes
-from training.pictures import Painted, take_picture
-from training.renderer import CastShape, Placed, Plane, pixel_rays, render
-from training.resting import Dropped, resting_rotation
-from training.row_format import (
+from training.data.appearance import drawn_look
+from training.data.meshes import MeshConfig, MeshShapes
+from training.data.pictures import Painted, take_picture
+from training.data.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.data.resting import Dropped, resting_rotation
+from training.data.row_format import (
     BACKGROUND,
     COLOUR_PX,
     DEPTH_UNIT_M,
@@ -41,7 +41,7 @@ from training.row_format import (
     OTHER,
     TARGET,
 )
-from training.shapes import Shape, make_shape
+from training.data.shapes import Shape, make_shape
 from training.storage import archive_flaw, made_folder, write_whole
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]

@@ -16,7 +16,7 @@ from training.alignment.contrastive import category_cross_entropy, noise_contras
 from training.alignment.descriptions import category_texts, estimation_texts, pose_texts, random_poses
 from training.alignment.images import clip_images, normalised, row_images, shaded_images, surface_normals
 from training.alignment.towers import ImageTower, PromptConfig, TextTower, load_clip, random_clip
-from training.row_format import DEPTH_UNIT_M
+from training.data.row_format import DEPTH_UNIT_M
 
 BATCH, WIDTH = 4, 24
 

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
-from training.augmentation import (
+from training.data.augmentation import (
     AugmentationConfig,
     PosedClouds,
     augmented,

@@ -25,7 +25,7 @@ from training.calibrate import (
     tilt_and_turn,
     uncertainty,
 )
-from training.dataset import BatchConfig, GroundConfig
+from training.data.dataset import BatchConfig, GroundConfig
 from training.export import export
 from training.losses.directions import confidence_target
 

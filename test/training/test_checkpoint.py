@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.checkpoint import changed_settings, load_network, previous_path, read_checkpoint, write_checkpoint
 from training.losses import LossWeights
 from training.networks import CliposeConfig, PatchTransformerConfig
+from training.optimisation.checkpoint import (
+    changed_settings,
+    load_network,
+    previous_path,
+    read_checkpoint,
+    write_checkpoint,
+)
 from training.train import FREE, train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,6 @@ from clipose_ros.estimators.cleanpose import CleanPose as CleanPoseEstimator
 from clipose_ros.inference.card import write_card
 from clipose_ros.inference.session import Session
 from training import cleanpose
-from training.checkpoint import load_network, read_checkpoint
 from training.distillation import DistillationWeights, distillation_losses, feature_losses, load_teacher
 from training.export import NETWORK, PARITY, network_card, parity, write_onnx
 from training.growth import grown
@@ -39,6 +38,7 @@ from training.networks.front_door import FeatureQueue, FrontDoor
 from training.networks.keypoints import Aggregation, Attention, KeypointDetector
 from training.networks.pointbert import PointBertBlock, PointBertConfig, read_ulip2
 from training.networks.pointnet2 import PointNet2, ball_neighbours, farthest_points, squared_distances
+from training.optimisation.checkpoint import load_network, read_checkpoint
 from training.train import TrainConfig, learning_rate, plain_settings, train
 
 TINY_ENCODER = PointNetConfig(points=64, levels=(32, 16, 8, 4), widths=(4, 4, 4, 4), propagation=(8, 8, 8, 8))

@@ -14,10 +14,13 @@ from clipose_ros.core.types import ColourCrop, Detections, Frame, Instance, Intr
 from clipose_ros.estimators.cleanpose import IMAGE, IMAGE_MAP, PLACES
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.pipeline import Pipeline
-from training.augmentation import AugmentationConfig
 from training.calibrate import CalibrationConfig, outcomes
-from training.checkpoint import load_network
-from training.dataset import BatchConfig, GroundConfig, make_batch, observed_clouds
+from training.data.augmentation import AugmentationConfig
+from training.data.dataset import BatchConfig, GroundConfig, make_batch, observed_clouds
+from training.data.picture_augmentation import PictureAugmentation, augmented_pictures
+from training.data.row_format import GRID, TARGET
+from training.data.rows import ViewPool
+from training.data.sources import batches_of
 from training.export import export, network_card, with_sight, write_onnx
 from training.growth import grown
 from training.networks import (
@@ -30,10 +33,7 @@ from training.networks import (
     network_config,
 )
 from training.networks.backbone import gathered
-from training.picture_augmentation import PictureAugmentation, augmented_pictures
-from training.row_format import GRID, TARGET
-from training.rows import ViewPool
-from training.sources import batches_of
+from training.optimisation.checkpoint import load_network
 from training.train import TrainConfig, train
 from training.views import ViewConfig, draw_shard
 

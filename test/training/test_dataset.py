@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-import training.sensor
+import training.data.sensor
 from clipose_ros.core import normalization
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
-from training.augmentation import AugmentationConfig, PosedClouds
 from training.categories import among
 from training.clipose import PAPER
-from training.dataset import (
+from training.data.augmentation import AugmentationConfig, PosedClouds
+from training.data.dataset import (
     BatchConfig,
     GroundConfig,
     PriorConfig,
@@ -29,9 +29,9 @@ from training.dataset import (
     seen_surfaces,
     view_rotation,
 )
-from training.row_format import DEPTH_UNIT_M, TARGET
-from training.rows import ViewPool
-from training.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud, shadows
+from training.data.row_format import DEPTH_UNIT_M, TARGET
+from training.data.rows import ViewPool
+from training.data.sensor import SensorConfig, detected_mask, measured_depth, pushed_background, sample_cloud, shadows
 from training.views import draw_shard
 
 PERFECT = SensorConfig(
@@ -386,7 +386,7 @@ def test_a_hidden_handle_is_masked_entirely_in_the_papers_training(pool):
 
 
 def test_waves_are_linear_between_their_knots_as_torch_interpolates():
-    wave = training.sensor._waves(torch.zeros(2, 48, 64), 7.0, torch.Generator().manual_seed(0))
+    wave = training.data.sensor._waves(torch.zeros(2, 48, 64), 7.0, torch.Generator().manual_seed(0))
     knots = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(0))
     linear = torch.nn.functional.interpolate(knots, size=(48, 64), mode="bilinear", align_corners=True)[:, 0]
     torch.testing.assert_close(wave, 1.4 * linear, atol=1e-4, rtol=0)

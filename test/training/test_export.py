@@ -12,9 +12,9 @@ from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.estimators.clipose import NETWORK
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.inference.session import Session
-from training.checkpoint import load_network
 from training.export import PARITY, export, half_precision, network_card, parity, search_nodes, write_onnx
 from training.networks import PatchTransformerConfig, make_network
+from training.optimisation.checkpoint import load_network
 from training.train import train
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16

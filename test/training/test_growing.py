@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.growing import GrowingRows
+from training.data.growing import GrowingRows
 from training.networks.patch_transformer import PatchTransformerConfig
 from training.train import TrainConfig, train
 from training.views import draw_shard

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RENDERER = {"trimesh", "embreex", "training.renderer", "training.meshes", "training.shapes", "training.views"}
+RENDERER = {
+    "trimesh",
+    "embreex",
+    "training.data.renderer",
+    "training.data.meshes",
+    "training.data.shapes",
+    "training.views",
+}
 NETWORK = {"training.networks", "training.losses", "training.alignment", "training.train", "transformers", "accelerate"}
 
 
@@ -19,13 +26,15 @@ def imported_with(*modules: str) -> set[str]:
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["training.rows", "training.dataset", "training.row_format"])
+@pytest.mark.parametrize("module", ["training.data.rows", "training.data.dataset", "training.data.row_format"])
 def test_reading_shards_loads_neither_a_renderer_nor_a_network(module):
     assert not imported_with(module) & (RENDERER | NETWORK | {"onnxruntime", "rclpy", "cv2"})
 
 
 def test_training_loads_no_renderer_and_leaves_clip_to_those_who_align():
-    assert not imported_with("training.train", "training.checkpoint") & (RENDERER | {"transformers", "rclpy"})
+    assert not imported_with("training.train", "training.optimisation.checkpoint") & (
+        RENDERER | {"transformers", "rclpy"}
+    )
 
 
 def test_rows_of_published_data_need_no_renderer():

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
-from training.meshes import (
+from training.data.meshes import (
     SYNSETS,
     MeshConfig,
     MeshShapes,
@@ -23,9 +23,9 @@ from training.meshes import (
     surface_points,
     turned_back,
 )
-from training.shapes import make_shape
-from training.shapes.mesh import Mesh
-from training.shapes.shape import BODY, ORIENTING
+from training.data.shapes import make_shape
+from training.data.shapes.mesh import Mesh
+from training.data.shapes.shape import BODY, ORIENTING
 from training.views import Body, ViewConfig, draw_view
 
 

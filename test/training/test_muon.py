@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from training.muon import Muon, orthogonalised
 from training.networks import make_network
 from training.networks.clipose import CliposeConfig
 from training.networks.patch_transformer import PatchTransformerConfig
-from training.optimisers import make_optimiser
+from training.optimisation.muon import Muon, orthogonalised
+from training.optimisation.optimisers import make_optimiser
 from training.train import TrainConfig
 
 SMALL = PatchTransformerConfig(points=64, patches=8, neighbours=4, width=16, layers=2, heads=2)

@@ -19,16 +19,16 @@ from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
+from training.data.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.data.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
+from training.data.rows import DatasetRows, ShardRows, ViewPool
+from training.data.shapes import Shape
+from training.data.shapes.mesh import Mesh
+from training.data.shapes.shape import BODY, assembled
 from training.nocs import SPLITS, NocsConfig, NocsViews, Unusable
 from training.nocs.files import read_detections, read_meta
 from training.nocs.poses import tight_mug
 from training.nocs.shards import write_shards
-from training.renderer import CastShape, Placed, Plane, pixel_rays, render
-from training.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
-from training.rows import DatasetRows, ShardRows, ViewPool
-from training.shapes import Shape
-from training.shapes.mesh import Mesh
-from training.shapes.shape import BODY, assembled
 from training.similarity import residuals, robust_similarity, umeyama
 
 WIDTH, HEIGHT = 640, 480

@@ -8,9 +8,9 @@ import torch
 import tyro
 
 from training import clipose
-from training.checkpoint import load_network, read_checkpoint
 from training.networks import CliposeConfig, FusionConfig, HSEncoderConfig, make_network, network_config
 from training.networks.fusion import CrossAttention
+from training.optimisation.checkpoint import load_network, read_checkpoint
 
 TINY = (
     "--share 1 --steps 1 --batch 4 --warm-up 1 --log-every 1 --checkpoint-every 1 --network.hidden 16 8 "

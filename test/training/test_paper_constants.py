@@ -20,7 +20,7 @@ from training.losses.points import MIRRORED
 from training.networks import HSEncoderConfig
 from training.networks.clipose import FACES, Clipose
 from training.networks.hs_encoder import POOLING, HSEncoder
-from training.optimisers import make_optimiser
+from training.optimisation.optimisers import make_optimiser
 from training.reproduce import PAPER_REAL275
 from training.train import plain_settings
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from training.appearance import LookConfig, drawn_label, drawn_look, drawn_material
-from training.pictures import Painted, drawn_lights, smooth_normals
-from training.renderer import CastShape, Placed, Plane, render
-from training.row_format import GRID, TARGET, VIEW_ARRAYS
-from training.rows import checked_arrays
-from training.shapes import make_shape
+from training.data.appearance import LookConfig, drawn_label, drawn_look, drawn_material
+from training.data.pictures import Painted, drawn_lights, smooth_normals
+from training.data.renderer import CastShape, Placed, Plane, render
+from training.data.row_format import GRID, TARGET, VIEW_ARRAYS
+from training.data.rows import checked_arrays
+from training.data.shapes import make_shape
 from training.views import ViewConfig, draw_shard, generate
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from training import clipose
-from training.dataset import BatchConfig, make_batch
+from training.data.dataset import BatchConfig, make_batch
+from training.data.rows import ViewPool
 from training.networks import CliposeConfig, HSEncoderConfig, PatchTransformerConfig, make_network
 from training.networks.hs_encoder import neighbours
-from training.precision import ExactLinear, exact, exact_product, rounded_products, unlowered
-from training.rows import ViewPool
+from training.optimisation.precision import ExactLinear, exact, exact_product, rounded_products, unlowered
 from training.train import TrainConfig, batch_losses, make_accelerator
 
 MATMUL = torch.backends.cuda.matmul

@@ -5,9 +5,9 @@ import pytest
 
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Intrinsics
-from training.renderer import CastShape, Placed, Plane, pixel_rays, render
-from training.row_format import DEPTH_UNIT_M, GRID, TARGET, VIEW_ARRAYS
-from training.shapes import make_shape
+from training.data.renderer import CastShape, Placed, Plane, pixel_rays, render
+from training.data.row_format import DEPTH_UNIT_M, GRID, TARGET, VIEW_ARRAYS
+from training.data.shapes import make_shape
 from training.views import draw_shard
 
 

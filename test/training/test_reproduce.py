@@ -15,12 +15,12 @@ import tyro
 from clipose_ros.core.categories import CATEGORIES
 from training import cleanpose
 from training.alignment.branch import AlignmentConfig
-from training.checkpoint import load_network, read_checkpoint
 from training.clipose import PAPER
-from training.dataset import BatchConfig
+from training.data.dataset import BatchConfig
 from training.networks import CleanPoseConfig, CliposeConfig, DistilledConfig, PointNetConfig
 from training.networks.hs_encoder import HSEncoderConfig
 from training.nocs.files import SPLITS
+from training.optimisation.checkpoint import load_network, read_checkpoint
 from training.reproduce import Reproduction, colour_side, command_of, is_finished, main, reproduce, stages
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_predict.py"))))
@@ -99,7 +99,7 @@ def test_every_stage_leaves_what_it_made_and_a_record(finished):
     assert all(record["finished"] for record in records.values()) and len(records) == len(stages(config))
     assert records["camera_train"]["report"] == {"rows": 6, "skipped": {}, "missing_models": []}
     assert records["prediction_real_test"]["report"] == {"results": 1, "predictions": 3, "skipped": {}}
-    saved = read_checkpoint(config.output / "training/checkpoint.pt")
+    saved = read_checkpoint(config.output / "training/optimisation/checkpoint.pt")
     terms = json.loads((config.output / "training/log.jsonl").read_text().splitlines()[0])
     assert saved["step"] == 2 and {"point_image", "point_text", "image_category"} <= terms.keys()  # CLIP was there
     for model, precision in (("clipose", "fp32"), ("clipose-fp16", "fp16")):
@@ -141,7 +141,7 @@ def test_other_settings_are_refused_where_they_matter(finished):
         ValueError, match="training.json: expected the settings that training was begun with, got others: train; take"
     ):
         reproduce(replace(config, train=steps))
-    assert read_checkpoint(config.output / "training/checkpoint.pt")["step"] == 2  # nothing was touched
+    assert read_checkpoint(config.output / "training/optimisation/checkpoint.pt")["step"] == 2  # nothing was touched
 
 
 def test_an_interrupted_stage_is_not_finished(finished, monkeypatch):

@@ -6,8 +6,8 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES, NOCS_RESTS
-from training.resting import Dropped, laid_down, resting_rotation, turned
-from training.shapes import make_shape
+from training.data.resting import Dropped, laid_down, resting_rotation, turned
+from training.data.shapes import make_shape
 
 RNG = np.random.default_rng(3)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.row_format import OPTIONAL, ROW_TYPES, VIEW_ARRAYS
-from training.rows import BROKEN, DatasetRows, RowDrawer, ShardRows, StepRows, ViewPool, mapped_arrays
+from training.data.row_format import OPTIONAL, ROW_TYPES, VIEW_ARRAYS
+from training.data.rows import BROKEN, DatasetRows, RowDrawer, ShardRows, StepRows, ViewPool, mapped_arrays
 
 
 def made_rows(views, seed=0):

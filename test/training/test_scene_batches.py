@@ -8,7 +8,7 @@ from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.segmenters.centre_votes import instances_of, without_surface
 from clipose_ros.segmenters.depth import box_of
 from clipose_ros.segmenters.depth_channels import CROP, CROP_CHANNELS, DepthGrid, image_channels, object_crops
-from training.object_crops import (
+from training.data.object_crops import (
     MOST_FOUND,
     boxes_of,
     crops_of,
@@ -19,8 +19,8 @@ from training.object_crops import (
     varied,
     worn,
 )
-from training.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
-from training.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING
+from training.data.scene_batches import SceneVariation, cells_of, channels_of, seen_scenes, targets_of
+from training.data.scene_format import DEPTH_UNIT_M, IGNORED, NOTHING
 from training.scenes import SceneConfig, draw_shard
 from training.segmenter import mask_losses
 

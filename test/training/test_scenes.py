@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.renderer import CastShape, Placed
-from training.scene_format import (
+from training.data.renderer import CastShape, Placed
+from training.data.scene_format import (
     DEPTH_UNIT_M,
     HEIGHT,
     IGNORED,
@@ -14,10 +14,10 @@ from training.scene_format import (
     SEGMENT_CATEGORIES,
     WIDTH,
 )
+from training.data.shapes.mesh import box
+from training.data.shapes.other import FAMILIES, other
+from training.data.shapes.shape import BODY, assembled
 from training.scenes import SceneConfig, Unevenness, draw_shard, generate, seen_depth, shard_path
-from training.shapes.mesh import box
-from training.shapes.other import FAMILIES, other
-from training.shapes.shape import BODY, assembled
 
 
 @pytest.fixture(scope="module")

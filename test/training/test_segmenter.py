@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-import training.loop
+import training.optimisation.loop
 import training.segmenter
 from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
-from training.checkpoint import read_checkpoint
+from training.data.scene_batches import measured
+from training.data.scene_format import NOTHING
 from training.export_segmenter import export
 from training.networks.segmentation import (
     MaskNetwork,
@@ -20,10 +21,9 @@ from training.networks.segmentation import (
     SegmenterNetworks,
     SegmenterNetworksConfig,
 )
-from training.scene_batches import measured
-from training.scene_format import NOTHING
+from training.optimisation.checkpoint import read_checkpoint
+from training.optimisation.schedule import cosine
 from training.scenes import draw_shard
-from training.schedule import cosine
 from training.segmenter import SegmenterTrainConfig, begin_with, load_networks, train
 
 
@@ -106,7 +106,7 @@ def test_a_network_that_has_diverged_ends_the_run(config, tmp_path, monkeypatch)
         return losses | {"total": losses["total"] * torch.nan}
 
     monkeypatch.setattr(training.segmenter, "step_losses", diverged)
-    monkeypatch.setattr(training.loop, "MOST_UNSOUND", 2)
+    monkeypatch.setattr(training.optimisation.loop, "MOST_UNSOUND", 2)
     with pytest.raises(ValueError, match="gradient: expected finite numbers, got others in 2 steps in a row"):
         train(replace(config, output=tmp_path, steps=9))
     assert not (tmp_path / "checkpoint.pt").exists()

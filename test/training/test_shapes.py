@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
-from training.shapes import Shape, make_shape
-from training.shapes.bottle import flat
-from training.shapes.camera import folding
-from training.shapes.mesh import box, lathe
-from training.shapes.scan import bumps, scanned, skin, sphere
-from training.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
-from training.shapes.underside import standing
+from training.data.shapes import Shape, make_shape
+from training.data.shapes.bottle import flat
+from training.data.shapes.camera import folding
+from training.data.shapes.mesh import box, lathe
+from training.data.shapes.scan import bumps, scanned, skin, sphere
+from training.data.shapes.shape import BODY, DETAIL, LID, ORIENTING, assembled
+from training.data.shapes.underside import standing
 
 SEEDS = range(40)
 MANY = 200  # draws that show every family

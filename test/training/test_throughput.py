@@ -7,8 +7,8 @@ import torch
 import tyro
 
 from training import clipose, throughput
+from training.data.rows import ViewPool
 from training.networks import CliposeConfig, HSEncoderConfig, PatchTransformerConfig
-from training.rows import ViewPool
 from training.train import learning_rate
 
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import nn
 
-import training.loop
+import training.optimisation.loop
 import training.train
-from training.checkpoint import load_network, read_checkpoint
-from training.dataset import BatchConfig, make_batch
+from training.data.dataset import BatchConfig, make_batch
+from training.data.rows import ViewPool
+from training.data.sources import batches_of
 from training.distillation import DistillationWeights, common_centres, distillation_losses, frozen
 from training.losses import LossWeights
 from training.networks import CliposeConfig, HSEncoderConfig, make_network
-from training.optimisers import make_optimiser
-from training.rows import ViewPool
-from training.sources import batches_of
+from training.optimisation.checkpoint import load_network, read_checkpoint
+from training.optimisation.optimisers import make_optimiser
 from training.train import TrainConfig, batch_losses, learning_rate, make_accelerator, train
 
 TINY_CLIPOSE = CliposeConfig(
@@ -155,7 +155,7 @@ from dataclasses import replace
 from pathlib import Path
 torch.set_num_threads(1)
 from training.networks import PatchTransformerConfig, make_network
-from training.processes import reduce_gradients
+from training.optimisation.processes import reduce_gradients
 from training.train import TrainConfig, batch_losses, make_accelerator, train
 views, folder = map(Path, sys.argv[1:])
 network = PatchTransformerConfig(patches=16, neighbours=8, width=16, layers=1, heads=2)
@@ -245,7 +245,7 @@ def test_a_network_that_has_diverged_ends_the_run(config, tmp_path, monkeypatch)
         return losses | {"total": losses["total"] * torch.nan}
 
     monkeypatch.setattr(training.train, "batch_losses", diverged)
-    monkeypatch.setattr(training.loop, "MOST_UNSOUND", 3)
+    monkeypatch.setattr(training.optimisation.loop, "MOST_UNSOUND", 3)
     with pytest.raises(
         ValueError, match="gradient: expected finite numbers, got others in 3 steps in a row, up to step 3"
     ):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from training.meshes import MeshConfig
-from training.row_format import VIEW_ARRAYS
+from training.data.meshes import MeshConfig
+from training.data.row_format import VIEW_ARRAYS
 from training.views import generate
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.precision import exact
+from training.optimisation.precision import exact
 
 
 def similarity(first: Tensor, second: Tensor) -> Tensor:

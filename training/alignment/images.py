@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from training.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
-from training.row_format import COLOUR_PX as SIDE
+from training.data.row_format import BACKGROUND, DEPTH_UNIT_M, OTHER, TARGET
+from training.data.row_format import COLOUR_PX as SIDE
 
 LABELS = 1 + max(BACKGROUND, TARGET, OTHER)
 
@@ -82,7 +82,7 @@ def surface_normals(depth: Tensor, rays: Tensor) -> Tensor:
     depth : (B, H, W) float
         Along the optical axis [m]; 0 where nothing was seen.
     rays : (B, 4) float
-        As in `training.row_format`.
+        As in `training.data.row_format`.
 
     Returns
     -------
@@ -107,9 +107,9 @@ def shaded_images(depth: Tensor, labels: Tensor, rays: Tensor, generator: torch.
     depth : (B, H, W) float
         Along the optical axis [m]; 0 where nothing was seen.
     labels : (B, H, W) uint8
-        As in `training.row_format`.
+        As in `training.data.row_format`.
     rays : (B, 4) float
-        As in `training.row_format`.
+        As in `training.data.row_format`.
     generator : torch.Generator
         Of the same device.
 

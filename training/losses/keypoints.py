@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from training.categories import among
-from training.precision import exact_product
+from training.optimisation.precision import exact_product
 
 APART_M = 0.01  # keypoints nearer to each other than this are too near
 ROUND = 0.1  # below it the error of coordinates counts squared

@@ -61,7 +61,7 @@ class PoseNetwork(Protocol):
             Index into CATEGORIES.
         *also : Tensor
             ground (B, 4), of the same module, where the network takes it; picture (B, 3, S, S) and places (B, N, 2), as
-            `training.dataset.make_batch` gives them, where it has a backbone of images.
+            `training.data.dataset.make_batch` gives them, where it has a backbone of images.
 
         Returns
         -------

@@ -38,7 +38,7 @@ from training.networks.keypoints import (
 )
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
 from training.networks.pointnet2 import PointNet2, PointNetConfig
-from training.precision import ExactLinear, exact, unlowered
+from training.optimisation.precision import ExactLinear, exact, unlowered
 
 QUEUE = "front_door.queue"
 SEEN = ("picture", "places")  # entries of a batch that a network with a backbone takes
@@ -303,7 +303,7 @@ class CleanPose(nn.Module):
         category : (B,) int64
             Index into CATEGORIES.
         *seen : Tensor
-            Nothing, or picture (B, 3, S, S) and places (B, N, 2), as `training.dataset.make_batch` gives them.
+            Nothing, or picture (B, 3, S, S) and places (B, N, 2), as `training.data.dataset.make_batch` gives them.
 
         Returns
         -------
@@ -350,7 +350,7 @@ class CleanPose(nn.Module):
         metres = points * scale
         mean = metres.mean(1, keepdim=True)
         metres = metres - mean
-        with unlowered(points):  # rounded features have other winners (`training.precision`)
+        with unlowered(points):  # rounded features have other winners (`training.optimisation.precision`)
             of_points = self.encoder(metres)
         features = of_points
         if self.config.has_image_features:
@@ -508,8 +508,8 @@ class CleanPoseLite(PatchTransformer):
             Index into CATEGORIES.
         *also : Tensor
             ground (B, 4) or (B, 9), as for the compact network, where this one is told of surfaces; then picture
-            (B, 3, S, S) and places (B, N, 2), as `training.dataset.make_batch` gives them. Any may be left out from
-            the end.
+            (B, 3, S, S) and places (B, N, 2), as `training.data.dataset.make_batch` gives them. Any may be left out
+            from the end.
 
         Returns
         -------

@@ -24,7 +24,7 @@ from clipose_ros.core.categories import CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
 from training.networks.fusion import ATTENTION, AttentionFusion, FusionConfig
 from training.networks.hs_encoder import HSEncoder, HSEncoderConfig, PointNorm, Pyramid, rows
-from training.precision import ExactLinear
+from training.optimisation.precision import ExactLinear
 
 FACES = 6  # of the object's box: y+, x+, z+, x-, z-, y-
 

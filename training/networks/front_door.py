@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clipose_ros.core.categories import CATEGORIES
 from training.networks.keypoints import attention_layers
-from training.precision import exact
+from training.optimisation.precision import exact
 
 ROUNDS = 10  # of k-means
 

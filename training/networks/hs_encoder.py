@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.precision import exact, unlowered
+from training.optimisation.precision import exact, unlowered
 
 POOLING = 4  # points that become one, and neighbours that it hears
 # points whose responses to one support are held at a time in inference: they stay in the cache, a whole level's do not
@@ -488,7 +488,7 @@ class HSEncoder(nn.Module):
         return neighbours(points, min(self.config.nearest, points.shape[1] // 8))
 
     def forward(self, points: Tensor) -> Pyramid:
-        """Encode clouds, out of autocast: rounded features would have other neighbours (`training.precision`).
+        """Encode clouds, out of autocast: rounded features would have other neighbours (`optimisation.precision`).
 
         Parameters
         ----------

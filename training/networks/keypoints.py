@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clipose_ros.core.categories import CATEGORIES
 from training.networks.hs_encoder import PointNorm, rows
 from training.networks.pointnet2 import squared_distances
-from training.precision import ExactLinear, exact
+from training.optimisation.precision import ExactLinear, exact
 
 SHARPNESS = 10.0  # of the heatmap: one over its temperature
 NEIGHBOUR_TEMPERATURE = 5.0

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.categories import category_scales
-from training.precision import ExactLinear, exact
+from training.optimisation.precision import ExactLinear, exact
 
 
 @dataclass(frozen=True)

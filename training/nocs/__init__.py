@@ -1,4 +1,4 @@
-"""REAL275 and CAMERA25 as published, as rows of `training.row_format`.
+"""REAL275 and CAMERA25 as published, as rows of `training.data.row_format`.
 
 python -m training.nocs --root DIR --split real_train --output data/real_train --workers 2
 """

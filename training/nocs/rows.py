@@ -12,6 +12,17 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from clipose_ros.core.categories import CATEGORIES
+from training.data.row_format import (
+    BACKGROUND,
+    COLOUR_PX,
+    DEPTH_UNIT_M,
+    FAR_M,
+    GRID,
+    LEAST_COLOUR_PX,
+    MARGIN,
+    OTHER,
+    TARGET,
+)
 from training.nocs.files import (
     SPLITS,
     FrameFiles,
@@ -38,17 +49,6 @@ from training.nocs.poses import (
     handle_share,
     matched_truth,
     tight_mug,
-)
-from training.row_format import (
-    BACKGROUND,
-    COLOUR_PX,
-    DEPTH_UNIT_M,
-    FAR_M,
-    GRID,
-    LEAST_COLOUR_PX,
-    MARGIN,
-    OTHER,
-    TARGET,
 )
 from training.similarity import SimilarityConfig
 

@@ -1,4 +1,4 @@
-"""Shards of rows of a split on disk, which `training.rows.ViewPool` reads as it reads those of `training.views`."""
+"""Shards of rows of a split on disk, which `data.rows.ViewPool` reads as it reads those of `training.views`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from training.data.row_format import COLOUR_PX
 from training.nocs.files import Unusable
 from training.nocs.rows import NocsConfig, NocsViews
-from training.row_format import COLOUR_PX
 from training.storage import made_folder, write_whole
 
 EXAMPLES = 3  # of each reason in a report

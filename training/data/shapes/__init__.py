@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.bottle import bottle
-from training.shapes.bowl import bowl
-from training.shapes.camera import camera
-from training.shapes.can import can
-from training.shapes.laptop import laptop
-from training.shapes.mug import mug
-from training.shapes.shape import Shape
+from training.data.shapes.bottle import bottle
+from training.data.shapes.bowl import bowl
+from training.data.shapes.camera import camera
+from training.data.shapes.can import can
+from training.data.shapes.laptop import laptop
+from training.data.shapes.mug import mug
+from training.data.shapes.shape import Shape
 
 __all__ = ["Shape", "make_shape"]
 

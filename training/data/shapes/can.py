@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, fillet, lathe, rectangle, superellipse, sweep
-from training.shapes.shape import BODY, DETAIL, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
-from training.shapes.underside import standing
+from training.data.shapes.mesh import Mesh, box, fillet, lathe, rectangle, superellipse, sweep
+from training.data.shapes.shape import BODY, DETAIL, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.underside import standing
 
 
 def ended(wall: np.ndarray, seam: float, recess: float) -> np.ndarray:

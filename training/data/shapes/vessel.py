@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import fillet
+from training.data.shapes.mesh import fillet
 
 
 def bellied(

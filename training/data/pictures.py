@@ -13,8 +13,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from training.appearance import Look, LookConfig, Material, drawn_colour, drawn_material
-from training.renderer import CastShape, Placed, Plane, render
+from training.data.appearance import Look, LookConfig, Material, drawn_colour, drawn_material
+from training.data.renderer import CastShape, Placed, Plane, render
 
 TABLE_PATTERNS = {"plain": 0.35, "waves": 0.4, "stripes": 0.1, "checks": 0.1, "spots": 0.05}
 SMOOTH = 0.75  # cosine between a face and the mean of its neighbours, from which on an edge is meant to be one

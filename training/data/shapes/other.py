@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.scene_format import OTHER_CATEGORY
-from training.shapes.mesh import box, lathe, rectangle, slab, superellipse, sweep
-from training.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.scene_format import OTHER_CATEGORY
+from training.data.shapes.mesh import box, lathe, rectangle, slab, superellipse, sweep
+from training.data.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
 
 
 def carton(rng: np.random.Generator) -> Parts:

@@ -13,8 +13,8 @@ from embreex.rtcore_scene import EmbreeScene
 from scipy.sparse import csr_array, diags_array
 from scipy.spatial import ConvexHull
 
-from training.shapes.mesh import Mesh
-from training.shapes.shape import BODY, ORIENTING, Parts, Shape
+from training.data.shapes.mesh import Mesh
+from training.data.shapes.shape import BODY, ORIENTING, Parts, Shape
 
 POINTS = 2500
 

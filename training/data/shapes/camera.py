@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.shapes.mesh import (
+from training.data.shapes.mesh import (
     Mesh,
     box,
     edge_steps,
@@ -23,8 +23,8 @@ from training.shapes.mesh import (
     slab,
     superellipse,
 )
-from training.shapes.scan import scanned
-from training.shapes.shape import BODY, DETAIL, ORIENTING, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.scan import scanned
+from training.data.shapes.shape import BODY, DETAIL, ORIENTING, Family, Parts, Shape, assembled, drawn, drawn_scale
 
 SCANNED = 0.5  # share of the cameras that are as a scanner sees them, the others are as drawn
 MIRRORED = 0.03  # share with the grip and the controls at -z

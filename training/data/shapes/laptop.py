@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, box, lathe, loft, raised, rectangle, slab_rings
-from training.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.mesh import Mesh, box, lathe, loft, raised, rectangle, slab_rings
+from training.data.shapes.shape import BODY, DETAIL, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
 
 
 def panel(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from training.shapes.mesh import Mesh
+from training.data.shapes.mesh import Mesh
 
 T = TypeVar("T")
 Parts = list[tuple[Mesh, int]]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.rows import mapped_arrays
+from training.data.rows import mapped_arrays
 
 POLL_S = 0.5
 

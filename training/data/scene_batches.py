@@ -15,8 +15,8 @@ from torch import Tensor
 
 from clipose_ros.segmenters.centre_votes import OFFSET_UNIT
 from clipose_ros.segmenters.depth_channels import HEIGHT_M, LOW_M, PIXEL_M, RELIEF, RELIEF_M, SMOOTHING
-from training.scene_format import DEPTH_UNIT_M, IGNORED, MOST_OBJECTS
-from training.sensor import SensorConfig, measured_depth, shadows
+from training.data.scene_format import DEPTH_UNIT_M, IGNORED, MOST_OBJECTS
+from training.data.sensor import SensorConfig, measured_depth, shadows
 
 # without a bias: the surface is found on the clean depth, and what is measured must stand on it
 SENSOR = SensorConfig(

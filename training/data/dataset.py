@@ -12,12 +12,11 @@ from torch import Tensor
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from clipose_ros.core.normalization import FACING_WEIGHT, HEIGHT_LIMIT, IMAGE_UP, IMAGE_UP_WEIGHT
 from clipose_ros.core.sampling import BOX_GROWTH, BOX_MARGIN_M, LEAST_INSIDE
-from training.augmentation import AugmentationConfig, PosedClouds, augmented, drawn_mirrors
 from training.categories import among, category_scales
-from training.picture_augmentation import PictureAugmentation, augmented_pictures
-from training.precision import exact_product
-from training.row_format import DEPTH_UNIT_M, GRID, LEAST_COLOUR_PX, TARGET
-from training.sensor import (
+from training.data.augmentation import AugmentationConfig, PosedClouds, augmented, drawn_mirrors
+from training.data.picture_augmentation import PictureAugmentation, augmented_pictures
+from training.data.row_format import DEPTH_UNIT_M, GRID, LEAST_COLOUR_PX, TARGET
+from training.data.sensor import (
     SensorConfig,
     detected_mask,
     mask_shift,
@@ -26,6 +25,7 @@ from training.sensor import (
     sample_cloud,
     shadows,
 )
+from training.optimisation.precision import exact_product
 
 STRAIGHT = math.cos(math.radians(4))  # between up and an axis of an object that stands or lies straight
 NEARLY_STRAIGHT = math.cos(math.radians(12))  # between up and what is seen of it, for a pose to be set onto that
@@ -223,7 +223,7 @@ def seen_surfaces(surface: Tensor, config: GroundConfig, generator: torch.Genera
     Parameters
     ----------
     surface : (B, 4) float
-        As in `training.row_format`.
+        As in `training.data.row_format`.
     config : GroundConfig
         How often and how well they are known.
     generator : torch.Generator
@@ -600,7 +600,7 @@ def surfaces_of(rows: dict[str, Tensor]) -> Tensor:
     Returns
     -------
     (B, 4) float32
-        As in `training.row_format`, zero where the rows have none.
+        As in `training.data.row_format`, zero where the rows have none.
     """
     return rows["surface"] if "surface" in rows else rows["translation"].new_zeros(len(rows["category"]), 4)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, loft
-from training.shapes.shape import Parts, drawn
+from training.data.shapes.mesh import Mesh, loft
+from training.data.shapes.shape import Parts, drawn
 
 FLAT_M = 2e-4  # faces this close to the lowest point are those that it stands on
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from training.muon import Muon, MuonWithAdamW
+from training.optimisation.muon import Muon, MuonWithAdamW
 
 
 class Optimised(Protocol):

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from clipose_ros.core.validation import expect
-from training.run_log import RunLog
+from training.optimisation.run_log import RunLog
 
 MOST_UNSOUND = 50  # steps in a row without a finite gradient; a scaler of fp16 needs up to 20 to find its scale
 UNSOUND = "steps whose gradient was not finite"

@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from training.dataset import BatchConfig, make_batch
-from training.growing import GrowingRows
+from training.data.dataset import BatchConfig, make_batch
+from training.data.growing import GrowingRows
+from training.data.rows import RowDrawer, Rows, StepRows, ViewPool, checked_arrays, flaws
 from training.networks.patch_transformer import PatchTransformerConfig
-from training.rows import RowDrawer, Rows, StepRows, ViewPool, checked_arrays, flaws
 
 if TYPE_CHECKING:
     from training.train import TrainConfig

@@ -23,8 +23,8 @@ from clipose_ros.segmenters.centre_votes import (
     VoteSettings,
 )
 from clipose_ros.segmenters.depth_channels import CROP, CROP_CHANNELS, LENGTH_M, PIXEL_M
-from training.scene_batches import Scenes, cells_of
-from training.scene_format import IGNORED, MOST_OBJECTS, NOTHING
+from training.data.scene_batches import Scenes, cells_of
+from training.data.scene_format import IGNORED, MOST_OBJECTS, NOTHING
 
 RIGHT, WRONG = 0.5, 0.25  # IoU from which on a mask is that of an object, and below which it may be of nothing
 MOST_FOUND = 20  # instances of a scene

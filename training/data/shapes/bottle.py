@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import COLUMNS, Mesh, fillet, lathe, loft, raised, superellipse, sweep
-from training.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
-from training.shapes.underside import standing
+from training.data.shapes.mesh import COLUMNS, Mesh, fillet, lathe, loft, raised, superellipse, sweep
+from training.data.shapes.shape import BODY, LID, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.underside import standing
 
 
 def cap(rng: np.random.Generator, radius: float, bottom: float, height: float) -> np.ndarray:

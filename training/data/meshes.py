@@ -1,6 +1,6 @@
 """Folders of meshes as extra shapes beside the generated ones.
 
-    python -m training.meshes --folder DIR
+    python -m training.data.meshes --folder DIR
 
 This prints what can be used, by category, and why the rest cannot. Layouts: ShapeNetCore
 (`<synset>/<model>/models/model_normalized.obj` or `…/model.obj`), NOCS's obj_models (`<synset>/<model>/model.obj`), and
@@ -26,9 +26,9 @@ from rich.table import Table
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES, MEAN_SIZES
 from training.command import run
-from training.shapes import Shape, make_shape
-from training.shapes.mesh import Mesh
-from training.shapes.shape import BODY, ORIENTING, assembled, drawn_scale
+from training.data.shapes import Shape, make_shape
+from training.data.shapes.mesh import Mesh
+from training.data.shapes.shape import BODY, ORIENTING, assembled, drawn_scale
 
 SYNSETS = {
     "02876657": "bottle",

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.shapes.mesh import Mesh, fillet, lathe, loft, superellipse, sweep
-from training.shapes.shape import BODY, LID, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
-from training.shapes.underside import standing
-from training.shapes.vessel import bellied, hollowed
+from training.data.shapes.mesh import Mesh, fillet, lathe, loft, superellipse, sweep
+from training.data.shapes.shape import BODY, LID, ORIENTING, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.underside import standing
+from training.data.shapes.vessel import bellied, hollowed
 
 
 def mug_outer(rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from training.shapes.shape import ORIENTING, Shape, drawn
+from training.data.shapes.shape import ORIENTING, Shape, drawn
 
 Pattern = Literal["plain", "waves", "stripes", "checks", "spots"]
 
@@ -251,7 +251,7 @@ class Look:
         normals : (P, 3) float32
             Of the surface there.
         parts : (P,) int
-            Ids of `training.shapes.shape`.
+            Ids of `training.data.shapes.shape`.
 
         Returns
         -------

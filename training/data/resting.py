@@ -7,7 +7,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.resting import Rest
-from training.shapes.shape import Shape, drawn
+from training.data.shapes.shape import Shape, drawn
 
 FALLS = 64  # edges that a body rolls over, at most: round ones roll over dozens
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.shapes.mesh import COLUMNS, lathe, superellipse
-from training.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
-from training.shapes.underside import standing
-from training.shapes.vessel import bellied, hollowed
+from training.data.shapes.mesh import COLUMNS, lathe, superellipse
+from training.data.shapes.shape import BODY, DETAIL, Family, Parts, Shape, assembled, drawn, drawn_scale
+from training.data.shapes.underside import standing
+from training.data.shapes.vessel import bellied, hollowed
 
 
 def foot_ring(rng: np.random.Generator, foot: float) -> np.ndarray:

@@ -344,7 +344,7 @@ def sample_cloud(
     mask : (B, G, G) bool
         Detected.
     rays : (B, 4) float
-        As in `training.row_format`.
+        As in `training.data.row_format`.
     samples : int
         Points of a cloud.
     radius : (B,) float

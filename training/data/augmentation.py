@@ -1,6 +1,6 @@
 """CLIPose's augmentations of posed clouds: box scale, box-cage taper, rigid motion and point noise.
 
-They are those of HS-Pose and GPV-Pose. What a sensor does is in `training.sensor`.
+They are those of HS-Pose and GPV-Pose. What a sensor does is in `training.data.sensor`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC
 from training.categories import among
-from training.precision import exact_product
+from training.optimisation.precision import exact_product
 
 
 class PosedClouds(NamedTuple):
@@ -30,7 +30,7 @@ class PosedClouds(NamedTuple):
     size : (B, 3) float32
         Extents of that box [m].
     surface : (B, 4) float32
-        Below the object, as in `training.row_format`.
+        Below the object, as in `training.data.row_format`.
     """
 
     points: Tensor

@@ -13,8 +13,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from clipose_ros.core.types import Intrinsics
-from training.row_format import FAR_M
-from training.shapes import Shape
+from training.data.row_format import FAR_M
+from training.data.shapes import Shape
 
 
 class CastShape:

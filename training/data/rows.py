@@ -1,6 +1,6 @@
 """Where training rows come from: shards on disk, and data sets that read their rows one by one.
 
-A row is one view, in the arrays of `training.row_format`. What cannot be read, or cannot be true, is left out and
+A row is one view, in the arrays of `training.data.row_format`. What cannot be read, or cannot be true, is left out and
 counted by reason. Neither a renderer nor a network is imported here: a machine that only reads shards needs none.
 """
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipose_ros.core.categories import CATEGORIES
-from training.row_format import COLOUR_PX, LEAST_COLOUR_PX, OPTIONAL, ROW_TYPES
+from training.data.row_format import COLOUR_PX, LEAST_COLOUR_PX, OPTIONAL, ROW_TYPES
 from training.storage import archive_flaw
 
 BROKEN = -1  # category of a row that must not be drawn

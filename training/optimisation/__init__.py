@@ -1,0 +1,1 @@
+"""How weights are bettered: optimiser, precision, many processes."""
