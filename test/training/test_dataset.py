@@ -19,14 +19,16 @@ from training.data.dataset import (
     GroundConfig,
     PriorConfig,
     drawn_priors,
-    facing_rotation,
-    known_ground,
-    known_place,
-    level_rotation,
     make_batch,
     observed_clouds,
     only_inside,
     seen_surfaces,
+)
+from training.data.network_frames import (
+    facing_rotation,
+    known_ground,
+    known_place,
+    level_rotation,
     view_rotation,
 )
 from training.data.row_format import DEPTH_UNIT_M, TARGET
