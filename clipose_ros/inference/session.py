@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
 from clipose_ros.inference.runtime import load_runtime, unreadable
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
-
-if TYPE_CHECKING:
-    from onnxruntime import SessionOptions
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +173,7 @@ class Session:
         return max(parts, 1)
 
 
-def wait_briefly(options: SessionOptions, version: str) -> None:
+def wait_briefly(options: Any, version: str) -> None:
     """Let cores wait awake for the next operator, but not for the next frame.
 
     Cores that sleep are too late for small operators: a network of 5 ms takes 7. Those that stay awake for as long as

@@ -99,7 +99,7 @@ def test_every_stage_leaves_what_it_made_and_a_record(finished):
     assert all(record["finished"] for record in records.values()) and len(records) == len(stages(config))
     assert records["camera_train"]["report"] == {"rows": 6, "skipped": {}, "missing_models": []}
     assert records["prediction_real_test"]["report"] == {"results": 1, "predictions": 3, "skipped": {}}
-    saved = read_checkpoint(config.output / "training/optimisation/checkpoint.pt")
+    saved = read_checkpoint(config.output / "training/checkpoint.pt")
     terms = json.loads((config.output / "training/log.jsonl").read_text().splitlines()[0])
     assert saved["step"] == 2 and {"point_image", "point_text", "image_category"} <= terms.keys()  # CLIP was there
     for model, precision in (("clipose", "fp32"), ("clipose-fp16", "fp16")):
@@ -141,7 +141,7 @@ def test_other_settings_are_refused_where_they_matter(finished):
         ValueError, match="training.json: expected the settings that training was begun with, got others: train; take"
     ):
         reproduce(replace(config, train=steps))
-    assert read_checkpoint(config.output / "training/optimisation/checkpoint.pt")["step"] == 2  # nothing was touched
+    assert read_checkpoint(config.output / "training/checkpoint.pt")["step"] == 2  # nothing was touched
 
 
 def test_an_interrupted_stage_is_not_finished(finished, monkeypatch):
