@@ -217,7 +217,7 @@ def measure(
     scenes : int
         Generated ones, of shapes that no training saw.
     empty : int
-        Generated scenes without objects: tables, floors, walls, furniture.
+        Generated scenes without objects: tables, floors, walls, furniture. As many others have a person's arms, too.
     folders : tuple of Path
         In NOCS format, with NNNN_true_mask.png and, for poses, truth.json.
     poses : str
@@ -239,10 +239,11 @@ def measure(
             print(f"{name}: generated scenes")
             matches = scene_matches(segmenter, seed, scenes, SceneConfig(empty=0.0))
             print_segmentation(SegmentationScores(tuple(matches)), {})
-        if empty:
-            matches = scene_matches(segmenter, seed + 1, empty, SceneConfig(empty=1.0))
-            wrong = sum(one.instances > 0 for one in matches)
-            print(f"{name}: something found in {wrong} of {empty} empty scenes")
+        for kind, hands in (("empty scenes", 0.0), ("empty scenes into which a person reaches", 1.0)):
+            if empty:
+                matches = scene_matches(segmenter, seed + 1, empty, SceneConfig(empty=1.0, hands=hands))
+                wrong = sum(one.instances > 0 for one in matches)
+                print(f"{name}: something found in {wrong} of {empty} {kind}")
 
 
 if __name__ == "__main__":

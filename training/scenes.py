@@ -4,8 +4,8 @@
 
 A shard is one .npz with a row for each scene (`SCENE_ARRAYS`). The depth is clean: the noise of the sensor is drawn
 anew in each step of training (`training.data.scene_batches`). Some scenes are empty, some have no table, and in some a
-robot's arm, a gripper, cables, mats or other furniture are seen, which are background. Some objects are sieves, through
-which one sees what is behind, as scans and real screens are; some are lumpy.
+robot's arm, a gripper, a person's arm and hand, cables, mats or other furniture are seen, which are background. Some
+objects are sieves, through which one sees what is behind, as scans and real screens are; some are lumpy.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ class SceneConfig:
     touching : float
         Share of the objects pushed against another.
     furniture : float
-        Share of scenes with an arm, a gripper, a monitor, cables, mats or the like, which is background.
+        Share of scenes with a robot's arm, a monitor, cables, mats or the like, which is background.
+    gripper : float
+        Share of scenes with a gripper's fingers at the border of the image,
+    hands : float
+        and of those into which a person reaches, with an arm or two. Both are background.
     sieves : float
         Share of objects that are perforated,
     laptop_sieves : float
@@ -109,6 +113,8 @@ class SceneConfig:
     stacked: float = 0.06
     touching: float = 0.2
     furniture: float = 0.3
+    gripper: float = 0.05
+    hands: float = 0.1
     sieves: float = 0.05
     laptop_sieves: float = 0.65
     lumpy: float = 0.25
@@ -287,13 +293,18 @@ def _furniture(
                 radius * rng.uniform(1.0, 1.3),
                 bearing + rng.normal(0, 0.4),
             )
-    for _ in range(rng.integers(0, 3)):  # big things at the back of the table, or beside it
+    for _ in range(rng.integers(0, 3)):  # big things at the back of the table, towards the camera, or beside it
         size = np.array([rng.uniform(0.4, 1.2), rng.uniform(0.35, 1.0), rng.uniform(0.02, 0.6)])
-        turn = Rotation.from_euler("y", rng.normal(0, 0.5)).as_matrix()
-        back = np.array(
-            [rng.normal(0, 0.4), 0.5 * size[1] * rng.uniform(0.2, 1.0), table_half[1] + size[2] + rng.uniform(0.1, 0.6)]
-        )
-        things.append((_plain(box(*size)), turn, back))
+        turn = Rotation.from_euler("y", rng.normal(0, 0.5))
+        along, across = rng.normal(0, 0.4), 0.5 * size[2] + rng.uniform(0.1, 0.6)
+        height = 0.5 * size[1] * rng.uniform(0.2, 1.0)
+        side = rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])
+        if side < 2:
+            centre = np.array([along, height, table_low[1] - across if side == 0 else table_half[1] + across])
+        else:
+            centre = np.array([table_low[0] - across if side == 2 else table_half[0] + across, height, along])
+            turn = Rotation.from_euler("y", 0.5 * np.pi) * turn
+        things.append((_plain(box(*size)), turn.as_matrix(), centre))
     if rng.random() < 0.3:  # cables that wind over the table and leave it
         for _ in range(rng.integers(1, 3)):
             along, amplitude = np.linspace(-1, 1, 40), rng.uniform(0.01, 0.08)
@@ -330,6 +341,88 @@ def _gripper(rng: np.random.Generator) -> list[tuple[CastShape, np.ndarray, np.n
         centre = (reach + 0.5 * length) * out + side * (gap + 0.015) * across + np.array([0.0, 0.0, z])
         fingers.append((_plain(mesh), turn @ tilt, centre))
     return fingers
+
+
+def _limb(start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> Mesh:
+    """A rounded limb between two points, as thick as it is at either."""
+    length = float(np.linalg.norm(end - start))
+    angle = np.linspace(0, 0.5 * np.pi, 5)
+    foot = np.stack([radii[0] * np.sin(angle), -radii[0] * np.cos(angle)], axis=-1)
+    head = np.stack([radii[1] * np.cos(angle), length + radii[1] * np.sin(angle)], axis=-1)
+    profile = np.concatenate([foot, head])
+    profile[:, 0] = profile[:, 0].clip(1e-4)
+    mesh = lathe(profile, superellipse(columns=16))
+    turn, _ = Rotation.align_vectors([(end - start) / length], [[0.0, 1.0, 0.0]])
+    return Mesh(turn.apply(mesh.vertices) + start, mesh.faces)
+
+
+def person_arm(rng: np.random.Generator, place: np.ndarray) -> tuple[CastShape, np.ndarray, np.ndarray]:
+    """Make an arm that reaches into a scene: a hand with its fingers, a forearm, the upper arm and at times a sleeve.
+
+    Lengths and thicknesses are those of an adult, times 0.8 to 1.15.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Decides.
+    place : (2,) float
+        Where on the table, or above it, the wrist is: x and z, table frame [m].
+
+    Returns
+    -------
+    shape : CastShape
+        The arm.
+    R_table_object : (3, 3) float
+        Its orientation.
+    centre : (3,) float
+        Table frame, y up [m].
+    """
+    # from anywhere but the far side, mostly
+    bearing = rng.uniform(0, 2 * np.pi) if rng.random() < 0.25 else np.pi / 2 + rng.normal(0, 0.9)
+    rise = np.deg2rad(rng.uniform(2, 60))
+    back = np.array([np.cos(bearing) * np.cos(rise), np.sin(rise), np.sin(bearing) * np.cos(rise)])  # towards the elbow
+    size = rng.uniform(0.8, 1.15)
+    height = 0.02 * size + (0.0 if rng.random() < 0.3 else rng.uniform(0.0, 0.2))
+    wrist = np.array([place[0], height, place[1]])
+    thick = size * rng.uniform(0.026, 0.034)
+    elbow = wrist + size * rng.uniform(0.24, 0.3) * back
+    limbs = [_limb(wrist, elbow, (thick, size * rng.uniform(0.036, 0.055)))]
+    beyond = back + np.array([rng.normal(0, 0.4), rng.uniform(0.0, 0.9), rng.normal(0, 0.4)])
+    beyond /= np.linalg.norm(beyond)
+    limbs.append(_limb(elbow, elbow + 0.7 * beyond, (size * rng.uniform(0.042, 0.06), 0.065 * size)))
+    if rng.random() < 0.5:  # a sleeve
+        up_to = rng.uniform(0.1, 0.8)
+        limbs.append(_limb(wrist + up_to * (elbow - wrist), elbow, (1.35 * thick, size * rng.uniform(0.055, 0.075))))
+    # the hand goes on where the forearm points, bent at the wrist, its palm down, or turned
+    ahead = -back
+    ahead[1] *= rng.uniform(-0.2, 0.9)
+    ahead /= np.linalg.norm(ahead)
+    aside = np.cross(ahead, [0.0, 1.0, 0.0])
+    aside /= np.linalg.norm(aside)
+    aside = Rotation.from_rotvec(ahead * rng.normal(0, 0.7)).apply(aside)
+    palm_up = np.cross(aside, ahead)
+    knuckles, abreast = wrist + 0.09 * size * ahead, np.linspace(-0.03, 0.03, 4)
+    for at in abreast:  # the palm: a limb to the root of each finger
+        root, thin = knuckles + size * at * aside, size * rng.uniform(0.011, 0.014)
+        limbs.append(_limb(wrist + 0.5 * size * at * aside, root, (1.1 * thin, thin)))
+    curl, spread = rng.uniform(0.0, 1.3), rng.uniform(0.0, 0.25)
+    for at in abreast:
+        root, thin = knuckles + size * at * aside, size * rng.uniform(0.007, 0.01)
+        bend, tip = curl * rng.uniform(0.5, 1.1), root
+        way = ahead + spread * np.sign(at) * aside
+        for part in (0.042, 0.034):
+            way = Rotation.from_rotvec(-bend * aside).apply(way)
+            way = way / np.linalg.norm(way)
+            begin, tip = tip, tip + size * part * way
+            limbs.append(_limb(begin, tip, (thin, 0.9 * thin)))
+    side = rng.choice([-1.0, 1.0])  # the thumb
+    way = ahead + side * rng.uniform(0.3, 1.2) * aside - rng.uniform(0.0, 0.8) * palm_up
+    root = wrist + size * (0.03 * ahead + 0.025 * side * aside)
+    limbs.append(_limb(root, root + 0.08 * size * way / np.linalg.norm(way), (0.014 * size, 0.009 * size)))
+    vertices = np.concatenate([limb.vertices for limb in limbs])
+    centre = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
+    centre[1] += max(0.0, 0.001 - vertices[:, 1].min())  # nothing reaches through the table
+    return CastShape(assembled("furniture", [(limb, BODY) for limb in limbs])), np.eye(3), centre
 
 
 def seen_depth(rays: np.ndarray, item: Placed, uneven: Unevenness | None) -> np.ndarray:
@@ -483,13 +576,14 @@ def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator
         away = R_camera_table @ np.array([np.sin(heading), 0.0, -np.cos(heading)])
         behind = max([float(away @ (R_camera_table[:, [0, 2]] @ spot)) for spot in spots], default=0.0)
         meet(Plane(away, float(away @ middle + behind + np.exp(rng.uniform(np.log(0.12), np.log(2.5))))))
-    if rng.random() < config.furniture:
-        things = [
-            (cast, R_camera_table @ rotation, middle + R_camera_table @ centre)
-            for cast, rotation, centre in _furniture(rng, low, high)
-        ]
-        for placed in things + (_gripper(rng) if rng.random() < 0.15 else []):
-            _cast_into(depth, owner, directions, Placed(*placed), 0, intrinsics)
+    things = _furniture(rng, low, high) if rng.random() < config.furniture else []
+    if rng.random() < config.hands:
+        for _ in range(rng.choice([1, 2], p=[0.7, 0.3])):
+            near = spots[rng.integers(len(spots))] if len(spots) and rng.random() < 0.6 else np.zeros(2)
+            things.append(person_arm(rng, near + rng.normal(0, 0.12 if len(spots) else 0.25 * distance, 2)))
+    in_camera = [(cast, R_camera_table @ turn, middle + R_camera_table @ centre) for cast, turn, centre in things]
+    for placed in in_camera + (_gripper(rng) if rng.random() < config.gripper else []):
+        _cast_into(depth, owner, directions, Placed(*placed), 0, intrinsics)
     alone = []
     for number, one in enumerate(objects, start=1):
         item = Placed(one.body.cast, R_camera_table @ one.rotation, middle + R_camera_table @ one.centre)

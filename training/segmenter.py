@@ -14,8 +14,9 @@ On a GPU, from scenes that are drawn meanwhile (`training.data.growing`):
 
 A step draws a batch of scenes on the device, with the sensor's noise: the first network learns from it, and what that
 finds is, with worn true masks, what the second learns from. A run goes on from `OUTPUT/checkpoint.pt` where there is
-one; `--start` begins it with the weights of another, as that of the shipped networks did. With shards that are whole
-(no `--growing`), everything random in a step follows from the seed and the number of the step.
+one; `--start` begins it with the weights of another, as that of the shipped networks did, and with `--names-only` the
+second network alone goes on, which is work for a CPU. With shards that are whole (no `--growing`), everything random in
+a step follows from the seed and the number of the step.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class SegmenterTrainConfig:
         Folder of the run: checkpoints and log.
     start : Path, optional
         Checkpoint whose averaged weights a new run begins with. Layers that it lacks begin at random.
+    names_only : bool
+        Whether the first network stays as it was begun with, and the second alone learns, from what that finds.
     steps : int
         How far the run goes.
     budget_s : float, optional
@@ -125,6 +128,7 @@ class SegmenterTrainConfig:
     data: Path
     output: Path
     start: Path | None = None
+    names_only: bool = False
     steps: int = 6000
     budget_s: float | None = None
     batch: int = 12
@@ -154,6 +158,8 @@ class SegmenterTrainConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.budget_s is not None and not self.budget_s > 0:
             raise ValueError(f"budget_s: expected more than 0 s, got {self.budget_s}")
+        if self.names_only and self.start is None:
+            raise ValueError("names_only: expected a start, whose first network stays, got none; give --start")
         if self.growing and self.growing < self.batch:
             raise ValueError(f"growing: expected 0 or at least {self.batch} scenes, a batch, got {self.growing}")
 
@@ -365,7 +371,7 @@ def step_losses(
     """
     scenes = seen_scenes(rows, generator, config.variation)
     channels = channels_of(scenes, config.network.masks.low_heights).contiguous(memory_format=torch.channels_last)
-    with lowered(config):
+    with lowered(config), torch.set_grad_enabled(not config.names_only):
         answer = network.masks(channels)
     masks = mask_losses(answer, targets_of(scenes.label))
     with torch.no_grad():
@@ -374,7 +380,8 @@ def step_losses(
     with lowered(config):
         named = network.names(seen)
     names = name_losses(named, crops)
-    total = masks.pop("total") + names["total"]
+    total = names["total"] + (0 if config.names_only else masks["total"])
+    del masks["total"]
     return masks | {"name": names["total"].detach(), "named": names["right"], "total": total}
 
 
@@ -422,6 +429,7 @@ def validate(
         false += int(((count > 0) & (iou.amax(2) < 0.5) & (ignored < 0.5)).sum())
         scenes_seen += len(index)
     network.train()
+    network.masks.train(not config.names_only)
     means = {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
     return means | {"found": round(found / max(asked, 1), 4), "false": round(false / max(scenes_seen, 1), 4)}
 
@@ -550,6 +558,8 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
     network = SegmenterNetworks(config.network).train()
     if config.start is not None:
         begin_with(config.start, network)
+    if config.names_only:
+        network.masks.eval().requires_grad_(False)
     network = network.to(device=device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True

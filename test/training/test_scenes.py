@@ -17,7 +17,7 @@ from training.data.scene_format import (
 from training.data.shapes.mesh import box
 from training.data.shapes.other import FAMILIES, other
 from training.data.shapes.shape import BODY, assembled
-from training.scenes import SceneConfig, Unevenness, draw_shard, generate, seen_depth, shard_path
+from training.scenes import SceneConfig, Unevenness, draw_shard, generate, person_arm, seen_depth, shard_path
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,22 @@ def test_objects_stand_before_what_is_behind_them():
 def test_empty_scenes_have_no_objects():
     rows = draw_shard(seed=4, scenes=4, config=SceneConfig(empty=1.0))
     assert not rows["label"].any()
+
+
+def test_people_reach_into_scenes_and_are_no_objects():
+    empty = {"empty": 1.0, "furniture": 0.0, "gripper": 0.0}
+    alone, reached = (draw_shard(seed=4, scenes=6, config=SceneConfig(**empty, hands=hands)) for hands in (0.0, 1.0))
+    assert not reached["label"].any()
+    assert (alone["depth"] != reached["depth"]).any(axis=(1, 2)).sum() >= 4  # an arm may miss the image
+
+
+def test_an_arm_ends_at_the_table_and_is_as_long_as_a_persons():
+    rng = np.random.default_rng(1)
+    for _ in range(8):
+        cast, rotation, centre = person_arm(rng, np.array([0.3, -0.2]))
+        points = cast.shape.vertices @ rotation.T + centre
+        assert points[:, 1].min() > 0 and 0.7 < np.ptp(points, axis=0).max() < 1.5
+        assert np.hypot(*(points[:, [0, 2]] - (0.3, -0.2)).T).min() < 0.06  # the wrist
 
 
 def test_through_a_sieve_one_sees_what_is_behind_and_a_lumpy_surface_keeps_its_place():

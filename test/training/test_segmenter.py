@@ -84,6 +84,16 @@ def test_a_run_begins_with_what_another_learnt(scenes, config, trained):
         begin_with(trained, SegmenterNetworks(SegmenterNetworksConfig(MaskNetworkConfig(widths=(8, 24, 64, 128)))))
 
 
+def test_the_second_network_goes_on_alone(scenes, config, trained):
+    again = replace(config, output=scenes / "names", start=trained, names_only=True)
+    (before, _), (after, _) = load_networks(trained), load_networks(train(again))
+    for name, value in before.masks.state_dict().items():
+        torch.testing.assert_close(after.masks.state_dict()[name], value, rtol=0, atol=0)
+    assert any((a != b).any() for a, b in zip(before.names.parameters(), after.names.parameters()))
+    with pytest.raises(ValueError, match="names_only: expected a start, whose first network stays, got none"):
+        replace(again, start=None)
+
+
 def test_a_run_from_before_low_heights_begins_with_the_answers_that_it_gave(scenes, config):
     sizes = SegmenterNetworksConfig(MaskNetworkConfig(depth=1, low_heights=False))
     path = train(replace(config, output=scenes / "before", network=sizes, steps=1))
