@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from clipose_ros import estimators
 from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
 from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, NetworkFile, find_model, models_folders, read_card
+from clipose_ros.inference.image_tokens import ESTIMATOR, ImageTokens
 from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.runtime import CURE
 from clipose_ros.inference.session import SessionConfig
@@ -229,7 +231,7 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
         f"{network.precision}, sha256 {network.sha256[:12]} fits" for network in card.networks.values()
     )
     what = f"{card.estimator}, {len(card.names)} names, {networks}"
-    unit = "frame" if card.is_segmenter else "object"
+    unit = "frame" if card.is_segmenter else "picture" if card.estimator == ESTIMATOR else "object"
     return ok(subject, f"{what}; one {unit} in {milliseconds:.1f} ms on the CPU")
 
 
@@ -246,10 +248,14 @@ def _default_model(models_dir: Path | None) -> Path | None:
 def _run_ms(folder: Path, config: SessionConfig) -> float:
     """Time the fastest of a few runs for one object [ms], after one that warms up; raise what there is to complain.
 
-    Of a segmenter, for a frame.
+    Of a segmenter, for a frame; of an image backbone, for a small picture.
     """
     card = read_card(folder)
-    estimator = segmenter_of(folder, config) if card.is_segmenter else estimators.load(f"{folder}/", config=config)
+    estimator: Any
+    if card.estimator == ESTIMATOR:
+        estimator = ImageTokens(folder, config)
+    else:
+        estimator = segmenter_of(folder, config) if card.is_segmenter else estimators.load(f"{folder}/", config=config)
     times = []
     for _ in range(TIMED_RUNS):
         begin = time.perf_counter()

@@ -25,6 +25,7 @@ from clipose_ros.core.validation import expect
 Kind = TypeVar("Kind")
 
 DEFAULT_MODEL = "clipose-lite"
+DEFAULT_BACKBONE = "backbone-efficientnet-lite2"
 LFS_POINTER = b"version https://git-lfs"
 CARD_FILE = "card.yaml"
 MAXIMUM_CARD_BYTES = 64 * 1024
