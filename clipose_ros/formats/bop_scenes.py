@@ -23,6 +23,7 @@ from clipose_ros.formats.text_files import read_json
 
 CAMERA_FILE, TRUTH_FILE = "scene_camera.json", "scene_gt.json"
 MASKS = "mask_visib"
+MASK_CURE = "bop_toolkit's calc_gt_masks.py writes it; or find the objects without: --segmenter depth"
 IMAGE_FOLDERS = ("rgb", "gray")
 SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff")
 MOST_BYTES = 2**28  # of one JSON file
@@ -319,7 +320,9 @@ class BopScenes:
         """
         frame, image = self.read_frame(name), self._images[name]
         instances, masks, nameless = [], [], set()
-        for place, entry in enumerate(self._truth(image)):
+        truth = self._truth(image)
+        self._remark(name, "" if truth else f"{TRUTH_FILE} names no objects")
+        for place, entry in enumerate(truth):
             number = _object_id(image.scene / TRUTH_FILE, entry)
             called = self.object_names.name(number, self.objects)
             if not called:
@@ -327,6 +330,7 @@ class BopScenes:
                 continue
             instances.append(Instance(place + 1, called, id=str(place)))
             mask_file = image.scene / MASKS / f"{image.image_id:06d}_{place:06d}.png"
+            expect(str(mask_file), mask_file.is_file(), "a file", f"none; {MASK_CURE}")
             masks.append(read_object_mask(mask_file))
             check_size(mask_file, masks[-1], frame.depth)
         there = ", ".join(map(str, sorted(nameless)))

@@ -1,11 +1,12 @@
 """Reader of reference views: images of one object, each with the pose of the object.
 
 NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), in any case of letters, poses.json
-{"NNNN": {"R": 3x3, "t": [3]}}, T_camera_object [m], and intrinsics.json.
+{"NNNN": {"R": 3x3, "t": [3]}}, or 4x4 matrices, T_camera_object [m], and intrinsics.json.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from clipose_ros.formats.nocs_folder import FRAME_ID, FRAME_PERIOD_NS
 from clipose_ros.formats.text_files import read_json
 
 POSES_FILE = "poses.json"
+COLOUR_NAME = re.compile(r"_color\.(?:png|jpe?g)$", re.IGNORECASE)
+IMAGE_NAME = re.compile(r"(?:_color)?\.(?:png|jpe?g)$", re.IGNORECASE)
 LEAST_VIEWS, MOST_VIEWS = 4, 200
 OBJECT_VALUE = 255  # of a mask
 LEAST_MASK_PX = 100
@@ -105,7 +108,7 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     Parameters
     ----------
     folder : Path
-        With poses.json.
+        With poses.json, whose keys are the NNNN of the views, their numbers, or the names of their colour images.
 
     Returns
     -------
@@ -122,7 +125,21 @@ def read_poses_of_views(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
     data = read_json(path)
     expect(str(path), isinstance(data, dict), "a mapping of view names to poses", type(data).__name__)
     expect(str(path), data, "at least one view with its pose", "none")
-    return {name: _pose(f"{path}: {name}", data[name]) for name in in_natural_order(list(data))}
+    files = FrameFiles(folder)
+    keys = {}
+    for key in data:
+        other = keys.setdefault(_view_name(files, key), key)
+        expect(str(path), other == key, "one pose for each view", f"{other!r} and {key!r}")
+    return {name: _pose(f"{path}: {keys[name]}", data[keys[name]]) for name in in_natural_order(list(keys))}
+
+
+def _view_name(files: FrameFiles, key: str) -> str:
+    """The NNNN of the view that a key of poses.json means; the key itself where there is no such view."""
+    wanted = IMAGE_NAME.sub("", key)
+    views = {COLOUR_NAME.sub("", name): name for name in files.names if COLOUR_NAME.search(name)}
+    if wanted in views or not wanted.isdecimal():
+        return wanted if wanted in views else key
+    return next((view for view in views if view.isdecimal() and int(view) == int(wanted)), key)
 
 
 def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
@@ -393,16 +410,33 @@ def _mask(path: Path) -> np.ndarray:
 
 
 def _pose(where: str, entry: Any) -> tuple[np.ndarray, np.ndarray]:
-    sound = isinstance(entry, Mapping) and {"R", "t"} <= set(entry)
-    expect(where, sound, '{"R": 3x3, "t": [3]}', entry)
+    matrix = isinstance(entry, list)
+    sound = matrix or (isinstance(entry, Mapping) and {"R", "t"} <= set(entry))
+    expect(where, sound, '{"R": 3x3, "t": [3]}, or a 4x4 matrix', entry)
     try:
-        rotation, translation = np.array(entry["R"], np.float64), np.array(entry["t"], np.float64)
-    except (TypeError, ValueError):
+        if matrix:
+            whole = np.array(entry, np.float64)
+            fits = whole.shape == (4, 4) and np.array_equal(whole[3], (0, 0, 0, 1))
+            expect(where, fits, '{"R": 3x3, "t": [3]}, or a 4x4 matrix by row that ends in 0 0 0 1', entry)
+            rotation, translation = whole[:3, :3], whole[:3, 3]
+        else:
+            rotation, translation = np.array(entry["R"], np.float64), np.array(entry["t"], np.float64)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith(where):
+            raise
         raise ValueError(f"{where}: expected numbers in R and t, got {entry}") from None
+    if translation.shape in ((3, 1), (1, 3)):  # as OpenCV's solvePnP gives it
+        translation = translation.ravel()
     expect(f"{where}: t", translation.shape == (3,) and np.isfinite(translation).all(), "3 numbers", translation)
     orthogonal = rotation.shape == (3, 3) and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
     expect(f"{where}: R", orthogonal and np.linalg.det(rotation) > 0, "a rotation matrix", rotation.tolist())
-    expect(f"{where}: t", translation[2] > 0, "an object in front of the camera (T_camera_object)", translation)
+    expect(
+        f"{where}: t",
+        translation[2] > 0,
+        "an object in front of the camera (T_camera_object)",
+        f"{translation}; if the camera looks along -z, as in OpenGL and Blender, negate the rows y and z of R and t; "
+        "if these are poses of the camera, invert them",
+    )
     return rotation, translation
 
 

@@ -1,6 +1,7 @@
 """BOP scenes, written by the test as the format's description has them."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -56,6 +57,21 @@ def test_objects_without_a_name_are_left_out_and_counted_once_a_frame(scene):
     for name in (*scenes.names, *scenes.names):
         scenes.read(name)
     assert scenes.remarks == {"objects without a name (--object-names) are left out: obj_id 9": 2}
+
+
+def test_an_image_of_which_nothing_is_said_is_counted(scene):
+    truth = json.loads((scene / "scene_gt.json").read_text())
+    (scene / "scene_gt.json").write_text(json.dumps({"3": truth["3"]}))
+    scenes = BopScenes(scene, NAMES)
+    assert scenes.read("000012")[1].instances == ()
+    assert scenes.remarks == {"scene_gt.json names no objects": 1}
+
+
+def test_a_scene_without_masks_is_told_where_they_come_from(scene):
+    """BlenderProc#315: scenes are written without masks."""
+    shutil.rmtree(scene / "mask_visib")
+    with pytest.raises(ValueError, match="got none; bop_toolkit's calc_gt_masks.py writes it; or .*--segmenter depth"):
+        BopScenes(scene, NAMES).read("000003")
 
 
 def test_learned_objects_named_as_the_models_are_known_without_an_entry(scene):

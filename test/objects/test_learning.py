@@ -18,7 +18,7 @@ from clipose_ros.cli.frame_sources import FolderSource
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Instance, PoseEstimate
 from clipose_ros.formats.pose_files import write_poses
-from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.formats.reference_views import read_poses_of_views, read_reference_views
 from clipose_ros.objects.learned_object import arrays_file, card_file, read_object
 from clipose_ros.objects.learning import doubts, learn
 from clipose_ros.objects.library import ObjectLibrary
@@ -190,6 +190,34 @@ def test_inverted_poses_are_told_as_such(views):
 def test_intrinsics_of_another_resolution_are_named(views):
     (views / "intrinsics.json").write_text(json.dumps({"fx": 680, "fy": 680, "cx": 320, "cy": 240}))
     with pytest.raises(ValueError, match="another resolution"):
+        read_reference_views(views)
+
+
+def test_poses_may_be_matrices_or_what_opencv_gives_and_views_may_be_named_by_numbers_or_images(views):
+    poses = json.loads((views / "poses.json").read_text())
+    names, read = sorted(poses), read_poses_of_views(views)
+    other = {name: {"R": poses[name]["R"], "t": [[x] for x in poses[name]["t"]]} for name in names}
+    first, second, third, *_ = names
+    pose = poses[first]
+    other[first] = [*([*row, x] for row, x in zip(pose["R"], pose["t"])), [0, 0, 0, 1]]
+    other[f"{second}_color.jpg"], other[str(int(third))] = other.pop(second), other.pop(third)
+    (views / "poses.json").write_text(json.dumps(other))
+    again = read_poses_of_views(views)
+    assert list(again) == names == list(read)
+    for name in names:
+        for one, two in zip(read[name], again[name]):
+            np.testing.assert_array_equal(one, two)
+    (views / "poses.json").write_text(json.dumps(other | {third: poses[third]}))
+    with pytest.raises(ValueError, match=f"poses.json: expected one pose for each view, got .*{third}"):
+        read_poses_of_views(views)
+
+
+def test_matrices_by_column_and_cameras_of_opengl_are_named_with_the_cure(views):
+    spoil_poses(views, lambda poses: poses.update({"0001": np.eye(4).tolist()[:3] + [[0, 0, 0.5, 1]]}))
+    with pytest.raises(ValueError, match="0001: expected .*a 4x4 matrix by row that ends in 0 0 0 1"):
+        read_reference_views(views)
+    spoil_poses(views, lambda poses: poses.update({"0001": {"R": np.eye(3).tolist(), "t": [0, 0, -0.5]}}))
+    with pytest.raises(ValueError, match="as in OpenGL and Blender, negate the rows y and z of R and t"):
         read_reference_views(views)
 
 
