@@ -77,7 +77,9 @@ def judged_pairs(
                         yield found.features, name == folder.name
 
 
-def fitted(features: np.ndarray, right: np.ndarray) -> np.ndarray:
+def fitted(
+    features: np.ndarray, right: np.ndarray, signs: tuple[int, ...] = SIGNS, times_wrong: float = TIMES_WRONG
+) -> np.ndarray:
     """Fit the weights of a logistic regression.
 
     Parameters
@@ -86,6 +88,10 @@ def fitted(features: np.ndarray, right: np.ndarray) -> np.ndarray:
         What the score is made of.
     right : (N,) bool
         Whether the object is there.
+    signs : tuple of int
+        1 for a feature that speaks for an object, -1 for one that speaks against it.
+    times_wrong : float
+        What it costs to find an object that is not there, by what it costs to overlook one.
 
     Returns
     -------
@@ -94,13 +100,13 @@ def fitted(features: np.ndarray, right: np.ndarray) -> np.ndarray:
     """
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
     levelled = (features - middle) / spread
-    costs = np.where(right, 1.0, TIMES_WRONG)
+    costs = np.where(right, 1.0, times_wrong)
 
     def cost(x: np.ndarray) -> float:
         logit = x[0] + levelled @ x[1:]
         return float((costs * np.logaddexp(0, np.where(right, -logit, logit))).mean() + PENALTY * (x[1:] ** 2).sum())
 
-    bounds = [(None, None), *((0, None) if sign > 0 else (None, 0) for sign in SIGNS[: features.shape[1]])]
+    bounds = [(None, None), *((0, None) if sign > 0 else (None, 0) for sign in signs[: features.shape[1]])]
     found = minimize(cost, np.zeros(1 + features.shape[1]), method="L-BFGS-B", bounds=bounds).x
     weights = found[1:] / spread
     return np.array([found[0] - weights @ middle, *weights])

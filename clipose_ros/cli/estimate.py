@@ -165,8 +165,7 @@ def estimate(
         "--workspace", not area or segmenter != SEGMENTER_DEFAULT, "--segmenter depth, whose findings it judges", "none"
     )
     blind = depth == "off"
-    by_depth = segmenter in ("depth", "objects")
-    expect("--depth", not (blind and by_depth), f"auto with --segmenter {segmenter}, which needs depth", depth)
+    expect("--depth", not (blind and segmenter == "depth"), "auto with --segmenter depth, which needs it", depth)
     expect("--colour", not (blind and colour == "off"), "auto with --depth off", colour)
     check_output_file("--output", output)
     check_output_folder("--draw", draw)

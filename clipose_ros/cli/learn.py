@@ -16,6 +16,8 @@ from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.formats.whole_files import write_image
+from clipose_ros.inference.card import DEFAULT_BACKBONE, find_model
+from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.objects.board_views import read_board_views
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
@@ -32,6 +34,8 @@ def learn(
     columns: int = MarkerBoard.columns,
     rows: int = MarkerBoard.rows,
     square_mm: float = MarkerBoard.square_mm,
+    backbone: str = DEFAULT_BACKBONE,
+    models_dir: Path | None = None,
 ) -> None:
     """Learn an object from RGB-D views with known poses, or on a printed board, and add it to a library.
 
@@ -59,6 +63,11 @@ def learn(
         Squares in a column of the board.
     square_mm
         Side of a square of the board, as measured on paper [mm].
+    backbone
+        Image backbone whose tokens of the views are kept, to find the object in images without depth: a name in the
+        models folder, or a path (with a slash); none: no tokens are kept, and it is found only where there is depth.
+    models_dir
+        Where to look for the backbone, instead of the usual places.
     """
     find_place_for_compiled_code()
     from clipose_ros.objects.learning import doubts  # numba comes with it, and takes seconds
@@ -75,6 +84,7 @@ def learn(
         "it beside what it is like",
         "--columns, --rows or --square-mm alone",
     )
+    tokens = None if backbone == "none" else ImageTokens(find_model(backbone, models_dir))
     _say("reading the views")
     if board:
         found = read_board_views(references, printed, every)
@@ -82,7 +92,7 @@ def learn(
         views = found.references
     else:
         views = read_reference_views(references, every)
-    lesson = learn_object(name, views, CpuRasterizer(), _say)
+    lesson = learn_object(name, views, CpuRasterizer(), _say, tokens)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
     write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
@@ -136,6 +146,7 @@ def _facts(learned) -> dict:
         "symmetry": str(learned.symmetry),
         "half_turns": list(learned.half_turns),
         "discs": len(learned.points),
+        "backbone": learned.tokens.backbone.name if learned.tokens else "none",
         **learned.quality,
     }
 

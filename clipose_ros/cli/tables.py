@@ -122,12 +122,13 @@ def print_objects(objects: Sequence[dict], folder: Path) -> None:
     Parameters
     ----------
     objects : sequence of dict
-        One for each: name, size [m], symmetry, half_turns, discs, and what is known of its quality.
+        One for each: name, size [m], symmetry, half_turns, discs, the backbone of its tokens or none, and what is known
+        of its quality.
     folder : Path
         Of the library.
     """
     table = Table(title=str(folder), box=SIMPLE_HEAD)
-    for column in ("object", "size (cm)", "looks the same", "views", "PSNR (dB)", "seen"):
+    for column in ("object", "size (cm)", "looks the same", "views", "PSNR (dB)", "seen", "found without depth"):
         table.add_column(column)
     for one in objects:
         turns = "any turn about y" if one["symmetry"] != "none" else ""
@@ -139,6 +140,7 @@ def print_objects(objects: Sequence[dict], folder: Path) -> None:
             f"{one.get('views', 0):g}",
             f"{one['psnr_db']:.1f}" if "psnr_db" in one else "–",
             f"{100 * one.get('seen_share', 0):.0f} %",
+            "–" if one["backbone"] == "none" else f"by {one['backbone']}",
         )
     Console(width=None if Console().is_terminal else PIPE_WIDTH).print(table)
 

@@ -1,6 +1,7 @@
 """A learned object: what it is, and its safe file.
 
-NAME.npz holds plain arrays, and NAME.yaml its card: version, digest of the arrays, size, symmetry, quality.
+NAME.npz holds plain arrays, and NAME.yaml its card: version, digest of the arrays, size, symmetry, quality, and the
+image backbone that made its tokens, where it has some.
 Nothing in them can run code; sizes are bounded before memory is taken.
 """
 
@@ -20,14 +21,17 @@ import yaml
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.whole_files import whole_file
+from clipose_ros.inference.image_tokens import BackboneIdentity
+from clipose_ros.objects.object_tokens import TOKEN_ROWS, WIDEST, ObjectTokens
 
-VERSION = 1
+VERSION, WITH_TOKENS = 1, 2  # without tokens, as it always was, and with them
 MOST_SURFELS = 50_000
 MOST_BYTES = 16 * 1024 * 1024
 MOST_CARD_BYTES = 64 * 1024
 LARGEST_M = 10.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ARRAYS = {"points": ("<f4", 3), "normals": ("<f4", 3), "colours": ("<f4", 3), "seen": ("|b1", 0)}
+TOKEN_ARRAYS = {f"token_{key}": key for key in TOKEN_ROWS}
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class LearnedObject:
         Axes about which half a turn leaves it looking the same: it was found so, and is for people to read.
     quality : mapping
         How well it was learned, for people to read.
+    tokens : ObjectTokens, optional
+        What it looks like to an image backbone; None where it was learned without one.
 
     Raises
     ------
@@ -76,6 +82,7 @@ class LearnedObject:
     symmetry: Symmetry = Symmetry.NONE
     half_turns: tuple[str, ...] = ()
     quality: Mapping[str, float] = field(default_factory=dict)
+    tokens: ObjectTokens | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -116,7 +123,12 @@ def is_same(one: LearnedObject, other: LearnedObject) -> bool:
     """
     arrays = all(np.array_equal(getattr(one, key), getattr(other, key)) for key in (*ARRAYS, "size", "centre"))
     plain = ("name", "spacing_m", "symmetry", "half_turns")
-    return arrays and all(getattr(one, key) == getattr(other, key) for key in plain)
+    if not arrays or any(getattr(one, key) != getattr(other, key) for key in plain):
+        return False
+    if one.tokens is None or other.tokens is None:
+        return one.tokens is other.tokens
+    same = all(np.array_equal(getattr(one.tokens, key), getattr(other.tokens, key)) for key in TOKEN_ROWS)
+    return same and one.tokens.backbone == other.tokens.backbone
 
 
 def check_name(name: str) -> None:
@@ -151,11 +163,14 @@ def write_object(learned: LearnedObject, folder: Path) -> None:
     OSError
         As `whole_file`.
     """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{key: getattr(learned, key).astype(kind) for key, (kind, _) in ARRAYS.items()})
+    buffer, tokens = io.BytesIO(), learned.tokens
+    arrays = {key: getattr(learned, key).astype(kind) for key, (kind, _) in ARRAYS.items()}
+    if tokens is not None:
+        arrays |= {key: getattr(tokens, of_tokens).astype("<f2") for key, of_tokens in TOKEN_ARRAYS.items()}
+    np.savez_compressed(buffer, **arrays)
     content = buffer.getvalue()
     card = {
-        "version": VERSION,
+        "version": VERSION if tokens is None else WITH_TOKENS,
         "name": learned.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "spacing_m": float(learned.spacing_m),
@@ -165,10 +180,12 @@ def write_object(learned: LearnedObject, folder: Path) -> None:
         "half_turns": list(learned.half_turns),
         "quality": {key: float(value) for key, value in learned.quality.items()},
     }
+    if tokens is not None:
+        card["backbone"] = {"name": tokens.backbone.name, "sha256": tokens.backbone.sha256}
     text = yaml.safe_dump(card, sort_keys=False)
     # neither takes its place before both are written
-    with whole_file(arrays_file(folder, learned.name)) as arrays, whole_file(card_file(folder, learned.name)) as words:
-        arrays.write_bytes(content)
+    with whole_file(arrays_file(folder, learned.name)) as data, whole_file(card_file(folder, learned.name)) as words:
+        data.write_bytes(content)
         words.write_text(text, encoding="utf-8")
 
 
@@ -247,7 +264,8 @@ def _read(folder: Path, name: str) -> LearnedObject:
     card = yaml.safe_load(text_file.read_text(encoding="utf-8"))
     expect("card", isinstance(card, dict), "a mapping", type(card).__name__)
     version = card.get("version")
-    expect("version", version == VERSION, f"{VERSION}", f"{version}; learn the object again")
+    known = version in (VERSION, WITH_TOKENS)
+    expect("version", known, f"{VERSION} or {WITH_TOKENS}", f"{version}; learn the object again")
     expect("name", card.get("name") == name, name, card.get("name"))
     content = data_file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -257,30 +275,47 @@ def _read(folder: Path, name: str) -> LearnedObject:
     expect("quality", numeric, "a mapping of numbers", quality)
     half_turns = card.get("half_turns") or []
     expect("half_turns", isinstance(half_turns, list) and set(half_turns) <= set("xyz"), "some of x, y, z", half_turns)
+    arrays, tokens = _arrays(content, version == WITH_TOKENS), None
+    if version == WITH_TOKENS:
+        tokens = ObjectTokens(_backbone(card.get("backbone")), *(arrays.pop(key) for key in TOKEN_ARRAYS))
     symmetry = card.get("symmetry")
     expect("symmetry", symmetry in list(Symmetry), f"one of {', '.join(Symmetry)}", symmetry)
     return LearnedObject(
         name,
-        **_arrays(content),
+        **arrays,
         spacing_m=float(card["spacing_m"]),
         size=np.array(card["size"], np.float64),
         centre=np.array(card["centre"], np.float64),
         symmetry=Symmetry(symmetry),
         half_turns=tuple(half_turns),
         quality=quality,
+        tokens=tokens,
     )
 
 
-def _arrays(content: bytes) -> dict[str, np.ndarray]:
+def _backbone(said: object) -> BackboneIdentity:
+    """The backbone that a card names."""
+    named = (
+        isinstance(said, dict) and set(said) == {"name", "sha256"} and all(isinstance(v, str) for v in said.values())
+    )
+    expect("backbone", named, "the name and sha256 of an image backbone", said)
+    expect("backbone.sha256", re.fullmatch("[0-9a-f]{64}", said["sha256"]), "64 hexadecimal digits", said["sha256"])
+    return BackboneIdentity(said["name"], said["sha256"])
+
+
+def _arrays(content: bytes, with_tokens: bool) -> dict[str, np.ndarray]:
     """The arrays of a file, each bounded by its own header before it is unpacked."""
+    wanted = [*ARRAYS, *(TOKEN_ARRAYS if with_tokens else ())]
+    largest = MOST_SURFELS * 12 + 1024
+    bounds = dict.fromkeys(ARRAYS, largest)
+    bounds |= {key: TOKEN_ROWS[of_tokens] * WIDEST * 2 + 1024 for key, of_tokens in TOKEN_ARRAYS.items()}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {info.filename: info for info in archive.infolist()}
-        expect("arrays", set(members) == {f"{key}.npy" for key in ARRAYS}, ", ".join(ARRAYS), ", ".join(members))
-        for info in members.values():
-            most = MOST_SURFELS * 12 + 1024
-            expect(info.filename, info.file_size <= most, f"at most {most} bytes", info.file_size)
+        expect("arrays", set(members) == {f"{key}.npy" for key in wanted}, ", ".join(wanted), ", ".join(members))
         found = {}
-        for key, (kind, _) in ARRAYS.items():
+        for key in wanted:
+            size, kind = members[f"{key}.npy"].file_size, ARRAYS[key][0] if key in ARRAYS else "<f2"
+            expect(f"{key}.npy", size <= bounds[key], f"at most {bounds[key]} bytes", size)
             with archive.open(f"{key}.npy") as member:
                 array = np.lib.format.read_array(member, allow_pickle=False)
             expect(key, array.dtype == np.dtype(kind), kind, array.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,8 +14,10 @@ from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.reference_views import ReferenceView, ReferenceViews
+from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.objects.hull import close_unseen, tight_box
 from clipose_ros.objects.learned_object import LearnedObject, check_name
+from clipose_ros.objects.object_tokens import learn_tokens
 from clipose_ros.objects.surface_tables import object_gaussians
 from clipose_ros.objects.surfels import Surfels, fuse
 from clipose_ros.rendering.gaussians import Rasterizer
@@ -79,6 +81,7 @@ def learn(
     references: ReferenceViews,
     rasterizer: Rasterizer,
     progress: Callable[[str], None] = lambda step: None,
+    backbone: ImageTokens | None = None,
 ) -> Lesson:
     """Learn an object.
 
@@ -92,6 +95,8 @@ def learn(
         Draws the object, to measure its quality.
     progress : callable
         Is told each step.
+    backbone : ImageTokens, optional
+        Makes the tokens, to find the object without depth; without one it has none.
 
     Returns
     -------
@@ -117,6 +122,9 @@ def learn(
         quality |= {"psnr_db": round(float(np.median(ratios)), 1), "worst_psnr_db": round(float(min(ratios)), 1)}
     progress("surface")
     learned = _object(name, views, intrinsics, quality)
+    if backbone is not None:
+        progress("tokens")
+        learned = replace(learned, tokens=learn_tokens(views, backbone))
     progress("picture")
     return Lesson(learned, _picture(learned, views, intrinsics, rasterizer))
 

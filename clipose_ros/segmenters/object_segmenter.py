@@ -1,7 +1,8 @@
 """Finds learned objects in frames without masks.
 
 The depth segmenter's instances are proposals, whatever it takes them for. Parts of them and what rises from the surface
-in none are proposals, too, where nothing better was found. What looks like no learned object is left out.
+in none are proposals, too, where nothing better was found. What looks like no learned object is left out. Where depth
+is missing, objects are found by tokens of the colour image.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 
 from clipose_ros.core.types import Detections, Frame, Instance
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import CARD_FILE, ModelCard, find_model, read_card, record_from, settings_from
+from clipose_ros.inference.card import (
+    CARD_FILE,
+    DEFAULT_BACKBONE,
+    ModelCard,
+    find_model,
+    read_card,
+    record_from,
+    settings_from,
+)
+from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.rendering.cpu import CpuRasterizer
 from clipose_ros.segmenters.depth import DepthSegmenter
@@ -23,6 +33,7 @@ from clipose_ros.segmenters.depth_channels import depth_grid
 from clipose_ros.segmenters.likeness import Sight, shown_mask, sight_of
 from clipose_ros.segmenters.proposals import continued_share, halves, largest_piece, risen_parts
 from clipose_ros.segmenters.recognition import Recognised, Recogniser, RecognitionSettings
+from clipose_ros.segmenters.token_finder import TokenFinder, TokenFinderSettings, TokenFinding, TokenObject
 
 PROPOSER = "segmenter-depth"  # the model whose instances are proposals
 EVERYTHING = {"least_score": 0.0, "least_something": 0.0}  # of its settings: this decides what is an object
@@ -33,6 +44,8 @@ MOST_MISSING = 0.25  # share of an object that is seen through, where another ma
 BORDER_PX = 2  # around an object, of what it leaves
 SAME_PLACE = 0.3  # by the diagonal: two of one name whose centres are so near are one
 SAME_PIXELS = 0.5  # share of the smaller mask that two objects have in common at most
+BLIND_IMAGE = 0.4  # share of an image without depth, from which on objects are sought there by tokens
+BLIND_MASK = 0.7  # share of an object without depth, from which on tokens find it: with more, depth does
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,10 @@ class ObjectSegmenterSettings:
         That are looked at in a frame, the surest first.
     recognition : RecognitionSettings
         How objects are told apart.
+    backbone : str
+        Model of the image backbone, whose tokens find objects where there is no depth.
+    by_tokens : TokenFinderSettings
+        How they do.
 
     Raises
     ------
@@ -60,14 +77,18 @@ class ObjectSegmenterSettings:
     least_pixels: int = 300
     most_proposals: int = 32
     recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
+    backbone: str = DEFAULT_BACKBONE
+    by_tokens: TokenFinderSettings = field(default_factory=TokenFinderSettings)
 
     def __post_init__(self) -> None:
         expect("least_score", 0 <= self.least_score <= 1, "0 to 1", self.least_score)
         for key, most in (("least_pixels", 10**7), ("most_proposals", 255)):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
-        if isinstance(self.recognition, Mapping):
-            object.__setattr__(self, "recognition", record_from(RecognitionSettings, self.recognition))
-        expect("recognition", isinstance(self.recognition, RecognitionSettings), "a mapping", self.recognition)
+        expect("backbone", isinstance(self.backbone, str) and self.backbone, "the name of a model", self.backbone)
+        for key, kind in (("recognition", RecognitionSettings), ("by_tokens", TokenFinderSettings)):
+            if isinstance(value := getattr(self, key), Mapping):
+                object.__setattr__(self, key, record_from(kind, value))
+            expect(key, isinstance(getattr(self, key), kind), "a mapping", value)
 
 
 class ObjectSegmenter:
@@ -108,6 +129,9 @@ class ObjectSegmenter:
         depth = beside if (beside / CARD_FILE).is_file() else find_model(PROPOSER)
         known = read_card(depth)
         self._proposer = DepthSegmenter(depth, replace(known, settings={**known.settings, **EVERYTHING}), config)
+        self._folder, self._config = folder, config
+        self._backbone: ImageTokens | None = None
+        self._finder = self._finder_of_objects()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,9 +144,11 @@ class ObjectSegmenter:
         Raises
         ------
         ValueError
-            If there is no object, or one is broken: then all stay as they were.
+            If there is no object, or one is broken or has another backbone's tokens: then all stay as they were, or
+            the last ones are found where there is depth.
         """
         self._recogniser.reload()
+        self._finder = self._finder_of_objects()
 
     def facts(self) -> dict[str, str]:
         """Say what runs, for diagnostics.
@@ -132,12 +158,20 @@ class ObjectSegmenter:
         dict of str to str
             By name.
         """
-        return {**self._proposer.facts(), "segmenter": self._name, "segmenter objects": ", ".join(self.names)}
+        without = "" if self._finder is None else ", ".join(self._finder.names)
+        return {
+            **self._proposer.facts(),
+            "segmenter": self._name,
+            "segmenter objects": ", ".join(self.names),
+            "segmenter objects without depth": without or "none: learned without an image backbone, learn them again",
+        }
 
     def warm_up(self) -> None:
         """Run all once, so that the first frame is as fast as the others."""
         self._proposer.warm_up()
         self._recogniser.warm_up()
+        if self._backbone is not None:
+            self._backbone.warm_up()
 
     def segment(self, frame: Frame) -> Detections:
         """Find the objects.
@@ -161,20 +195,58 @@ class ObjectSegmenter:
         expect("image", straight, "a rectified one, as learned objects are drawn for it", "one of a lens that distorts")
         labels = np.zeros(frame.depth.shape, np.uint8)
         sight = sight_of(frame)
-        if not sight.depth_m.any():
-            return Detections((), labels)
+        blind = sight.depth_m <= 0
+        found = self._found_by_tokens(sight, blind) if blind.mean() >= BLIND_IMAGE else []
+        if not blind.all():
+            found = self._merged(self._found_by_depth(frame, sight), found)
+        for number, (_, _, mask) in reversed(list(enumerate(found, start=1))):
+            labels[mask] = number
+        named = [(name, round(score, 4)) for name, score, _ in found]
+        instances = tuple(Instance(i, *of_one, str(i)) for i, of_one in enumerate(named, start=1))
+        return Detections(instances, labels)
+
+    def _finder_of_objects(self) -> TokenFinder | None:
+        """What finds objects by tokens; None where none has some."""
+        objects = [
+            TokenObject(name, tokens, self._recogniser.histograms(name))
+            for name in self.names
+            if (tokens := self._recogniser.tokens(name)) is not None
+        ]
+        if objects and self._backbone is None:
+            beside = self._folder.parent / self.settings.backbone
+            folder = beside if (beside / CARD_FILE).is_file() else find_model(self.settings.backbone)
+            self._backbone = ImageTokens(folder, self._config)
+        return TokenFinder(self._backbone, objects, self.settings.by_tokens) if objects else None
+
+    def _found_by_tokens(self, sight: Sight, blind: np.ndarray) -> list[tuple[str, float, np.ndarray]]:
+        """Name, score and mask of the objects without depth, the surest first."""
+        if self._finder is None or sight.colour is None:
+            return []
+        kept: list[TokenFinding] = []
+        for one in self._finder.found(sight.colour, self.settings.least_pixels):
+            pixels = np.count_nonzero(one.mask)
+            seen = np.count_nonzero(one.mask & blind) >= BLIND_MASK * pixels
+            if seen and one.score >= self.settings.least_score and not any(_shared(one.mask, o.mask) for o in kept):
+                kept.append(one)
+        return [(one.name, one.score, one.mask) for one in kept]
+
+    def _merged(
+        self, by_depth: list[tuple[Recognised, np.ndarray]], by_tokens: list[tuple[str, float, np.ndarray]]
+    ) -> list[tuple[str, float, np.ndarray]]:
+        """Name, score and mask of all, the surest first; where two share pixels, the one found by depth."""
+        found = [(one.name, one.score, mask) for one, mask in by_depth]
+        found += [new for new in by_tokens if not any(_shared(new[2], mask) for _, mask in by_depth)]
+        return sorted(found, key=lambda one: -one[1])[: self.settings.most_proposals]
+
+    def _found_by_depth(self, frame: Frame, sight: Sight) -> list[tuple[Recognised, np.ndarray]]:
+        """The objects with depth, the surest first."""
         proposed = self._proposer.segment(frame)
         masks = [proposed.mask(i) for i in range(len(proposed.instances))]
         masks += risen_parts(depth_grid(frame), proposed.masks > 0, self.settings.least_pixels)
         found = []
         for mask in masks[: self.settings.most_proposals]:
             found += self._found(frame, sight, mask, cuts=1)
-        kept = self._different(found)
-        for number, (_, mask) in reversed(list(enumerate(kept, start=1))):
-            labels[mask] = number
-        named = [(one.name, round(one.score, 4)) for one, _ in kept]
-        instances = tuple(Instance(i, *of_one, str(i)) for i, of_one in enumerate(named, start=1))
-        return Detections(instances, labels)
+        return self._different(found)
 
     def _found(self, frame: Frame, sight: Sight, mask: np.ndarray, cuts: int) -> list[tuple[Recognised, np.ndarray]]:
         """The objects in a part of the image, which may be cut so often."""
@@ -217,5 +289,10 @@ class ObjectSegmenter:
         apart_m = float(np.linalg.norm(one.translation - other.translation))
         if one.name == other.name and apart_m < SAME_PLACE * self._recogniser.diagonal_m(one.name):
             return True
-        smaller = min(np.count_nonzero(mask), np.count_nonzero(others))
-        return np.count_nonzero(mask & others) > SAME_PIXELS * smaller
+        return _shared(mask, others)
+
+
+def _shared(mask: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two masks are of the same pixels."""
+    smaller = min(np.count_nonzero(mask), np.count_nonzero(other))
+    return np.count_nonzero(mask & other) > SAME_PIXELS * smaller

@@ -21,6 +21,7 @@ from clipose_ros.estimators.gspose import GsPose
 from clipose_ros.inference.card import ModelCard
 from clipose_ros.objects.learned_object import LearnedObject, is_same
 from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.objects.object_tokens import ObjectTokens
 from clipose_ros.objects.surface_tables import object_gaussians
 from clipose_ros.objects.view_colours import colour_histogram, view_histograms
 from clipose_ros.rendering.cpu import CpuRasterizer
@@ -335,6 +336,36 @@ class Recogniser:
             With four features: the colour, and 1 where it is known.
         """
         return self._known[name].gaussians
+
+    def histograms(self, name: str) -> np.ndarray:
+        """Give the colours of an object from each side.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        (D, B) float32
+            See `view_histograms`.
+        """
+        return self._known[name].histograms
+
+    def tokens(self, name: str) -> ObjectTokens | None:
+        """Give what an object looks like to an image backbone.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        ObjectTokens or None
+            None where it was learned without one.
+        """
+        return self._known[name].learned.tokens
 
     def diagonal_m(self, name: str) -> float:
         """Give an object's size.

@@ -93,11 +93,16 @@ def test_frames_without_colour_are_left_out_and_counted(clipose, shelf, tmp_path
     assert "0001: colour: expected an image, as the segmenter needs it" in clipose.stderr
 
 
+def test_objects_without_tokens_are_not_found_without_depth(clipose, shelf, tmp_path):
+    found = "--segmenter", "objects", "--model", "gspose", "--objects", shelf / "objects", "--depth", "off"
+    assert "2 frames, 0 poses" in clipose("estimate", shelf / "frames", "--output", tmp_path / "poses.json", *found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--segmenter", "objects"), "objects: expected a folder of learned objects for segmenter objects"),
-        (("--segmenter", "objects", "--depth", "off"), "--depth: expected auto with --segmenter objects, which needs"),
+        (("--segmenter", "depth", "--depth", "off"), "--depth: expected auto with --segmenter depth, which needs it"),
     ],
 )
 def test_what_does_not_fit_is_said(clipose, shelf, write_model, tmp_path, arguments, message):
