@@ -11,6 +11,7 @@ import cv2
 import tyro
 
 from clipose_ros.cli.options import Flag, JsonFlag
+from clipose_ros.cli.output_paths import check_output_folder
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
@@ -19,6 +20,7 @@ from clipose_ros.formats.whole_files import write_image
 from clipose_ros.objects.board_views import read_board_views
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
+from clipose_ros.rendering.backends import Backend, make_rasterizer
 
 
 def learn(
@@ -32,6 +34,7 @@ def learn(
     columns: int = MarkerBoard.columns,
     rows: int = MarkerBoard.rows,
     square_mm: float = MarkerBoard.square_mm,
+    rasterizer: Backend = "cpu",
 ) -> None:
     """Learn an object from RGB-D views with known poses, or on a printed board, and add it to a library.
 
@@ -59,15 +62,19 @@ def learn(
         Squares in a column of the board.
     square_mm
         Side of a square of the board, as measured on paper [mm].
+    rasterizer
+        What draws the object: cpu, cuda (needs an NVIDIA GPU and pip install clipose_ros[cuda]), or reference, which
+        is slow.
     """
     find_place_for_compiled_code()
     from clipose_ros.objects.learning import doubts  # numba comes with it, and takes seconds
     from clipose_ros.objects.learning import learn as learn_object
-    from clipose_ros.rendering.cpu import CpuRasterizer
 
     start = time.monotonic()
     library = ObjectLibrary(objects)
     library.check_free(name, replace)
+    check_output_folder("--objects", objects)
+    drawing = make_rasterizer(rasterizer)
     printed = MarkerBoard(columns, rows, square_mm)
     expect(
         "--board",
@@ -82,7 +89,7 @@ def learn(
         views = found.references
     else:
         views = read_reference_views(references, every)
-    lesson = learn_object(name, views, CpuRasterizer(), _say)
+    lesson = learn_object(name, views, drawing, _say)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
     write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
@@ -121,6 +128,8 @@ def objects(
             rows.append(library.read(name))
         except ValueError as error:  # the others can be listed all the same
             print(error, file=sys.stderr)
+    for doubt in library.halves():
+        print(doubt, file=sys.stderr)
     if not library.names:
         _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:
