@@ -11,6 +11,7 @@ import cv2
 import tyro
 
 from clipose_ros.cli.options import Flag, JsonFlag
+from clipose_ros.cli.output_paths import check_output_folder
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
@@ -21,6 +22,7 @@ from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.objects.board_views import read_board_views
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
+from clipose_ros.rendering.backends import Backend, make_rasterizer
 
 
 def learn(
@@ -36,6 +38,7 @@ def learn(
     square_mm: float = MarkerBoard.square_mm,
     backbone: str = DEFAULT_BACKBONE,
     models_dir: Path | None = None,
+    rasterizer: Backend = "cpu",
 ) -> None:
     """Learn an object from RGB-D views with known poses, or on a printed board, and add it to a library.
 
@@ -68,15 +71,19 @@ def learn(
         models folder, or a path (with a slash); none: no tokens are kept, and it is found only where there is depth.
     models_dir
         Where to look for the backbone, instead of the usual places.
+    rasterizer
+        What draws the object: cpu, cuda (needs an NVIDIA GPU and pip install clipose_ros[cuda]), or reference, which
+        is slow.
     """
     find_place_for_compiled_code()
     from clipose_ros.objects.learning import doubts  # numba comes with it, and takes seconds
     from clipose_ros.objects.learning import learn as learn_object
-    from clipose_ros.rendering.cpu import CpuRasterizer
 
     start = time.monotonic()
     library = ObjectLibrary(objects)
     library.check_free(name, replace)
+    check_output_folder("--objects", objects)
+    drawing = make_rasterizer(rasterizer)
     printed = MarkerBoard(columns, rows, square_mm)
     expect(
         "--board",
@@ -92,7 +99,7 @@ def learn(
         views = found.references
     else:
         views = read_reference_views(references, every)
-    lesson = learn_object(name, views, CpuRasterizer(), _say, tokens)
+    lesson = learn_object(name, views, drawing, _say, tokens)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
     write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
@@ -131,6 +138,8 @@ def objects(
             rows.append(library.read(name))
         except ValueError as error:  # the others can be listed all the same
             print(error, file=sys.stderr)
+    for doubt in library.halves():
+        print(doubt, file=sys.stderr)
     if not library.names:
         _say(f"{folder}: no learned objects; clipose learn adds one")
     if as_json:

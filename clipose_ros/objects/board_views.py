@@ -30,6 +30,7 @@ from clipose_ros.formats.reference_views import (
     read_colour_and_depth,
     read_mask_of_view,
 )
+from clipose_ros.objects.board_size import check_size
 from clipose_ros.objects.marker_board import BoardSighting, MarkerBoard, see_board
 
 LARGEST_SCALE = 0.03  # by which depth and the squares may contradict each other
@@ -111,6 +112,7 @@ def read_board_views(folder: Path, board: MarkerBoard, every: int = 1) -> BoardV
     check_count(folder, len(names))
     images = {name: read_colour_and_depth(files, name) for name in names}
     intrinsics = read_central_intrinsics(folder, [colour.shape[:2] for colour, _ in images.values()])
+    check_size(folder, board, {name: colour for name, (colour, _) in images.items()})
     sightings = {name: see_board(board, colour, intrinsics) for name, (colour, _) in images.items()}
     skipped = {name: found for name, found in sightings.items() if isinstance(found, str)}
     seen = {name: found for name, found in sightings.items() if isinstance(found, BoardSighting)}

@@ -99,6 +99,26 @@ class ObjectLibrary:
         taken = not replace and name in self.names
         expect("name", not taken, f"a name that {self.folder} has not yet, or --replace", name)
 
+    def halves(self) -> list[str]:
+        """Name what is left of objects of which one of the two files is missing: they are not in `names`.
+
+        Returns
+        -------
+        list of str
+            A sentence for each, with the cure.
+        """
+        if not self.folder.is_dir():
+            return []
+        found = []
+        for file in sorted([*self.folder.glob("*.yaml"), *self.folder.glob("*.npz")]):
+            other = file.with_suffix(".npz" if file.suffix == ".yaml" else ".yaml")
+            if file.is_file() and not other.is_file():
+                found.append(
+                    f"{file}: expected {other.name} beside it, got none: half of an object, which nobody estimates; "
+                    f"clipose objects {self.folder} --remove {file.stem}, or learn it again"
+                )
+        return found
+
     def add(self, learned: LearnedObject, replace: bool = False) -> None:
         """Add an object.
 
@@ -118,12 +138,12 @@ class ObjectLibrary:
         write_object(learned, self.folder)
 
     def remove(self, name: str) -> None:
-        """Delete an object and its picture.
+        """Delete an object and its picture, or what is left of it.
 
         Parameters
         ----------
         name : str
-            One of `names`.
+            One of `names`, or of `halves`.
 
         Raises
         ------
@@ -131,10 +151,11 @@ class ObjectLibrary:
             If there is none of this name.
         """
         check_name(name)
-        expect("object", name in self.names, f"one of {', '.join(self.names) or '(none)'} in {self.folder}", name)
-        card_file(self.folder, name).unlink()
-        arrays_file(self.folder, name).unlink()
-        picture_file(self.folder, name).unlink(missing_ok=True)
+        files = [card_file(self.folder, name), arrays_file(self.folder, name)]
+        there = any(file.is_file() for file in files)
+        expect("object", there, f"one of {', '.join(self.names) or '(none)'} in {self.folder}", name)
+        for file in (*files, picture_file(self.folder, name)):
+            file.unlink(missing_ok=True)
 
 
 def picture_file(folder: Path, name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clipose_ros.core.types import Intrinsics
-from clipose_ros.rendering.gaussians import Gaussians, Rendering
+from clipose_ros.rendering.gaussians import Gaussians, Rendering, slope_by_differences
 from clipose_ros.rendering.kernels import ELLIPSE, composite, project
 
 
@@ -42,3 +42,15 @@ class CpuRasterizer:
         composite(order, ellipses, boxes, gaussians.features, image, depth, through)
         alpha = 1 - through
         return Rendering(image, np.divide(depth, alpha, out=np.zeros_like(depth), where=alpha > 0), alpha)
+
+    def slope(
+        self,
+        gaussians: Gaussians,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        intrinsics: Intrinsics,
+        size: tuple[int, int],
+        weights: Rendering,
+    ) -> np.ndarray:
+        """See `Rasterizer.slope`."""
+        return slope_by_differences(self, gaussians, rotation, translation, intrinsics, size, weights)

@@ -11,6 +11,7 @@ from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 
 THICKNESS = 0.1  # of a disc, by its radius
+DIFFERENCE = 1e-3  # of the numeric derivative: [rad], and by the distance
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,73 @@ class Rasterizer(Protocol):
             Colour, depth and alpha.
         """
         ...
+
+    def slope(
+        self,
+        gaussians: Gaussians,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        intrinsics: Intrinsics,
+        size: tuple[int, int],
+        weights: Rendering,
+    ) -> np.ndarray:
+        """Differentiate a weighted sum of a rendering by the pose.
+
+        Parameters
+        ----------
+        gaussians, rotation, translation, intrinsics, size
+            As `render` takes them.
+        weights : Rendering
+            What each value of image, depth and alpha counts, such as the derivative of a loss by them.
+
+        Returns
+        -------
+        (6,) float
+            By the turn about the camera's axes at the object's origin [1/rad], and by what is added to x / z, y / z
+            and log z.
+        """
+        ...
+
+
+def slope_by_differences(
+    rasterizer: Rasterizer,
+    gaussians: Gaussians,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    intrinsics: Intrinsics,
+    size: tuple[int, int],
+    weights: Rendering,
+) -> np.ndarray:
+    """Give `Rasterizer.slope` by central differences, for rasterisers without derivatives of their own.
+
+    Parameters
+    ----------
+    rasterizer : Rasterizer
+        Draws.
+    gaussians, rotation, translation, intrinsics, size, weights
+        As `Rasterizer.slope` takes them.
+
+    Returns
+    -------
+    (6,) float
+        As `Rasterizer.slope` gives it.
+    """
+
+    def total(change: np.ndarray) -> float:
+        length = float(np.linalg.norm(change[:3]))
+        turn = np.eye(3)
+        if length > 0:
+            a, b, c = change[:3] / length
+            across = np.array([[0, -c, b], [c, 0, -a], [-b, a, 0]])
+            turn = turn + np.sin(length) * across + (1 - np.cos(length)) * across @ across
+        x, y, z = translation
+        moved = np.array([x / z + change[3], y / z + change[4], 1.0]) * z * np.exp(change[5])
+        drawn = rasterizer.render(gaussians, turn @ rotation, moved, intrinsics, size)
+        pairs = ((drawn.image, weights.image), (drawn.depth_m, weights.depth_m), (drawn.alpha, weights.alpha))
+        return float(sum((one.astype(np.float64) * weight).sum() for one, weight in pairs))
+
+    steps = DIFFERENCE * np.eye(6)
+    return np.array([(total(step) - total(-step)) / (2 * DIFFERENCE) for step in steps])
 
 
 def discs(points: np.ndarray, normals: np.ndarray, radii_m: np.ndarray, features: np.ndarray) -> Gaussians:

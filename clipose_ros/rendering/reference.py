@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clipose_ros.core.types import Intrinsics
-from clipose_ros.rendering.gaussians import Gaussians, Rendering
+from clipose_ros.rendering.gaussians import Gaussians, Rendering, slope_by_differences
 
 NEAR_M, LOW_PASS_PX2, LEAST_ALPHA, MOST_ALPHA, LEAST_FACING = 0.01, 0.15, 1 / 255, 0.99, 0.02
 
@@ -56,6 +56,18 @@ class ReferenceRasterizer:
         alpha = 1 - through
         mean = np.divide(depth, alpha, out=np.zeros_like(depth), where=alpha > 0)
         return Rendering(image.astype(np.float32), mean.astype(np.float32), alpha.astype(np.float32))
+
+    def slope(
+        self,
+        gaussians: Gaussians,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        intrinsics: Intrinsics,
+        size: tuple[int, int],
+        weights: Rendering,
+    ) -> np.ndarray:
+        """See `Rasterizer.slope`."""
+        return slope_by_differences(self, gaussians, rotation, translation, intrinsics, size, weights)
 
 
 def _full(covariance: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Dependencies point one way: an import runs in a process of its own, which is asked what came along."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -85,6 +86,18 @@ def test_the_runtime_needs_neither_torch_nor_ros():
     assert {"numpy", "cv2"} <= brought and not brought & {"torch", "rclpy", "matplotlib", "training"}
 
 
+def test_torch_is_named_in_one_module_alone_and_imported_when_that_rasteriser_is_made():
+    named = {}
+    for file in (ROOT / "clipose_ros").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if {name.split(".")[0] for name in names} & {"torch", "gsplat"}:
+                named.setdefault(str(file.relative_to(ROOT / "clipose_ros")), set()).add(node.col_offset > 0)
+    assert named == {"rendering/cuda.py": {True}}  # within its constructor; for type checkers besides
+
+
 def test_what_only_feeds_or_hears_the_node_brings_no_network():
     feeders = [*modules_of("ros/adapters"), *modules_of("ros/examples"), "clipose_ros.ros.lab.player"]
     brought = imported_with(*feeders, deep=True)
@@ -110,7 +123,15 @@ def test_numba_comes_with_learned_objects_alone():
     doors = ["clipose_ros.pipeline", "clipose_ros.estimators.clipose", "clipose_ros.cli.main", *modules_of("formats")]
     assert "numba" not in imported_with(*doors)
     numba = [f"clipose_ros.{name}" for name in ("rendering.kernels", "rendering.cpu")]
-    rooms = ("gspose", "hypothesis_search", "pose_refinement", "render_comparison", "sightings", "surface_alignment")
+    rooms = (
+        "gspose",
+        "hypothesis_search",
+        "pose_refinement",
+        "render_comparison",
+        "shading",
+        "sightings",
+        "surface_alignment",
+    )
     numba += [f"clipose_ros.estimators.{name}" for name in rooms]
     numba += [f"clipose_ros.segmenters.{name}" for name in ("object_segmenter", "recognition")]
     assert import_without(["numba"], [name for name in everything() if name not in numba]) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy.spatial import cKDTree
 
 pytest.importorskip("numba")
 
+from clipose_ros.cli import main as command
 from clipose_ros.cli.frame_sources import FolderSource
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import Instance, PoseEstimate
@@ -102,6 +104,27 @@ def test_files_that_do_not_belong_together_are_refused(box_library, tmp_path):
         read_object(folder, "box")
     with pytest.raises(ValueError, match=r"; to go on with the others: clipose objects .* --remove box, or learn it"):
         ObjectLibrary(folder).read_all()
+
+
+@pytest.mark.parametrize("left", ["npz", "yaml"])
+def test_half_an_object_is_listed_as_broken_with_its_cure(left, box_library, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(box_library, tmp_path / "objects")
+    shutil.copy(folder / f"box.{left}", folder / f"lost.{left}")
+    monkeypatch.setattr("sys.argv", ["clipose", "objects", str(folder)])
+    command.main()
+    printed = capsys.readouterr()
+    assert re.search(rf"lost.{left}: expected lost\.\w+ beside it, got none.*--remove lost, or learn it", printed.err)
+    assert "box" in printed.out and "lost" not in printed.out
+    ObjectLibrary(folder).remove("lost")
+    assert ObjectLibrary(folder).names == ("box",) and not ObjectLibrary(folder).halves()
+
+
+def test_a_library_that_cannot_be_written_is_named_before_views_are_read(views, tmp_path, monkeypatch, capsys):
+    (tmp_path / "objects").write_text("a file")
+    monkeypatch.setattr("sys.argv", ["clipose", "learn", "box", str(views), "--objects", str(tmp_path / "objects")])
+    with pytest.raises(SystemExit, match="--objects: expected a folder"):
+        command.main()
+    assert "reading the views" not in capsys.readouterr().err
 
 
 def test_a_card_of_another_version_is_refused(box_library, tmp_path):

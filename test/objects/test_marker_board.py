@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -188,10 +189,18 @@ def test_squares_that_the_printer_shrank_are_noticed(tmp_path, monkeypatch):
     assert len(read_board_views(folder, MarkerBoard(square_mm=28.2)).references.views) == 4
 
 
-def test_another_board_than_was_printed_is_named(folder, tmp_path, monkeypatch):
-    given = ["learn", "box", folder, "--objects", tmp_path / "objects", "--board", "--columns", 7]
-    with pytest.raises(SystemExit, match=r"expected a board of 7 x 6 squares in at least 4 views, got 0 .*--columns"):
-        run(monkeypatch, *given)
+@pytest.mark.parametrize("given", [("--columns", 7), ("--columns", 9), ("--columns", 6, "--rows", 8), ("--rows", 4)])
+def test_another_board_than_was_printed_is_named_with_its_likely_size(given, folder, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"expected the size of the board .* one of 8 columns and at least [56] rows"):
+        run(monkeypatch, "learn", "box", folder, "--objects", tmp_path / "objects", "--board", *given)
+
+
+def test_a_board_that_is_never_seen_is_named_with_what_was(folder, tmp_path):
+    blank = shutil.copytree(folder, tmp_path / "views")
+    for path in blank.glob("*_color.png"):
+        cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
+    with pytest.raises(ValueError, match=r"expected a board of 8 x 6 squares in at least 4 views, got 0 .*--columns"):
+        read_board_views(blank, BOARD)
 
 
 def test_sizes_of_a_board_without_the_board_are_refused(folder, tmp_path, monkeypatch):
