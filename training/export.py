@@ -31,6 +31,7 @@ from training.command import run
 from training.networks.backbone import Sight
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
+from training.onnx_operators import TRANSLATIONS
 from training.optimisation.checkpoint import load_network
 from training.storage import made_folder
 
@@ -180,6 +181,7 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
         dynamic_shapes=({0: batch}, {0: batch}, *([tuple({0: batch} for _ in network.also)] if network.also else [])),
         dynamo=True,
         verbose=False,
+        custom_translation_table=TRANSLATIONS,
     )
     model = program.model_proto
     onnx.save(half_precision(model) if precision == "fp16" else model, str(path))

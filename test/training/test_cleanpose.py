@@ -6,6 +6,8 @@ from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 import tyro
@@ -37,7 +39,14 @@ from training.networks.cleanpose import Distilled
 from training.networks.front_door import FeatureQueue, FrontDoor
 from training.networks.keypoints import Aggregation, Attention, KeypointDetector
 from training.networks.pointbert import PointBertBlock, PointBertConfig, read_ulip2
-from training.networks.pointnet2 import PointNet2, ball_neighbours, farthest_points, squared_distances
+from training.networks.pointnet2 import (
+    PointNet2,
+    ball_neighbours,
+    chosen_farthest,
+    farthest_points,
+    squared_distances,
+)
+from training.onnx_operators import TRANSLATIONS
 from training.optimisation.checkpoint import load_network, read_checkpoint
 from training.train import TrainConfig, learning_rate, plain_settings, train
 
@@ -83,6 +92,31 @@ def test_the_farthest_of_the_farthest_are_the_first_of_them():
     many = farthest_points(points, 30)
     chosen = points.gather(1, many[..., None].expand(-1, -1, 3))
     torch.testing.assert_close(farthest_points(chosen, 10), torch.arange(10).expand(2, -1))
+
+
+def test_the_farthest_points_are_the_same_in_onnx_runtime(tmp_path):
+    """Of clouds with points that occur twice, too, and of batches of any size: rounding chooses no others."""
+
+    class Chooser(nn.Module):
+        def forward(self, points):
+            return chosen_farthest(points, 24)
+
+    path = tmp_path / "chooser.onnx"
+    torch.onnx.export(
+        Chooser().eval(),
+        (torch.randn(3, 40, 3),),
+        input_names=["points"],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=256)},),
+        dynamo=True,
+        verbose=False,
+        custom_translation_table=TRANSLATIONS,
+    ).save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert any(node.op_type == "Loop" for node in onnx.load(path).graph.node)
+    few = torch.randn(7, 12, 3)
+    for points in (torch.randn(1, 40, 3), torch.randn(64, 40, 3), few[:, torch.randint(12, (40,))]):
+        (got,) = session.run(None, {"points": points.numpy()})
+        np.testing.assert_array_equal(got, farthest_points(points, 24))
 
 
 def test_a_ball_holds_the_first_points_within_and_repeats_the_first():

@@ -237,7 +237,7 @@ def test_batches_have_pictures_where_the_network_has_a_backbone(pictured, tmp_pa
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Folder of a model that sees. The paper's network takes the exporter minutes, also when it is tiny."""
+    """Folder of a model that sees. The paper's network takes longer to export: test_reproduce.py does."""
     torch.manual_seed(0)
     network = make_network(LITE)
     torch.nn.init.normal_(network.image[-1].weight)

@@ -13,6 +13,7 @@ import pytest
 import tyro
 
 from clipose_ros.core.categories import CATEGORIES
+from clipose_ros.inference.card import read_card
 from training import cleanpose
 from training.alignment.branch import AlignmentConfig
 from training.clipose import PAPER
@@ -185,11 +186,12 @@ def test_the_defaults_are_the_paper_s():
     assert run.network == CliposeConfig() and run.batches != BatchConfig() and run.weights.y_axis_l1 == 8
 
 
-def test_cleanpose_goes_the_same_way_with_its_own_paper_s_settings(root, tiny_model, tmp_path, monkeypatch, capsys):
+def test_cleanpose_goes_the_same_way_with_its_own_paper_s_settings(root, tmp_path, monkeypatch, capsys):
+    """To the end: what is exported has passed the comparison with torch, and predicts from colour and points."""
     encoder = PointNetConfig(points=64, levels=(32, 16, 8, 4), widths=(4, 4, 4, 4), propagation=(8, 8, 8, 8))
     network = CleanPoseConfig(
         encoder=encoder, image_features=8, keypoints=6, detector_layers=1, coordinate_layers=1, hidden=16,
-        neighbours=(4,), bins=8, rebuilt=2, distilled=DistilledConfig(width=0),
+        neighbours=(4,), bins=8, rebuilt=2, distilled=DistilledConfig(width=0), backbone="small",
     )  # fmt: skip
     given = ["--method", "cleanpose", "--root", str(root), "--detections", str(root / "mrcnn")]
     given += ["--output", str(tmp_path / "run"), "--shard-views", "3", "--shard-workers", "1", "--threads", "1"]
@@ -201,12 +203,12 @@ def test_cleanpose_goes_the_same_way_with_its_own_paper_s_settings(root, tiny_mo
     assert colour_side(config) == 224 and colour_side(replace(config, colour=False)) == 0
     batches = replace(cleanpose.PAPER.batches, points=64)
     run = replace(config.train, steps=2, batch=4, log_every=1, network=network, batches=batches)
-    monkeypatch.setattr(
-        "training.reproduce.export", lambda checkpoint, output, **_: shutil.copytree(tiny_model, output)
-    )
     accuracy = reproduce(replace(config, train=run))
     assert set(accuracy) == {"real_test"} and "paper 61.5 67.4 78.3 86.2" in " ".join(capsys.readouterr().out.split())
-    assert (tmp_path / "run/models/cleanpose").is_dir() and not (tmp_path / "run/models/cleanpose-fp16").exists()
+    assert set(read_card(tmp_path / "run/models/cleanpose").networks) == {"pose", "image"}
+    assert not (tmp_path / "run/models/cleanpose-fp16").exists()
+    predicted = json.loads((tmp_path / "run/stages/prediction_real_test.json").read_text())["report"]
+    assert predicted["results"] == 1 and predicted["predictions"] + sum(predicted["skipped"].values()) == 3
 
 
 def test_data_of_one_s_own_are_refused():

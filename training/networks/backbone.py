@@ -454,23 +454,3 @@ def tents(share: Tensor, cells: int) -> Tensor:
     """
     place = (share * cells - 0.5).clamp(0, cells - 1)
     return (1 - (place[..., None] - torch.arange(cells, device=share.device)).abs()).clamp(min=0)
-
-
-def seen_features(sight: Sight, image: Tensor, places: Tensor) -> Tensor:
-    """Compute features of images at places.
-
-    Parameters
-    ----------
-    sight : Sight
-        The backbone.
-    image : (B, 3, S, S) float32
-        RGB, 0..1; black all over where there is none.
-    places : (B, N, 2) float32
-        As for `gathered`.
-
-    Returns
-    -------
-    (B, N, D) float
-        Features, 0 where there is no image.
-    """
-    return gathered(sight(image), places)

@@ -260,7 +260,49 @@ class PoseEstimator(nn.Module):
         return rotation, self.translation(whole), self.size(whole), self.confidence(whole.detach()).sigmoid()
 
 
-class CleanPose(nn.Module):
+class Seeing:
+    """What networks with an image backbone have in common. Beside a `sight`, they need a `config`."""
+
+    config: CleanPoseConfig | CleanPoseLiteConfig
+    sight: Sight | None
+
+    def image_features(self, maps: Tensor, places: Tensor) -> Tensor:
+        """Take features of the image at the points that the network joins them to.
+
+        Parameters
+        ----------
+        maps : (B, D, h, w) float
+            Of the backbone, 0 where there is no image.
+        places : (B, N, 2) float32
+            Of all points in the image, as shares of its sides.
+
+        Returns
+        -------
+        (B, P, D) float
+            Features at the centres of the patches: every N/P-th point.
+        """
+        return gathered(maps, places[:, :: self.config.points // self.config.patches])
+
+    def seen_features(self, *seen: Tensor) -> Tensor | None:
+        """Compute features of pictures at places.
+
+        Parameters
+        ----------
+        *seen : Tensor
+            Nothing, or picture (B, 3, S, S) and places (B, N, 2).
+
+        Returns
+        -------
+        (B, P, D) float or None
+            As of `image_features`; None without pictures.
+        """
+        if not seen:
+            return None
+        picture, places = seen
+        return self.image_features(self.sight(picture), places)
+
+
+class CleanPose(Seeing, nn.Module):
     """Normalised cloud and category to a pose in the network frame (the interface is `training.networks.PoseNetwork`).
 
     Parameters
@@ -310,24 +352,7 @@ class CleanPose(nn.Module):
         dict of Tensor
             As `posed` gives it.
         """
-        return self.posed(points, category, image_features=_features(self, *seen))
-
-    def image_features(self, maps: Tensor, places: Tensor) -> Tensor:
-        """Take features of the image at the points.
-
-        Parameters
-        ----------
-        maps : (B, D, h, w) float
-            Of the backbone, 0 where there is no image.
-        places : (B, N, 2) float32
-            Of the points in the image, as shares of its sides.
-
-        Returns
-        -------
-        (B, N, D) float
-            Features.
-        """
-        return gathered(maps, places)
+        return self.posed(points, category, image_features=self.seen_features(*seen))
 
     def posed(self, points: Tensor, category: Tensor, image_features: Tensor | None = None) -> dict[str, Tensor]:
         """Estimate poses from points and features of the image.
@@ -387,14 +412,6 @@ class CleanPose(nn.Module):
         return result
 
 
-def _features(network: CleanPose | CleanPoseLite, *seen: Tensor) -> Tensor | None:
-    """Features of pictures at places; None without these."""
-    if not seen:
-        return None
-    picture, places = seen
-    return network.image_features(network.sight(picture), places)
-
-
 def remembered(config: FrontDoorConfig) -> tuple[str, ...]:
     """Name the buffers of the queue.
 
@@ -442,7 +459,7 @@ class CleanPoseLiteConfig(PatchTransformerConfig):
     backbone_weights: BackboneWeights = DINOV2
 
 
-class CleanPoseLite(PatchTransformer):
+class CleanPoseLite(Seeing, PatchTransformer):
     """Normalised cloud and category to a pose in the network frame (the interface is `training.networks.PoseNetwork`).
 
     Keypoints are found among the tokens' centres, by queries to which the category's token is added. They say their
@@ -517,24 +534,7 @@ class CleanPoseLite(PatchTransformer):
             As `posed` gives it.
         """
         told = 1 if self.config.ground else 0
-        return self.posed(points, category, *also[:told], image_features=_features(self, *also[told:]))
-
-    def image_features(self, maps: Tensor, places: Tensor) -> Tensor:
-        """Take features of the image at the centres of the patches.
-
-        Parameters
-        ----------
-        maps : (B, D, h, w) float
-            Of the backbone, 0 where there is no image.
-        places : (B, N, 2) float32
-            Of the points in the image, as shares of its sides.
-
-        Returns
-        -------
-        (B, P, D) float
-            Features.
-        """
-        return gathered(maps, places[:, :: self.config.points // self.config.patches])
+        return self.posed(points, category, *also[:told], image_features=self.seen_features(*also[told:]))
 
     def posed(
         self,

@@ -68,14 +68,45 @@ def farthest_points(points: Tensor, count: int) -> Tensor:
     (B, count) int64
         Indices into N.
     """
-    nearest = torch.full(points.shape[:2], torch.inf, device=points.device)
-    last = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    planes = [plane.contiguous() for plane in points.unbind(-1)]
+    nearest = torch.full_like(planes[0], torch.inf)
+    last = torch.zeros(len(points), 1, dtype=torch.int64, device=points.device)
     chosen = []
     for _ in range(count):
         chosen.append(last)
-        nearest = torch.minimum(nearest, (points - rows(points, last[:, None])).square().sum(-1))
-        last = nearest.argmax(1)
-    return torch.stack(chosen, dim=1)
+        nearest = torch.minimum(nearest, sum((plane - plane.gather(1, last)).square() for plane in planes))
+        last = nearest.argmax(1, keepdim=True)
+    return torch.cat(chosen, dim=1)
+
+
+@torch.library.custom_op("clipose::farthest_points", mutates_args=())
+def chosen_farthest(points: Tensor, count: int) -> Tensor:
+    """Choose points as `farthest_points` does, as one operator.
+
+    Whoever traces a network (`torch.export`) sees this operator instead of its hundreds of steps, which a file in ONNX
+    has as a loop (`training.onnx_operators`).
+
+    Parameters
+    ----------
+    points : (B, N, 3) float32
+        In any unit.
+    count : int
+        How many.
+
+    Returns
+    -------
+    (B, count) int64
+        Indices into N.
+    """
+    return farthest_points(points, count)
+
+
+@chosen_farthest.register_fake
+def _shape_of_chosen(points: Tensor, count: int) -> Tensor:
+    return points.new_empty((points.shape[0], count), dtype=torch.int64)
+
+
+FARTHEST_POINTS = torch.ops.clipose.farthest_points.default  # as a traced network has the operator
 
 
 def squared_distances(centres: Tensor, points: Tensor) -> Tensor:
@@ -182,7 +213,7 @@ class PointNet2(nn.Module):
         """
         places, features = [points], [None]
         with torch.no_grad():
-            chosen = farthest_points(points, self.config.levels[0])
+            chosen = chosen_farthest(points, self.config.levels[0])
         for level, scales in enumerate(self.scales):
             finer, known = places[-1], features[-1]
             centres = rows(points, chosen[:, : self.config.levels[level]])
@@ -198,7 +229,8 @@ class PointNet2(nn.Module):
             features.append(torch.cat(pooled, dim=-1))
         for level in reversed(range(LEVELS)):
             squared, near = squared_distances(places[level], places[level + 1]).topk(3, dim=-1, largest=False)
-            closeness = 1 / (squared.sqrt() + 1e-8)
+            # at least so far apart, not so much added: the exporter takes an addend of 1e-8 for none
+            closeness = 1 / squared.sqrt().clamp(min=1e-8)
             share = (closeness / closeness.sum(-1, keepdim=True))[..., None]
             carried = (rows(features[level + 1], near) * share).sum(2)
             if features[level] is not None:
