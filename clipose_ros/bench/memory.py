@@ -22,6 +22,7 @@ from rich.table import Table
 
 from clipose_ros import estimators
 from clipose_ros.bench.latency import measure
+from clipose_ros.cli.quiet_end import run_module
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.pipeline import Pipeline, warm_up
 
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module("clipose_ros.bench.memory", main)

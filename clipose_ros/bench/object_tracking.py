@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clipose_ros import estimators
+from clipose_ros.cli.quiet_end import run_module
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics, PoseEstimate
 from clipose_ros.core.validation import expect
@@ -343,4 +344,4 @@ def _without_depth(frame: Frame) -> Frame:
 
 
 if __name__ == "__main__":
-    main()
+    run_module("clipose_ros.bench.object_tracking", main)

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells tell of SIGINT and SIGPIPE
+
+
+def run_module(name: str, main: Callable[[], None]) -> None:
+    """Run what `python -m` starts, so that what a user got wrong ends it with a sentence.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    main : callable
+        Its entry point.
+
+    Raises
+    ------
+    SystemExit
+        With the sentence, and as of `quiet_end`.
+    """
+    try:
+        with quiet_end(name):
+            main()
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"{name}: {error}")
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from clipose_ros.formats.extras import extra_module
+
 PACKAGE = Path(__file__).resolve().parents[1]
 VARIABLE = "NUMBA_CACHE_DIR"
 
@@ -29,7 +31,10 @@ def find_place_for_compiled_code() -> str | None:
     ------
     OSError
         Where there is no place for temporary files, either.
+    RuntimeError
+        Where numba is not installed, or does not fit to what is, with the cure.
     """
+    extra_module("numba", "gspose")
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if (
         os.environ.get(VARIABLE)
@@ -40,8 +45,7 @@ def find_place_for_compiled_code() -> str | None:
     folder = tempfile.mkdtemp(prefix="clipose_ros_numba_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[VARIABLE] = folder
-    if config := sys.modules.get("numba.core.config"):  # which has read the environment
-        config.CACHE_DIR = folder
+    sys.modules["numba.core.config"].CACHE_DIR = folder  # which has read the environment
     return folder
 
 

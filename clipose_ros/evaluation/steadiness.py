@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clipose_ros import estimators
+from clipose_ros.cli.quiet_end import run_module
 from clipose_ros.core.categories import nocs_symmetry
 from clipose_ros.core.metrics import pose_error
 from clipose_ros.core.support import SUPPORT_DEFAULT, Support, support_settings
@@ -234,4 +235,4 @@ def _stacked(row: np.ndarray) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_module("clipose_ros.evaluation.steadiness", main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-PACKAGES = {"recordings": "mcap-ros2-support zstandard lz4", "view": "rerun-sdk"}
+PACKAGES = {"recordings": "mcap-ros2-support zstandard lz4", "view": "rerun-sdk", "gspose": "numba"}
 
 
 def extra_module(name: str, extra: str) -> ModuleType:

@@ -180,7 +180,9 @@ def _cure(name: str, encoding: str) -> str:
         return ""
     if "ompressed" in encoding:
         return "; give the raw topic: ros2 run image_transport republish compressedDepth raw"
-    return "; give the camera's depth, not a picture of it"
+    if encoding in COLOUR_ENCODINGS:
+        return "; give the camera's depth, not a picture of it"
+    return "; let its publisher send 16UC1 [mm] or 32FC1 [m]"
 
 
 def _pixels(name: str, image: Any, scalar: type, channels: int, planes: float = 1.0) -> np.ndarray:

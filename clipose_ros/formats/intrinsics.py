@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ from clipose_ros.core.validation import expect
 from clipose_ros.formats.text_files import read_json, read_text
 
 JSON_FILE, TEXT_FILE = "intrinsics.json", "cam_K.txt"
+# What else people call such a file: an image must not get the intrinsics of another camera while they lie beside it.
+OTHER_FILES = re.compile(
+    r"(?:[^.].*[_.-])?(?:intrinsics?|camera[_-]?info|camera[_-]?params?|calib\w*|camera|cam_?k|k)\.(?:json|ya?ml|txt|npy|npz|xml)",
+    re.IGNORECASE,
+)
 JSON_FORMS = "{fx, fy, cx, cy}, {fx, fy, ppx, ppy} of librealsense, {intrinsic_matrix} of Open3D or a 3x3 matrix"
 TEXT_FORM = "the nine numbers of a 3x3 matrix"
 MATRIX_KEYS = ("intrinsic_matrix", "camera_matrix", "cam_K", "K", "k")
@@ -100,7 +106,8 @@ def read_intrinsics(folder: Path) -> IntrinsicsFile | None:
     Raises
     ------
     ValueError
-        With the path, where the file has none of the known forms, or says that depth is not in millimetres.
+        With the path, where the file has none of the known forms, or says that depth is not in millimetres, and where
+        the intrinsics seem to lie in a file of another name.
     """
     for name, form, read in ((JSON_FILE, JSON_FORMS, _from_json), (TEXT_FILE, TEXT_FORM, _from_text)):
         path = folder / name
@@ -110,6 +117,13 @@ def read_intrinsics(folder: Path) -> IntrinsicsFile | None:
             return read(path)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}; known forms: {form}") from error
+    others = sorted(file.name for file in folder.iterdir() if OTHER_FILES.fullmatch(file.name))
+    expect(
+        str(folder),
+        not others,
+        f"the intrinsics in {JSON_FILE} or {TEXT_FILE}",
+        f"{', '.join(others[:3])}; rename or convert: {JSON_FILE} has {JSON_FORMS}, {TEXT_FILE} {TEXT_FORM}",
+    )
     return None
 
 

@@ -63,6 +63,24 @@ def test_a_folder_without_either_file_has_no_intrinsics(tmp_path):
     assert read_intrinsics(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["camera_intrinsics.json", "intrinsics.yaml", "K.txt", "camera_info.yml", "calibration.yaml", "Intrinsics.json"],
+)
+def test_intrinsics_of_another_name_are_not_passed_over(read, tmp_path, name):
+    """FoundationPose#376 has K.txt and camera_intrinsics.json: those of REAL275's camera must not take their place."""
+    with pytest.raises(
+        ValueError, match=f"expected the intrinsics in intrinsics.json or cam_K.txt, got {name}; rename"
+    ):
+        read({}, name)
+    assert read(K).intrinsics == Intrinsics(**K)  # with the right one beside it, it does not matter
+
+
+@pytest.mark.parametrize("name", ["0000_meta.txt", "camera_notes.txt", "._intrinsics.json", "mask.txt", "truth.json"])
+def test_other_files_are_no_intrinsics(read, name):
+    assert read({}, name) is None
+
+
 def test_the_size_is_compared_with_the_images(read):
     file = read({**K, "width": 1280, "height": "720"})
     file.check_size(1280, 720)

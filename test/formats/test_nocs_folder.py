@@ -219,7 +219,7 @@ def test_a_frame_without_depth_is_a_frame_that_cannot_be_read(write):
         ({"depth_png": b"no image"}, "0000_depth.png: expected an image"),
         ({"color_png": b""}, "0000_color.png: expected an image"),
         ({"depth_png": DEPTH_MM.astype(np.uint8)}, "0000_depth.png: expected 16-bit millimetres"),
-        ({"mask_png": DEPTH_MM}, "0000_mask.png: expected instance numbers 0 to 254"),
+        ({"mask_png": DEPTH_MM}, "0000_mask.png: expected instance numbers 0 to 254, background 255, got"),
         ({"mask_png": np.zeros((5, 9), np.uint8)}, "0000_mask.png: expected 16x12 as the depth image, got 9x5"),
         ({"color_png": np.zeros((5, 9, 3), np.uint8)}, "0000_color.png: expected 16x12 as the depth image, got 9x5"),
         ({"meta_txt": b"\xff1 1 a\n"}, "0000_meta.txt: expected UTF-8 text"),

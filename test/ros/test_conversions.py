@@ -99,7 +99,10 @@ def test_image_message_is_the_inverse_of_the_view():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoding": "64FC1"}, "depth encoding: expected 16UC1 or 32FC1 or mono16, got '64FC1'"),
+        (
+            {"encoding": "64FC1"},
+            r"depth encoding: expected 16UC1 .*, got '64FC1'; let its publisher send 16UC1 \[mm\] or",
+        ),
         ({"encoding": "16UC1; compressedDepth"}, "depth encoding: expected .*republish compressedDepth raw"),
         ({"encoding": "rgb8"}, "depth encoding: expected .*, got 'rgb8'; give the camera's depth, not a picture of it"),
         ({"step": 7}, "depth step: expected at least 8 bytes"),
