@@ -301,14 +301,14 @@ def without_surface(labels: np.ndarray, grid: DepthGrid, frame: Frame) -> np.nda
         height_m -= np.float32(grid.offset)
         seen = (z > 0) & np.isfinite(height_m)
         raised = seen & (height_m > RAISED_M)
-        low = seen & (np.abs(height_m) < SURFACE_M)
-    # of each label: how many pixels are seen, and how many of them are raised
+        low = np.flatnonzero(seen & (np.abs(height_m) < SURFACE_M))
+    near, lower = part.take(low), height_m.take(low) < LOWER_M
+    # of each label: how many pixels are seen, and how many of them are raised, or lower
     count = np.bincount(part[seen], minlength=256)
     tall = np.bincount(part[raised], minlength=256) > RAISED_SHARE * np.maximum(count, 1)
-    lower = low & (height_m < LOWER_M)
-    thick = np.bincount(part[lower], minlength=256) < LOWER_SHARE * count
+    thick = np.bincount(near[lower], minlength=256) < LOWER_SHARE * count
     out = labels.copy()
-    out.reshape(-1)[pixels[(low & tall.take(part)) | (lower & thick.take(part))]] = 0
+    out.reshape(-1)[pixels.take(low[tall.take(near) | (lower & thick.take(near))])] = 0
     return out
 
 
