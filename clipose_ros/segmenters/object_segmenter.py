@@ -27,13 +27,20 @@ from clipose_ros.inference.card import (
 )
 from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.rendering.cpu import CpuRasterizer
 from clipose_ros.segmenters.depth import DepthSegmenter
 from clipose_ros.segmenters.depth_channels import depth_grid
 from clipose_ros.segmenters.likeness import Sight, shown_mask, sight_of
 from clipose_ros.segmenters.proposals import continued_share, halves, largest_piece, risen_parts
 from clipose_ros.segmenters.recognition import Recognised, Recogniser, RecognitionSettings
-from clipose_ros.segmenters.token_finder import TokenFinder, TokenFinderSettings, TokenFinding, TokenObject
+from clipose_ros.segmenters.token_finder import (
+    TokenFinder,
+    TokenFinderSettings,
+    TokenFinding,
+    TokenObject,
+    check_backbone,
+)
 
 PROPOSER = "segmenter-depth"  # the model whose instances are proposals
 EVERYTHING = {"least_score": 0.0, "least_something": 0.0}  # of its settings: this decides what is an object
@@ -129,7 +136,7 @@ class ObjectSegmenter:
         depth = beside if (beside / CARD_FILE).is_file() else find_model(PROPOSER)
         known = read_card(depth)
         self._proposer = DepthSegmenter(depth, replace(known, settings={**known.settings, **EVERYTHING}), config)
-        self._folder, self._config = folder, config
+        self._folder, self._config, self._library = folder, config, ObjectLibrary(objects_dir)
         self._backbone: ImageTokens | None = None
         self._finder = self._finder_of_objects()
 
@@ -144,9 +151,11 @@ class ObjectSegmenter:
         Raises
         ------
         ValueError
-            If there is no object, or one is broken or has another backbone's tokens: then all stay as they were, or
-            the last ones are found where there is depth.
+            If there is no object, or one is broken or has another backbone's tokens: then all stay as they were.
         """
+        for learned in self._library.read_all():
+            if learned.tokens is not None:
+                check_backbone(learned.name, learned.tokens, self._loaded_backbone())
         self._recogniser.reload()
         self._finder = self._finder_of_objects()
 
@@ -212,11 +221,15 @@ class ObjectSegmenter:
             for name in self.names
             if (tokens := self._recogniser.tokens(name)) is not None
         ]
-        if objects and self._backbone is None:
+        return TokenFinder(self._loaded_backbone(), objects, self.settings.by_tokens) if objects else None
+
+    def _loaded_backbone(self) -> ImageTokens:
+        """The image backbone, which is read for the first object that has tokens."""
+        if self._backbone is None:
             beside = self._folder.parent / self.settings.backbone
             folder = beside if (beside / CARD_FILE).is_file() else find_model(self.settings.backbone)
             self._backbone = ImageTokens(folder, self._config)
-        return TokenFinder(self._backbone, objects, self.settings.by_tokens) if objects else None
+        return self._backbone
 
     def _found_by_tokens(self, sight: Sight, blind: np.ndarray) -> list[tuple[str, float, np.ndarray]]:
         """Name, score and mask of the objects without depth, the surest first."""

@@ -159,6 +159,19 @@ def test_an_object_of_another_backbone_is_refused_with_what_to_do(boxes, library
         load_segmenter("objects", warm=False, objects_dir=tmp_path)
 
 
+def test_a_library_that_cannot_be_taken_leaves_all_as_it_was(boxes, scene, tmp_path):
+    ObjectLibrary(tmp_path).add(boxes[0])
+    segmenter = load_segmenter("objects", warm=False, objects_dir=tmp_path)
+    tokens = replace(boxes[1].tokens, backbone=BackboneIdentity("backbone-other", 64 * "a"))
+    ObjectLibrary(tmp_path).add(replace(boxes[1], tokens=tokens))
+    with pytest.raises(ValueError, match="cold: expected tokens of the image backbone"):
+        segmenter.reload()
+    assert segmenter.names == ("warm",)
+    ObjectLibrary(tmp_path).add(boxes[1], replace=True)
+    segmenter.reload()
+    assert segmenter.names == ("cold", "warm") and len(segmenter.segment(blinded(scene[0])).instances) == 3
+
+
 def test_objects_without_tokens_are_found_by_depth_and_that_is_said(scene, tmp_path):
     for name, box in (("warm", WARM), ("cold", COLD)):
         ObjectLibrary(tmp_path).add(table.learned_box(name, box))
