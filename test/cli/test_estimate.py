@@ -172,6 +172,21 @@ def test_colour_off_changes_nothing_for_a_model_that_goes_by_points(estimate, tm
     assert (tmp_path / "off.json").read_bytes() == (tmp_path / "poses.json").read_bytes()
 
 
+def test_a_model_that_looks_at_colour_goes_by_points_where_there_is_none(clipose, tiny_seeing_model, folder, tmp_path):
+    """The tiny one sees grey objects farther to the right."""
+
+    def places(name, *arguments):
+        output = tmp_path / f"{name}.json"
+        clipose("estimate", folder, "--output", output, "--model", f"{tiny_seeing_model}/", *arguments)
+        frame = json.loads(output.read_text())[0]
+        return np.array([one["t"] for one in frame["instances"] if "t" in one])
+
+    seen, hidden = places("seen"), places("hidden", "--colour", "off")
+    (folder / "0000_color.png").unlink()
+    np.testing.assert_array_equal(places("without"), hidden)
+    assert len(seen) == 2 and (seen[:, 0] - hidden[:, 0] > 0.005).all()
+
+
 def test_allow_cpu_runs_on_the_cpu_and_says_so(estimate, caplog):
     assert "4 poses" in estimate("--provider", "cuda", "--allow-cpu")
     assert "running on cpu" in caplog.text
