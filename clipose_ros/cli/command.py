@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import redirect_stdout
+from importlib import metadata
+from pathlib import Path
 
 from clipose_ros.cli.quiet_end import quiet_end
 from clipose_ros.doctor import environment
 from clipose_ros.doctor.findings import Finding, fail, worst
 from clipose_ros.formats.text_files import open_streams
 
+PACKAGE = "clipose_ros"
 CURE = "install it again for this Python; unset PYTHONPATH; conda deactivate"
 
 
 def main() -> None:
     """Run the command. Exit status 1 where something that it needs cannot be imported."""
     open_streams()
+    if sys.argv[1:] == ["--version"]:
+        print(f"{PACKAGE} {_version()}")
+        return
     try:
         with quiet_end("clipose"), redirect_stdout(sys.stderr):  # OpenCV prints when numpy is missing
             from clipose_ros.cli.main import main as run
@@ -26,6 +33,18 @@ def main() -> None:
         _print([fail("packages", str(error), CURE), *environment.examine()], "--json" in sys.argv)
         sys.exit(1)
     run()
+
+
+def _version() -> str:
+    """The version of the install, or of the checkout or workspace that this runs from."""
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        here = Path(__file__).resolve()
+        manifests = (folder / part / "package.xml" for folder in here.parents for part in ("", f"share/{PACKAGE}"))
+        found = next((manifest for manifest in manifests if manifest.is_file()), None)
+        version = re.search("<version>(.*)</version>", found.read_text("utf-8")) if found else None
+        return version[1] if version else "of unknown version: neither installed nor in a checkout"
 
 
 def _print(findings: list[Finding], as_json: bool) -> None:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,6 +19,13 @@ def test_a_number_that_is_none_is_said_in_plain_words(clipose, tmp_path):
         with pytest.raises(SystemExit) as stopped:
             clipose("estimate", tmp_path, "--output", tmp_path / "p.json", option, value)
         assert stopped.value.code == 2 and f"{option}: expected {words}, got '{value}'" in clipose.stderr
+
+
+def test_the_version_is_that_of_the_package():
+    command = [sys.executable, "-m", "clipose_ros.cli.command", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    manifest = Path(__file__).resolve().parents[2] / "package.xml"
+    assert said.split() == ["clipose_ros", ElementTree.parse(manifest).findtext("version")]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
