@@ -70,14 +70,14 @@ class GsPoseSettings:
     right_at: float = 0.71
     wrong_by: float = 0.337
     margin_weight: float = 3.89
-    blind_right_at: float = 0.109
-    blind_wrong_by: float = 0.202
-    blind_margin_weight: float = 2.267
+    blind_right_at: float = 0.1
+    blind_wrong_by: float = 0.111
+    blind_margin_weight: float = 2.432
     tracking_steps: int = 2
     tracked_right_at: float = 1.149
     tracked_wrong_by: float = 0.096
-    blind_tracked_right_at: float = 0.438
-    blind_tracked_wrong_by: float = 0.105
+    blind_tracked_right_at: float = 0.458
+    blind_tracked_wrong_by: float = 0.143
     prior_score: float = 0.5
 
     def __post_init__(self) -> None:

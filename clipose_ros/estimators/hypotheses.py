@@ -13,7 +13,7 @@ from clipose_ros.objects.learned_object import LearnedObject
 
 OTHER_DEG, LARGEST_MARGIN = 30.0, 0.3  # what differs by more is another pose, and how far that can be behind
 SAME_TURN_DEG = 15.0  # between hypotheses that are one
-FAR_WEIGHT = 0.37  # of the logarithm of the distance, without depth: about twice the settings' blind_wrong_by
+FAR_WEIGHT = 0.22  # of the logarithm of the distance, without depth: about twice the settings' blind_wrong_by
 PIXEL_SHARE = 30.0  # neighbouring pixels err together: so many count as one
 LEAST_SPREAD_M, LEAST_SPREAD_RAD = 0.004, math.radians(1)  # a sensor's offset, and the model's own errors
 

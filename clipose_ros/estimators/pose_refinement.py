@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from clipose_ros.estimators import shading
 from clipose_ros.estimators.gspose_settings import GsPoseSettings
 from clipose_ros.estimators.hypotheses import LARGEST_MARGIN, Hypothesis, different, doubt_of, is_other
-from clipose_ros.estimators.render_comparison import GAIN_TEXTURE, KNOWN, LACK, SPARE, TEXTURE, compare, refine
+from clipose_ros.estimators.render_comparison import LACK, SPARE, TEXTURE, compare, refine
+from clipose_ros.estimators.shading import compare_shaded
 from clipose_ros.estimators.sightings import Crop, Seen
 from clipose_ros.estimators.surface_alignment import COLOUR, DISTANCE, FACING, align_to_surface
 from clipose_ros.objects.learned_object import LearnedObject
@@ -18,7 +20,8 @@ from clipose_ros.objects.surface_tables import SurfaceTables
 
 REACH_M, LAST_REACH_M = 0.02, 0.01  # of points to their discs: further is an outlier
 NOISE_M, NOISE_COLOUR = 0.003, 0.06
-UNKNOWN_TEXTURE = 0.22  # what pixels count without depth where the object's colour is not known
+# What pixels count without depth where the object's colour is not known, and how much more by the spread of the image.
+UNKNOWN_TEXTURE, UNEVEN_WEIGHT = 0.15, 0.5
 REFINED_APART_DEG = 10.0  # between hypotheses that are refined: nearer ones become one
 HOPELESS = 0.4  # a hypothesis that is worse by so much than one that is refined already is not
 
@@ -88,6 +91,8 @@ class PoseRefiner:
         Hypothesis
             The same pose.
         """
+        if seen is None:
+            return replace(one, wrongness=self._wrongness_by_colour(tables, one, crop), blind=True)
         judged, found = np.zeros(4), np.zeros(8)
         compare(
             _solid(tables),
@@ -101,28 +106,32 @@ class PoseRefiner:
             found,
         )
         wrongness = self.settings.outline_weight * (found[SPARE] + found[LACK])
-        if seen is None:
-            texture = (found[TEXTURE] + found[GAIN_TEXTURE]) / 2
-            texture = found[KNOWN] * texture + (1 - found[KNOWN]) * UNKNOWN_TEXTURE
-            wrongness += self.settings.texture_weight * texture
-        else:
-            wrongness += self.settings.texture_weight * found[TEXTURE]
-            align_to_surface(
-                one.rotation,
-                one.translation,
-                *seen.thinned(self.settings.surface_points),
-                *tables.surface,
-                tables.slopes,
-                tables.seen,
-                REACH_M,
-                LAST_REACH_M,
-                0,
-                NOISE_M,
-                NOISE_COLOUR,
-                judged,
-            )
-            wrongness += self.wrongness(judged)
-        return replace(one, wrongness=float(wrongness), blind=seen is None)
+        wrongness += self.settings.texture_weight * found[TEXTURE]
+        align_to_surface(
+            one.rotation,
+            one.translation,
+            *seen.thinned(self.settings.surface_points),
+            *tables.surface,
+            tables.slopes,
+            tables.seen,
+            REACH_M,
+            LAST_REACH_M,
+            0,
+            NOISE_M,
+            NOISE_COLOUR,
+            judged,
+        )
+        return replace(one, wrongness=float(wrongness + self.wrongness(judged)), blind=False)
+
+    def _wrongness_by_colour(self, tables: SurfaceTables, one: Hypothesis, crop: Crop) -> float:
+        found = np.zeros(5)
+        compare_shaded(
+            _solid(tables), tables.shaded, one.rotation, one.translation, crop.camera, crop.colour, crop.mask, found
+        )
+        unknown = UNKNOWN_TEXTURE + UNEVEN_WEIGHT * found[shading.UNEVEN]
+        texture = found[shading.KNOWN] * found[shading.SHADED] + (1 - found[shading.KNOWN]) * unknown
+        outline = found[shading.SPARE] + found[shading.LACK]
+        return float(self.settings.outline_weight * outline + self.settings.texture_weight * texture)
 
     def refined(self, tables: SurfaceTables, one: Hypothesis, seen: Seen | None, crop: Crop, steps: int) -> Hypothesis:
         """Refine a hypothesis on the image, and judge it.
@@ -151,6 +160,7 @@ class PoseRefiner:
             crop.depth_m,
             steps,
             information,
+            seen is None,
         )
         return self.judged(tables, Hypothesis(rotation, translation, math.inf, information), seen, crop)
 

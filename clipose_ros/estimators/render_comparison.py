@@ -16,6 +16,7 @@ from clipose_ros.estimators.surface_alignment import turn_of
 from clipose_ros.rendering.kernels import ELLIPSE, composite, project
 
 OCCLUDER_M = 0.012  # so much nearer than the object is in front of it [m]
+BORDER, WHOLE = 2, 0.9  # pixels around one, and what the mask covers of each, for colours without depth
 KNOWN_SHARE = 0.6  # of a pixel's weight must be of discs with a known colour
 NOISE_COLOUR, NOISE_EDGE, NOISE_DEPTH_M = 0.1, 0.4, 0.004
 FARTHEST_DEPTH_M = 0.02  # further from the surface is another surface [m]
@@ -34,7 +35,20 @@ def _draw(solid, features, rotation, translation, camera, ellipses, boxes, image
 
 
 @njit(cache=True, fastmath=True)
-def _prepare(image, depth, through, colour, mask, seen_m, gains, weights):
+def _inside(mask, row, column):
+    """Whether a pixel lies in the mask with all around it: the colours of others are half those of the background."""
+    height, width = mask.shape
+    if row < BORDER or column < BORDER or row >= height - BORDER or column >= width - BORDER:
+        return False
+    for other_row in range(row - BORDER, row + BORDER + 1, BORDER):
+        for other_column in range(column - BORDER, column + BORDER + 1, BORDER):
+            if mask[other_row, other_column] < WHOLE:
+                return False
+    return True
+
+
+@njit(cache=True, fastmath=True)
+def _prepare(image, depth, through, colour, mask, seen_m, gains, weights, blind):
     """Gains of the channels, robust weights of the pixels (H, W, 5: edge, colours, depth), and the cost of a pose."""
     height, width = through.shape
     sums_im, sums_mm = np.zeros(3), np.full(3, 1e-6)
@@ -64,7 +78,7 @@ def _prepare(image, depth, through, colour, mask, seen_m, gains, weights):
             cost += math.log(1 + edge * edge)
             if covered <= 0.5 or alpha < 0.5:
                 continue
-            if image[row, column, 3] > KNOWN_SHARE * alpha:
+            if image[row, column, 3] > KNOWN_SHARE * alpha and (not blind or _inside(mask, row, column)):
                 for k in range(3):
                     off = (gains[k] * image[row, column, k] - colour[row, column, k] * alpha) / NOISE_COLOUR
                     weights[row, column, 1 + k] = 1 / (1 + off * off) / NOISE_COLOUR**2 / 3
@@ -78,7 +92,7 @@ def _prepare(image, depth, through, colour, mask, seen_m, gains, weights):
 
 
 @njit(cache=True, fastmath=True)
-def refine(solid, features, rotation, translation, camera, colour, mask, seen_m, steps, information):
+def refine(solid, features, rotation, translation, camera, colour, mask, seen_m, steps, information, blind=False):
     """Improve a pose by what its render lacks.
 
     Parameters
@@ -104,6 +118,9 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
     information : (6, 6) float64
         Written: the normal equations at the last step, of the turn about the camera's axes [rad], and of the shift in
         the image (x / z, y / z) and of log z.
+    blind : bool
+        Whether there is no depth. Then the distance hangs on the outline, and colours must not move it: where those of
+        the background mix in, a pixel that the object covers less would look less wrong.
 
     Returns
     -------
@@ -127,7 +144,7 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
     system, right = np.zeros((6, 6)), np.zeros(6)
     for step in range(steps + 1):
         _draw(solid, features, rotation, translation, camera, ellipses, boxes, image, depth, through)
-        cost = _prepare(image, depth, through, colour, mask, seen_m, gains, weights)
+        cost = _prepare(image, depth, through, colour, mask, seen_m, gains, weights, blind)
         if cost < best_cost:
             small = best_cost - cost < 1e-3 * cost
             best_rotation, best_translation, best_cost = rotation, translation, cost
@@ -149,7 +166,10 @@ def refine(solid, features, rotation, translation, camera, colour, mask, seen_m,
                         slope[0] = (moved - alpha) / delta[axis]
                         for k in range(3):
                             change = gains[k] * (moved_image[row, column, k] - image[row, column, k])
-                            slope[1 + k] = (change - colour[row, column, k] * (moved - alpha)) / delta[axis]
+                            paint = (
+                                gains[k] * image[row, column, k] / max(alpha, 0.1) if blind else colour[row, column, k]
+                            )
+                            slope[1 + k] = (change - paint * (moved - alpha)) / delta[axis]
                         change = moved_depth[row, column] - depth[row, column]
                         slope[4] = (change - seen_m[row, column] * (moved - alpha)) / delta[axis]
             system[:] = 0.0

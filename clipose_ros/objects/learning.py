@@ -17,6 +17,7 @@ from clipose_ros.formats.reference_views import ReferenceView, ReferenceViews
 from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.objects.hull import close_unseen, tight_box
 from clipose_ros.objects.learned_object import LearnedObject, check_name
+from clipose_ros.objects.mask_fit import reach_masks
 from clipose_ros.objects.object_tokens import learn_tokens
 from clipose_ros.objects.surface_tables import object_gaussians
 from clipose_ros.objects.surfels import Surfels, fuse
@@ -117,11 +118,11 @@ def learn(
         progress("quality on views held back")
         held = views[HELD_BACK // 2 :: HELD_BACK]
         others = [view for view in views if all(view is not one for one in held)]
-        trial = _object(name, others, intrinsics, {})
+        trial = _object(name, others, intrinsics, {}, rasterizer)
         ratios = [psnr(trial, view, intrinsics, rasterizer) for view in held]
         quality |= {"psnr_db": round(float(np.median(ratios)), 1), "worst_psnr_db": round(float(min(ratios)), 1)}
     progress("surface")
-    learned = _object(name, views, intrinsics, quality)
+    learned = _object(name, views, intrinsics, quality, rasterizer)
     if backbone is not None:
         progress("tokens")
         learned = replace(learned, tokens=learn_tokens(views, backbone))
@@ -130,9 +131,14 @@ def learn(
 
 
 def _object(
-    name: str, views: Sequence[ReferenceView], intrinsics: Intrinsics, quality: dict[str, float]
+    name: str,
+    views: Sequence[ReferenceView],
+    intrinsics: Intrinsics,
+    quality: dict[str, float],
+    rasterizer: Rasterizer,
 ) -> LearnedObject:
     surfels = close_unseen(fuse(views, intrinsics), views, intrinsics)
+    surfels = reach_masks(surfels, views, intrinsics, rasterizer)
     low, high = tight_box(surfels)
     centre = (low + high) / 2
     symmetry, half_turns = own_symmetry(surfels, centre)

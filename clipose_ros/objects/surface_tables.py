@@ -39,6 +39,8 @@ class SurfaceTables:
         From where the object is seen (unit vectors, object to camera), and the middle of what is visible then [m].
     gaussians : Gaussians
         For rendering, with four features: the colour, and 1 where it is known.
+    shaded : (N, 7) float32
+        Features to judge light by: those, and the normal.
     """
 
     discs: np.ndarray
@@ -52,6 +54,7 @@ class SurfaceTables:
     directions: np.ndarray
     middles: np.ndarray
     gaussians: Gaussians
+    shaded: np.ndarray
 
     @property
     def surface(self) -> tuple:
@@ -85,6 +88,7 @@ def surface_tables(learned: LearnedObject) -> SurfaceTables:
     _, nearest = tree.query(centres.reshape(-1, 3))
     directions = sphere_directions(DIRECTIONS)
     middles = np.array([_visible_middle(points, normals, learned.spacing_m, one) for one in directions])
+    gaussians = object_gaussians(learned, tree)
     return SurfaceTables(
         points,
         normals,
@@ -96,7 +100,8 @@ def surface_tables(learned: LearnedObject) -> SurfaceTables:
         cell,
         directions,
         middles,
-        object_gaussians(learned, tree),
+        gaussians,
+        np.ascontiguousarray(np.concatenate([gaussians.features, gaussians.normals], axis=1)),
     )
 
 
@@ -115,11 +120,30 @@ def object_gaussians(learned: LearnedObject, tree: cKDTree | None = None) -> Gau
     Gaussians
         With four features: the colour, and 1 where it is known.
     """
-    tree = tree or cKDTree(learned.points)
-    distances, _ = tree.query(learned.points, k=5)
-    radii = np.clip(RADIUS * distances[:, 1:].mean(axis=1), 0.3 * learned.spacing_m, 1.2 * learned.spacing_m)
+    radii = disc_radii(learned.points, learned.spacing_m, tree)
     features = np.concatenate([learned.colours, learned.seen[:, None]], axis=1)
     return discs(learned.points, learned.normals.astype(np.float64), radii, features)
+
+
+def disc_radii(points: np.ndarray, spacing_m: float, tree: cKDTree | None = None) -> np.ndarray:
+    """Say how wide discs are drawn.
+
+    Parameters
+    ----------
+    points : (N, 3) float
+        Their centres [m].
+    spacing_m : float
+        Between neighbours, about [m].
+    tree : cKDTree, optional
+        Of the points.
+
+    Returns
+    -------
+    (N,) float
+        Standard deviations along the surface [m].
+    """
+    distances, _ = (tree or cKDTree(points)).query(points, k=5)
+    return np.clip(RADIUS * distances[:, 1:].mean(axis=1), 0.3 * spacing_m, 1.2 * spacing_m)
 
 
 def sphere_directions(count: int) -> np.ndarray:
