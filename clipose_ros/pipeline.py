@@ -16,7 +16,7 @@ from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
 from clipose_ros.core.resting import set_all_onto
 from clipose_ros.core.sampling import roughness
-from clipose_ros.core.support import Footing, SupportSettings, Surface, bare, find_surfaces
+from clipose_ros.core.support import Footing, SupportSettings, Surface, find_surfaces
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import (
     Detections,
@@ -207,14 +207,14 @@ class Pipeline:
                 refused |= self._strangers(detections.instances)
             kept = [i for i in range(len(detections.instances)) if i not in refused]
             observations = self._observations(frame, detections.only(kept) if refused else detections)
-        with stopwatch.stage("backprojection"):
-            hopeless = self._noise(observations)
+            diagonals_m = self._diagonals_m(observations)
+            hopeless = self._noise(observations, diagonals_m)
         footing = None
         if self.support is not None:
             with stopwatch.stage("support"):
-                surfaces = self._seen_surfaces(frame, detections, observations)
-                hopeless |= self._bare(observations, surfaces)
-                footing = self._footing(observations, surfaces, up)
+                footing = self._footing(frame, detections, observations, up)
+                if footing is not None:
+                    hopeless |= {i: BARE for i, is_bare in enumerate(footing.bare(diagonals_m)) if is_bare}
                 observations = self._told(observations, footing, up)
         asked = [one for i, one in enumerate(observations) if i not in hopeless]
         answers = iter(self.estimator.estimate(asked, stopwatch))
@@ -286,16 +286,6 @@ class Pipeline:
             for instance, cloud, view, *others in zip(detections.instances, clouds, views, pixels, crops, priors)
         ]
 
-    def _seen_surfaces(self, frame: Frame, detections: Detections, observations: list[Observation]) -> list[Surface]:
-        """The surfaces of a frame; none where nobody asks for them."""
-        asked = self.estimator.needs.surface or any(self.estimator.rests(one.name) for one in observations)
-        if not observations or not asked:
-            return []
-        surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
-        if self.tracker is not None:  # without one there is no state
-            self._surfaces = surfaces
-        return surfaces
-
     def _diagonals_m(self, observations: list[Observation]) -> list[float | None]:
         """Usual diagonals of objects that are known to be solid [m]; None for others.
 
@@ -304,28 +294,23 @@ class Pipeline:
         names = [one.name for one in observations]
         return [self.estimator.diagonal_m(name) if self.estimator.rests(name) else None for name in names]
 
-    def _noise(self, observations: list[Observation]) -> dict[int, str]:
+    def _noise(self, observations: list[Observation], diagonals_m: list[float | None]) -> dict[int, str]:
         """Why masks within which depth shows no surface have no pose, by their places."""
-        shares = {
-            i: roughness(one.points[:, 2]) / diagonal_m
-            for i, (one, diagonal_m) in enumerate(zip(observations, self._diagonals_m(observations)))
-            if diagonal_m is not None
-        }
-        return {i: NOISE.format(share, observations[i].name) for i, share in shares.items() if share > MOST_NOISE}
-
-    def _bare(self, observations: list[Observation], surfaces: list[Surface]) -> dict[int, str]:
-        """Why masks that show a patch of a surface alone have no pose, by their places."""
-        clouds = [one.points for one in observations]
-        flat = bare(clouds, self._diagonals_m(observations), surfaces, self.support)
-        return {i: BARE for i, is_flat in enumerate(flat) if is_flat}
+        shares = roughness([one.points for one in observations]) / np.array(diagonals_m, np.float64)
+        return {i: NOISE.format(shares[i], observations[i].name) for i in np.flatnonzero(shares > MOST_NOISE).tolist()}
 
     def _footing(
-        self, observations: list[Observation], surfaces: list[Surface], up: np.ndarray | None
+        self, frame: Frame, detections: Detections, observations: list[Observation], up: np.ndarray | None
     ) -> Footing | None:
-        """What the objects of a frame may rest on; None where nothing is seen."""
-        if up is not None:
-            surfaces = [surface for surface in surfaces if surface.normal @ up > LEVEL]
-        return Footing([one.points for one in observations], surfaces, self.support) if surfaces else None
+        """What the objects of a frame may rest on; None where nobody asks for that, or nothing is seen."""
+        asked = self.estimator.needs.surface or any(self.estimator.rests(one.name) for one in observations)
+        if not observations or not asked:
+            return None
+        surfaces = find_surfaces(frame, detections, self.depth_range, self._surfaces, self.support)
+        if self.tracker is not None:  # without one there is no state
+            self._surfaces = surfaces
+        level = None if up is None else [surface.normal @ up > LEVEL for surface in surfaces]
+        return Footing([one.points for one in observations], surfaces, self.support, level) if surfaces else None
 
     def _told(
         self, observations: list[Observation], footing: Footing | None, up: np.ndarray | None

@@ -12,7 +12,8 @@ from clipose_ros.core.vectors import median_point
 
 BOX_GROWTH, BOX_MARGIN_M = 1.2, 0.02  # of a pose's box: to the next estimate, all points outside are background
 LEAST_INSIDE = 0.3  # share of the points: a box that keeps fewer is not trusted to cut
-ROUGHNESS_POINTS = 256  # that are looked at
+PLACES = np.arange(255)  # of the points whose changes are looked at, in a cloud, from its second to its last but one
+NEIGHBOURS = np.array([[0], [1], [2]])  # each point with the one before and the one after
 GAUSSIAN_MEDIAN = 0.6745  # of the magnitude of a normal error of sigma 1
 MEDIAN_POINTS = 1024  # with more, the median is the same to a millimetre and costs more than all else here
 
@@ -100,7 +101,7 @@ def within_radius(points: np.ndarray, bounds: Sequence[int], radii: Sequence[flo
     return distance.sum(axis=0) <= limit
 
 
-def roughness(depths: np.ndarray) -> float:
+def roughness(clouds: Sequence[np.ndarray]) -> np.ndarray:
     """Measure how much depth changes from one point to the next, as noise does and a surface does not.
 
     Differences of neighbours are large on slopes, too, and second differences where holes and edges are: the smaller
@@ -108,18 +109,20 @@ def roughness(depths: np.ndarray) -> float:
 
     Parameters
     ----------
-    depths : (N,) float
-        Of a cloud in raster order [m].
+    clouds : sequence of (N, 3) float
+        Clouds in raster order [m].
 
     Returns
     -------
-    float
-        Sigma of the noise, if all of the changes are noise [m]; 0 of fewer than three points.
+    (B,) float
+        Of each cloud, sigma of the noise, if all of the changes are noise [m]; 0 of fewer than three points.
     """
-    if len(depths) < 3:
-        return 0.0
-    at = np.arange(1, len(depths) - 1, max(1, len(depths) // ROUGHNESS_POINTS))
-    before, here, after = depths[at - 1], depths[at], depths[at + 1]
-    changes = np.abs([here - before, before - 2 * here + after])
-    first, second = median_point(changes.T).tolist()
-    return min(first / math.sqrt(2), second / math.sqrt(6)) / GAUSSIAN_MEDIAN
+    sigma = np.zeros(len(clouds))
+    judged = [i for i, cloud in enumerate(clouds) if len(cloud) >= 3]
+    if judged:
+        depths = [clouds[i][:, 2].take(NEIGHBOURS + PLACES * (len(clouds[i]) - 3) // PLACES[-1]) for i in judged]
+        before, here, after = np.stack(depths, axis=1)
+        changes = np.abs([here - before, before - 2 * here + after])
+        first, second = np.partition(changes, len(PLACES) // 2, axis=2)[:, :, len(PLACES) // 2]
+        sigma[judged] = np.minimum(first / math.sqrt(2), second / math.sqrt(6)) / GAUSSIAN_MEDIAN
+    return sigma

@@ -273,6 +273,8 @@ class Footing:
         Of the frame.
     settings : SupportSettings
         What is near.
+    carries : sequence of bool, optional
+        Of each surface, whether anything may rest on it. Without, on all.
     """
 
     def __init__(
@@ -280,22 +282,49 @@ class Footing:
         clouds: Sequence[np.ndarray],
         surfaces: Sequence[Surface],
         settings: SupportSettings = SupportSettings(),
+        carries: Sequence[bool] | None = None,
     ) -> None:
         self._surfaces, self._settings = surfaces, settings
         shape = len(clouds), len(surfaces)
         self._lowest, self._highest, self._possible = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+        self._away, self._z = np.full(len(clouds), np.inf), np.zeros(len(clouds))
         seen = [i for i, cloud in enumerate(clouds) if len(cloud)]
         if not seen or not surfaces:
             return
-        judged, heights = _heights([clouds[i] for i in seen], surfaces)
+        # All objects at once: a call of numpy costs more than the arithmetic on a hundred points.
+        judged = np.stack([clouds[i].T.take(SPREAD * (len(clouds[i]) - 1) // SPREAD[-1], axis=1) for i in seen])
         normals = np.stack([surface.normal for surface in surfaces])
         offsets = np.array([surface.offset for surface in surfaces])
+        heights = normals.astype(judged.dtype) @ judged - offsets[:, None]
+        nearly_all = int(BARE_QUANTILE * (len(SPREAD) - 1))
+        self._away[seen] = np.partition(np.abs(heights), nearly_all, axis=2)[..., nearly_all].min(axis=1)
+        self._z[seen] = np.partition(judged[:, 2], len(SPREAD) // 2, axis=1)[:, len(SPREAD) // 2]
         heights.partition((BELOW, LOWEST), axis=2)
         self._lowest[seen], self._highest[seen] = heights[..., LOWEST], heights.max(axis=2)
         middle = judged[..., len(SPREAD) // 2].astype(np.float64)
         feet = middle[:, None] - (middle @ normals.T - offsets)[..., None] * normals
         near = [surface.samples_near(feet[:, i], 2 * settings.reach_m) for i, surface in enumerate(surfaces)]
         self._possible[seen] = (heights[..., BELOW] >= -settings.below_m) & (np.transpose(near) >= LEAST_NEAR)
+        if carries is not None:
+            self._possible &= carries
+
+    def bare(self, diagonals_m: Sequence[float | None]) -> list[bool]:
+        """Say which masks show nothing but a surface of the frame: a patch of the table, or of a wall.
+
+        Parameters
+        ----------
+        diagonals_m : sequence of (float or None)
+            Usual diagonal of the tight box of each object [m]. None: it is not judged.
+
+        Returns
+        -------
+        list of bool
+            For each object.
+        """
+        noise = self._settings.noise_m + self._settings.noise_by_squared_distance * self._z * self._z
+        # NaN of those that are not judged fails every comparison
+        diagonals = np.array(diagonals_m, np.float64)
+        return ((self._away < BARE_NOISE * noise) & (self._away < BARE_DIAGONAL * diagonals)).tolist()
 
     def touched(self) -> list[Surface | None]:
         """Choose the surface that each object touches, before there is a pose: its lowest points are near it.
@@ -344,56 +373,6 @@ class Footing:
         votes = [sum(of_one[i] for of_one in fits) for i in range(len(surfaces))]
         order = sorted(range(len(surfaces)), key=lambda i: (-votes[i], surfaces[i].normal[1]))
         return [next((surfaces[i] for i in order if of_one[i]), None) for of_one in fits]
-
-
-def bare(
-    clouds: Sequence[np.ndarray],
-    diagonals_m: Sequence[float | None],
-    surfaces: Sequence[Surface],
-    settings: SupportSettings = SupportSettings(),
-) -> list[bool]:
-    """Say which masks show nothing but a surface of the frame: a patch of the table, or of a wall.
-
-    Parameters
-    ----------
-    clouds : sequence of (N, 3) float
-        Points of each object, camera frame [m].
-    diagonals_m : sequence of (float or None)
-        Usual diagonal of the tight box of each object [m]. None: it is not judged.
-    surfaces : sequence of Surface
-        Of the frame.
-    settings : SupportSettings
-        How far samples lie from their surface.
-
-    Returns
-    -------
-    list of bool
-        For each object.
-    """
-    found = [False] * len(clouds)
-    judged = [i for i, diagonal_m in enumerate(diagonals_m) if diagonal_m is not None and len(clouds[i])]
-    if not judged or not surfaces:
-        return found
-    points, heights = _heights([clouds[i] for i in judged], surfaces)
-    most = int(BARE_QUANTILE * (len(SPREAD) - 1))
-    distance = np.partition(np.abs(heights), most, axis=2)[..., most].min(axis=1)
-    z = np.median(points[:, 2], axis=1)
-    noise = settings.noise_m + settings.noise_by_squared_distance * z * z
-    limit = np.minimum(BARE_NOISE * noise, BARE_DIAGONAL * np.array([diagonals_m[i] for i in judged]))
-    for i, one in zip(judged, (distance < limit).tolist()):
-        found[i] = one
-    return found
-
-
-def _heights(clouds: Sequence[np.ndarray], surfaces: Sequence[Surface]) -> tuple[np.ndarray, np.ndarray]:
-    """Points (B, 3, 128) of clouds that are not empty, and how high they lie above each surface (B, S, 128) [m].
-
-    All clouds at once: a call of numpy costs more than the arithmetic on a hundred points.
-    """
-    judged = np.stack([cloud.T.take(SPREAD * (len(cloud) - 1) // SPREAD[-1], axis=1) for cloud in clouds])
-    normals = np.stack([surface.normal for surface in surfaces]).astype(judged.dtype)
-    offsets = np.array([surface.offset for surface in surfaces])
-    return judged, normals @ judged - offsets[:, None]
 
 
 @lru_cache(maxsize=4)
