@@ -31,6 +31,7 @@ from training.command import run
 from training.networks.backbone import Sight
 from training.networks.complexity import complexity
 from training.networks.patch_transformer import category_scales
+from training.onnx_files import write_model
 from training.onnx_operators import TRANSLATIONS
 from training.optimisation.checkpoint import load_network
 from training.storage import made_folder
@@ -184,8 +185,7 @@ def write_onnx(network: nn.Module, path: Path, precision: str = "fp32") -> None:
         custom_translation_table=TRANSLATIONS,
     )
     model = program.model_proto
-    onnx.save(half_precision(model) if precision == "fp16" else model, str(path))
-    onnx.checker.check_model(str(path))
+    write_model(half_precision(model) if precision == "fp16" else model, path)
 
 
 def write_sight(sight: Sight, path: Path, precision: str = "fp32") -> NetworkFile:
@@ -218,11 +218,9 @@ def write_sight(sight: Sight, path: Path, precision: str = "fp32") -> NetworkFil
         verbose=False,
     )
     model = program.model_proto
-    onnx.save(half_precision(model) if precision == "fp16" else model, str(path))
-    onnx.checker.check_model(str(path))
     return NetworkFile(
         file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=write_model(half_precision(model) if precision == "fp16" else model, path),
         inputs={PICTURE: ("batch", 3, sight.side, sight.side)},
         outputs={IMAGE_MAP: ("batch", sight.width, *cells)},
         precision=precision,

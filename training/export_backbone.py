@@ -9,7 +9,6 @@ takes images of any sides that are multiples of its stride; DINOv2 square ones o
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +24,7 @@ from clipose_ros.inference.session import Session
 from training.command import run
 from training.export import commit
 from training.networks.backbone import DINOV2, DinoV2, ImageBackbone, make_backbone
+from training.onnx_files import write_model
 from training.storage import made_folder
 
 PARITY = 1e-2  # share of the largest feature: float16 keeps 11 bits of a weight
@@ -145,11 +145,9 @@ def write_backbone(backbone: ImageBackbone, path: Path) -> NetworkFile:
         dynamo=True,
         verbose=False,
     )
-    onnx.save(stored_in_half(program.model_proto), str(path))
-    onnx.checker.check_model(str(path))
     return NetworkFile(
         file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=write_model(stored_in_half(program.model_proto), path),
         inputs={IMAGE: ("batch", 3, *sides)},
         outputs={TOKENS: ("batch", backbone.width, *cells)},
         precision="fp16 (weights)",

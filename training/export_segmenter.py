@@ -5,13 +5,11 @@ python -m training.export_segmenter --checkpoint runs/segmenter/averaged.pt --ou
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import torch
 import yaml
 from torch import nn
@@ -23,6 +21,7 @@ from clipose_ros.segmenters.depth_channels import CHANNELS, CROP, CROP_CHANNELS
 from training.command import run
 from training.data.scene_format import SEGMENT_CATEGORIES
 from training.export import commit
+from training.onnx_files import write_model
 from training.segmenter import load_networks
 from training.storage import made_folder
 
@@ -65,9 +64,7 @@ def write_part(network: nn.Module, part: Part, path: Path) -> NetworkFile:
         dynamo=True,
         verbose=False,
     )
-    onnx.save(program.model_proto, str(path))
-    onnx.checker.check_model(str(path))
-    return NetworkFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), inputs, outputs)
+    return NetworkFile(path.name, write_model(program.model_proto, path), inputs, outputs)
 
 
 def difference(network: nn.Module, session: Session, shapes: list[tuple[int, ...]]) -> float:
