@@ -41,9 +41,10 @@ STEEP = math.cos(math.radians(75))  # between the normal of a table and up in th
 MANY = 3  # objects that touch a surface which faces the camera: no wall has so many
 LEVEL = math.cos(math.radians(12))  # between up and the normal of a surface that objects rest on
 BARE = "points: expected an object that stands out of the surface around it, got a patch of that surface alone"
-# Of an object's diagonal: what its depth differs by from one pixel to the next. Of 454 objects in rendered frames the
-# noisiest has 0.04; noise of 5 cm within their masks gives 0.09 and more.
-MOST_NOISE = 0.06
+# What depth may differ by from one pixel to the next: a share of the object's diagonal, and what sensors have by the
+# squared distance [1/m]. Of 454 objects in rendered frames the noisiest has 0.04 of its diagonal; noise of 5 cm within
+# their masks gives 0.09 and more.
+MOST_NOISE, SENSOR_NOISE = 0.06, 0.006
 NOISE = "points: expected a surface, got noise: depth differs by {:.0%} of the diagonal of a {} from pixel to pixel"
 
 
@@ -296,8 +297,10 @@ class Pipeline:
 
     def _noise(self, observations: list[Observation], diagonals_m: list[float | None]) -> dict[int, str]:
         """Why masks within which depth shows no surface have no pose, by their places."""
-        shares = roughness([one.points for one in observations]) / np.array(diagonals_m, np.float64)
-        return {i: NOISE.format(shares[i], observations[i].name) for i in np.flatnonzero(shares > MOST_NOISE).tolist()}
+        sigma, diagonals = roughness([one.points for one in observations]), np.array(diagonals_m, np.float64)
+        z = np.array([one.points[len(one.points) // 2, 2] if len(one.points) else 0.0 for one in observations])
+        noise = np.flatnonzero(sigma > MOST_NOISE * diagonals + SENSOR_NOISE * z * z).tolist()
+        return {i: NOISE.format(sigma[i] / diagonals[i], observations[i].name) for i in noise}
 
     def _footing(
         self, frame: Frame, detections: Detections, observations: list[Observation], up: np.ndarray | None

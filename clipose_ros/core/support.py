@@ -26,8 +26,8 @@ LEAST_NEAR = 6  # samples of a surface near an object's foot
 # Of the judged points, so many lie within so little of a surface where a mask shows nothing else: as a share of how
 # far the surface's own samples may lie, and of the object's diagonal. In rendered frames 99 % of the masks on a bare
 # table are within 0.63 and 0.05; of 454 objects the flattest, a laptop's keyboard, is at 0.8, and none but laptops at
-# less than 0.11 of its diagonal.
-BARE_QUANTILE, BARE_NOISE, BARE_DIAGONAL = 0.95, 0.7, 0.06
+# less than 0.11 of its diagonal. Samples may lie further off the further away they are; a laptop is no thicker there.
+BARE_QUANTILE, BARE_NOISE, BARE_DIAGONAL, BARE_M = 0.95, 0.7, 0.06, 0.008
 LEAST_SPAN = (
     1e-13  # of the determinant, as a share of that of axes at right angles: less is rounding, of points on a line
 )
@@ -324,7 +324,8 @@ class Footing:
         noise = self._settings.noise_m + self._settings.noise_by_squared_distance * self._z * self._z
         # NaN of those that are not judged fails every comparison
         diagonals = np.array(diagonals_m, np.float64)
-        return ((self._away < BARE_NOISE * noise) & (self._away < BARE_DIAGONAL * diagonals)).tolist()
+        limit = np.minimum(np.minimum(BARE_NOISE * noise, BARE_M), BARE_DIAGONAL * diagonals)
+        return (self._away < limit).tolist()
 
     def touched(self) -> list[Surface | None]:
         """Choose the surface that each object touches, before there is a pose: its lowest points are near it.

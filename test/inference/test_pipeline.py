@@ -196,6 +196,18 @@ def test_noise_within_a_mask_has_no_pose(standing, support):
     assert reasons_of(noisy) == ["", ""]
 
 
+def test_what_a_sensor_makes_of_depth_far_away_is_no_reason(standing):
+    """Stereo and time of flight have noise that grows with the squared distance: at 2.5 m, 15 mm in each pixel."""
+    frame, detections = spheres_on_table(2, ["can", "mug"])
+    z_mm = float(np.median(frame.depth[detections.mask(0)]))
+    longer = 2500 / z_mm  # the lens, so that objects keep their size
+    seen = replace(frame.intrinsics, fx=frame.intrinsics.fx * longer, fy=frame.intrinsics.fy * longer)
+    noise = np.random.default_rng(0).normal(0, 15, frame.depth.shape)
+    depth = np.where(frame.depth > 0, frame.depth + 2500 - z_mm + noise, 0).astype(np.uint16)
+    far = replace(frame, depth=depth, intrinsics=seen)
+    assert reasons_of(Pipeline(standing.estimator).process(far, detections)) == ["", ""]
+
+
 def test_a_mask_that_shows_much_more_than_the_object_has_no_pose(pipeline):
     frame, detections = spheres_on_table(1, ["mug"])
     everything = replace(detections, masks=np.ones_like(detections.masks))
