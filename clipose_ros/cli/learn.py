@@ -40,17 +40,19 @@ def learn(
     models_dir: Path | None = None,
     rasterizer: Backend = "cpu",
 ) -> None:
-    """Learn an object from RGB-D views with known poses, or on a printed board, and add it to a library.
+    """Learn an object from views with known poses, or on a printed board, and add it to a library.
 
-    Needs numba: pip install clipose_ros[gspose].
+    With depth its surface is fused; without, it is what the masks leave (a visual hull), and views must be from all
+    sides. Needs numba: pip install clipose_ros[gspose].
 
     Parameters
     ----------
     name
         Of the object; masks and messages that carry it go to GS-Pose.
     references
-        Folder with NNNN_color.jpg or .png, NNNN_depth.png [mm], NNNN_mask.png (255 on the object), poses.json
-        {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and intrinsics.json. 4 to 200 views from all sides.
+        Folder with NNNN_color.jpg or .png, NNNN_depth.png [mm] (of all views, or of none), NNNN_mask.png (255 on the
+        object), poses.json {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and intrinsics.json. 4 to 200 views
+        from all sides.
     objects
         Folder of the library; made if it is not there.
     replace
@@ -59,7 +61,8 @@ def learn(
         Take every n-th view only.
     board
         Take poses from the board that the object stands on, which clipose board writes, instead of poses.json. Without
-        masks, the object is what stands on it. Views that do not show enough of the board are skipped and named.
+        masks, the object is what stands on it, by depth. Views that do not show enough of the board are skipped and
+        named.
     columns
         Squares in a row of the board.
     rows

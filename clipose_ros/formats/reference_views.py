@@ -74,10 +74,13 @@ class ReferenceViews:
         Of all images.
     views : tuple of ReferenceView
         In the order of their names.
+    floor_y_m : float, optional
+        Where y is less is nothing of the object, frame of the poses [m]: it stands on a board there.
     """
 
     intrinsics: Intrinsics
     views: tuple[ReferenceView, ...]
+    floor_y_m: float | None = None
 
 
 def is_reference_folder(folder: Path) -> bool:

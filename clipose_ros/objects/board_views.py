@@ -126,7 +126,11 @@ def read_board_views(folder: Path, board: MarkerBoard, every: int = 1) -> BoardV
             mask = read_mask_of_view(mask_file, colour.shape[:2])
         else:
             expect(
-                str(mask_file), depth_m is not None, "a mask (255 on the object), or depth to make one of", "neither"
+                str(mask_file),
+                depth_m is not None,
+                "a mask (255 on the object), or depth of this view to make one of (without NNNN_depth.png, each view "
+                "needs its NNNN_mask.png; the board gives poses alone then)",
+                "neither",
             )
             mask = standing_on_board(board, sighting, depth_m, intrinsics)
             masked += 1
@@ -136,7 +140,7 @@ def read_board_views(folder: Path, board: MarkerBoard, every: int = 1) -> BoardV
                 continue
         views.append(ReferenceView(name, colour, depth_m, mask, sighting.rotation, sighting.translation))
     _check_seen(folder, board, views, skipped)
-    references = ReferenceViews(intrinsics, tuple(views))
+    references = ReferenceViews(intrinsics, tuple(views), floor_y_m=0.0)
     check_agreement(f"{folder}: object on the board", references)
     error_px = float(np.median([sighting.error_px for sighting in seen.values()]))
     return BoardViews(references, {name: skipped[name] for name in names if name in skipped}, error_px, masked)

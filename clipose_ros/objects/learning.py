@@ -19,6 +19,7 @@ from clipose_ros.objects.hull import close_unseen, tight_box
 from clipose_ros.objects.learned_object import LearnedObject, check_name
 from clipose_ros.objects.mask_fit import reach_masks
 from clipose_ros.objects.object_tokens import learn_tokens
+from clipose_ros.objects.silhouettes import carve, check_bounded, hull_excess_m
 from clipose_ros.objects.surface_tables import object_gaussians
 from clipose_ros.objects.surfels import Surfels, fuse
 from clipose_ros.rendering.gaussians import Rasterizer
@@ -27,6 +28,7 @@ HELD_BACK = 6  # every so manieth view is held back, to measure the quality
 LEAST_FOR_QUALITY = 8  # views
 GOOD_PSNR_DB = 20.0  # genuine and drawn references have 25 to 31; with poses that are off by 5 to 20 mm 16 to 19
 WELL_SEEN = 0.35  # of the surface: a dozen views all around show 0.45, six from one side 0.3
+LARGE_EXCESS = 0.1  # of the diagonal, by which a hull may be too large to a side
 PICTURE_PX = 160
 SHOWN = 4
 SAME_COLOUR = 0.06  # mean difference of two sides that look the same, RGB 0..1
@@ -74,6 +76,17 @@ def doubts(quality: Mapping[str, float]) -> list[str]:
             f"views: expected to show at least {WELL_SEEN:.0%} of the surface, got {quality['seen_share']:.0%}: seen "
             "from elsewhere, the object may be taken for turned; add views from its other sides"
         )
+    if quality.get("hull_excess_share", 0.0) > LARGE_EXCESS:
+        found.append(
+            f"views: expected outlines from all sides, got a hull of {quality['views']:g} views that may be too large "
+            f"by up to {quality['hull_excess_mm']:g} mm to a side ({quality['hull_excess_share']:.0%} of its diagonal):"
+            " add views from other sides, low ones too, or NNNN_depth.png"
+        )
+    elif "hull_excess_share" in quality and quality["views"] < LEAST_FOR_QUALITY:
+        found.append(
+            f"views: expected at least {LEAST_FOR_QUALITY} without depth, got {quality['views']:g}: the hull may be "
+            f"too large by up to {quality['hull_excess_mm']:g} mm to a side"
+        )
     return found
 
 
@@ -91,7 +104,7 @@ def learn(
     name : str
         Of the object.
     references : ReferenceViews
-        Views from all sides that matter, with depth.
+        Views from all sides that matter; all with depth, or none: then the object is what their masks leave.
     rasterizer : Rasterizer
         Draws the object, to measure its quality.
     progress : callable
@@ -107,22 +120,29 @@ def learn(
     Raises
     ------
     ValueError
-        If the name is none, views have no depth, or show hardly anything.
+        If the name is none, some views have no depth and others have, or they show hardly anything.
     """
     check_name(name)
     views, intrinsics = references.views, references.intrinsics
     blind = [view.name for view in views if view.depth_m is None]
-    expect("references", not blind, "NNNN_depth.png for each view (colour alone is not learned yet)", blind[:5])
+    expect(
+        "references",
+        len(blind) in (0, len(views)),
+        "NNNN_depth.png for each view, or for none (then the object is carved from its masks)",
+        f"none for {len(blind)} of {len(views)}: {', '.join(blind[:5])}{', …' if len(blind) > 5 else ''}",
+    )
     quality: dict[str, float] = {"views": len(views)}
+    if blind:
+        progress("no depth: carving the object from its masks")
     if len(views) >= LEAST_FOR_QUALITY:
         progress("quality on views held back")
         held = views[HELD_BACK // 2 :: HELD_BACK]
         others = [view for view in views if all(view is not one for one in held)]
-        trial = _object(name, others, intrinsics, {}, rasterizer)
+        trial = _object(name, replace(references, views=tuple(others)), {}, rasterizer)
         ratios = [psnr(trial, view, intrinsics, rasterizer) for view in held]
         quality |= {"psnr_db": round(float(np.median(ratios)), 1), "worst_psnr_db": round(float(min(ratios)), 1)}
     progress("surface")
-    learned = _object(name, views, intrinsics, quality, rasterizer)
+    learned = _object(name, references, quality, rasterizer, progress)
     if backbone is not None:
         progress("tokens")
         learned = replace(learned, tokens=learn_tokens(views, backbone))
@@ -132,12 +152,23 @@ def learn(
 
 def _object(
     name: str,
-    views: Sequence[ReferenceView],
-    intrinsics: Intrinsics,
+    references: ReferenceViews,
     quality: dict[str, float],
     rasterizer: Rasterizer,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> LearnedObject:
-    surfels = close_unseen(fuse(views, intrinsics), views, intrinsics)
+    views, intrinsics = references.views, references.intrinsics
+    if all(view.depth_m is None for view in views):
+        surfels = carve(references, progress=progress)
+        excess_m = hull_excess_m(surfels, views)
+        check_bounded(surfels, excess_m)
+        diagonal_m = float(np.linalg.norm(np.ptp(surfels.points, axis=0)))
+        quality = quality | {
+            "hull_excess_mm": round(1000 * excess_m, 1),
+            "hull_excess_share": round(excess_m / diagonal_m, 3),
+        }
+    else:
+        surfels = close_unseen(fuse(views, intrinsics), views, intrinsics)
     surfels = reach_masks(surfels, views, intrinsics, rasterizer)
     low, high = tight_box(surfels)
     centre = (low + high) / 2

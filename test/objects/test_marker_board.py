@@ -182,6 +182,22 @@ def test_an_object_is_learned_on_the_board(folder, tmp_path, monkeypatch, capsys
     assert box.colours[top].mean(axis=0).argmax() == 0 and top.mean() > 0.1  # the face above is yellow
 
 
+def test_masks_on_the_board_need_no_depth(tmp_path):
+    """The hull ends at the paper, though every view looks down."""
+    pytest.importorskip("numba")
+    from clipose_ros.objects.silhouettes import carve
+
+    folder = write_views(tmp_path / "views", [looking_at(60 * i, 40, 0.5) for i in range(6)], with_mask=True)
+    for depth in folder.glob("*_depth.png"):
+        depth.unlink()
+    references = read_board_views(folder, BOARD).references
+    hull = carve(references)
+    assert -0.002 < hull.points[:, 1].min() < 0.004
+    (folder / "0002_mask.png").unlink()
+    with pytest.raises(ValueError, match=r"0002_mask.png: expected a mask .* each view needs its NNNN_mask.png"):
+        read_board_views(folder, BOARD)
+
+
 def test_squares_that_the_printer_shrank_are_noticed(tmp_path, monkeypatch):
     folder = write_views(tmp_path / "views", [looking_at(*view) for view in VIEWS], square_mm=28.2)
     with pytest.raises(SystemExit, match=r"--square-mm: expected .* about 28.\d by what depth shows, got 30"):
