@@ -76,9 +76,8 @@ class CudaRasterizer:
         """See `Rasterizer.slope`. Exact: back through gsplat's derivatives."""
         torch = self._torch
         change = torch.zeros(6, dtype=torch.float64, device=self._device, requires_grad=True)
-        drawn = self._drawn(
-            gaussians, *self._moved(*self._pose(rotation, translation), change), intrinsics, size
-        )  # fmt: skip
+        moved = self._moved(*self._pose(rotation, translation), change)
+        drawn = self._drawn(gaussians, *moved, intrinsics, size)
         weighed = zip(drawn, (weights.image, weights.depth_m, weights.alpha))
         total = sum((one * torch.as_tensor(weight, device=self._device)).sum() for one, weight in weighed)
         if not total.requires_grad:  # nothing is in the image
@@ -100,10 +99,8 @@ class CudaRasterizer:
         a, b, c = change[:3]
         across = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero]).reshape(3, 3)
         z = translation[2] * torch.exp(change[5])
-        shifted = torch.stack([
-            (translation[0] / translation[2] + change[3]) * z, (translation[1] / translation[2] + change[4]) * z, z
-        ])  # fmt: skip
-        return torch.linalg.matrix_exp(across) @ rotation, shifted
+        x_by_z, y_by_z = translation[:2] / translation[2] + change[3:5]
+        return torch.linalg.matrix_exp(across) @ rotation, torch.stack([x_by_z * z, y_by_z * z, z])
 
     def _drawn(
         self,
