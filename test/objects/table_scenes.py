@@ -1,6 +1,6 @@
 """Painted boxes on a table, as a perfect camera sees them: each ray is cut with every box and with the table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,16 @@ class Box:
         rotation = table_to_camera() @ turn
         centre = table_to_camera() @ np.array([self.at[0], self.size[1] / 2, self.at[1]])
         return rotation, centre + np.array([0, 0, CAMERA_M])
+
+
+WARM_BOX, COLD_BOX = Box((0.12, 0.08, 0.05), WARM), Box((0.06, 0.14, 0.06), COLD)
+STRANGER = Box((0.10, 0.06, 0.10), np.full((6, 3), 0.5))
+LEFT, RIGHT, FRONT, BACK = PLACES = (-0.12, 0.0), (0.1, 0.05), (0.05, 0.12), (0.02, -0.15)
+
+
+def put(box, at, turn_deg=0.0):
+    """The box somewhere on the table."""
+    return replace(box, at=at, turn_deg=turn_deg)
 
 
 def table_to_camera():

@@ -25,14 +25,8 @@ spec = importlib.util.spec_from_file_location("table_scenes", Path(__file__).wit
 table = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(table)
 
-WARM = table.Box((0.12, 0.08, 0.05), table.WARM)
-COLD = table.Box((0.06, 0.14, 0.06), table.COLD)
-STRANGER = table.Box((0.10, 0.06, 0.10), np.full((6, 3), 0.5))
-LEFT, RIGHT, FRONT, BACK = (-0.12, 0.0), (0.1, 0.05), (0.05, 0.12), (0.02, -0.15)
-
-
-def put(box, at, turn_deg=0.0):
-    return replace(box, at=at, turn_deg=turn_deg)
+WARM, COLD, STRANGER, put = table.WARM_BOX, table.COLD_BOX, table.STRANGER, table.put
+LEFT, RIGHT, FRONT, BACK = table.PLACES
 
 
 def views_of(box):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,26 +15,14 @@ from clipose_ros.rendering.cpu import CpuRasterizer
 from clipose_ros.rendering.gaussians import Gaussians, discs
 from clipose_ros.rendering.reference import ReferenceRasterizer
 
+spec = importlib.util.spec_from_file_location("drawn_clouds", Path(__file__).with_name("drawn_clouds.py"))
+drawn_clouds = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(drawn_clouds)
+cloud, turned = drawn_clouds.cloud, drawn_clouds.turned
+
 INTRINSICS = Intrinsics(fx=150.0, fy=140.0, cx=23.5, cy=19.5)
 SIZE = (48, 40)
 FAR = np.array([0.01, -0.005, 0.5])
-
-
-def turned(degrees: float) -> np.ndarray:
-    a = np.radians(degrees)
-    about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    return about_z @ about_y
-
-
-def cloud(count: int = 60, two_sided: bool = True) -> Gaussians:
-    rng = np.random.default_rng(3)
-    points = rng.normal(scale=0.03, size=(count, 3))
-    normals = points / np.linalg.norm(points, axis=1, keepdims=True)
-    made = discs(points, normals, rng.uniform(0.004, 0.012, count), rng.random((count, 4)))
-    if not two_sided:
-        return made
-    return Gaussians(made.means, made.covariances, np.zeros_like(made.normals), made.opacities, made.features)
 
 
 @pytest.mark.parametrize("degrees", [0.0, 35.0, 140.0])
