@@ -2,6 +2,8 @@
 
 compressedDepth begins with 12 bytes: an enumeration and the two numbers of its inverse depth. PNG or RVL follows; the
 depth of 32FC1 is stored as its inverse in 16 bits. RVL: Wilson, Fast Lossless Depth Image Compression, 2017.
+The transport for colour, `compressed`, keeps depth of 16 bits where its format is PNG: the file alone, without the 12
+bytes. As JPEG, its default, it keeps 8 bits of it, which are no depth.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from clipose_ros.core.validation import expect
 
 DEPTH_FORMAT = "compressedDepth"
 DEPTH_ENCODINGS = ("16UC1", "32FC1", "mono16")
+PLAIN_FORMAT = f"an encoding; {DEPTH_FORMAT}, or a PNG of 16 bits"
+LOSSLESS = f"JPEG keeps 8 bits of depth: send {DEPTH_FORMAT}, or set the transport's parameter format to png"
 CONFIGURATION = struct.Struct("<iff")  # enumeration, quantization a and b
 RVL_SIZE = struct.Struct("<II")  # columns, rows
 PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 PNG_SIZE = struct.Struct(">II")  # width and height, after the name of the first chunk
 PNG_SIZE_AT = 16
+PNG_KIND_AT, PNG_GREY_16 = 24, b"\x10\x00"  # bits of a channel and kind of pixels
 JPEG_SEGMENT, JPEG_SIZE = struct.Struct(">BBH"), struct.Struct(">HH")
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the segments that tell the size
 COLOUR_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # depth is not turned, either
@@ -28,20 +33,35 @@ MOST_PIXELS = 2**26  # 8192x8192
 MOST_NIBBLES = 11  # of a number of 32 bits
 
 
-def is_compressed_depth(image_format: str) -> bool:
-    """Tell depth from colour by the format of a message.
+def is_compressed_depth(image: Any, named: bool) -> bool:
+    """Tell depth from colour.
 
     Parameters
     ----------
-    image_format : str
-        Of the message, such as `16UC1; compressedDepth rvl`.
+    image : CompressedImage
+        The message, or what has its fields. Its format is such as `16UC1; compressedDepth rvl`, or
+        `16UC1; png compressed `.
+    named : bool
+        Whether the name of the topic says that it is depth: a PNG of 16 bits may be an infrared image, too.
 
     Returns
     -------
     bool
-        Whether it is compressedDepth.
+        Whether it is depth.
+
+    Raises
+    ------
+    ValueError
+        For depth as JPEG, which is depth no longer.
     """
-    return DEPTH_FORMAT in image_format
+    if DEPTH_FORMAT in image.format:
+        return True
+    encoding = image.format.partition(";")[0].strip()
+    head = bytes(image.data[: PNG_KIND_AT + len(PNG_GREY_16)])
+    if not head.startswith(PNG_MAGIC):
+        expect("depth format", encoding not in ("16UC1", "32FC1"), PLAIN_FORMAT, f"{image.format!r}; {LOSSLESS}")
+        return False
+    return head[PNG_KIND_AT:] == PNG_GREY_16 and (named or encoding == "16UC1")
 
 
 def inflate_depth(image: Any) -> np.ndarray:
@@ -63,7 +83,10 @@ def inflate_depth(image: Any) -> np.ndarray:
         For another format, and for data that does not decompress or is too large.
     """
     encoding, _, how = (part.strip() for part in image.format.partition(";"))
-    expect("depth format", how.startswith(DEPTH_FORMAT), f"an encoding; {DEPTH_FORMAT}", repr(image.format))
+    if not how.startswith(DEPTH_FORMAT):
+        data = bytes(image.data)
+        expect("depth format", data.startswith(PNG_MAGIC), PLAIN_FORMAT, f"{image.format!r}; {LOSSLESS}")
+        return _stored_depth(data)
     expect("depth encoding", encoding in DEPTH_ENCODINGS, " or ".join(DEPTH_ENCODINGS), repr(encoding))
     data = bytes(image.data)
     head = CONFIGURATION.size
@@ -72,8 +95,7 @@ def inflate_depth(image: Any) -> np.ndarray:
     if how.endswith("rvl"):
         stored = _inflate_rvl(data[head:])
     else:
-        stored = _decoded("depth", data[head:], cv2.IMREAD_UNCHANGED)
-        expect("depth data", stored.ndim == 2 and stored.dtype == np.uint16, "a PNG of 16 bits", "another image")
+        stored = _stored_depth(data[head:])
     if encoding != "32FC1":
         return stored
     with np.errstate(all="ignore"):
@@ -143,6 +165,13 @@ def check_pixels(name: str, data: bytes) -> None:
     """
     width, height = _image_size(name, data)
     expect(name, 0 < width * height <= MOST_PIXELS, f"1 to {MOST_PIXELS} pixels", f"{width}x{height}")
+
+
+def _stored_depth(data: bytes) -> np.ndarray:
+    """The pixels of a PNG of 16 bits."""
+    stored = _decoded("depth", data, cv2.IMREAD_UNCHANGED)
+    expect("depth data", stored.ndim == 2 and stored.dtype == np.uint16, "a PNG of 16 bits", "another image")
+    return stored
 
 
 def _decoded(name: str, data: bytes, flags: int) -> np.ndarray:

@@ -138,6 +138,7 @@ class McapFile:
             self._tell(f"{channel.topic}: expected messages in cdr, got {channel.message_encoding[:32]!r}{cure}")
         else:
             self._channels[channel.id] = channel.topic, type_name
+            self._tally.list_topic(channel.topic, type_name)
 
     def _type_of(self, schema: Any) -> str:
         kind = known_type(schema.name)

@@ -16,7 +16,7 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a serialised message never begins so
 LONGEST_TOPIC = 512  # characters; ROS's own names end sooner
 NAMED = 3  # of what was left out for one reason
 MAY_BE_MEANT = ("image", "camera", "depth", "detection", "mask")  # in the names of types
-MOST_PASSED_OVER = 8  # topics
+MOST_PASSED_OVER = MOST_SILENT = 8  # topics
 MOST_REASONS = 100  # that are told apart: a damaged file may have as many as it has bytes
 
 
@@ -61,6 +61,7 @@ class Tally:
         self.cuts: list[str] = []
         self._names: dict[str, list[str]] = {}
         self._passed_over: dict[str, str] = {}
+        self._silent: dict[str, str] = {}
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -107,6 +108,39 @@ class Tally:
             With their types; empty where there are none.
         """
         return ", ".join(f"{topic} ({kind})" for topic, kind in self._passed_over.items())
+
+    def list_topic(self, topic: str, kind: str) -> None:
+        """Note that a file lists a topic that can be read.
+
+        Parameters
+        ----------
+        topic : str
+            Its name.
+        kind : str
+            Its type.
+        """
+        if len(self._silent) < MOST_SILENT:
+            self._silent[topic] = kind
+
+    def hear(self, topic: str) -> None:
+        """Note that a topic has a message.
+
+        Parameters
+        ----------
+        topic : str
+            Its name.
+        """
+        self._silent.pop(topic, None)
+
+    def silent(self) -> str:
+        """Write which topics are listed and have not been heard, as where the recorder's QoS did not fit.
+
+        Returns
+        -------
+        str
+            With their types; empty where there are none.
+        """
+        return ", ".join(f"{topic} ({kind})" for topic, kind in self._silent.items())
 
     def cut(self, text: str) -> None:
         """Note that a file ends before it should.

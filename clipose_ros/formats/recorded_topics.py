@@ -30,7 +30,7 @@ FIELDS: dict[str, tuple[Callable[[MessageReader], Any], str]] = {
     INSTANCE_ARRAY: (MessageReader.instances, "InstanceArray"),
 }
 ROLES = {
-    "depth": "a depth image (sensor_msgs/Image of 16UC1, 32FC1 or mono16, or compressedDepth)",
+    "depth": "a depth image (sensor_msgs/Image of 16UC1, 32FC1 or mono16, compressedDepth, or a PNG of 16 bits)",
     "camera_info": "a sensor_msgs/CameraInfo",
     "instances": "masks (clipose_ros/InstanceArray)",
     "colour": "a colour image",
@@ -53,8 +53,8 @@ class TopicNames:
     Parameters
     ----------
     depth_topic : str
-        Of a recording: the depth image, registered to colour, sensor_msgs/Image (16UC1, 32FC1, mono16) or
-        compressedDepth.
+        Of a recording: the depth image, registered to colour, sensor_msgs/Image (16UC1, 32FC1, mono16),
+        compressedDepth, or compressed as PNG.
         Where topics are not given, they are found by type and name.
     camera_info_topic : str
         Of a recording: the calibration of the image that depth is registered to.
@@ -153,9 +153,10 @@ def find_topics(recording: RecordedMessages, names: TopicNames, with_masks: bool
     try:
         return _topics(str(recording.path), names, samples, with_masks)
     except ValueError as error:  # what was left out may be what is missing
-        others = recording.tally.passed_over()
-        left_out = [f"not read: {others}"] if others else []
-        raise ValueError("; ".join([str(error), *left_out, *recording.tally.lines()[:MOST_REASONS_TOLD]])) from error
+        tally = recording.tally
+        told = {"listed without a message": tally.silent(), "not read": tally.passed_over()}
+        left_out = [f"{what}: {topics}" for what, topics in told.items() if topics]
+        raise ValueError("; ".join([str(error), *left_out, *tally.lines()[:MOST_REASONS_TOLD]])) from error
 
 
 def _topics(where: str, names: TopicNames, samples: list[TopicSample], with_masks: bool) -> dict[str, TopicSample]:
@@ -182,6 +183,7 @@ def _samples(recording: RecordedMessages, names: TopicNames, needed: Collection[
     samples: dict[str, TopicSample] = {}
     ended_ns, since = None, 0
     for message in recording.messages(lambda topic, kind: True):
+        recording.tally.hear(message.topic)
         if message.topic not in samples and len(samples) < MOST_TOPICS:
             try:
                 sample = _sample(message, names.depth_topic)
@@ -206,7 +208,7 @@ def _sample(message: RecordedMessage, depth_topic: str) -> TopicSample | None:
         role = _role_of_image(message.topic, content.encoding, depth_topic)
         size = content.height, content.width
     elif message.kind == COMPRESSED_IMAGE:
-        depth = is_compressed_depth(content.format)
+        depth = is_compressed_depth(content, _is_named_depth(message.topic, depth_topic))
         role, size = ("depth", (0, 0)) if depth else ("colour", compressed_size(content))
     elif message.kind == CAMERA_INFO_TYPE:
         role, size = "camera_info", camera_info_shape(content)
@@ -225,8 +227,13 @@ def _without_data(content: Any) -> Any:
 def _role_of_image(topic: str, encoding: str, depth_topic: str) -> str:
     """What an image is; what may be grey as well as depth (mono16) is told by its name."""
     if encoding in DEPTH_ENCODINGS and encoding in COLOUR_ENCODINGS:
-        return "depth" if _plain(topic) == _plain(depth_topic) or DEPTH_IN_NAME in topic else "colour"
+        return "depth" if _is_named_depth(topic, depth_topic) else "colour"
     return "depth" if encoding in DEPTH_ENCODINGS else "colour" if encoding in COLOUR_ENCODINGS else ""
+
+
+def _is_named_depth(topic: str, depth_topic: str) -> bool:
+    """Whether its name says that a topic is depth, or somebody."""
+    return _plain(topic) == _plain(depth_topic) or DEPTH_IN_NAME in topic
 
 
 def _chosen(
@@ -294,9 +301,11 @@ def _nearest_by_name(found: list[TopicSample], depth: TopicSample) -> list[Topic
 
 
 def _without_transports(found: list[TopicSample]) -> list[TopicSample]:
-    """Without what is there uncompressed, too."""
-    plain = {sample.topic for sample in found if sample.base == sample.topic}
-    return [sample for sample in found if sample.base == sample.topic or sample.base not in plain]
+    """Without what is there in several ways: uncompressed before compressedDepth before compressed."""
+    best: dict[str, TopicSample] = {}
+    for sample in sorted(found, key=lambda sample: [sample.topic.endswith(end) for end in reversed(TRANSPORTS)]):
+        best.setdefault(sample.base, sample)
+    return [sample for sample in found if best[sample.base] is sample]
 
 
 def _plain(topic: str) -> str:

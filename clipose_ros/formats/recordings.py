@@ -149,7 +149,9 @@ def _files(path: Path) -> list[Path]:
     files = _listed(path / METADATA) or _bag_files(path)  # a recorder that was killed has written no metadata
     expect(str(path), files, WHAT, "a folder without .mcap and .db3 files")
     missing = [file.name for file in files if not file.is_file()]
-    expect(str(path), not missing, f"the files that {METADATA} lists", f"no {', '.join(missing[:3])}")
+    there = ", ".join(file.name for file in _bag_files(path)[:3])
+    cure = f", but {there}; give that file, or: ros2 bag reindex {path}" if there else ""
+    expect(str(path), not missing, f"the files that {METADATA} lists", f"no {', '.join(missing[:3])}{cure}")
     unknown = [file.name for file in files if not _is_recorded(file)]
     expect(str(path), not unknown, WHAT, f"files of another storage: {', '.join(unknown[:3])}")
     return files

@@ -70,8 +70,15 @@ class SqliteBag:
         except sqlite3.Error as error:
             expect(self._name, count, "a .db3 file of rosbag2 that is whole", f"a damaged one ({error})")
             self._tally.cut(f"{self._name}: damaged after {count} messages ({error}); what comes before is read")
-        if Path(f"{self._path}-wal").is_file():
-            self._tally.cut(f"{self._name}: messages in {self._path.name}-wal are not read; open it once with sqlite3")
+        if unread := self._unread_log():
+            self._tally.cut(f"{self._name}: {unread}")
+
+    def _unread_log(self) -> str:
+        """What a recorder that did not end properly has left beside, and the cure; empty where it left nothing."""
+        log = Path(f"{self._path}-wal")
+        if not log.is_file() or not log.stat().st_size:
+            return ""
+        return f"messages in {log.name} are not read; let sqlite3 move them: sqlite3 {self._path} .tables"
 
     def _check_size(self, head: bytes) -> None:
         """Refuse a file that is shorter than its pages, as sqlite does: it would read what is missing as zeros."""
@@ -97,7 +104,8 @@ class SqliteBag:
         real = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
         tables = {name for (name,) in bag.execute(real).fetchmany(MOST_TOPICS)}
         missing = [name for name in TABLES if name not in tables]
-        expect(self._name, not missing, "the tables topics and messages of rosbag2", f"no {' and no '.join(missing)}")
+        got = "; ".join([f"no {' and no '.join(missing)}", *filter(None, [self._unread_log()])])
+        expect(self._name, not missing, "the tables topics and messages of rosbag2", got)
         others = self._other_definitions(bag) if "message_definitions" in tables else set()
         channels = {}
         topics = bag.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id").fetchmany(
@@ -111,8 +119,10 @@ class SqliteBag:
                 self._tally.reject(f"{kind}: expected its definition as ROS 2 has it, got another")
             elif encoding != "cdr":
                 self._tally.reject(f"{topic}: expected messages in cdr, got {str(encoding)[:32]!r}")
-            elif wanted(topic, kind):
-                channels[number] = topic, kind
+            else:
+                self._tally.list_topic(topic, kind)
+                if wanted(topic, kind):
+                    channels[number] = topic, kind
         return channels
 
     def _other_definitions(self, bag: sqlite3.Connection) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipose_ros.formats.compressed_images import compressed_size, inflate_colour, inflate_depth
+from clipose_ros.formats.compressed_images import compressed_size, inflate_colour, inflate_depth, is_compressed_depth
 
 RNG = np.random.default_rng(0)
 DEPTH_MM = np.where(RNG.random((24, 32)) < 0.3, 0, RNG.integers(1, 65536, (24, 32))).astype(np.uint16)
@@ -68,6 +68,26 @@ def test_depth_in_millimetres_is_what_it_was(compress, encoding):
 
 def test_the_older_name_of_the_format_means_png():
     np.testing.assert_array_equal(inflate_depth(message("16UC1; compressedDepth", header() + png(DEPTH_MM))), DEPTH_MM)
+
+
+@pytest.mark.parametrize("image_format", ["16UC1; png compressed ", "png"])
+def test_depth_that_the_transport_for_colour_kept_as_png_is_what_it_was(image_format):
+    np.testing.assert_array_equal(inflate_depth(message(image_format, png(DEPTH_MM))), DEPTH_MM)
+
+
+def test_depth_is_told_from_colour_by_its_format_its_pixels_and_its_topic():
+    jpeg = cv2.imencode(".jpg", COLOUR)[1].tobytes()
+    for image_format, data, named, depth in (
+        ("16UC1; compressedDepth rvl", header(), False, True),
+        ("16UC1; png compressed ", png(DEPTH_MM), False, True),
+        ("png", png(DEPTH_MM), True, True),
+        ("mono16; png compressed ", png(DEPTH_MM), False, False),  # of an infrared camera
+        ("png", png(DEPTH_MM.astype(np.uint8)), True, False),  # a picture of depth
+        ("rgb8; jpeg compressed bgr8", jpeg, True, False),
+    ):
+        assert is_compressed_depth(message(image_format, data), named) == depth, image_format
+    with pytest.raises(ValueError, match="JPEG keeps 8 bits of depth: send compressedDepth, or set .* format to png"):
+        is_compressed_depth(message("16UC1; jpeg compressed ", jpeg), named=False)
 
 
 @pytest.mark.parametrize("compress", [png, rvl])
@@ -132,7 +152,8 @@ def claiming(width, height):
         ("16UC1; compressedDepth rvl", header() + rvl(DEPTH_MM)[:-40], "expected RVL of 768 pixels"),
         ("16UC1; compressedDepth rvl", header() + struct.pack("<II", 9, 9) + b"\xff" * 40, "RVL of 81 pixels"),
         ("mono8; compressedDepth png", header() + png(DEPTH_MM), "depth encoding: expected 16UC1 or 32FC1 or mono16"),
-        ("16UC1; jpeg compressed", header(), "depth format: expected an encoding; compressedDepth"),
+        ("16UC1; jpeg compressed", header(), "expected an encoding; compressedDepth, or a PNG of 16 bits, got '16UC1"),
+        ("16UC1; png compressed ", png(DEPTH_MM.astype(np.uint8)), "expected a PNG of 16 bits"),
     ],
 )  # fmt: skip
 def test_what_is_no_depth_is_said(image_format, data, said):

@@ -1,5 +1,6 @@
 """Frames of recordings: found, joined and checked as the node does it."""
 
+import sqlite3
 import struct
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.types import Instance
-from clipose_ros.formats.message_definitions import COMPRESSED_IMAGE
+from clipose_ros.formats.message_definitions import CAMERA_INFO_TYPE, COMPRESSED_IMAGE
 from clipose_ros.formats.recorded_frames import JoinSettings, RecordedFrames
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recording_files import RECORDED_TOPICS, RecordingWriter, image_fields
@@ -239,27 +240,30 @@ def test_a_message_much_larger_than_the_first_of_its_topic_is_left_out(write, re
 
 
 def compressed(kept):
-    """Images as PNG, beside the others where both are kept."""
+    """Images as PNG, beside the others where both are kept; as "colour", depth by the transport for colour, too."""
 
     def change(topic, kind, fields, time_ns):
         if topic not in (DEPTH, COLOUR):
             return [(topic, kind, fields, time_ns)]
         scalar, channels = (np.uint16, 1) if topic == DEPTH else (np.uint8, 3)
         image = np.frombuffer(fields["data"], scalar).reshape(fields["height"], fields["width"], channels)
-        head = struct.pack("<iff", 0, 0, 0) if topic == DEPTH else b""
-        data = head + cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
-        text = "16UC1; compressedDepth png" if topic == DEPTH else "rgb8; png compressed bgr8"
-        end = "/compressedDepth" if topic == DEPTH else "/compressed"
-        new = (topic + end, COMPRESSED_IMAGE, {"header": fields["header"], "format": text, "data": data}, time_ns)
-        return [new, (topic, kind, fields, time_ns)] if kept == "both" else [new]
+        png = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+        own = ("/compressedDepth", "16UC1; compressedDepth png", struct.pack("<iff", 0, 0, 0) + png)
+        plain = ("/compressed", "16UC1; png compressed ", png)
+        of_depth = {"colour": [plain], "every way": [own, plain]}.get(kept, [own])
+        new = [
+            (topic + end, COMPRESSED_IMAGE, {"header": fields["header"], "format": text, "data": data}, time_ns)
+            for end, text, data in (of_depth if topic == DEPTH else [("/compressed", "rgb8; png compressed bgr8", png)])
+        ]
+        return [*new, (topic, kind, fields, time_ns)] if kept == "both" else new
 
     return change
 
 
-@pytest.mark.parametrize("kept", ["compressed", "both"])
+@pytest.mark.parametrize("kept", ["compressed", "colour", "every way", "both"])
 def test_compressed_images_are_read_where_there_are_no_others(write, recorded, kept):
     frames = RecordedFrames(write(compressed(kept)))
-    end = {"compressed": ("/compressedDepth", "/compressed"), "both": ("", "")}[kept]
+    end = {"both": ("", ""), "colour": ("/compressed", "/compressed")}.get(kept, ("/compressedDepth", "/compressed"))
     assert frames.topics["depth"].topic == DEPTH + end[0] and frames.topics["colour"].topic == COLOUR + end[1]
     for number, (_, frame, _) in enumerate(frames.read()):
         np.testing.assert_array_equal(frame.depth, recorded.frame(number)[0].depth)
@@ -361,6 +365,17 @@ def test_what_was_left_out_is_told_where_a_topic_is_missing(write):
     path = write()
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"got none; topics that are read: none; .*a.mcap: cut off after \d+ bytes"):
+        RecordedFrames(path)
+
+
+def test_topics_that_are_listed_without_a_message_are_told(recorded, write, tmp_path):
+    """A recorder whose QoS does not fit the publisher's lists the topic and hears nothing."""
+    rows = recorded.messages(write())
+    path = recorded.write_db3(tmp_path / "a.db3", rows)
+    with sqlite3.connect(path) as bag:
+        bag.execute("DELETE FROM messages WHERE topic_id = (SELECT id FROM topics WHERE name = ?)", (INFO,))
+    said = f"expected a sensor_msgs/CameraInfo, got none; .*; listed without a message: {INFO} \\({CAMERA_INFO_TYPE}\\)"
+    with pytest.raises(ValueError, match=f"{said}$"):
         RecordedFrames(path)
 
 

@@ -63,7 +63,8 @@ def test_a_folder_of_rosbag2_is_read_in_the_order_of_its_metadata_or_else_of_its
     recorded.write_metadata(folder, *(f"somewhere/else/{name}" for name in reversed(names)))
     assert read(folder)[0] == rows[8:] + rows[4:8] + rows[:4]
     recorded.write_metadata(folder, "bag_12.mcap")
-    with pytest.raises(ValueError, match="expected the files that metadata.yaml lists, got no bag_12.mcap"):
+    cure = "got no bag_12.mcap, but bag_9.mcap, bag_10.mcap, bag_11.mcap; give that file, or: ros2 bag reindex"
+    with pytest.raises(ValueError, match=f"expected the files that metadata.yaml lists, {cure}"):  # renamed
         RecordedMessages(folder)
     (folder / "metadata.yaml").write_text("rosbag2_bagfile_information: [a")
     with pytest.raises(ValueError, match="metadata.yaml: expected rosbag2_bagfile_information"):
@@ -128,6 +129,23 @@ def test_a_db3_file_with_damaged_pages_is_read_up_to_there(recorded, whole, tmp_
         assert "got a damaged one (database disk image is malformed)" in str(error)
     else:
         assert "damaged after" in said and len(found) < len(rows)
+
+
+def test_messages_that_a_recorder_left_in_the_log_of_sqlite_are_told_with_the_cure(recorded, whole, tmp_path):
+    rows = recorded.messages(whole)
+    path, empty = recorded.write_db3(tmp_path / "a.db3", rows), tmp_path / "b.db3"
+    with sqlite3.connect(empty) as bag:
+        bag.execute("CREATE TABLE topics(id INTEGER)")
+    log = path.with_name("a.db3-wal")
+    log.touch()  # as sqlite leaves it where everything has been moved
+    assert read(path) == (rows, [])
+    log.write_bytes(b"x")
+    said = "messages in {0.name}-wal are not read; let sqlite3 move them: sqlite3 {0} .tables"
+    assert read(path) == (rows, [f"{path}: {said.format(path)}"])
+    empty.with_name("b.db3-wal").write_bytes(b"x")
+    expected = f"expected the tables topics and messages of rosbag2, got no messages; {said.format(empty)}"
+    with pytest.raises(ValueError, match=expected):
+        read(empty)
 
 
 def test_one_damaged_chunk_costs_its_own_messages_alone(recorded, whole, tmp_path):
