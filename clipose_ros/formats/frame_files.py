@@ -59,6 +59,23 @@ class FrameFiles:
         other = next((name for kind in kinds if (name := self._others.get((frame, kind)))), f"{frame}_{kinds[0]}")
         return self._folder / other
 
+    def beside(self, frame: str, kind: str) -> list[str]:
+        """List the files of a frame and a kind, whatever they end with.
+
+        Parameters
+        ----------
+        frame : str
+            What their names begin with.
+        kind : str
+            What follows the underscore: `mask`.
+
+        Returns
+        -------
+        list of str
+            Their names, sorted.
+        """
+        return [name for name in self.names if name.lower().startswith(f"{frame}_{kind}.".lower())]
+
 
 def in_natural_order(names: Sequence[str]) -> list[str]:
     """Sort names by the numbers in them: 2 comes before 10.

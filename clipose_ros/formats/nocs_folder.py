@@ -46,6 +46,13 @@ ALL_LEFT_OUT = (
     "(--objects) and, to be estimated, --model gspose"
 )
 
+MOST_NUMBERED = 12  # instances of the mask that nobody listed: where there are more, numbers were blended
+BLENDED = (
+    "were numbers blended, as JPEG and resizing do? Resize masks by their nearest pixels (cv2.INTER_NEAREST), and "
+    "write PNG"
+)
+IMAGE_FOLDERS = ("rgb", "color", "colour", "image", "images", "depth", "mask", "masks", "instance")
+
 log = logging.getLogger(__name__)
 
 
@@ -154,9 +161,9 @@ class NocsFolder:
             With the path, for files that are missing, broken or do not fit each other.
         """
         frame = self.read_frame(name)
-        mask_file = self._file(name, "mask.png")
+        mask_file = self._own_file(name, "mask.png")
         labels = read_labels(mask_file)
-        classes = read_classes(self._file(name, "meta.txt"))
+        classes = read_classes(self._own_file(name, "meta.txt"))
         check_size(mask_file, labels, frame.depth)
         self._remark_on(mask_file, _unlisted(labels, classes))
         instances = self._instances(classes)
@@ -177,6 +184,13 @@ class NocsFolder:
 
     def _file(self, name: str, kind: str) -> Path:
         return self._files.find(name, (kind,))
+
+    def _own_file(self, name: str, kind: str) -> Path:
+        """A file that must be there; where it has another ending, that is said."""
+        path = self._file(name, kind)
+        others = [] if path.exists() else self._files.beside(name, kind.partition(".")[0])
+        expect(str(path), not others, f"a .{path.suffix[1:]} file", f"{', '.join(others[:3])}; {CONVERSION}")
+        return path
 
     def _colour_file(self, name: str) -> Path | None:
         file = self._files.find(name, COLOUR_KINDS)
@@ -284,9 +298,12 @@ def _unlisted(labels: np.ndarray, classes: Mapping[int, MetaLine]) -> str:
     """A remark on what is in the mask and not in the meta file; empty where nothing is."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:])
     unlisted = [str(number) for number in present.tolist() if number not in classes]
-    return (
-        f"instances of the mask without a line in the meta file are left out: {', '.join(unlisted)}" if unlisted else ""
-    )
+    if not unlisted:
+        return ""
+    more = len(unlisted) > MOST_NUMBERED
+    named = ", ".join(unlisted[:MOST_NUMBERED])
+    what = f"{named}, … ({len(unlisted)} numbers): {BLENDED}" if more else named
+    return f"instances of the mask without a line in the meta file are left out: {what}"
 
 
 def _expect_folder(path: Path) -> None:
@@ -316,5 +333,16 @@ def _other_contents(path: Path, files: list[str]) -> str:
             return f"{len(scenes)} such folders in it ({names}{', …' * (len(scenes) > 5)}); give one: {scenes[0]}"
     if not files:
         return "an empty folder"
+    for above in ("", "*/"):
+        if camera := min(path.glob(f"{above}scene_camera_*.json"), default=None):
+            return (
+                f"a BOP scene of several cameras ({camera.name}); make a scene of one: a folder with its images as "
+                "depth, rgb and mask_visib, and its files as scene_camera.json and scene_gt.json (links will do)"
+            )
+    if (path / "key_to_shard.json").exists() or any(file.endswith(".tar") for file in files):
+        return "shards of images (.tar); unpack them as BOP scenes: each into a folder with scene_camera.json"
+    kinds = [file for file in files if file.lower() in IMAGE_FOLDERS and (path / file).is_dir()]
+    if len(kinds) > 1:
+        return f"a folder for each kind of image ({', '.join(kinds)}); put them into one (links will do): {CONVERSION}"
     similar = [file for file in files if "depth" in file.lower()] or files
     return f"{', '.join(similar[:3])}{', …' * (len(similar) > 3)}; {CONVERSION}"

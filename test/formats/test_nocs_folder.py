@@ -133,6 +133,25 @@ def test_doubts_about_frames_are_counted_and_said_once(write, caplog):
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
+def test_numbers_that_resizing_made_up_are_told_for_what_they_are(write, caplog):
+    mask = np.full((12, 16), 255, np.uint8)
+    mask[3:9, 3:9] = 7
+    small = cv2.resize(mask, (9, 7), interpolation=cv2.INTER_AREA)
+    folder = NocsFolder(write(mask_png=cv2.resize(small, (16, 12), interpolation=cv2.INTER_LINEAR)))
+    folder.read("0000")
+    (remark,) = folder.remarks
+    assert "were numbers blended, as JPEG and resizing do? Resize masks by their nearest pixels" in remark
+    assert len(remark) < 400
+
+
+@pytest.mark.parametrize(("kind", "other"), [("mask.png", "0000_mask.jpg"), ("meta.txt", "0000_Meta.json")])
+def test_a_file_of_another_kind_in_place_of_a_frames_own_is_named(write, kind, other):
+    folder = write()
+    (folder / f"0000_{kind}").rename(folder / other)
+    with pytest.raises(ValueError, match=f"0000_{kind}: expected a {kind[4:]} file, got {other}; rename or convert to"):
+        NocsFolder(folder).read("0000")
+
+
 def test_a_byte_order_mark_and_the_line_ends_of_windows_change_nothing(write):
     ((_, detections),) = NocsFolder(write(meta_txt=b"\xef\xbb\xbf0 6 mug_a\r\n\r\n7 1 bottle_b\r\n254 0 x\r\n"))
     assert detections.instances == (Instance(1, "mug", id="0"), Instance(8, "bottle", id="7"))
@@ -252,7 +271,10 @@ def test_a_broken_file_is_named(write, broken, message):
         (["real_test/scene_1/0000_depth.png"], "got 1 such folders in it (real_test/scene_1); give one: "),
         (["0000_Depth.tif", "a.txt"], "got 0000_Depth.tif; rename or convert to NNNN_depth.png"),
         (["._0000_depth.png", ".DS_Store"], "got an empty folder"),
-        (["depth/0.png", "rgb/0.png"], "got depth; rename or convert"),
+        (["depth/0.png", "rgb/0.png"], "got a folder for each kind of image (depth, rgb); put them into one"),
+        (["scene_camera_cam1.json", "rgb_cam1/0.png"], "got a BOP scene of several cameras (scene_camera_cam1.json); "),
+        (["000001/scene_camera_rgb.json"], "got a BOP scene of several cameras (scene_camera_rgb.json); make a scene"),
+        (["shard-000000.tar", "key_to_shard.json"], "got shards of images (.tar); unpack them as BOP scenes"),
     ],
 )
 def test_another_folder_is_named_for_what_it_is(tmp_path, files, message):
