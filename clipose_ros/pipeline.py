@@ -11,7 +11,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from clipose_ros.core.admission import MAX_INSTANCES, refusals
+from clipose_ros.core.admission import MAX_INSTANCES, refusals, unanswered
 from clipose_ros.core.backprojection import DepthRange, backproject
 from clipose_ros.core.observation import colour_crop, pixel_coordinates
 from clipose_ros.core.resting import set_all_onto
@@ -267,7 +267,7 @@ class Pipeline:
         """Why instances that the segmenter found are not estimated, by their places: it knows more than the models."""
         names = self.estimator.names
         return {
-            i: f"category: expected one of {', '.join(names)}, got {one.category}: an object that no model answers"
+            i: f"{unanswered(one.category, names)}: an object that no model answers"
             for i, one in enumerate(instances)
             if one.category not in names
         }

@@ -52,6 +52,7 @@ from clipose_ros.segmenters.choice import (
 )
 from clipose_ros.tracking.tracker import Tracker
 
+MOST_CAUSES = 5  # of rejections that are told
 MEASURED_FRAMES = 60  # that show whether objects look as large as such objects are
 
 
@@ -192,6 +193,7 @@ def estimate(
         )
     source.know(pipeline.estimator.names)
     counts: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
     origins = _reference_origins(pipeline, objects)
     used = objects is None or origins or segmenter == "objects"
     expect("--objects", used, "--model gspose, or --segmenter objects, with it", f"--model {' '.join(model)}")
@@ -200,7 +202,7 @@ def estimate(
     with RerunWriter(view, source.stamped) if view else nullcontext() as viewed:
         write_poses(
             output,
-            _results(source, pipeline, strict, blind, draw, viewed, counts, results, sizes),
+            _results(source, pipeline, strict, blind, draw, viewed, counts, causes, results, sizes),
             stamps=source.stamped,
             reference_origins=origins,
         )
@@ -216,6 +218,8 @@ def estimate(
     if counts["without colour"]:
         text = f"{counts['without colour']} of {counts['frames']} frames: no colour image, so no picture"
         print(text, file=sys.stderr)
+    for cause, count in causes.most_common(MOST_CAUSES):
+        print(f"{count} rejected: {cause}", file=sys.stderr)
     numbers = ", ".join(f"{counts[name]} {name}" for name in ("frames", "poses", "rejected"))
     others = "" if pipeline.segmenter is None else f", {counts['others']} found that no model answers"
     print(f"{output}: {numbers}{others}, {skipped} skipped")
@@ -229,6 +233,7 @@ def _results(
     draw: Path | None,
     viewed: RerunWriter | None,
     counts: Counter[str],
+    causes: Counter[str],
     bop: BopResults | None,
     sizes: ObjectSizes,
 ) -> Iterator[tuple[str, FrameResult]]:
@@ -251,9 +256,13 @@ def _results(
             bop.add(name, result)
         counts["frames"] += 1
         for instance, answer in result.results:
-            strange = detections is None and instance.category not in pipeline.estimator.names
-            kind = "others" if strange else "rejected" if isinstance(answer, Rejection) else "poses"
+            unknown = instance.category not in pipeline.estimator.names
+            kind = (
+                "others" if unknown and detections is None else "rejected" if isinstance(answer, Rejection) else "poses"
+            )
             counts[kind] += 1
+            if kind == "rejected":
+                causes[answer.reason if unknown else answer.reason.partition(", got ")[0]] += 1
         yield name, result
 
 

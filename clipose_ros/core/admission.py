@@ -52,6 +52,26 @@ def refusals(instances: Sequence[Instance], maximum: int = MAX_INSTANCES, overla
     return refused
 
 
+def unanswered(category: str, names: Sequence[str]) -> str:
+    """Say why an instance is rejected whose category no model answers.
+
+    Parameters
+    ----------
+    category : str
+        As its segmenter calls it.
+    names : sequence of str
+        That are answered.
+
+    Returns
+    -------
+    str
+        The reason; with the name that is meant, where capitals or spaces alone differ.
+    """
+    meant = next((name for name in names if name.casefold() == category.strip().casefold()), None)
+    got = category if meant is None else f"{category!r}; write {meant}"
+    return f"category: expected one of {', '.join(names)}, got {got}"
+
+
 def class_names(entries: Sequence[str], parameter: str) -> dict[str, str]:
     """Read which class of a segmenter is which of ours.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clipose_ros.core.admission import unanswered
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.decoding import dominant_direction, rotation_from_normals
 from clipose_ros.core.normalization import facing_rotation, from_network, to_network, to_pose_frame
@@ -358,7 +359,7 @@ class Clipose:
         """
         name, points = observation.name, observation.points
         if name not in self.names:
-            return Rejection(name, f"category: expected one of {', '.join(self.names)}, got {name}")
+            return Rejection(name, unanswered(name, self.names))
         if not sound and (broken := np.count_nonzero(~np.isfinite(points).all(axis=1))):
             return Rejection(name, f"points: expected finite coordinates, got {broken} without")
         if (count := np.count_nonzero(kept)) < MINIMUM_POINTS:

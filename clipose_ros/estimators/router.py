@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
+from clipose_ros.core.admission import unanswered
 from clipose_ros.core.resting import Rest
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.timing import Stopwatch
@@ -93,7 +94,7 @@ class Router:
 
     def _unknown(self, name: str) -> Rejection:
         """Reject an object whose name nobody answers."""
-        return Rejection(name, f"category: expected one of {', '.join(self.names)}, got {name}")
+        return Rejection(name, unanswered(name, self.names))
 
     def _answering(self, name: str) -> Estimator | None:
         """Find the first estimator that answers a name."""

@@ -42,11 +42,18 @@ def read_results(path):
     return rows
 
 
+def test_a_name_that_no_model_answers_is_told(clipose, scene, write_model, tmp_path):
+    arguments = "--output", tmp_path / "p.json", "--model", f"{write_model()}/", "--object-names", "4:Can", "7:mug"
+    assert "2 frames, 2 poses, 4 rejected" in clipose("estimate", scene, *arguments)
+    assert "4 rejected: category: expected one of" in clipose.stderr and "got 'Can'; write can" in clipose.stderr
+
+
 def test_a_scene_gives_poses_and_results_in_the_form_of_bop_toolkit(clipose, scene, write_model, tmp_path):
     output, results = tmp_path / "poses.json", tmp_path / "new" / "clipose_mine-test.csv"
     names = "--object-names", "4:can", "7:mug"
     said = clipose("estimate", scene, "--output", output, "--model", f"{write_model()}/", *names, "--bop", results)
     assert "2 frames, 6 poses, 0 rejected, 0 skipped" in said
+    assert "rejected:" not in clipose.stderr
     frames = json.loads(output.read_text())
     assert [frame["frame"] for frame in frames] == ["000000", "000005"]
     assert [one["class"] for one in frames[0]["instances"]] == ["can", "mug", "can"]

@@ -198,9 +198,10 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(clipose, writ
         clipose("estimate", folder, "--output", tmp_path / "p.json", "--model", "tin", "--models-dir", models)
 
 
-def test_poses_below_the_least_score_are_rejections_with_the_reason(estimate, tmp_path):
+def test_poses_below_the_least_score_are_rejections_with_the_reason(estimate, clipose, tmp_path):
     """The tiny network is sure of a mug by the mean of its two axes, 0.45, and of a can by one, 0.81."""
     assert "2 frames, 2 poses, 4 rejected" in estimate("--min-score", "0.6")
+    assert "2 rejected: score: expected at least 0.6\n2 rejected: points: expected at least 32\n" in clipose.stderr
     mug, can, _ = json.loads((tmp_path / "poses.json").read_text())[0]["instances"]
     assert mug["rejected"] == "score: expected at least 0.6, got 0.45" and can["score"] == pytest.approx(0.81)
 

@@ -1,4 +1,4 @@
-from clipose_ros.core.admission import refusals
+from clipose_ros.core.admission import refusals, unanswered
 from clipose_ros.core.types import Instance
 
 
@@ -32,3 +32,10 @@ def test_of_too_many_the_highest_scores_are_kept():
     assert set(refused) == {0, 3, 4}
     assert refused[3] == "instances: expected at most 2, got 5, where 2 others scored as high or higher"
     assert refused[4].startswith("label: expected one instance for each, got 2 again")
+
+
+def test_a_name_that_is_meant_is_told_where_capitals_and_spaces_alone_differ():
+    assert unanswered("cup", ("can", "mug")) == "category: expected one of can, mug, got cup"
+    for name in ("Mug", " mug", "MUG"):
+        assert unanswered(name, ("can", "mug")) == f"category: expected one of can, mug, got {name!r}; write mug"
+    assert unanswered("", ("can",)) == "category: expected one of can, got "
