@@ -101,7 +101,7 @@ def intrinsics_from(info: Any, shape: tuple[int, int], rectified: bool = True) -
     ValueError
         If the image has another size than `info` says, the intrinsics are no pinhole's, or the distortion is unknown.
     """
-    if camera_info_shape(info) != tuple(shape):
+    if camera_info_shape(info) != tuple(shape) and not _is_last_pixel(info, shape):
         expected = f"the size of the depth image, {shape[1]}x{shape[0]}"
         cure = "give the calibration of the image that depth is registered to"
         raise ValueError(f"camera_info: expected {expected}, got {_size_in_words(info)}; {cure}")
@@ -239,6 +239,15 @@ def _ignored(info: Any) -> tuple[str, str]:
     off_mm = 1e3 * np.linalg.norm(bent - straight, axis=1)
     cure = "rectified:=false undistorts it; else give the topic of the rectified image"
     return f"points at 1 m are off by up to {np.fmax.reduce(off_mm):.1f} mm", cure
+
+
+def _is_last_pixel(info: Any, shape: tuple[int, int]) -> bool:
+    """Whether an image is whole, and its region of interest ends at the last pixel instead of behind it, as a driver
+    writes it (Ensenso). Nothing is cut before it, so the intrinsics are the same.
+    """
+    roi, whole = info.roi, (info.height, info.width) == tuple(shape) and max(info.binning_x, info.binning_y) <= 1
+    corner = roi.x_offset, roi.y_offset, roi.height, roi.width
+    return whole and corner == (0, 0, info.height - 1, info.width - 1)
 
 
 def _model(info: Any) -> str:

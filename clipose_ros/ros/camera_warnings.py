@@ -14,11 +14,12 @@ from clipose_ros.core.types import Detections, Frame
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.formats.camera_info import distortion_warning, geometry_warning
 from clipose_ros.ros.settings import PoseNodeParameters
-from clipose_ros.ros.topics import DEPTH
+from clipose_ros.ros.topics import CAMERA_INFO, DEPTH
 from clipose_ros.ros.transforms import frame_id_warning, tf_name
 
 UNIT_PERIOD_S = 1.0  # between two frames in which objects are measured; each takes a millisecond
 MOST_SAID = 64  # different warnings in the log: a part of each may come from a message
+LEAST_RETURNS = 3  # to the calibration before: once or twice, somebody may have changed the camera's settings
 MOST_UNIT_FRAMES = 60  # after so many frames without suspicion the unit is right
 
 
@@ -48,12 +49,15 @@ class CameraWarnings:
         self._frame_id = ""  # of the last image that has one
         self._lens: tuple[str | float, ...] = ()
         self._geometry: tuple[float, ...] = ()
+        self._geometry_before: tuple[float, ...] = ()
+        self._returns = 0  # to a calibration that another one had followed
         self._sizes = ObjectSizes()
         self._unit_frames = 0
         self._next_unit_s = 0.0
 
     def of_calibration(self, info: CameraInfo) -> None:
-        """Warn of a distortion that is ignored or removed twice, and of intrinsics that are hardly those of the image.
+        """Warn of a distortion that is ignored or removed twice, of intrinsics that are hardly those of the image, and
+        of two cameras on one topic.
 
         Called by the thread of the inputs.
 
@@ -72,8 +76,12 @@ class CameraWarnings:
         roi = info.roi
         numbers = (info.width, info.height, *info.k, *info.p, roi.x_offset, roi.y_offset, roi.width, roi.height)
         if numbers != self._geometry:
-            self._geometry = numbers
+            self._returns = self._returns + 1 if numbers == self._geometry_before else 0
+            self._geometry_before, self._geometry = self._geometry, numbers
             self._warn(geometry_warning(info, rectified))
+            if self._returns >= LEAST_RETURNS:
+                text = "expected the calibration of one camera, got two in turns: poses of either are wrong in turns"
+                self._warn((text, "do two cameras publish on it? Give each a namespace, and a node"), f"{CAMERA_INFO} ")
 
     def of_header(self, header: Header) -> None:
         """Warn of a frame_id that TF refuses, and of one that changes, and count each frame. Called by the worker.

@@ -25,6 +25,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from clipose_ros import estimators
+from clipose_ros.core.admission import unanswered
 from clipose_ros.core.support import support_settings
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
@@ -67,6 +68,8 @@ from clipose_ros.segmenters.segmenter import Learner, Segmenter
 from clipose_ros.tracking.tracker import Tracker
 
 WARNING_PERIOD_S = 5.0  # of what may be wrong with every frame
+MOST_STRANGE = 16  # names that are warned of: they come from messages
+RENAME = "rename it in the segmenter or in an adapter (classes:=[cup:mug]), or give the node a model for it"
 
 
 class PoseNode(Node):
@@ -132,6 +135,7 @@ class PoseNode(Node):
         self._numbers = SequenceNumbers()
         self._pace = FramePace()
         self._reminder = Reminder(WARNING_PERIOD_S)
+        self._strange: set[str] = set()  # names of instances that no model answers
         self._health = Health(self._topics, self.parameters.silence_s, facts(estimator, self.parameters, segmenter))
         self._warnings = CameraWarnings(self, self._health.count, self.parameters, estimator)
         transforms = camera_transforms(self, self.parameters)
@@ -317,11 +321,15 @@ class PoseNode(Node):
             self.get_logger().warning(text)
         if result.outside:
             self._health.count("left alone", "outside of the workspace", result.outside)
+        names = self._pipeline.estimator.names
         for instance, answer in result.results:
-            if detections is None and instance.category not in self._pipeline.estimator.names:
+            unknown = instance.category not in names
+            if detections is None and unknown:
                 self._health.count("left alone", f"{instance.category}: no model answers it")
             elif isinstance(answer, Rejection):
                 self._health.count("rejected", answer.reason)
+                if unknown:
+                    self._warn_of_name(instance.category, names)
         stages_ms = {"waiting": waiting_ms} | result.stages_ms | stopwatch.stages_ms
         self._health.done(stages_ms, self._age_ms(bundle.stamp_ns), rest_facts(result))
         self._debug_image.publish(frame, result, header)
@@ -365,6 +373,12 @@ class PoseNode(Node):
                 text = f"{topic} frame_id: expected {depth.frame_id!r} as {DEPTH}, got {frame_id!r}; {cures[topic]}"
                 self._health.count("warned", text)
                 self._warn(f"{topic} frame_id", text)
+
+    def _warn_of_name(self, category: str, names: tuple[str, ...]) -> None:
+        """Once for each: a detector of many classes sends them with every image."""
+        if category not in self._strange and len(self._strange) < MOST_STRANGE:
+            self._strange.add(category)
+            self.get_logger().warning(f"{INSTANCES} {unanswered(category, names)}: rejected; {RENAME}")
 
     def _warn(self, what: str, text: str) -> None:
         if self._reminder.due(what):

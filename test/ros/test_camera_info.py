@@ -178,3 +178,13 @@ def test_intrinsics_of_another_resolution_are_warned_of(info, said):
     """orbbec/OrbbecSDK_ROS1#7, ros_astra_camera#84: K is not scaled with the image."""
     warning = geometry_warning(info)
     assert warning is None if said is None else said in warning[0] and "another resolution" in warning[0]
+
+
+def test_a_region_that_ends_at_the_last_pixel_is_the_whole_image():
+    """As a driver of Ensenso's writes it; any other part is one that the image does not have."""
+    whole = RegionOfInterest(width=639, height=479)
+    assert intrinsics_from(camera_info(roi=whole), (480, 640)) == Intrinsics(400, 410, 322, 242)
+    assert intrinsics_from(camera_info(roi=whole), (479, 639)) == Intrinsics(400, 410, 322, 242)
+    for other in (RegionOfInterest(width=638, height=478), RegionOfInterest(width=639, height=479, x_offset=1)):
+        with pytest.raises(ValueError, match="expected the size of the depth image, 640x480, got"):
+            intrinsics_from(camera_info(roi=other), (480, 640))

@@ -449,6 +449,40 @@ def test_a_calibration_of_another_frame(node, sender, wait_until):
     assert sum(f"{text}, got 'another'; is it another camera's?" in line for line in node.output.lines[since:]) == 1
 
 
+def test_two_cameras_on_one_topic(node, sender, wait_until):
+    """With one frame_id, as two cameras have that were started alike: their calibrations come in turns."""
+    begin = next(STAMPS_NS)
+
+    def step(i):
+        depth, info, instances = messages(begin + i * PERIOD_NS)
+        if i % 2:
+            info.k[0], info.p[0] = 1.01 * info.k[0], 1.01 * info.p[0]
+        sender.send(depth, info, instances)
+
+    sender.begin(step)
+    text = f"{CAMERA_INFO} expected the calibration of one camera, got two in turns: poses of either are wrong in turns"
+    node.wait_for(f"{text}; do two cameras publish on it? Give each a namespace", in_diagnostics=False)
+    wait_until(lambda: int(node.values().get(f"warned: {text.partition(', got ')[0]}", 0)) > 2)
+
+
+def test_objects_that_no_model_answers(node, sender, wait_until):
+    """Each name once, however often it comes, with the name that is meant."""
+    begin, since = next(STAMPS_NS), len(node.output.lines)
+
+    def step(i):
+        depth, info, instances = messages(begin + i * PERIOD_NS)
+        for k, one in enumerate(instances.instances):
+            one.category = ("cup", "Mug")[k % 2]
+        sender.send(depth, info, instances)
+
+    sender.begin(step)
+    for said in ("got cup: rejected; rename it in the segmenter or in an adapter", "got 'Mug'; write mug: rejected"):
+        wait_until(lambda said=said: node.output.said(said, since))
+    rejected = "rejected: category: expected one of bottle, bowl, camera, can, laptop, mug"
+    wait_until(lambda: int(node.values().get(rejected, 0)) > 10)
+    assert sum("rename it in the segmenter" in line for line in node.output.lines[since:]) == 2
+
+
 def test_masks_every_few_seconds(node, sender, wait_until):
     """None of its objects could be confirmed."""
     begin = next(STAMPS_NS)
