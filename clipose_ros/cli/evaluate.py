@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def evaluate(
     elif poses and truth and not (results or plot or segments):
         swappable = [name for names in either_end for name in names.split(",") if name]
         evaluation = evaluate_poses(read_poses(poses), read_truth(truth), swappable, by_place)
+        for doubt in evaluation.doubts:
+            print(f"{poses}: {doubt}", file=sys.stderr)
         if as_json:
             print_json(evaluation.as_json())
         else:

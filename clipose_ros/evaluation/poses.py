@@ -13,6 +13,7 @@ from clipose_ros.core.metrics import PoseError, pose_error, rates_within_limits,
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import PoseEstimate, Rejection
 from clipose_ros.core.validation import expect
+from clipose_ros.evaluation.conventions import convention_doubts
 from clipose_ros.formats.pose_files import HiddenObject, InstanceKey, PosesByInstance, Truth
 
 HIDDEN_RADIUS_M = 0.1  # from a hidden object: a pose of its class nearer than this is of it
@@ -61,6 +62,8 @@ class Evaluation:
         Categories of which a pose with swapped ends is right, too.
     of_other_categories : int
         Objects whose entry in the poses is of another category; they are among the missing.
+    doubts : tuple of str
+        By which other conventions poses would fit, see `convention_doubts`.
     """
 
     objects: list[Scored]
@@ -73,6 +76,7 @@ class Evaluation:
     matched_by_value: int
     either_end: list[str]
     of_other_categories: int = 0
+    doubts: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, list[PoseError | None]]:
@@ -247,6 +251,9 @@ def evaluate(
         matched_by_value=0 if by_place else sum(key != other for key, other in keys.items()),
         either_end=sorted(set(either_end)),
         of_other_categories=sum(poses[keys[key]].category != truth.poses[key].category for key in keys),
+        doubts=convention_doubts(
+            [(pose, truth.poses[key]) for key, other in keys.items() if isinstance(pose := poses[other], PoseEstimate)]
+        ),
     )
 
 

@@ -137,3 +137,13 @@ def test_files_that_are_not_there_are_named(clipose, tmp_path):
     truth = file_of(tmp_path / "truth.json", ("0000", [(1, "mug", 0, {})], {}))
     with pytest.raises(SystemExit, match="none.json: expected a file with poses, got No such file"):
         clipose("evaluate", "--poses", tmp_path / "none.json", "--truth", truth)
+
+
+def test_poses_of_another_convention_are_told_in_a_report_of_either_form(clipose, tmp_path):
+    degrees = (20, 50, 70, 110, 200, 300)
+    truth = file_of(tmp_path / "t.json", ("0", [(i, "laptop", angle, {}) for i, angle in enumerate(degrees)], {}))
+    poses = file_of(tmp_path / "p.json", ("0", [(i, "laptop", -angle, {}) for i, angle in enumerate(degrees)], {}))
+    assert clipose("evaluate", "--poses", poses, "--truth", truth)
+    assert f"{poses}: R: expected T_camera_object, row by row, got rotations that fit" in clipose.stderr
+    assert json.loads(clipose("evaluate", "--poses", poses, "--truth", truth, "--json"))["instances"] == {"laptop": 6}
+    assert "row by row" in clipose.stderr
