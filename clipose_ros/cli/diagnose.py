@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.tables import print_findings, print_json
@@ -22,6 +23,7 @@ def examine(
     camera_info: str | None = None,
     instances: str | None = None,
     reliable: Flag = False,
+    image_transport: Literal["raw", "compressed"] = "raw",
     seconds: float = 3.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -43,6 +45,8 @@ def examine(
         Topic of the masks, likewise.
     reliable
         Listen as a node with reliable_inputs does.
+    image_transport
+        Listen as a node with image_transport does: compressed hears depth on DEPTH/compressedDepth.
     seconds
         To listen for; 0 looks at no topic.
     as_json
@@ -55,7 +59,7 @@ def examine(
         findings.extend(environment.examine())  # one by one: what is found before an interruption is said
         findings.extend(machine.examine(provider, models_dir))
         if environment.has_started(findings):
-            findings.extend(_examine_ros(topics, reliable, seconds, models_dir))
+            findings.extend(_examine_ros(topics, reliable, image_transport, seconds, models_dir))
     except KeyboardInterrupt:
         findings.append(warn("doctor", "interrupted: not everything was looked at", "let it come to its end"))
     if as_json:
@@ -67,14 +71,15 @@ def examine(
 
 
 def _examine_ros(
-    names: dict[str, str | None], reliable: bool, seconds: float, models_dir: Path | None
+    names: dict[str, str | None], reliable: bool, image_transport: str, seconds: float, models_dir: Path | None
 ) -> Iterator[Finding]:
     """What concerns ROS once it has started: with some of what else is wrong, it would end the process."""
     try:
         from clipose_ros.ros import doctor, installation  # all else here works without ROS
 
         yield from installation.examine()
-        topics = doctor.Topics(**{key: name for key, name in names.items() if name}, reliable=reliable)
+        given = {key: name for key, name in names.items() if name}
+        topics = doctor.Topics(**given, reliable=reliable, image_transport=image_transport)
         yield from doctor.examine(topics, seconds, models_dir) if seconds else ()
     except Exception as error:  # ROS's own errors, for what nobody has looked for: a finding, too
         yield fail("ros", f"{type(error).__name__}: {error}", "mend what it says, or install ROS again")

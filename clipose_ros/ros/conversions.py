@@ -210,6 +210,30 @@ def frame_from(
     )
 
 
+def raw_depth(depth: Image | CompressedImage) -> Image:
+    """Give a depth image as it was before it was compressed.
+
+    Parameters
+    ----------
+    depth : Image or CompressedImage
+        Either; an Image is given back.
+
+    Returns
+    -------
+    Image
+        16UC1 or 32FC1.
+
+    Raises
+    ------
+    ValueError
+        For a compressed image that is no depth, or does not decompress.
+    """
+    if not _is_compressed(depth):
+        return depth
+    pixels = inflate_depth(depth)
+    return image_message(pixels, "32FC1" if pixels.dtype == np.float32 else "16UC1", depth.header)
+
+
 def _is_compressed(image: Image | CompressedImage) -> bool:
     """Tell the two by their fields: they may be what was read from bytes, or messages of ROS."""
     return hasattr(image, "format")

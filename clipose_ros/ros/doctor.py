@@ -15,18 +15,19 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_system_default
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clipose_ros import estimators
 from clipose_ros.core.backprojection import backproject, depth_unit_m
 from clipose_ros.core.object_sizes import ObjectSizes
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.doctor.findings import Finding, Level, ok, warn
+from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.formats.image_messages import depth_view, detections_from
 from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray
-from clipose_ros.ros.conversions import frame_from, stamp_ns
+from clipose_ros.ros.conversions import frame_from, raw_depth, stamp_ns
+from clipose_ros.ros.image_inputs import COMPRESSED, RAW, ImageInput, ImageTransport, compressed_input
 from clipose_ros.ros.input_findings import (
     camera_info_finding,
     depth_finding,
@@ -41,6 +42,7 @@ from clipose_ros.ros.input_findings import (
     unit_finding,
 )
 from clipose_ros.ros.qos import LATCHED_QOS, input_qos
+from clipose_ros.ros.serialized import read_image
 from clipose_ros.ros.settings import DEPTH_SCALE, NAMES, RECTIFIED, STAMP_DIFFERENCE
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
@@ -73,12 +75,15 @@ class Topics:
         Topics.
     reliable : bool
         Listen as a node with `reliable_inputs`.
+    image_transport : str
+        As the node's parameter: raw, or compressed, where depth comes on the topic below `depth`.
     """
 
     depth: str = DEPTH
     camera_info: str = CAMERA_INFO
     instances: str = INSTANCES
     reliable: bool = False
+    image_transport: ImageTransport = RAW
 
 
 @dataclass
@@ -180,7 +185,10 @@ class Listener(Node):
     def __init__(self, topics: Topics, **options) -> None:
         super().__init__("clipose_doctor", **options)
         self.qos = input_qos(topics.reliable)
-        self.depth = self._listen(topics.depth, Image)
+        raw = ImageInput(self.resolve_topic_name(topics.depth), Image, read_image)
+        compressed = compressed_input(raw.topic, DEPTH)
+        heard, self._other_depth = (compressed, raw) if topics.image_transport == COMPRESSED else (raw, compressed)
+        self.depth = self._listen(heard.topic, heard.kind)
         self.camera_info = self._listen(topics.camera_info, CameraInfo)
         self._hears_kept = False
         self.instances = self._listen(topics.instances, InstanceArray)
@@ -200,6 +208,24 @@ class Listener(Node):
         if self.camera_info.kept and not self._hears_kept:
             self._hear_kept()
         return self.depth, self.camera_info, self.instances
+
+    def other_transport(self) -> Finding | None:
+        """Say where nobody publishes depth as it is listened to, but in the other way: raw or compressed.
+
+        Returns
+        -------
+        Finding or None
+            None where that is not so.
+        """
+        other = self._other_depth
+        if self.depth.publishers or not self.get_publishers_info_by_topic(other.topic):
+            return None
+        transport = COMPRESSED if other.kind is CompressedImage else RAW
+        return fail(
+            f"{self.depth.name}: publisher",
+            f"nobody publishes, but {other.topic} is there",
+            f"let the node hear it: image_transport:={transport} (clipose doctor --image-transport {transport})",
+        )
 
     def heard_all(self) -> bool:
         """Say whether there is a message of each input.
@@ -364,13 +390,20 @@ def input_findings(listener: Listener, seconds: float, estimator: Estimator | No
         About the inputs.
     """
     inputs = listener.inputs()
-    if not any(heard.publishers for heard in inputs):
+    other_transport = listener.other_transport()
+    if not any(heard.publishers for heard in inputs) and other_transport is None:
         names = ", ".join(heard.name for heard in inputs)
         return [warn("inputs", f"nobody publishes {names}", START)]
     found = [finding for heard in inputs for finding in _topic_findings(heard, listener, seconds)]
     depth, info, instances = inputs
+    if other_transport:
+        found = [other_transport, *(one for one in found if one.subject != other_transport.subject)]
     reading = listener.reading()
-    image = depth.messages[-1] if depth.messages else None
+    image = None
+    try:
+        image = raw_depth(depth.messages[-1]) if depth.messages else None
+    except ValueError as error:
+        found.append(fail(f"{depth.name}: image", str(error), "give a topic of image_transport's compressedDepth"))
     if image is not None:
         found.append(depth_finding(f"{depth.name}: image", image, unit_m=reading.depth_unit_m))
         found.append(frame_finding(f"{depth.name}: frame", image.header.frame_id))
@@ -382,7 +415,7 @@ def input_findings(listener: Listener, seconds: float, estimator: Estimator | No
         newest, rectified = info.messages[-1], reading.rectified
         found.append(camera_info_finding(f"{info.name}: calibration", newest, image, rectified))
         found.append(lens_finding(f"{info.name}: lens", newest, depth.name, rectified))
-    if depth.messages and instances.messages:
+    if image is not None and instances.messages:
         arrivals = depth.arrivals(), instances.arrivals()
         found.append(match_finding(f"{instances.name}: joined", *arrivals, reading.max_difference_s))
         found += _objects_findings(depth, info, instances, reading, estimator)
@@ -456,10 +489,14 @@ def _objects_findings(
     if not pairs:
         return []
     names = reading.names or (estimator.names if estimator else ())
+    try:
+        pairs = [(raw_depth(image), masks) for image, masks in pairs[-MEASURED:]]
+    except ValueError:  # what does not decompress is a finding of its own, where it is the newest
+        return []
     image, masks = pairs[-1]
     found = [masks_finding(f"{instances.name}: masks", masks, image, names, unit_m=reading.depth_unit_m)]
     if info.messages and estimator is not None:
-        sizes = _object_sizes(pairs[-MEASURED:], info.messages[-1], reading, estimator)
+        sizes = _object_sizes(pairs, info.messages[-1], reading, estimator)
         if len(sizes):
             unit_m = depth_unit_m(depth_view(image).dtype, reading.depth_unit_m)
             found.append(unit_finding(f"{depth.name}: unit", sizes, unit_m))

@@ -55,4 +55,22 @@ def image_input(node: Node, topic: str, transport: ImageTransport) -> ImageInput
     """
     if transport == RAW:
         return ImageInput(topic, Image, read_image)
-    return ImageInput(f"{node.resolve_topic_name(topic)}/{SUFFIXES[topic]}", CompressedImage, read_compressed_image)
+    return compressed_input(node.resolve_topic_name(topic), topic)
+
+
+def compressed_input(name: str, topic: str) -> ImageInput:
+    """Say where image_transport compresses an image to.
+
+    Parameters
+    ----------
+    name : str
+        Of the raw image.
+    topic : str
+        DEPTH or COLOUR.
+
+    Returns
+    -------
+    ImageInput
+        The topic below it.
+    """
+    return ImageInput(f"{name}/{SUFFIXES[topic]}", CompressedImage, read_compressed_image)

@@ -39,7 +39,8 @@ LATE_S = 1.0  # a node keeps two seconds of depth at 30 Hz
 REGISTER = "let the camera driver align depth to colour, and segment that colour image"
 # What to do about a topic of another type.
 TYPE_CURES = {
-    COMPRESSED_IMAGE: "give the raw topic (image_transport's republish), or the node image_transport:=compressed",
+    COMPRESSED_IMAGE: "give the raw topic's name, the node image_transport:=compressed and clipose doctor "
+    "--image-transport compressed, or republish it raw (image_transport)",
     "sensor_msgs/msg/PointCloud2": "give the depth image that the cloud is made of",
     "stereo_msgs/msg/DisparityImage": "give depth instead, as stereo_image_proc makes it",
     "sensor_msgs/msg/Image": "ros2 run clipose_ros mask_adapter or label_adapter makes instances of masks",

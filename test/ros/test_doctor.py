@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
@@ -372,14 +373,23 @@ def small(scene):
 
 @pytest.fixture
 def camera(broken):
-    """Publishes small frames on /c/… every 50 ms while the doctor listens, as a test damages them."""
-    kinds = {"depth": Image, "info": CameraInfo, "masks": InstanceArray}
+    """Publishes small frames on /c/… every 50 ms while the doctor listens, as a test damages them; depth below
+    /c/depth, where something compresses it.
+    """
+    kinds = {"info": CameraInfo, "masks": InstanceArray}
     publishers = {name: broken.create_publisher(kind, f"/c/{name}", 5) for name, kind in kinds.items()}
     stop, threads = threading.Event(), []
 
     def examined(
-        damage=lambda depth, info, masks: None, scene=small(Scene(FRAME, FOUND)), frame_id="camera", latched=False
+        damage=lambda depth, info, masks: None,
+        scene=small(Scene(FRAME, FOUND)),
+        frame_id="camera",
+        latched=False,
+        compress=None,
+        **listening,
     ):
+        kind, end = (CompressedImage, "/compressedDepth") if compress else (Image, "")
+        publishers["depth"] = broken.create_publisher(kind, f"/c/depth{end}", 5)
         if latched:
             broken.destroy_publisher(publishers["info"])
             kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -391,6 +401,7 @@ def camera(broken):
                 header = Header(stamp=stamp_message(time.time_ns()), frame_id=frame_id)
                 depth, info, masks = frame_messages(*scene, header)
                 damage(depth, info, masks)
+                depth = compress(depth) if compress else depth
                 for name, message in (("depth", depth), ("info", info), ("masks", masks)):
                     if name != "info" or not latched or not sent:
                         publishers[name].publish(message)
@@ -399,7 +410,7 @@ def camera(broken):
         threads.append(threading.Thread(target=play))
         threads[0].start()
         time.sleep(0.5)
-        return by_subject(examine(Topics("/c/depth", "/c/info", "/c/masks"), seconds=1.0))
+        return by_subject(examine(Topics("/c/depth", "/c/info", "/c/masks", **listening), seconds=1.0))
 
     yield examined
     stop.set()
@@ -418,6 +429,40 @@ def test_a_sound_camera_has_no_warning(camera):
     found = camera()
     assert {found[key].level for key in found if key.startswith("/c/")} == {Level.OK}
     assert {"/c/depth: frame", "/c/info: frame", "/c/masks: frame", "/c/info: lens", "/c/depth: unit"} <= found.keys()
+
+
+def png(depth, image_format="16UC1; compressedDepth png"):
+    pixels = np.frombuffer(bytes(depth.data), np.uint16).reshape(depth.height, depth.width)
+    data = (bytes(12) if "compressedDepth" in image_format else b"") + cv2.imencode(".png", pixels)[1].tobytes()
+    return CompressedImage(header=depth.header, format=image_format, data=data)
+
+
+@pytest.mark.parametrize("image_format", ["16UC1; compressedDepth png", "16UC1; png compressed "])
+def test_a_camera_whose_depth_is_compressed_is_judged_as_one_whose_is_not(camera, image_format):
+    found = camera(compress=lambda depth: png(depth, image_format), image_transport="compressed")
+    assert {found[key].level for key in found if key.startswith("/c/")} == {Level.OK}
+    depth = "/c/depth/compressedDepth"
+    assert {f"{depth}: image", f"{depth}: frame", f"{depth}: unit", "/c/masks: masks", "/c/info: lens"} <= found.keys()
+
+
+def test_depth_that_does_not_decompress_is_a_failure(camera):
+    def jpeg(depth):
+        return CompressedImage(header=depth.header, format="16UC1; jpeg compressed ", data=b"\xff\xd8")
+
+    finding = camera(compress=jpeg, image_transport="compressed")["/c/depth/compressedDepth: image"]
+    expect_finding(finding, Level.FAIL, "JPEG keeps 8 bits of depth")
+
+
+def test_depth_that_comes_in_the_other_way_is_told_with_the_parameter(camera):
+    finding = camera(compress=png)["/c/depth: publisher"]
+    expect_finding(finding, Level.FAIL, "nobody publishes, but /c/depth/compressedDepth is there")
+    assert "image_transport:=compressed" in finding.cure
+
+
+def test_raw_depth_is_told_where_compressed_is_listened_to(camera):
+    finding = camera(image_transport="compressed")["/c/depth/compressedDepth: publisher"]
+    expect_finding(finding, Level.FAIL, "nobody publishes, but /c/depth is there")
+    assert "image_transport:=raw" in finding.cure
 
 
 @pytest.mark.parametrize(
