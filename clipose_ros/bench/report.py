@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clipose_ros.core.processors import usable_cores
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.text_files import read_json
 from clipose_ros.formats.whole_files import whole_file
@@ -122,7 +123,7 @@ def machine() -> dict[str, Any]:
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": imported_version(),

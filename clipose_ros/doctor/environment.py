@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from clipose_ros.core.processors import usable_cores
 from clipose_ros.doctor import distributions, middleware, shared_memory
 from clipose_ros.doctor.checkout import checkout_finding
 from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
@@ -232,10 +233,10 @@ def cores_finding(cores: int | None = None) -> Finding:
     Finding
         WARN for one alone.
     """
-    count = len(os.sched_getaffinity(0)) if cores is None else cores
+    count = usable_cores() if cores is None else cores
     if count < 2:
         text = "1 for this process: receiving, estimating and publishing take turns, and frames are left out"
-        return warn("cores", text, "taskset or docker --cpuset-cpus with two or more")
+        return warn("cores", text, "taskset, docker --cpuset-cpus or --cpus with two or more")
     return ok("cores", f"{count} for this process")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clipose_ros.core.processors import usable_cores
 from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import NetworkFile, read_network
 from clipose_ros.inference.cores import Cores
@@ -117,7 +117,7 @@ class Session:
         self, folder: Path, network: NetworkFile, config: SessionConfig = SessionConfig(), together: bool = False
     ) -> None:
         self.network = network
-        self.threads = config.threads or len(os.sched_getaffinity(0))
+        self.threads = config.threads or usable_cores()
         onnxruntime = load_runtime()
         options = onnxruntime.SessionOptions()
         # Every core runs the whole network on its share of the clouds: an operator of a small network is over before
