@@ -13,6 +13,7 @@ import tyro
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.output_paths import check_output_folder
 from clipose_ros.cli.tables import print_json, print_objects
+from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.reference_views import read_reference_views
@@ -94,6 +95,9 @@ def learn(
         "it beside what it is like",
         "--columns, --rows or --square-mm alone",
     )
+    if name in CATEGORIES:
+        text = "is a category, too: with several models, the first that answers the name has the object; choose another"
+        print(f"{name}: {text}", file=sys.stderr)
     tokens = None if backbone == "none" else ImageTokens(find_model(backbone, models_dir))
     _say("reading the views")
     if board:
