@@ -18,7 +18,7 @@ from rich.table import Table
 
 from clipose_ros.evaluation.segmentation import match
 from clipose_ros.formats.segment_files import BACKGROUND, HIDDEN
-from clipose_ros.inference.card import read_card, write_card
+from clipose_ros.inference.card import read_card, settings_from, write_card
 from clipose_ros.segmenters.depth import DepthSegmenter, DepthSegmenterSettings
 from clipose_ros.segmenters.segmenter import Segmenter
 from training.calibrate import fitted, reliability
@@ -108,7 +108,7 @@ def calibrate_segmenter(model: Path, scenes: int = 1000, seed: int = 800_001, le
         Instances below are left out from now on; without, the best F decides.
     """
     card = read_card(model)
-    settings = replace(DepthSegmenterSettings.of(card), calibration=None, least_score=0.0)
+    settings = replace(settings_from(DepthSegmenterSettings, card), calibration=None, least_score=0.0)
     score, right, scene, objects = instance_outcomes(
         DepthSegmenter(model, replace(card, settings=settings.as_mapping())), scenes, seed
     )

@@ -22,7 +22,7 @@ import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from clipose_ros.inference.card import NetworkFile, read_card, write_card
+from clipose_ros.inference.card import NetworkFile, read_card, settings_from, write_card
 from clipose_ros.inference.session import Session
 from clipose_ros.segmenters.depth import INT8, MASKS, NAMES, DepthSegmenterSettings, box_of
 from clipose_ros.segmenters.depth_channels import depth_grid, image_channels, object_crops
@@ -138,7 +138,7 @@ def quantise_segmenter(model: Path, scenes: int = 100, seed: int = 900_001) -> N
         When networks say something else than before too often. The card stays as it was.
     """
     card = read_card(model)
-    low_heights = DepthSegmenterSettings.of(card).low_heights
+    low_heights = settings_from(DepthSegmenterSettings, card).low_heights
     seen = list(seen_by_networks(scenes, seed, low_heights))
     fit = max(1, 4 * len(seen) // 5)
     networks = {key: network for key, network in card.networks.items() if not key.endswith(INT8)}

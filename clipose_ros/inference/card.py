@@ -344,7 +344,8 @@ def record_from(kind: type[Kind], data: Any, **values: Any) -> Kind:
     Raises
     ------
     ValueError
-        If `data` is no mapping, has a key that is no field, or lacks a field without a default.
+        If `data` is no mapping, has a key that is no field, lacks a field without a default, or has a value of another
+        kind.
     """
     expect("card", isinstance(data, Mapping), "a mapping", type(data).__name__)
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -354,7 +355,10 @@ def record_from(kind: type[Kind], data: Any, **values: Any) -> Kind:
     required = {name for name, f in fields.items() if f.default is missing and f.default_factory is missing}
     lacking = sorted(required - data.keys())
     expect("keys", not lacking, f"all of {', '.join(sorted(required))}", f"none for {', '.join(lacking)}")
-    return kind(**{**data, **values})
+    try:
+        return kind(**{**data, **values})
+    except TypeError as error:  # of a comparison: a word or a list in place of a number
+        raise ValueError(f"values: expected those of {', '.join(fields)} in their kinds, got {error}") from error
 
 
 def settings_from(kind: type[Kind], card: ModelCard) -> Kind:

@@ -15,7 +15,7 @@ import numpy as np
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.pixel_rays import pixel_rays
 from clipose_ros.core.types import Frame
-from clipose_ros.core.validation import expect
+from clipose_ros.core.validation import expect, expect_shares
 from clipose_ros.segmenters.depth_channels import DepthGrid
 
 OFFSET_UNIT = 16.0  # of the offsets, in cells of the answer
@@ -72,9 +72,8 @@ class VoteSettings:
         expect("apart", whole, "an odd whole number", self.apart)
         for name in ("least_cells", "left_over"):
             expect(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
-        expect("reach_share", 0 <= self.reach_share <= 1, "0 to 1", self.reach_share)
         expect("reach", self.reach > 0, "more than 0", self.reach)
-        expect("least_part", 0 <= self.least_part <= 1, "0 to 1", self.least_part)
+        expect_shares(self, "reach_share", "least_part")
 
 
 def instances_of(answer: np.ndarray, settings: VoteSettings = VoteSettings()) -> tuple[np.ndarray, list[float]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
-from clipose_ros.core.validation import expect
+from clipose_ros.core.validation import expect, expect_shares
 from clipose_ros.inference.card import ModelCard, NetworkFile, record_from, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.segmenters.centre_votes import VoteSettings, cells_z, instances_of, sharpened, without_surface
@@ -59,8 +59,7 @@ class DepthSegmenterSettings:
     votes: VoteSettings = field(default_factory=VoteSettings)
 
     def __post_init__(self) -> None:
-        for name in ("least_score", "least_something"):
-            expect(name, 0 <= getattr(self, name) <= 1, "0 to 1", getattr(self, name))
+        expect_shares(self, "least_score", "least_something")
         expect("low_heights", isinstance(self.low_heights, bool), "true or false", self.low_heights)
         if isinstance(self.votes, Mapping):
             object.__setattr__(self, "votes", record_from(VoteSettings, self.votes))
@@ -68,27 +67,6 @@ class DepthSegmenterSettings:
             knots = {key: tuple(v) if isinstance(v, list) else v for key, v in self.calibration.items()}
             object.__setattr__(self, "calibration", record_from(Calibration, knots))
         expect("votes", isinstance(self.votes, VoteSettings), "a mapping", self.votes)
-
-    @classmethod
-    def of(cls, card: ModelCard) -> DepthSegmenterSettings:
-        """Read and check the settings of a card.
-
-        Parameters
-        ----------
-        card : ModelCard
-            Of a depth segmenter.
-
-        Returns
-        -------
-        DepthSegmenterSettings
-            The settings.
-
-        Raises
-        ------
-        ValueError
-            If they are malformed.
-        """
-        return settings_from(cls, card)
 
     def as_mapping(self) -> dict[str, Any]:
         """Give the settings as a card holds them.
@@ -169,7 +147,7 @@ class DepthSegmenter:
     """
 
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
-        self.names, self.settings = card.names, DepthSegmenterSettings.of(card)
+        self.names, self.settings = card.names, settings_from(DepthSegmenterSettings, card)
         self._name = card.name
         masks, names = (_network_for(config, card, key) for key in (MASKS, NAMES))
         self._masks = Session(folder, masks, config, together=True)

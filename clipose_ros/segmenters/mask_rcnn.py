@@ -17,7 +17,7 @@ import numpy as np
 
 from clipose_ros.core.admission import MAX_INSTANCES
 from clipose_ros.core.types import Detections, Frame, Instance, Intrinsics
-from clipose_ros.core.validation import expect
+from clipose_ros.core.validation import expect, expect_shares
 from clipose_ros.inference.card import ModelCard, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 
@@ -70,33 +70,11 @@ class MaskRcnnSettings:
         unknown = sorted(set(self.categories) - set(self.classes))
         known = ", ".join(dict.fromkeys(self.classes))
         expect("categories", not unknown, f"classes of the network ({known})", ", ".join(unknown))
-        for name in ("least_score", "least_mask"):
-            expect(name, 0 <= getattr(self, name) <= 1, "0 to 1", getattr(self, name))
+        expect_shares(self, "least_score", "least_mask")
         expect("most_objects", 1 <= self.most_objects < 256, "1 to 255", self.most_objects)
         inside = isinstance(self.fill, (list, tuple)) and len(self.fill) == 3 and all(0 <= c <= 1 for c in self.fill)
         expect("fill", inside, "three numbers from 0 to 1", self.fill)
         object.__setattr__(self, "fill", tuple(self.fill))
-
-    @classmethod
-    def of(cls, card: ModelCard) -> MaskRcnnSettings:
-        """Read and check the settings of a card.
-
-        Parameters
-        ----------
-        card : ModelCard
-            Of a Mask R-CNN.
-
-        Returns
-        -------
-        MaskRcnnSettings
-            The settings.
-
-        Raises
-        ------
-        ValueError
-            If they are malformed.
-        """
-        return settings_from(cls, card)
 
     def as_mapping(self) -> dict[str, Any]:
         """Give the settings as a card holds them.
@@ -146,7 +124,7 @@ class MaskRcnnSegmenter:
     """
 
     def __init__(self, folder: Path, card: ModelCard, config: SessionConfig = SessionConfig()) -> None:
-        self.settings = MaskRcnnSettings.of(card)
+        self.settings = settings_from(MaskRcnnSettings, card)
         self.names = tuple(dict.fromkeys(self.settings.categories.values()))
         self._name = card.name
         network = card.network(NETWORK)

@@ -1,10 +1,14 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
+from clipose_ros.core.calibration import Calibration
 from clipose_ros.core.symmetry import Symmetry
-from clipose_ros.inference.card import find_model, read_card, read_network
+from clipose_ros.inference.card import find_model, read_card, read_network, record_from
+from clipose_ros.segmenters.centre_votes import VoteSettings
+from clipose_ros.segmenters.depth import DepthSegmenterSettings
 
 
 def edit(folder, **changes):
@@ -153,3 +157,12 @@ def test_a_file_of_a_model_in_place_of_its_folder_is_said(write_model):
         find_model(str(folder / "model.onnx"))
     with pytest.raises(ValueError, match="models_dir: expected a folder, got /nowhere"):
         find_model("tiny", Path("/nowhere"))
+
+
+@pytest.mark.parametrize("settings", [DepthSegmenterSettings, VoteSettings, Calibration])
+def test_words_in_place_of_numbers_are_refused(settings):
+    """Whatever dataclass compares them."""
+    for field in dataclasses.fields(settings):
+        values = {one.name: ["x"] for one in dataclasses.fields(settings) if one.default is dataclasses.MISSING}
+        with pytest.raises(ValueError, match="expected"):
+            record_from(settings, {**values, field.name: "high"})

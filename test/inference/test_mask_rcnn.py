@@ -178,6 +178,7 @@ def test_a_card_that_does_not_fit_the_network_is_refused(write_mask_rcnn, change
         ({"categories": {}}, "categories: expected a mapping of class to name, with an entry"),
         ({"categories": {"glass": "mug"}}, "categories: expected classes of the network"),
         ({"least_score": 2.0}, "least_score: expected 0 to 1"),
+        ({"least_mask": "half"}, "least_mask: expected 0 to 1, got half"),
         ({"most_objects": 0}, "most_objects: expected 1 to 255"),
         ({"fill": (0.0, 1.0)}, "fill: expected three numbers"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clipose_ros.core.calibration import Calibration
-from clipose_ros.inference.card import read_card
+from clipose_ros.inference.card import read_card, settings_from
 from clipose_ros.segmenters.choice import segmenter_of
 from clipose_ros.segmenters.depth import DepthSegmenterSettings
 from training.calibrate_segmenter import best_least, calibrate_segmenter, instance_outcomes
@@ -16,7 +16,7 @@ def test_the_card_holds_what_scores_mean(tiny_segmenter):
     before = segmenter_of(tiny_segmenter)
     calibrate_segmenter(tiny_segmenter, scenes=12, seed=5)
     card = read_card(tiny_segmenter)
-    settings = DepthSegmenterSettings.of(card)
+    settings = settings_from(DepthSegmenterSettings, card)
     assert settings.calibration is not None and 0 <= settings.least_score < 1
     rows = card.accuracy["reliability_on_generated_scenes"]
     assert sum(row["instances"] for row in rows) > 0 and all(0 <= row["success"] <= 1 for row in rows)
