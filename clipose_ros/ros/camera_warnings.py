@@ -19,7 +19,9 @@ from clipose_ros.ros.transforms import frame_id_warning, tf_name
 
 UNIT_PERIOD_S = 1.0  # between two frames in which objects are measured; each takes a millisecond
 MOST_SAID = 64  # different warnings in the log: a part of each may come from a message
-LEAST_RETURNS = 3  # to the calibration before: once or twice, somebody may have changed the camera's settings
+# To the calibration before, each after a few messages: more rarely, somebody may have changed the camera's settings,
+# or a message was damaged.
+LEAST_RETURNS, MOST_IN_TURN = 10, 3
 MOST_UNIT_FRAMES = 60  # after so many frames without suspicion the unit is right
 
 
@@ -51,6 +53,7 @@ class CameraWarnings:
         self._geometry: tuple[float, ...] = ()
         self._geometry_before: tuple[float, ...] = ()
         self._returns = 0  # to a calibration that another one had followed
+        self._in_turn = 0  # messages with the same calibration
         self._sizes = ObjectSizes()
         self._unit_frames = 0
         self._next_unit_s = 0.0
@@ -75,8 +78,10 @@ class CameraWarnings:
             self._warn(distortion_warning(info, self._node.resolve_topic_name(DEPTH), rectified))
         roi = info.roi
         numbers = (info.width, info.height, *info.k, *info.p, roi.x_offset, roi.y_offset, roi.width, roi.height)
+        self._in_turn += 1
         if numbers != self._geometry:
-            self._returns = self._returns + 1 if numbers == self._geometry_before else 0
+            soon = numbers == self._geometry_before and self._in_turn <= MOST_IN_TURN
+            self._returns, self._in_turn = self._returns + 1 if soon else 0, 0
             self._geometry_before, self._geometry = self._geometry, numbers
             self._warn(geometry_warning(info, rectified))
             if self._returns >= LEAST_RETURNS:
