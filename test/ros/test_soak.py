@@ -11,18 +11,9 @@ from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.ros.lab.faults import FAULTS, Case, good_answer, good_shot, stamp_of
 from clipose_ros.ros.lab.ledger import GOOD, LOST, REPLACED, Ledger
-from clipose_ros.ros.lab.soak import (
-    Memory,
-    SoakConfig,
-    anonymous_bytes,
-    by_minute,
-    growth_mb,
-    mapped_bytes,
-    memory_by_minute,
-    p99_ratio,
-    report,
-    stream,
-)
+from clipose_ros.ros.lab.process_memory import Memory, anonymous_bytes, growth_mb, mapped_bytes, memory_by_minute
+from clipose_ros.ros.lab.soak import stream
+from clipose_ros.ros.lab.soak_report import SoakConfig, by_minute, p99_ratio, report
 
 SECONDS, RATE_HZ = 8.0, 15.0
 
@@ -129,7 +120,7 @@ def test_growth_of_a_single_sample_is_none():
 
 TOUCH_A_SEGMENT = """
 import mmap, os, sys
-from clipose_ros.ros.lab.soak import Memory
+from clipose_ros.ros.lab.process_memory import Memory
 
 before = Memory.of(os.getpid())
 with mmap.mmap(-1, 20_000_000, int(sys.argv[1])) as segment:

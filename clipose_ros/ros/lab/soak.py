@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,20 +24,19 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
-from rich.table import Table
-from scipy.stats import theilslopes
 from sensor_msgs.msg import CameraInfo, Image
 
 from clipose_ros.bench.latency import Scene, spheres_on_table
 from clipose_ros.core.backprojection import metres
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.inference.card import DEFAULT_MODEL
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_ns
 from clipose_ros.ros.lab.faults import FAULTS, Case, Shot, good_answer, good_shot, stamp_of
-from clipose_ros.ros.lab.ledger import CHECKED, GOOD, LOST, Account, Ledger
+from clipose_ros.ros.lab.ledger import CHECKED, GOOD, LOST, Ledger
+from clipose_ros.ros.lab.process_memory import Memory
 from clipose_ros.ros.lab.processes import check_running, isolate, started
+from clipose_ros.ros.lab.soak_report import SoakConfig, report, summary
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
 START_UP_S = 60.0
@@ -48,242 +46,6 @@ REPORT_PERIOD_S = 60.0
 SAMPLE_PERIOD_S = 1.0
 PILE_BYTES = 20 * 1024**2  # more than the shared memory that the shipped profile gives a publisher
 STANDSTILL_S = 0.7  # after a second, Fast DDS takes who does not fetch its messages for dead
-WARM_UP_S = 60.0  # and at most a third of the run
-LARGEST_GROWTH_MB = 5.0
-SHORTEST_S = 180.0  # run that says something about memory
-LARGEST_P99_RATIO = 1.5  # last third of the minutes to first
-FEWEST_MINUTES = 3  # in each of the thirds
-MOST_SAMPLES = 600  # of the memory, for a fit that compares all pairs
-
-
-@dataclass(frozen=True)
-class SoakConfig:
-    """What is sent, and for how long.
-
-    Parameters
-    ----------
-    minutes : float
-        Length of the run.
-    seconds : float, optional
-        Length of a short one, instead.
-    rate_hz : float
-        Of the camera [Hz].
-    objects : int
-        In each image.
-    faulty : float
-        Share of faults among all that is sent, in 0..1.
-    seed : int
-        Of which faults come, and when.
-    model : str
-        As in the node.
-    output : Path, optional
-        Where the report is written as JSON.
-    """
-
-    minutes: float = 30.0
-    seconds: float | None = None
-    rate_hz: float = 30.0
-    objects: int = 5
-    faulty: float = 0.2
-    seed: int = 0
-    model: str = DEFAULT_MODEL
-    output: Path | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """How long images are sent [s]."""
-        return self.minutes * 60 if self.seconds is None else self.seconds
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory of a process, by what it holds and not by what of it lies in RAM: other processes move that.
-
-    Parameters
-    ----------
-    time_s : float
-        When it was looked at, of a steady clock [s].
-    own : float
-        What is its alone, in RAM or swapped out [MB].
-    shared : float
-        Size of the segments that it has mapped: through them, DDS hands it images [MB]. Which of their pages it has
-        touched by now is a matter of which images were lost.
-    files : float
-        Size of the files that it has mapped: libraries, for the most part [MB].
-    """
-
-    time_s: float
-    own: float
-    shared: float
-    files: float = 0.0
-
-    @classmethod
-    def of(cls, pid: int) -> Memory:
-        """Look at a process that runs, now.
-
-        Parameters
-        ----------
-        pid : int
-            Its number.
-
-        Returns
-        -------
-        Memory
-            Of Linux's /proc.
-        """
-        folder, time_s = Path("/proc") / str(pid), time.monotonic()
-        own = anonymous_bytes((folder / "status").read_text(encoding="utf-8"))
-        shared, files = mapped_bytes((folder / "maps").read_text(encoding="utf-8", errors="replace"))
-        return cls(time_s, own / 1e6, shared / 1e6, files / 1e6)
-
-    @property
-    def held(self) -> float:
-        """All of it [MB]."""
-        return self.own + self.shared + self.files
-
-
-def anonymous_bytes(status: str) -> int:
-    """Add up the memory that is a process's alone.
-
-    Parameters
-    ----------
-    status : str
-        Content of /proc/PID/status.
-
-    Returns
-    -------
-    int
-        In RAM and swapped out [bytes].
-    """
-    values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return sum(int(values[key].split()[0]) * 1024 for key in ("RssAnon", "VmSwap"))
-
-
-def mapped_bytes(maps: str) -> tuple[int, int]:
-    """Add up what a process has mapped.
-
-    Parameters
-    ----------
-    maps : str
-        Content of /proc/PID/maps.
-
-    Returns
-    -------
-    shared, files : int
-        Segments that others may write to, too, and private mappings of files [bytes].
-    """
-    shared = files = 0
-    for line in maps.splitlines():
-        span, permissions, _, _, inode, *_ = line.split(maxsplit=5)
-        begin, end = (int(address, 16) for address in span.split("-"))
-        if permissions.endswith("s"):
-            shared += end - begin
-        elif inode != "0":
-            files += end - begin
-    return shared, files
-
-
-def growth_mb(samples: Sequence[tuple[float, float]]) -> float:
-    """Measure how much memory grew after the warm-up. Peaks do not count.
-
-    Parameters
-    ----------
-    samples : sequence of (float, float)
-        Time [s] and memory [MB].
-
-    Returns
-    -------
-    float
-        The larger of the median of all slopes, for leaks, and of the difference between the medians of so long a time
-        after the warm-up and before the end, for steps [MB]. 0 where nothing follows the warm-up.
-    """
-    times, values = np.array(samples).T
-    warm_up = warm_up_s(times[-1] - times[0])
-    warm, last = times >= times[0] + warm_up, times >= times[-1] - warm_up
-    first = warm & (times <= times[0] + 2 * warm_up)
-    if warm.sum() < 2:
-        return 0.0
-    every = max(1, math.ceil(warm.sum() / MOST_SAMPLES))
-    leak = theilslopes(values[warm][::every], times[warm][::every]).slope * np.ptp(times[warm])
-    return float(max(leak, np.median(values[last]) - np.median(values[first])))
-
-
-def warm_up_s(duration_s: float) -> float:
-    """Tell how much of a run fills buffers that are kept.
-
-    Parameters
-    ----------
-    duration_s : float
-        Of the run [s].
-
-    Returns
-    -------
-    float
-        A third of it at most [s].
-    """
-    return min(WARM_UP_S, duration_s / 3)
-
-
-def by_minute(latencies_ms: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
-    """Sum up latencies by minute.
-
-    Parameters
-    ----------
-    latencies_ms : sequence of (float, float)
-        Time [s] and latency [ms].
-
-    Returns
-    -------
-    list of dict
-        frames, p50_ms and p99_ms of each whole minute.
-    """
-    if not latencies_ms:
-        return []
-    times, values = np.array(latencies_ms).T
-    minute = ((times - times.min()) // 60).astype(int)
-    whole = [minute == i for i in range(max(1, int((times.max() - times.min() + 1) // 60)))]
-    percentiles = [(int(of.sum()), *np.percentile(values[of], [50, 99])) for of in whole if of.any()]
-    return [
-        {"frames": frames, "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
-        for frames, p50, p99 in percentiles
-    ]
-
-
-def memory_by_minute(memory: Sequence[Memory]) -> list[dict[str, float]]:
-    """Tell memory by minute.
-
-    Parameters
-    ----------
-    memory : sequence of Memory
-        In the order of time.
-
-    Returns
-    -------
-    list of dict
-        own_mb and shared_mb at the end of each minute that has begun.
-    """
-    last = {int((sample.time_s - memory[0].time_s) // 60): sample for sample in memory}
-    return [{"own_mb": round(sample.own, 1), "shared_mb": round(sample.shared, 1)} for sample in last.values()]
-
-
-def p99_ratio(minutes: Sequence[Mapping[str, float]]) -> float | None:
-    """Compare the last third of a run with the first.
-
-    Parameters
-    ----------
-    minutes : sequence of mapping
-        Of `by_minute`.
-
-    Returns
-    -------
-    float or None
-        Median p99 of the minutes of the last third by that of the first. None where there are too few to say.
-    """
-    third = len(minutes) // 3
-    if third < FEWEST_MINUTES:
-        return None
-    first, last = (np.median([minute["p99_ms"] for minute in part]) for part in (minutes[:third], minutes[-third:]))
-    return float(last / first)
 
 
 class Rig(Node):
@@ -571,102 +333,6 @@ def soak(config: SoakConfig, console: Console) -> dict[str, Any]:
     rig.destroy_node()
     rclpy.try_shutdown()
     return report(config, ledger, account, memory, rig.counters)
-
-
-def report(
-    config: SoakConfig, ledger: Ledger, account: Account, memory: Sequence[Memory], counters: Mapping[str, int]
-) -> dict[str, Any]:
-    """Sum up and judge.
-
-    Parameters
-    ----------
-    config : SoakConfig
-        What was sent.
-    ledger : Ledger
-        Of the run.
-    account : Account
-        What became of its images.
-    memory : sequence of Memory
-        Of the node, in the order of time.
-    counters : mapping of str to int
-        Of the node's /diagnostics.
-
-    Returns
-    -------
-    dict
-        All figures, and a verdict on each that has a limit. None is one that the run was too short for.
-    """
-    minutes, growth = by_minute(ledger.latencies_ms), growth_mb([(sample.time_s, sample.held) for sample in memory])
-    ratio = p99_ratio(minutes)
-    verdicts = {
-        "every image accounted for": account.closed,
-        f"memory grew by at most {LARGEST_GROWTH_MB:g} MB": None
-        if config.duration_s < SHORTEST_S
-        else growth <= LARGEST_GROWTH_MB,
-        f"p99 of the last third at most {LARGEST_P99_RATIO:g} times that of the first": None
-        if ratio is None
-        else ratio <= LARGEST_P99_RATIO,
-    }
-    return {
-        "config": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
-        "images": {"good": account.sent.get(GOOD, 0), "good answered": account.answered.get(GOOD, 0)}
-        | {
-            "replaced by a newer one": account.replaced,
-            "messages lost on the way": account.lost,
-            "missed": account.missed,
-        },
-        "wrong answers": list(account.wrong),
-        "faults": ledger.injected,
-        "counters": dict(sorted(counters.items())),
-        "unaccounted": dict(account.unaccounted),
-        "memory": {"growth after warm-up MB": round(growth, 2)}
-        | {"own growth after warm-up MB": round(growth_mb([(sample.time_s, sample.own) for sample in memory]), 2)}
-        | {
-            f"{kind} {when} MB": round(getattr(sample, kind), 1)
-            for kind in ("own", "shared", "files")
-            for when, sample in (("begin", memory[0]), ("end", memory[-1]))
-        },
-        "memory by minute": memory_by_minute(memory),
-        "latency by minute": minutes,
-        "p99 ratio": None if ratio is None else round(ratio, 3),
-        "verdicts": verdicts,
-        "passed": all(verdict is not False for verdict in verdicts.values()),
-    }
-
-
-def summary(said: Mapping[str, Any]) -> Table:
-    """Show a report to people.
-
-    Parameters
-    ----------
-    said : mapping
-        Of `report`.
-
-    Returns
-    -------
-    rich.table.Table
-        A row for each figure.
-    """
-    faults = sum(said["faults"].values())
-    table = Table(
-        "measured",
-        "value",
-        title=f"Soak of {said['config']['model']}, {faults} faults of {len(said['faults'])} kinds",
-    )
-    for name, number in said["images"].items():
-        table.add_row(name, str(number))
-    table.add_row("wrong answers", str(len(said["wrong answers"])))
-    for key, number in said["unaccounted"].items():
-        table.add_row(f"unaccounted: {key}", f"{number:+d}")
-    for name, megabytes in said["memory"].items():
-        table.add_row(f"memory {name}", str(megabytes))
-    minutes = said["latency by minute"]
-    for name in ("p50_ms", "p99_ms") if minutes else ():
-        values = [minute[name] for minute in minutes]
-        table.add_row(f"{name.removesuffix('_ms')} of a minute, ms", f"{min(values):.1f} .. {max(values):.1f}")
-    for name, verdict in said["verdicts"].items():
-        table.add_row(name, {True: "yes", False: "[red]no[/red]", None: "too short to say"}[verdict])
-    return table
 
 
 def main() -> None:
