@@ -16,8 +16,9 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.types import Detections, Frame, Intrinsics
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
 from clipose_ros.ros.lab.fault_table import table
-from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS, expected_growth, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS
 from clipose_ros.ros.lab.refusals import REFUSALS
+from clipose_ros.ros.lab.shots import expected_growth, good_answer, good_shot, stamp_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTERS = (

@@ -12,7 +12,8 @@ from rosgraph_msgs.msg import Clock
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.ros.conversions import stamp_message, stamp_ns
-from clipose_ros.ros.lab.faults import NO_FOCAL_LENGTH, PERIOD_NS, good_shot
+from clipose_ros.ros.lab.faults import NO_FOCAL_LENGTH, PERIOD_NS
+from clipose_ros.ros.lab.shots import good_shot
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,9 +9,10 @@ import pytest
 
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.ros.lab.faults import FAULTS, Case, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.faults import FAULTS
 from clipose_ros.ros.lab.ledger import GOOD, LOST, REPLACED, Ledger
 from clipose_ros.ros.lab.process_memory import Memory, anonymous_bytes, growth_mb, mapped_bytes, memory_by_minute
+from clipose_ros.ros.lab.shots import Case, good_answer, good_shot, stamp_of
 from clipose_ros.ros.lab.soak import stream
 from clipose_ros.ros.lab.soak_report import SoakConfig, by_minute, p99_ratio, report
 

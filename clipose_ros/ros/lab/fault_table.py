@@ -8,8 +8,9 @@ from __future__ import annotations
 from clipose_ros.bench.latency import spheres_on_table
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS, Case, expected_growth, good_shot
+from clipose_ros.ros.lab.faults import FAULTS, PERIOD_NS
 from clipose_ros.ros.lab.refusals import REFUSALS
+from clipose_ros.ros.lab.shots import Case, expected_growth, good_shot
 
 HEAD = """# Faults, and what the node makes of them
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipose_ros.core.timing import NS_PER_S
-from clipose_ros.ros.lab.faults import Answer, Case
+from clipose_ros.ros.lab.shots import Answer, Case
 from clipose_ros.ros.topics import DEPTH, INSTANCES
 
 GOOD = "none"  # the fault of a good image

@@ -32,10 +32,11 @@ from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.timing import NS_PER_S
 from clipose_ros.msg import InstanceArray, ObjectPoseArray
 from clipose_ros.ros.conversions import stamp_ns
-from clipose_ros.ros.lab.faults import FAULTS, Case, Shot, good_answer, good_shot, stamp_of
+from clipose_ros.ros.lab.faults import FAULTS
 from clipose_ros.ros.lab.ledger import CHECKED, GOOD, LOST, Ledger
 from clipose_ros.ros.lab.process_memory import Memory
 from clipose_ros.ros.lab.processes import check_running, isolate, started
+from clipose_ros.ros.lab.shots import Case, Shot, good_answer, good_shot, stamp_of
 from clipose_ros.ros.lab.soak_report import SoakConfig, report, summary
 from clipose_ros.ros.topics import CAMERA_INFO, DEPTH, INSTANCES
 
