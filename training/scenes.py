@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import Progress
-from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
@@ -25,8 +24,9 @@ from clipose_ros.core.types import Frame, Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.segmenters.depth_channels import depth_grid
 from training.command import run
-from training.data.renderer import CastShape, Placed, Plane, pixel_rays
+from training.data.renderer import Placed, Plane, pixel_rays
 from training.data.resting import resting_rotation, turned
+from training.data.scene_background import furniture, gripper, person_arm
 from training.data.scene_format import (
     DEPTH_UNIT_M,
     HEIGHT,
@@ -39,9 +39,9 @@ from training.data.scene_format import (
 )
 from training.data.shapes import Shape, make_shape
 from training.data.shapes.bottle import tumbler
-from training.data.shapes.mesh import Mesh, box, lathe, superellipse, sweep
 from training.data.shapes.other import other
-from training.data.shapes.shape import BODY, assembled, drawn_scale
+from training.data.shapes.shape import assembled, drawn_scale
+from training.data.unevenness import Unevenness, seen_depth
 from training.storage import archive_flaw, made_folder, write_whole
 from training.views import Body
 
@@ -136,103 +136,6 @@ class _Set:
     flat: bool
 
 
-@dataclass(frozen=True)
-class Unevenness:
-    """What is uneven about an object: a smooth random field over its box.
-
-    Parameters
-    ----------
-    field : (X, Y, Z) float
-        Of about unit variance.
-    size : (3,) float
-        Of the box, which is centred [m].
-    level : float
-        There is a hole where the field is above; inf for none.
-    margin : float
-        No hole within this share of the box's height and width from their ends.
-    lump_m : float
-        How much the surface moves by one unit of the field [m].
-    """
-
-    field: np.ndarray
-    size: np.ndarray
-    level: float
-    margin: float
-    lump_m: float
-
-    def at(self, points: np.ndarray) -> np.ndarray:
-        """Interpolate the field.
-
-        Parameters
-        ----------
-        points : (P, 3) float
-            Object frame [m].
-
-        Returns
-        -------
-        (P,) float
-            The field.
-        """
-        cells = np.array(self.field.shape) - 1
-        place = (points / np.maximum(self.size, 1e-3) + 0.5).clip(0, 1) * cells
-        return map_coordinates(self.field, place.T, order=1, mode="nearest")
-
-    def holes(self, points: np.ndarray, field: np.ndarray) -> np.ndarray:
-        """Say where there are holes.
-
-        Parameters
-        ----------
-        points : (P, 3) float
-            Object frame [m].
-        field : (P,) float
-            There.
-
-        Returns
-        -------
-        (P,) bool
-            True for a hole.
-        """
-        hole = field > self.level
-        if self.margin:
-            hole &= (np.abs(points[:, 1:]) < (0.5 - self.margin) * self.size[1:]).all(axis=1)
-        return hole
-
-    @classmethod
-    def drawn(cls, shape: Shape, config: SceneConfig, rng: np.random.Generator) -> Unevenness | None:
-        """Draw what is uneven about an object.
-
-        Parameters
-        ----------
-        shape : Shape
-            The object.
-        config : SceneConfig
-            How often.
-        rng : np.random.Generator
-            Decides.
-
-        Returns
-        -------
-        Unevenness or None
-            None where nothing is.
-        """
-        laptop = shape.category == "laptop"
-        sieve = rng.random() < (config.laptop_sieves if laptop else config.sieves)
-        lumpy = rng.random() < config.lumpy
-        if not (sieve or lumpy):
-            return None
-        cell = rng.uniform(0.008, 0.035)
-        cells = (shape.size / cell).round().astype(int).clip(2, 30) + 1
-        level = rng.uniform(-0.5, 0.5) if laptop else rng.uniform(0.1, 0.9)
-        margin = rng.uniform(0.02, 0.12) if laptop and rng.random() < 0.6 else 0.0
-        lump = np.exp(rng.uniform(np.log(0.0005), np.log(0.004))) if lumpy else 0.0
-        field = rng.normal(0, 1.4, cells).astype(np.float32)
-        return cls(field, shape.size.astype(float), level if sieve else np.inf, margin, lump)
-
-
-def _plain(mesh: Mesh) -> CastShape:
-    return CastShape(assembled("furniture", [(mesh, BODY)]))
-
-
 def _stood(body: Body, config: SceneConfig, rng: np.random.Generator) -> np.ndarray:
     """R_table_object of an object that stands, was laid down, or was dropped."""
     if rng.random() < config.standing:
@@ -270,195 +173,6 @@ def _set_out(bodies: list[Body], where: np.ndarray, config: SceneConfig, rng: np
         flat = body.cast.shape.category == OTHER_CATEGORY and (high - low)[1] < 0.12
         out.append(_Set(body, rotation, centre, reach, base + float(high[1] - low[1]), flat))
     return out
-
-
-def _furniture(
-    rng: np.random.Generator, table_low: np.ndarray, table_half: np.ndarray
-) -> list[tuple[CastShape, np.ndarray, np.ndarray]]:
-    """An arm, big things at the back, cables, mats, legs of the table: shape, R_table_object, centre."""
-    things = []
-    if rng.random() < 0.4:  # an arm: two or three thick links in a chain, from beyond the edge into the scene
-        at = np.array([rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.4), rng.uniform(-0.1, 0.3)])
-        bearing = rng.uniform(0, 2 * np.pi)
-        radius = rng.uniform(0.02, 0.07)
-        for _ in range(rng.integers(2, 4)):
-            away = np.array([np.cos(bearing), rng.uniform(-0.2, 0.9), np.sin(bearing)])
-            away /= np.linalg.norm(away)
-            length = rng.uniform(0.25, 0.6)
-            mesh = lathe(np.array([[radius, 0.0], [radius * rng.uniform(0.9, 1.3), length]]), superellipse(columns=20))
-            turn, _ = Rotation.align_vectors([away], [[0.0, 1.0, 0.0]])
-            things.append((_plain(mesh), turn.as_matrix(), at + 0.5 * length * away))
-            at, radius, bearing = (
-                at + 0.95 * length * away,
-                radius * rng.uniform(1.0, 1.3),
-                bearing + rng.normal(0, 0.4),
-            )
-    for _ in range(rng.integers(0, 3)):  # big things at the back of the table, towards the camera, or beside it
-        size = np.array([rng.uniform(0.4, 1.2), rng.uniform(0.35, 1.0), rng.uniform(0.02, 0.6)])
-        turn = Rotation.from_euler("y", rng.normal(0, 0.5))
-        along, across = rng.normal(0, 0.4), 0.5 * size[2] + rng.uniform(0.1, 0.6)
-        height = 0.5 * size[1] * rng.uniform(0.2, 1.0)
-        side = rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])
-        if side < 2:
-            centre = np.array([along, height, table_low[1] - across if side == 0 else table_half[1] + across])
-        else:
-            centre = np.array([table_low[0] - across if side == 2 else table_half[0] + across, height, along])
-            turn = Rotation.from_euler("y", 0.5 * np.pi) * turn
-        things.append((_plain(box(*size)), turn.as_matrix(), centre))
-    if rng.random() < 0.3:  # cables that wind over the table and leave it
-        for _ in range(rng.integers(1, 3)):
-            along, amplitude = np.linspace(-1, 1, 40), rng.uniform(0.01, 0.08)
-            path = np.stack(
-                [along * rng.uniform(0.3, 1.2), amplitude * np.sin(along * rng.uniform(2, 9) + rng.uniform(0, 6))], -1
-            )
-            radius = rng.uniform(0.0015, 0.005)
-            mesh = sweep(path, np.full((40, 1, 1), radius) * superellipse(columns=8)).turned("x", np.pi / 2)
-            turn = Rotation.from_euler("y", rng.uniform(0, 2 * np.pi)).as_matrix()
-            things.append((_plain(mesh), turn, np.array([rng.normal(0, 0.15), radius, rng.normal(0, 0.15)])))
-    if rng.random() < 0.3:  # a mat, a board or a cloth that things stand on
-        size = np.array([rng.uniform(0.45, 1.0), rng.uniform(0.002, 0.012), rng.uniform(0.38, 0.7)])
-        turn = Rotation.from_euler("y", rng.uniform(0, 2 * np.pi)).as_matrix()
-        things.append((_plain(box(*size)), turn, np.array([rng.normal(0, 0.2), 0.5 * size[1], rng.normal(0, 0.2)])))
-    if rng.random() < 0.25:  # legs
-        thick, length = rng.uniform(0.03, 0.08), rng.uniform(0.4, 0.8)
-        for x in (table_low[0], table_half[0]):
-            for z in (table_low[1], table_half[1]):
-                things.append((_plain(box(thick, length, thick)), np.eye(3), np.array([x, -0.5 * length - 0.005, z])))
-    return things
-
-
-def _gripper(rng: np.random.Generator) -> list[tuple[CastShape, np.ndarray, np.ndarray]]:
-    """Fingers at the border of the image of a camera on a wrist: shape, R_camera_object, centre in the camera frame."""
-    heading, z = rng.uniform(0, 2 * np.pi), rng.uniform(0.17, 0.4)
-    across = np.array([np.cos(heading), np.sin(heading), 0.0])
-    out = np.array([-across[1], across[0], 0.0])
-    turn = Rotation.from_euler("z", heading).as_matrix()
-    gap, length, reach = rng.uniform(0.0, 0.06), rng.uniform(0.08, 0.2), rng.uniform(0.25, 0.55) * z
-    fingers = []
-    for side in (-1, 1):
-        mesh = box(rng.uniform(0.012, 0.03), length, rng.uniform(0.015, 0.04))
-        tilt = Rotation.from_euler("x", rng.normal(0, 0.3)).as_matrix()
-        centre = (reach + 0.5 * length) * out + side * (gap + 0.015) * across + np.array([0.0, 0.0, z])
-        fingers.append((_plain(mesh), turn @ tilt, centre))
-    return fingers
-
-
-def _limb(start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> Mesh:
-    """A rounded limb between two points, as thick as it is at either."""
-    length = float(np.linalg.norm(end - start))
-    angle = np.linspace(0, 0.5 * np.pi, 5)
-    foot = np.stack([radii[0] * np.sin(angle), -radii[0] * np.cos(angle)], axis=-1)
-    head = np.stack([radii[1] * np.cos(angle), length + radii[1] * np.sin(angle)], axis=-1)
-    profile = np.concatenate([foot, head])
-    profile[:, 0] = profile[:, 0].clip(1e-4)
-    mesh = lathe(profile, superellipse(columns=16))
-    turn, _ = Rotation.align_vectors([(end - start) / length], [[0.0, 1.0, 0.0]])
-    return Mesh(turn.apply(mesh.vertices) + start, mesh.faces)
-
-
-def person_arm(rng: np.random.Generator, place: np.ndarray) -> tuple[CastShape, np.ndarray, np.ndarray]:
-    """Make an arm that reaches into a scene: a hand with its fingers, a forearm, the upper arm and at times a sleeve.
-
-    Lengths and thicknesses are those of an adult, times 0.8 to 1.15.
-
-    Parameters
-    ----------
-    rng : np.random.Generator
-        Decides.
-    place : (2,) float
-        Where on the table, or above it, the wrist is: x and z, table frame [m].
-
-    Returns
-    -------
-    shape : CastShape
-        The arm.
-    R_table_object : (3, 3) float
-        Its orientation.
-    centre : (3,) float
-        Table frame, y up [m].
-    """
-    # from anywhere but the far side, mostly
-    bearing = rng.uniform(0, 2 * np.pi) if rng.random() < 0.25 else np.pi / 2 + rng.normal(0, 0.9)
-    rise = np.deg2rad(rng.uniform(2, 60))
-    back = np.array([np.cos(bearing) * np.cos(rise), np.sin(rise), np.sin(bearing) * np.cos(rise)])  # towards the elbow
-    size = rng.uniform(0.8, 1.15)
-    height = 0.02 * size + (0.0 if rng.random() < 0.3 else rng.uniform(0.0, 0.2))
-    wrist = np.array([place[0], height, place[1]])
-    thick = size * rng.uniform(0.026, 0.034)
-    elbow = wrist + size * rng.uniform(0.24, 0.3) * back
-    limbs = [_limb(wrist, elbow, (thick, size * rng.uniform(0.036, 0.055)))]
-    beyond = back + np.array([rng.normal(0, 0.4), rng.uniform(0.0, 0.9), rng.normal(0, 0.4)])
-    beyond /= np.linalg.norm(beyond)
-    limbs.append(_limb(elbow, elbow + 0.7 * beyond, (size * rng.uniform(0.042, 0.06), 0.065 * size)))
-    if rng.random() < 0.5:  # a sleeve
-        up_to = rng.uniform(0.1, 0.8)
-        limbs.append(_limb(wrist + up_to * (elbow - wrist), elbow, (1.35 * thick, size * rng.uniform(0.055, 0.075))))
-    # the hand goes on where the forearm points, bent at the wrist, its palm down, or turned
-    ahead = -back
-    ahead[1] *= rng.uniform(-0.2, 0.9)
-    ahead /= np.linalg.norm(ahead)
-    aside = np.cross(ahead, [0.0, 1.0, 0.0])
-    aside /= np.linalg.norm(aside)
-    aside = Rotation.from_rotvec(ahead * rng.normal(0, 0.7)).apply(aside)
-    palm_up = np.cross(aside, ahead)
-    knuckles, abreast = wrist + 0.09 * size * ahead, np.linspace(-0.03, 0.03, 4)
-    for at in abreast:  # the palm: a limb to the root of each finger
-        root, thin = knuckles + size * at * aside, size * rng.uniform(0.011, 0.014)
-        limbs.append(_limb(wrist + 0.5 * size * at * aside, root, (1.1 * thin, thin)))
-    curl, spread = rng.uniform(0.0, 1.3), rng.uniform(0.0, 0.25)
-    for at in abreast:
-        root, thin = knuckles + size * at * aside, size * rng.uniform(0.007, 0.01)
-        bend, tip = curl * rng.uniform(0.5, 1.1), root
-        way = ahead + spread * np.sign(at) * aside
-        for part in (0.042, 0.034):
-            way = Rotation.from_rotvec(-bend * aside).apply(way)
-            way = way / np.linalg.norm(way)
-            begin, tip = tip, tip + size * part * way
-            limbs.append(_limb(begin, tip, (thin, 0.9 * thin)))
-    side = rng.choice([-1.0, 1.0])  # the thumb
-    way = ahead + side * rng.uniform(0.3, 1.2) * aside - rng.uniform(0.0, 0.8) * palm_up
-    root = wrist + size * (0.03 * ahead + 0.025 * side * aside)
-    limbs.append(_limb(root, root + 0.08 * size * way / np.linalg.norm(way), (0.014 * size, 0.009 * size)))
-    vertices = np.concatenate([limb.vertices for limb in limbs])
-    centre = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
-    centre[1] += max(0.0, 0.001 - vertices[:, 1].min())  # nothing reaches through the table
-    return CastShape(assembled("furniture", [(limb, BODY) for limb in limbs])), np.eye(3), centre
-
-
-def seen_depth(rays: np.ndarray, item: Placed, uneven: Unevenness | None) -> np.ndarray:
-    """Cast rays at an object, through its holes and with its lumps.
-
-    Parameters
-    ----------
-    rays : (P, 3) float
-        With z = 1.
-    item : Placed
-        The object.
-    uneven : Unevenness or None
-        What is uneven about it.
-
-    Returns
-    -------
-    (P,) float
-        Depth [m]; inf where it is missed.
-    """
-    z, _ = item.cast_shape.cast(rays, item.rotation, item.translation)
-    if uneven is None:
-        return z
-    hit = np.flatnonzero(np.isfinite(z))
-    for again in (True, False):
-        if not len(hit):
-            break
-        points = (rays[hit] * z[hit, None] - item.translation) @ item.rotation
-        field = uneven.at(points)
-        hole = uneven.holes(points, field)
-        z[hit[~hole]] += uneven.lump_m * field[~hole]
-        hit = hit[hole]
-        behind, z[hit] = z[hit] + 0.001, np.inf
-        if again and len(hit):
-            z[hit], _ = item.cast_shape.cast(rays[hit], item.rotation, item.translation, behind)
-            hit = hit[np.isfinite(z[hit])]
-    return z
 
 
 def _cast_into(
@@ -576,13 +290,13 @@ def draw_scene(bodies: list[Body], config: SceneConfig, rng: np.random.Generator
         away = R_camera_table @ np.array([np.sin(heading), 0.0, -np.cos(heading)])
         behind = max([float(away @ (R_camera_table[:, [0, 2]] @ spot)) for spot in spots], default=0.0)
         meet(Plane(away, float(away @ middle + behind + np.exp(rng.uniform(np.log(0.12), np.log(2.5))))))
-    things = _furniture(rng, low, high) if rng.random() < config.furniture else []
+    things = furniture(rng, low, high) if rng.random() < config.furniture else []
     if rng.random() < config.hands:
         for _ in range(rng.choice([1, 2], p=[0.7, 0.3])):
             near = spots[rng.integers(len(spots))] if len(spots) and rng.random() < 0.6 else np.zeros(2)
             things.append(person_arm(rng, near + rng.normal(0, 0.12 if len(spots) else 0.25 * distance, 2)))
     in_camera = [(cast, R_camera_table @ turn, middle + R_camera_table @ centre) for cast, turn, centre in things]
-    for placed in in_camera + (_gripper(rng) if rng.random() < config.gripper else []):
+    for placed in in_camera + (gripper(rng) if rng.random() < config.gripper else []):
         _cast_into(depth, owner, directions, Placed(*placed), 0, intrinsics)
     alone = []
     for number, one in enumerate(objects, start=1):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from training.data.renderer import CastShape, Placed
+from training.data.scene_background import person_arm
 from training.data.scene_format import (
     DEPTH_UNIT_M,
     HEIGHT,
@@ -17,7 +18,8 @@ from training.data.scene_format import (
 from training.data.shapes.mesh import box
 from training.data.shapes.other import FAMILIES, other
 from training.data.shapes.shape import BODY, assembled
-from training.scenes import SceneConfig, Unevenness, draw_shard, generate, person_arm, seen_depth, shard_path
+from training.data.unevenness import Unevenness, seen_depth
+from training.scenes import SceneConfig, draw_shard, generate, shard_path
 
 
 @pytest.fixture(scope="module")
