@@ -14,8 +14,9 @@ import torch
 
 from clipose_ros.inference.card import write_card
 from training.command import run
-from training.export import commit, network_card, write_onnx
+from training.export import commit, network_card
 from training.networks import CliposeConfig, PatchTransformerConfig, make_network
+from training.onnx_networks import write_onnx
 from training.storage import made_folder
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from clipose_ros.inference.card import write_card
-from training.export import network_card, write_onnx
+from training.export import network_card
 from training.networks import PatchTransformerConfig, make_network
+from training.onnx_networks import write_onnx
 from training.train import TrainConfig, train
 from training.views import draw_shard
 

@@ -21,7 +21,7 @@ from clipose_ros.inference.card import write_card
 from clipose_ros.inference.session import Session
 from training import cleanpose
 from training.distillation import DistillationWeights, distillation_losses, feature_losses, load_teacher
-from training.export import NETWORK, PARITY, network_card, parity, write_onnx
+from training.export import NETWORK, PARITY, network_card, parity
 from training.growth import grown
 from training.losses import LossWeights, pose_losses
 from training.losses import keypoints as terms
@@ -46,6 +46,7 @@ from training.networks.pointnet2 import (
     farthest_points,
     squared_distances,
 )
+from training.onnx_networks import write_onnx
 from training.onnx_operators import TRANSLATIONS
 from training.optimisation.checkpoint import load_network, read_checkpoint
 from training.train import TrainConfig, learning_rate, plain_settings, train

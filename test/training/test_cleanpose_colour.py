@@ -21,7 +21,7 @@ from training.data.picture_augmentation import PictureAugmentation, augmented_pi
 from training.data.row_format import GRID, TARGET
 from training.data.rows import ViewPool
 from training.data.sources import batches_of
-from training.export import export, network_card, with_sight, write_onnx
+from training.export import export, network_card, with_sight
 from training.growth import grown
 from training.networks import (
     CleanPoseConfig,
@@ -33,6 +33,7 @@ from training.networks import (
     network_config,
 )
 from training.networks.backbone import gathered
+from training.onnx_networks import write_onnx
 from training.optimisation.checkpoint import load_network
 from training.train import TrainConfig, train
 from training.views import ViewConfig, draw_shard

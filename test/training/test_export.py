@@ -12,8 +12,9 @@ from clipose_ros.core.types import Observation, PoseEstimate
 from clipose_ros.estimators.clipose import NETWORK
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.inference.session import Session
-from training.export import PARITY, export, half_precision, network_card, parity, search_nodes, write_onnx
+from training.export import PARITY, export, network_card, parity
 from training.networks import PatchTransformerConfig, make_network
+from training.onnx_networks import half_precision, search_nodes, write_onnx
 from training.optimisation.checkpoint import load_network
 from training.train import train
 

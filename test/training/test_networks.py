@@ -13,7 +13,6 @@ import tyro
 from torch import Tensor
 
 from clipose_ros.core.categories import CATEGORIES
-from training.export import OUTPUTS, write_onnx
 from training.networks import NetworkConfig, hs_encoder, make_network, network_config
 from training.networks.clipose import Clipose, CliposeConfig, PyramidLinear
 from training.networks.complexity import complexity
@@ -32,6 +31,7 @@ from training.networks.hs_encoder import (
     rows,
 )
 from training.networks.patch_transformer import PatchTransformer, PatchTransformerConfig
+from training.onnx_networks import OUTPUTS, write_onnx
 
 TINY_ENCODER = HSEncoderConfig(points=128, neighbours=6, supports=3, channels=(8, 8, 12, 12, 16))
 PLAIN_ENCODER = dataclasses.replace(TINY_ENCODER, hybrid=False, aggregate="sum")
