@@ -179,6 +179,8 @@ class RecordingSource:
     ----------
     path, names, settings, with_masks, with_colour
         As of `RecordedFrames`.
+    doing : str
+        Name of the progress bar.
     """
 
     stamped = True
@@ -191,7 +193,9 @@ class RecordingSource:
         settings: JoinSettings,
         with_masks: bool = True,
         with_colour: bool = False,
+        doing: str = "poses",
     ) -> None:
+        self._doing = doing
         self._recorded = RecordedFrames(path, names, settings, with_masks, with_colour)
         self._read = 0
         topics = ", ".join(f"{role} {sample.topic}" for role, sample in self._recorded.topics.items())
@@ -200,7 +204,7 @@ class RecordingSource:
     def frames(self, strict: bool = False) -> Iterator[NamedFrame]:
         """See `FrameSource.frames`."""
         self._read = 0
-        for one in tracked_by_share(self._recorded.read(strict), lambda: self._recorded.share, "poses"):
+        for one in tracked_by_share(self._recorded.read(strict), lambda: self._recorded.share, self._doing):
             self._read += 1
             yield one
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import tyro
 
+from clipose_ros.cli.frame_sources import RecordingSource
 from clipose_ros.cli.options import Flag, JsonFlag
 from clipose_ros.cli.output_paths import check_output_folder
 from clipose_ros.cli.tables import print_json, print_objects
 from clipose_ros.core.categories import CATEGORIES
 from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
+from clipose_ros.formats.recorded_frames import JoinSettings
+from clipose_ros.formats.recorded_topics import TopicNames
+from clipose_ros.formats.recordings import is_recording
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.formats.whole_files import write_image
 from clipose_ros.inference.card import DEFAULT_BACKBONE, find_model
@@ -23,6 +28,7 @@ from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.objects.board_views import read_board_views
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
+from clipose_ros.objects.recorded_views import read_recorded_views
 from clipose_ros.rendering.backends import Backend, make_rasterizer
 
 
@@ -40,11 +46,15 @@ def learn(
     backbone: str = DEFAULT_BACKBONE,
     models_dir: Path | None = None,
     rasterizer: Backend = "cpu",
+    most_views: int = 32,
+    topics: Annotated[TopicNames, tyro.conf.arg(name="")] = TopicNames(),
+    joins: Annotated[JoinSettings, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = JoinSettings(),
 ) -> None:
     """Learn an object from views with known poses, or on a printed board, and add it to a library.
 
     With depth its surface is fused; without, it is what the masks leave (a visual hull), and views must be from all
-    sides. Needs numba: pip install clipose_ros[gspose].
+    sides. The views are files, or the frames of a recording of a camera that goes around the board. Needs numba:
+    pip install clipose_ros[gspose].
 
     Parameters
     ----------
@@ -53,13 +63,14 @@ def learn(
     references
         Folder with NNNN_color.jpg or .png, NNNN_depth.png [mm] (of all views, or of none), NNNN_mask.png (255 on the
         object), poses.json {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and intrinsics.json. 4 to 200 views
-        from all sides.
+        from all sides. Or, with --board, a recording of depth, colour and camera_info: an .mcap or .db3 file, or its
+        folder.
     objects
         Folder of the library; made if it is not there.
     replace
         Take the place of an object of this name.
     every
-        Take every n-th view only.
+        Take every n-th view, or frame of a recording, only.
     board
         Take poses from the board that the object stands on, which clipose board writes, instead of poses.json. Without
         masks, the object is what stands on it, by depth. Views that do not show enough of the board are skipped and
@@ -78,6 +89,12 @@ def learn(
     rasterizer
         What draws the object: cpu, cuda (needs an NVIDIA GPU and pip install clipose_ros[cuda]), or reference, which
         is slow.
+    most_views
+        Of a recording: views that are kept at most, sharp ones from the most different places.
+    topics
+        Topics of a recording; what is not given is found.
+    joins
+        How the messages of a recording become frames.
     """
     find_place_for_compiled_code()
     from clipose_ros.objects.learning import doubts  # numba comes with it, and takes seconds
@@ -100,7 +117,18 @@ def learn(
         print(f"{name}: {text}", file=sys.stderr)
     tokens = None if backbone == "none" else ImageTokens(find_model(backbone, models_dir))
     _say("reading the views")
-    if board:
+    recorded = is_recording(references)
+    if recorded:
+        expect("every", every >= 1, "1 or more", every)
+        expect("--board", board, f"it for {references}, since a recording has no poses", "none")
+        frames = RecordingSource(references, topics, joins, with_masks=False, with_colour=True, doing="views")
+        found = read_recorded_views(references, islice(frames.frames(), None, None, every), printed, most_views)
+        frames.report()
+        _say(found.summary())
+        views = found.board_views.references
+    elif topics != TopicNames() or joins != JoinSettings():
+        raise ValueError(f"{references}: expected a recording, since there are options of one, got something else")
+    elif board:
         found = read_board_views(references, printed, every)
         _say(found.summary())
         views = found.references

@@ -5,6 +5,8 @@ Its builds are packages that install the same module, so none of them is a depen
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from importlib import import_module
 from types import ModuleType
 
@@ -34,6 +36,31 @@ def load_runtime() -> ModuleType:
         where = ", ".join(getattr(runtime, "__path__", ()))
         raise RuntimeError(f"onnxruntime: expected one of its builds, got an empty folder ({where}); remove it; {CURE}")
     return runtime
+
+
+def load_cuda_libraries(runtime: ModuleType) -> list[str]:
+    """Load CUDA's libraries from the Python packages that bring them, such as nvidia-cublas.
+
+    They lie where the system does not look, and ONNX Runtime does not look there either unless it is asked to.
+
+    Parameters
+    ----------
+    runtime : module
+        onnxruntime. A release without `preload_dlls`, or a build without CUDA, loads nothing.
+
+    Returns
+    -------
+    list of str
+        Libraries that neither the packages nor the system have.
+    """
+    preload = getattr(runtime, "preload_dlls", None)
+    if preload is None:
+        return []
+    said = io.StringIO()
+    with redirect_stdout(said):  # it prints, also what is missing; the standard output is for results
+        preload()
+    words = (line.split() for line in said.getvalue().splitlines() if line.startswith("Failed to load "))
+    return [line[3].rstrip(":") for line in words]
 
 
 def unreadable(runtime: ModuleType) -> tuple[type[Exception], ...]:

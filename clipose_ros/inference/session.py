@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,16 @@ from clipose_ros.core.validation import expect
 from clipose_ros.inference.card import NetworkFile, read_network
 from clipose_ros.inference.cores import Cores
 from clipose_ros.inference.providers import PRECISIONS, PROVIDERS, Precision, Provider
-from clipose_ros.inference.runtime import load_runtime, unreadable
+from clipose_ros.inference.runtime import load_cuda_libraries, load_runtime, unreadable
 from clipose_ros.inference.tensorrt import cache_folder, engine_key, provider_options
 
 log = logging.getLogger(__name__)
 
 WAIT_US, WAIT_SINCE = 200, (1, 27)  # how long cores wait awake, and the onnxruntime whose releases have that limit
+
+# CUDA's own choices are products in TF32, with 10 bits of mantissa, and a search of all convolutions for each batch of
+# a new size, in the frame that has it.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,16 @@ class Session:
             wait_briefly(options, onnxruntime.__version__)
         options.log_severity_level = 3  # refusals are raised below; ONNX Runtime's warnings about them are noise
         providers = _with_options(_available(config), network, config)
+        lacking = load_cuda_libraries(onnxruntime) if providers[0][0] not in PROVIDERS["cpu"] else []
+        wanted, reasons = providers[0][0], [f"{', '.join(lacking)} cannot be loaded"] if lacking else []
         try:
-            self._session = onnxruntime.InferenceSession(read_network(folder, network), options, providers=providers)
+            self._session = _started(onnxruntime, read_network(folder, network), options, providers, reasons)
         except unreadable(onnxruntime) as error:
             raise ValueError(
                 f"{folder / network.file}: expected an ONNX network that onnxruntime {onnxruntime.__version__} runs, "
                 f"got one of which it says: {' '.join(str(error).split())}{_cure(str(error))}"
             ) from error
-        self.provider = _check_provider(self._session.get_providers()[0], providers[0][0], config)
+        self.provider = _check_provider(self._session.get_providers()[0], wanted, config, reasons)
         self.precision = config.precision if self.provider == "tensorrt" else network.precision
         self._largest_batch = config.largest_batch
         self._shares = 1 if together else self.threads
@@ -192,6 +199,23 @@ def wait_briefly(options: Any, version: str) -> None:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(WAIT_US))
 
 
+def _started(
+    runtime: ModuleType, content: bytes, options: Any, providers: list[tuple[str, dict[str, str]]], reasons: list[str]
+) -> Any:
+    """Start a network on the first provider that starts, and add to the reasons why others do not.
+
+    ONNX Runtime's own fallback would print on the standard output, forget the options, and also replace a provider that
+    fails later, when the network runs.
+    """
+    try:
+        return runtime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+    except RuntimeError as error:
+        if len(providers) == 1:
+            raise
+        reasons.append(" ".join(str(error).split()))
+        return _started(runtime, content, options, providers[1:], reasons)
+
+
 def _cure(reason: str) -> str:
     """What to do about a network that ONNX Runtime refuses: one of a newer version says so."""
     newer = any(word in reason for word in ("IR version", "pset"))
@@ -211,6 +235,8 @@ def _with_options(
 
 def _options(provider: str, network: NetworkFile, config: SessionConfig) -> dict[str, str]:
     """Give the options of a provider. Make the folder in which TensorRT keeps its engine."""
+    if provider == PROVIDERS["cuda"][0]:
+        return dict(CUDA_OPTIONS)
     if provider != PROVIDERS["tensorrt"][0]:
         return {}
     key, cache = engine_key(network, config.precision, config.largest_batch), cache_folder()
@@ -238,11 +264,12 @@ def _available(config: SessionConfig) -> tuple[str, ...]:
     return PROVIDERS["cpu"]
 
 
-def _check_provider(got: str, wanted: str, config: SessionConfig) -> str:
-    """Give our name of the provider that really runs; refuse another one than the wanted one."""
+def _check_provider(got: str, wanted: str, config: SessionConfig, reasons: Sequence[str] = ()) -> str:
+    """Give our name of the provider that really runs; refuse another one than the wanted one, with the first reason."""
     name = next(name for name, providers in PROVIDERS.items() if providers[0] == got)
     if got != wanted:
-        missing = f"provider: expected {wanted} after creation, got {got}: its libraries or the device are missing"
+        what = reasons[0] if reasons else "its libraries or the device are missing"
+        missing = f"provider: expected {wanted} after creation, got {got}: {what}"
         _refuse_or_warn(missing, config, name)
     return name
 

@@ -114,36 +114,77 @@ def read_board_views(folder: Path, board: MarkerBoard, every: int = 1) -> BoardV
     intrinsics = read_central_intrinsics(folder, [colour.shape[:2] for colour, _ in images.values()])
     check_size(folder, board, {name: colour for name, (colour, _) in images.items()})
     sightings = {name: see_board(board, colour, intrinsics) for name, (colour, _) in images.items()}
+    masks = {name: files.find(name, MASK_KINDS) for name in names}
+    masks = {
+        name: read_mask_of_view(path, images[name][0].shape[:2])
+        for name, path in masks.items()
+        if path.is_file() and isinstance(sightings[name], BoardSighting)
+    }
+    return views_on_board(folder, board, images, intrinsics, sightings, masks)
+
+
+def views_on_board(
+    source: Path,
+    board: MarkerBoard,
+    images: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    intrinsics: Intrinsics,
+    sightings: Mapping[str, BoardSighting | str],
+    masks: Mapping[str, np.ndarray],
+) -> BoardViews:
+    """Make views of images in which the board was found.
+
+    Parameters
+    ----------
+    source : Path
+        Where the images are from, to be named.
+    board : MarkerBoard
+        As it was printed.
+    images : mapping of str to ((H, W, 3) uint8, (H, W) float32 or None)
+        Colour and depth [m] of each view, by its name.
+    intrinsics : Intrinsics
+        Of all images.
+    sightings : mapping of str to BoardSighting or str
+        Where the board is in each, or why it is not seen.
+    masks : mapping of str to (H, W) bool
+        Of the views that have one; the others get what stands on the board.
+
+    Returns
+    -------
+    BoardViews
+        Poses in the board's frame: see `marker_board`.
+
+    Raises
+    ------
+    ValueError
+        As `read_board_views`.
+    """
     skipped = {name: found for name, found in sightings.items() if isinstance(found, str)}
     seen = {name: found for name, found in sightings.items() if isinstance(found, BoardSighting)}
-    _check_seen(folder, board, seen, skipped)
+    _check_seen(source, board, seen, skipped)
     _check_scale(board, seen, images)
     views, masked = [], 0
     for name, sighting in seen.items():
         colour, depth_m = images[name]
-        mask_file = files.find(name, MASK_KINDS)
-        if mask_file.is_file():
-            mask = read_mask_of_view(mask_file, colour.shape[:2])
-        else:
+        mask = masks.get(name)
+        if mask is None:
             expect(
-                str(mask_file),
+                str(source / f"{name}_{MASK_KINDS[0]}"),
                 depth_m is not None,
                 "a mask (255 on the object), or depth of this view to make one of (without NNNN_depth.png, each view "
                 "needs its NNNN_mask.png; the board gives poses alone then)",
                 "neither",
             )
             mask = standing_on_board(board, sighting, depth_m, intrinsics)
-            masked += 1
             if np.count_nonzero(mask) < LEAST_MASK_PX:
-                masked -= 1
                 skipped[name] = f"{np.count_nonzero(mask)} pixels that stand on the board: expected {LEAST_MASK_PX}"
                 continue
+            masked += 1
         views.append(ReferenceView(name, colour, depth_m, mask, sighting.rotation, sighting.translation))
-    _check_seen(folder, board, views, skipped)
+    _check_seen(source, board, views, skipped)
     references = ReferenceViews(intrinsics, tuple(views), floor_y_m=0.0)
-    check_agreement(f"{folder}: object on the board", references)
+    check_agreement(f"{source}: object on the board", references)
     error_px = float(np.median([sighting.error_px for sighting in seen.values()]))
-    return BoardViews(references, {name: skipped[name] for name in names if name in skipped}, error_px, masked)
+    return BoardViews(references, {name: skipped[name] for name in images if name in skipped}, error_px, masked)
 
 
 def standing_on_board(

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 BASE = {canonicalize_name(name) for name in PROJECT["dependencies"]}
 EXTRAS = {
-    extra: {canonicalize_name(name) for name in names} for extra, names in PROJECT["optional-dependencies"].items()
+    extra: {canonicalize_name(Requirement(line).name) for line in lines}
+    for extra, lines in PROJECT["optional-dependencies"].items()
 }
 # rosdep's names; the others come from pip alone, as package.xml says.
 ROSDEP = {

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
 from clipose_ros.inference.providers import PROVIDERS, Provider
+from clipose_ros.inference.runtime import load_cuda_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = "pip install clipose_ros[cpu], or clipose_ros[gpu]"
@@ -70,3 +72,17 @@ def test_what_is_left_of_a_build_is_told_from_one(tmp_path):
 
 def test_every_provider_has_its_names():
     assert tuple(PROVIDERS) == get_args(Provider)
+
+
+def test_the_libraries_that_cuda_lacks_are_told_and_the_output_stays_clean(capsys):
+    """As onnxruntime-gpu 1.31.1 prints it on a machine without them."""
+
+    def preload_dlls():
+        for name in ("libcublasLt.so.13", "libcurand.so.10"):
+            print(f"Failed to load {name}: {name}: cannot open shared object file: No such file or directory")
+        print("Please follow https://onnxruntime.ai/docs/install/#cuda-and-cudnn to install CUDA.")
+
+    runtime = SimpleNamespace(preload_dlls=preload_dlls)
+    assert load_cuda_libraries(runtime) == ["libcublasLt.so.13", "libcurand.so.10"]
+    assert load_cuda_libraries(SimpleNamespace()) == []  # a release of before it could
+    assert capsys.readouterr().out == ""

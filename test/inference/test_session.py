@@ -1,10 +1,12 @@
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from clipose_ros.inference import session as session_module
 from clipose_ros.inference import tensorrt
 from clipose_ros.inference.card import read_card
 from clipose_ros.inference.providers import PROVIDERS
@@ -30,6 +32,72 @@ def test_a_provider_that_cannot_be_had_is_refused_unless_the_cpu_is_allowed(writ
     with pytest.raises(RuntimeError, match=f"provider: expected .* got {provider}; set allow_cpu"):
         Session(folder, read_card(folder).network("pose"), SessionConfig(provider))
     assert Session(folder, read_card(folder).network("pose"), SessionConfig(provider, allow_cpu=True)).provider == "cpu"
+
+
+@pytest.fixture
+def built_for_a_gpu(monkeypatch):
+    """Let ONNX Runtime look built for CUDA, and say that it runs on `starts`; give what sessions ask of it."""
+    asked, real = SimpleNamespace(providers=[], fails=(), starts=PROVIDERS["cpu"]), onnxruntime.InferenceSession
+
+    def session(content, options, providers, enable_fallback):
+        asked.providers.append(providers)
+        if providers[0][0] in asked.fails:
+            raise RuntimeError("Please install TensorRT libraries")
+        assert not enable_fallback  # it would print, and forget the options
+        made = real(content, options, providers=PROVIDERS["cpu"])
+        monkeypatch.setattr(made, "get_providers", lambda: list(asked.starts))
+        return made
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS["tensorrt"]))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return asked
+
+
+def test_cuda_multiplies_in_full_and_does_not_stop_to_search_at_each_new_batch(write_model, built_for_a_gpu):
+    built_for_a_gpu.starts = PROVIDERS["cuda"]
+    folder = write_model()
+    assert Session(folder, read_card(folder).network("pose"), SessionConfig("cuda")).provider == "cuda"
+    (first, options), last = built_for_a_gpu.providers[0]
+    assert (first, last) == (PROVIDERS["cuda"][0], (PROVIDERS["cpu"][0], {}))
+    assert options == {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def test_a_refusal_names_the_libraries_that_are_missing(write_model, built_for_a_gpu, monkeypatch):
+    """ONNX Runtime alone starts on the CPU, and says why on the standard error."""
+    folder = write_model()
+    card = read_card(folder)
+    for lacking, said in (
+        (["libcurand.so.10", "libcublas.so.13"], "libcurand.so.10, libcublas.so.13 cannot be"),
+        ([], "its libr"),
+    ):
+        monkeypatch.setattr(session_module, "load_cuda_libraries", lambda runtime, lacking=lacking: lacking)
+        with pytest.raises(RuntimeError, match=f"expected CUDAExecutionProvider .*: {said}"):
+            Session(folder, card.network("pose"), SessionConfig("cuda"))
+    assert Session(folder, card.network("pose"), SessionConfig("cuda", allow_cpu=True)).provider == "cpu"
+
+
+def test_where_tensorrt_does_not_start_cuda_does_with_its_options_if_that_is_allowed(
+    write_model, built_for_a_gpu, monkeypatch, tmp_path, capsys
+):
+    """onnxruntime-gpu 1.31.1 without libnvinfer raises a RuntimeError."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tensorrt, "gpu_name", lambda: "GPU")
+    built_for_a_gpu.fails, built_for_a_gpu.starts = PROVIDERS["tensorrt"][:1], PROVIDERS["cuda"]
+    folder = write_model()
+    card = read_card(folder)
+    with pytest.raises(
+        RuntimeError, match="expected TensorrtExecutionProvider .*, got CUDA.*: Please install TensorRT"
+    ):
+        Session(folder, card.network("pose"), SessionConfig("tensorrt"))
+    assert Session(folder, card.network("pose"), SessionConfig("tensorrt", allow_cpu=True)).provider == "cuda"
+    assert built_for_a_gpu.providers[-1][0] == (PROVIDERS["cuda"][0], session_module.CUDA_OPTIONS)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_cpu_looks_for_no_libraries_of_cuda(write_model, monkeypatch):
+    monkeypatch.setattr(session_module, "load_cuda_libraries", lambda runtime: pytest.fail("looked for"))
+    folder = write_model()
+    assert Session(folder, read_card(folder).network("pose")).provider == "cpu"
 
 
 def test_impossible_settings_are_refused():

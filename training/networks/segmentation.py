@@ -82,8 +82,19 @@ class SeparableConvolution(nn.Module):
         return F.relu(self.norm(F.conv2d(self.each_norm(self.each(image)), self.weight[:, :, None, None])))
 
 
-def _hidden_matrices(network: nn.Module) -> dict[int, list[nn.Parameter]]:
-    """The weights of all convolutions but those that see the input."""
+def hidden_matrices(network: nn.Module) -> dict[int, list[nn.Parameter]]:
+    """Name the weights of all convolutions but those that see the input.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Of convolutions of this module.
+
+    Returns
+    -------
+    dict of int to list of Parameter
+        By the number of matrices stacked in each.
+    """
     kinds = MatrixConvolution, SeparableConvolution
     convolutions = [part for part in network.modules() if isinstance(part, kinds)]
     return {1: [part.weight for part in convolutions[1:]]}
@@ -153,7 +164,7 @@ class MaskNetwork(nn.Module):
         dict of int to list of Parameter
             By the number of matrices stacked in each.
         """
-        return _hidden_matrices(self)
+        return hidden_matrices(self)
 
     def forward(self, channels: Tensor) -> Tensor:
         """Find objects.
@@ -231,7 +242,7 @@ class NameNetwork(nn.Module):
         dict of int to list of Parameter
             By the number of matrices stacked in each.
         """
-        return _hidden_matrices(self)
+        return hidden_matrices(self)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Name objects.
