@@ -14,6 +14,7 @@ import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from rich.progress import Progress
@@ -423,7 +424,8 @@ def generate(output: Path, scenes: int = 20_000, shard_scenes: int = 200, seed: 
     for path in [shard_path(output, number) for _, number, _ in jobs]:
         if path.exists() and (flaw := archive_flaw(path)):
             raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
+    # OpenCV would take all cores in each of the processes
+    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
         task = progress.add_task("scenes", total=len(jobs) * shard_scenes)
         for _ in pool.imap_unordered(_write_shard, jobs):
             progress.advance(task, shard_scenes)

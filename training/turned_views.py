@@ -212,7 +212,8 @@ def generate(output: Path, objects: int = 20_000, shard_objects: int = 100, seed
     for path in [shard_path(output, number) for _, number, _ in jobs]:
         if path.exists() and (flaw := archive_flaw(path)):
             raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
+    # OpenCV would take all cores in each of the processes
+    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
         task = progress.add_task("objects", total=len(jobs) * shard_objects)
         for _ in pool.imap_unordered(_write_shard, jobs):
             progress.advance(task, shard_objects)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.progress import Progress
 from scipy.spatial.transform import Rotation
@@ -389,7 +390,8 @@ def generate(
         if path.exists() and (flaw := archive_flaw(path)):
             raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
     skipped: dict[Path, str] = {}
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, Progress() as progress:
+    # OpenCV would take all cores in each of the processes
+    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
         task = progress.add_task("views", total=len(jobs) * shard_views)
         for reasons in pool.imap_unordered(_write_shard, jobs):
             skipped |= reasons
