@@ -133,12 +133,20 @@ def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np
     (SIDE_PX, SIDE_PX) or (SIDE_PX, SIDE_PX, 3) float32
         0 beyond the image.
     """
+    return _warped(_smoothed(image, extent), middle, extent, turn)
+
+
+def _smoothed(image: np.ndarray, extent: float) -> np.ndarray:
+    """An image that can be cut to a square of so few pixels."""
+    scale, image = GROWTH * extent / SIDE_PX, np.asarray(image, np.float32)
+    return cv2.GaussianBlur(image, (0, 0), 0.45 * scale) if scale > 1.3 else image
+
+
+def _warped(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np.ndarray:
+    """The square of a smoothed image."""
     scale, half = GROWTH * extent / SIDE_PX, (SIDE_PX - 1) / 2
     along = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     warp = np.concatenate([along, (middle - along @ [half, half])[:, None]], axis=1)
-    image = np.asarray(image, np.float32)
-    if scale > 1.3:
-        image = cv2.GaussianBlur(image, (0, 0), 0.45 * scale)
     return cv2.warpAffine(image, warp, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
@@ -192,8 +200,9 @@ def poses_by_templates(
     part = np.s_[top : int(middle[1]) + reach, left : int(middle[0]) + reach]
     image, covered, inner = colour[part].astype(np.float32) / 255, mask[part].astype(np.float32), middle - [left, top]
     turns = 2 * np.pi * np.arange(TURNS) / TURNS
-    masks = np.array([cut(covered, inner, extent, turn) for turn in turns])
-    paints = np.array([levelled(cut(image, inner, extent, turn), one) for turn, one in zip(turns, masks)])
+    image, covered = _smoothed(image, extent), _smoothed(covered, extent)  # once for all turns
+    masks = np.array([_warped(covered, inner, extent, turn) for turn in turns])
+    paints = np.array([levelled(_warped(image, inner, extent, turn), one) for turn, one in zip(turns, masks)])
     masks, paints = masks.reshape(TURNS, -1), paints.reshape(TURNS, -1)
     both = masks @ templates.masks.T
     union = masks.sum(axis=1)[:, None] + templates.masks.sum(axis=1) - both
