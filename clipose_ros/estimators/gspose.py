@@ -5,7 +5,7 @@ the best, all different, are aligned to the surface by shape and colour; the bes
 are refined on the image by Levenberg-Marquardt. The score comes from what is left.
 
 Without depth, the outline is moved to where the colours change, what it shows is compared with small renders from all
-directions, and the best are refined on the image alone.
+directions, by embeddings of both where the model has a network for them, and the best are refined on the image alone.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from clipose_ros.estimators.sightings import (
 )
 from clipose_ros.inference.card import ModelCard, record_from
 from clipose_ros.inference.session import SessionConfig
+from clipose_ros.inference.view_embeddings import NETWORK, ViewEmbedder
 from clipose_ros.objects.learned_object import LearnedObject, is_same
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.objects.surface_tables import SurfaceTables, surface_tables
@@ -65,7 +66,7 @@ class GsPose:
     card : ModelCard
         Card of a GS-Pose model. Its names are not used: the library's objects are the names.
     config : SessionConfig
-        Not used: there is no network.
+        Not used: the network that embeds views, if the settings ask for one, is small and runs on one core of the CPU.
     seed : int
         Not used: nothing is drawn at random.
     objects_dir : Path, optional
@@ -74,7 +75,9 @@ class GsPose:
     Raises
     ------
     ValueError
-        If the settings are malformed, there is no library, or an object in it is broken.
+        If the settings are malformed, there is no library, an object in it is broken, or the network is missing.
+    RuntimeError
+        If there is no ONNX Runtime for the network.
     """
 
     needs = Needs(colour=True, prior=True, view=True)
@@ -99,6 +102,9 @@ class GsPose:
         self._library = ObjectLibrary(objects_dir)
         self.refiner = type(self).make_refiner(self.settings)
         self._search = HypothesisSearch(self.refiner)
+        on_one_core = SessionConfig(threads=1)
+        wanted = self.settings.retrieval
+        self._embedder = ViewEmbedder(folder, card.network(NETWORK), on_one_core) if wanted else None
         self._objects: dict[str, tuple[LearnedObject, SurfaceTables]] = {}
         self._templates: dict[str, ViewTemplates] = {}
         self.reload()
@@ -288,7 +294,7 @@ class GsPose:
         with stopwatch.stage("search"):
             around = around_mask(view, learned.diagonal_m)
             small = crop_around(view, around, learned.diagonal_m, settings.crop_px // 2, shares)
-            starts = self._search.by_templates(tables, self._templates_of(learned, tables), view, small)
+            starts = self._search.by_templates(tables, self._templates_of(learned, tables), view, small, self._embedder)
         with stopwatch.stage("alignment"):
             aligned = [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
             aligned.sort(key=doubt_of)
@@ -310,7 +316,9 @@ class GsPose:
     def _templates_of(self, learned: LearnedObject, tables: SurfaceTables) -> ViewTemplates:
         """Drawn when they are asked for the first time."""
         if learned.name not in self._templates:
-            self._templates[learned.name] = view_templates(tables.gaussians, learned.diagonal_m, CpuRasterizer())
+            self._templates[learned.name] = view_templates(
+                tables.gaussians, learned.diagonal_m, CpuRasterizer(), self._embedder
+            )
         return self._templates[learned.name]
 
     def score(self, one: Hypothesis) -> float:

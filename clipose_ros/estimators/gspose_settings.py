@@ -45,6 +45,10 @@ class GsPoseSettings:
         The same for objects without depth.
     prior_score : float
         A pose that was found near the track's prior with at least this score is not sought elsewhere.
+    retrieval : bool
+        Whether objects without depth are sought by embeddings of views, too. The card has the network then.
+    blind_hypotheses : int
+        Those that are refined on a small crop where there is no depth.
 
     Raises
     ------
@@ -79,14 +83,19 @@ class GsPoseSettings:
     blind_tracked_right_at: float = 0.458
     blind_tracked_wrong_by: float = 0.143
     prior_score: float = 0.5
+    retrieval: bool = False
+    blind_hypotheses: int = 20
 
     def __post_init__(self) -> None:
         for key, most in (("rotations", 100_000), ("kept", 10_000), ("hypotheses", 200), ("refined", 200)):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
+        value = self.blind_hypotheses
+        expect("blind_hypotheses", type(value) is int and 1 <= value <= 200, "1 to 200", value)
         for key in ("coarse_points", "fine_points", "surface_points"):
             expect(key, type(value := getattr(self, key)) is int and 20 <= value <= 4096, "20 to 4096", value)
         for key in ("surface_steps", "image_steps", "tracking_steps"):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= 100, "1 to 100", value)
         expect("crop_px", type(self.crop_px) is int and 16 <= self.crop_px <= 256, "16 to 256", self.crop_px)
+        expect("retrieval", type(self.retrieval) is bool, "true or false", self.retrieval)
         for key in ("wrong_by", "blind_wrong_by", "tracked_wrong_by", "blind_tracked_wrong_by"):
             expect(key, getattr(self, key) > 0, "more than 0", getattr(self, key))

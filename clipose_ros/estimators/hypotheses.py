@@ -86,11 +86,14 @@ def different(ranked: Sequence[Hypothesis], most: int, apart_deg: float) -> list
         In the same order.
     """
     least_trace, chosen = 1 + 2 * math.cos(math.radians(apart_deg)), []
-    for one in ranked:
-        if all((one.rotation * other.rotation).sum() < least_trace for other in chosen):
+    rotations = np.array([one.rotation for one in ranked]).reshape(-1, 9)
+    free = np.ones(len(rotations), bool)
+    for i, one in enumerate(ranked):
+        if free[i]:
             chosen.append(one)
             if len(chosen) == most:
                 break
+            free &= rotations @ rotations[i] < least_trace
     return chosen
 
 

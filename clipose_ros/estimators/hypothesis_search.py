@@ -11,12 +11,13 @@ from clipose_ros.estimators.render_comparison import OCCLUDER_M
 from clipose_ros.estimators.sightings import Crop, Seen, depth_of
 from clipose_ros.estimators.surface_alignment import align_shifts, judge_outlines
 from clipose_ros.objects.surface_tables import SurfaceTables, rotation_grid
-from clipose_ros.objects.view_templates import ViewTemplates, poses_by_templates
+from clipose_ros.objects.view_templates import Embedder, ViewTemplates, embedding_distances, poses_by_templates
 
 OUTLINE_DISCS = 150  # by which the outlines of hypotheses are judged
 ONE_STEP = 4  # shifts in the cascade's first two stages together
 # Without depth: rotations and hypotheses by those with depth, and between hypotheses.
 BLIND_KEPT, BLIND_APART_DEG = 3, 13.0
+PIXEL_WEIGHT = 0.5  # of how pixels differ, beside how embeddings do: these alone err on plain, strong colours
 
 
 class HypothesisSearch:
@@ -71,7 +72,12 @@ class HypothesisSearch:
         return different(ranked, settings.hypotheses, settings.apart_deg)
 
     def by_templates(
-        self, tables: SurfaceTables, templates: ViewTemplates, view: InstanceView, small: Crop
+        self,
+        tables: SurfaceTables,
+        templates: ViewTemplates,
+        view: InstanceView,
+        small: Crop,
+        embedder: Embedder | None = None,
     ) -> list[Hypothesis]:
         """Search small renders, where there is no depth.
 
@@ -85,6 +91,8 @@ class HypothesisSearch:
             With a mask that is as exact as can be.
         small : Crop
             By which the first ones are judged.
+        embedder : Embedder, optional
+            The one that embedded the templates: its embeddings are compared, too.
 
         Returns
         -------
@@ -96,10 +104,14 @@ class HypothesisSearch:
         rotations, translations, wrongness = poses_by_templates(
             templates, view.frame.colour, view.mask, view.frame.intrinsics
         )
+        if embedder is not None:
+            distances = embedding_distances(templates, embedder, view.frame.colour, view.mask)
+            wrongness = distances + PIXEL_WEIGHT * wrongness
         order = np.argsort(wrongness, kind="stable")[: BLIND_KEPT * settings.kept]
         ranked = [Hypothesis(rotations[i], translations[i], float(wrongness[i])) for i in order]
         starts = different(ranked, BLIND_KEPT * settings.hypotheses, BLIND_APART_DEG)
         judged = [self._refiner.judged(tables, one, None, small) for one in starts]
         judged.sort(key=lambda one: one.wrongness)
-        half = settings.hypotheses // 2
-        return different([*judged[:half], *starts[: settings.hypotheses - half]], settings.hypotheses, 1.0)
+        most = settings.blind_hypotheses
+        half = most // 2
+        return different([*judged[:half], *starts[: most - half]], most, 1.0)

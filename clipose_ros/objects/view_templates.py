@@ -1,13 +1,14 @@
 """Small renders of an object from all directions, to find hypotheses where there is no depth.
 
-A mask and its colours are compared with all of them at once, in many turns about the camera's axis. Place and scale
-come from the mask's centre and area.
+A mask and its colours are compared with all of them at once, in many turns about the camera's axis: pixel by pixel,
+and by embeddings where there is a network that makes them. Place and scale come from the mask's centre and area.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +23,34 @@ DISTANCE = 4.0  # of the camera, by the object's diagonal
 GROWTH = 2.2  # of a template's side, by the root of the area that the object covers
 OUTLINE_WEIGHT = 1.0  # of the outlines' difference, beside that of the colours
 DARKEST = 0.05  # mean brightness that colours are divided by, at least
+
+
+class Embedder(Protocol):
+    """Maps crops to unit vectors that are the more alike, the less an object is turned between them.
+
+    Attributes
+    ----------
+    side : int
+        Of the crops [px].
+    """
+
+    side: int
+
+    def embed(self, paints: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Embed crops.
+
+        Parameters
+        ----------
+        paints : (N, side, side, 3) float32
+            Colours by their mean brightness, each times the mask.
+        masks : (N, side, side) float32
+            What part of each pixel the object covers.
+
+        Returns
+        -------
+        (N, W) float32
+            Of length 1.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,6 +71,8 @@ class ViewTemplates:
         Root of the area that the object covers, at its distance [m].
     offsets_m : (D, 2) float
         From the object's origin to the middle of the area, in the image: right and down [m].
+    embeddings : (D, W) float32, optional
+        Of the renders, where they were asked for.
     """
 
     rotations: np.ndarray
@@ -50,9 +81,12 @@ class ViewTemplates:
     known: np.ndarray
     extents_m: np.ndarray
     offsets_m: np.ndarray
+    embeddings: np.ndarray | None = None
 
 
-def view_templates(gaussians: Gaussians, diagonal_m: float, rasterizer: Rasterizer) -> ViewTemplates:
+def view_templates(
+    gaussians: Gaussians, diagonal_m: float, rasterizer: Rasterizer, embedder: Embedder | None = None
+) -> ViewTemplates:
     """Draw the templates of an object.
 
     Parameters
@@ -63,17 +97,20 @@ def view_templates(gaussians: Gaussians, diagonal_m: float, rasterizer: Rasteriz
         Of its tight box [m].
     rasterizer : Rasterizer
         Draws them.
+    embedder : Embedder, optional
+        Embeds them.
 
     Returns
     -------
     ViewTemplates
         From `DIRECTIONS` directions.
     """
-    side, distance = 2 * SIDE_PX, DISTANCE * diagonal_m
+    side, distance = 2 * (SIDE_PX if embedder is None else embedder.side), DISTANCE * diagonal_m
     focal = side * DISTANCE / 1.15
     camera = Intrinsics(focal, focal, side / 2, side / 2)
     rotations = np.array([_looking_from(direction) for direction in sphere_directions(DIRECTIONS)])
     masks, paints, known, extents, offsets = [], [], [], [], []
+    embedded: list[tuple[np.ndarray, np.ndarray]] = []
     for rotation in rotations:
         drawn = rasterizer.render(gaussians, rotation, np.array([0, 0, distance]), camera, (side, side))
         features = np.divide(
@@ -89,8 +126,13 @@ def view_templates(gaussians: Gaussians, diagonal_m: float, rasterizer: Rasteriz
         paints.append(levelled(colour, sure).reshape(-1, 3))
         extents.append(extent * distance / focal)
         offsets.append((middle - side / 2) * distance / focal)
+        if embedder is not None:
+            images = (drawn.alpha, features[..., :3], features[..., 3])
+            mask, colour, sure = (cut(image, middle, extent, 0.0, embedder.side) for image in images)
+            embedded.append((levelled(colour, mask * (sure > 0.5)), mask))
     packed = (np.array(values, np.float32) for values in (masks, paints, known))
-    return ViewTemplates(rotations, *packed, np.array(extents), np.array(offsets))
+    embeddings = None if embedder is None else embedder.embed(*(np.array(images) for images in zip(*embedded)))
+    return ViewTemplates(rotations, *packed, np.array(extents), np.array(offsets), embeddings)
 
 
 def middle_and_extent(mask: np.ndarray) -> tuple[np.ndarray, float]:
@@ -114,7 +156,7 @@ def middle_and_extent(mask: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array([columns.mean(), rows.mean()]), max(1.0, math.sqrt(len(rows)))
 
 
-def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np.ndarray:
+def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float, side: int = SIDE_PX) -> np.ndarray:
     """Cut a template's square out of an image.
 
     Parameters
@@ -127,19 +169,29 @@ def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np
         Root of the object's area [px].
     turn : float
         The square's turn in the image, from right to down [rad].
+    side : int
+        Of what is cut [px].
 
     Returns
     -------
-    (SIDE_PX, SIDE_PX) or (SIDE_PX, SIDE_PX, 3) float32
+    (side, side) or (side, side, 3) float32
         0 beyond the image.
     """
-    scale, half = GROWTH * extent / SIDE_PX, (SIDE_PX - 1) / 2
+    return _warped(_smoothed(image, extent, side), middle, extent, turn, side)
+
+
+def _smoothed(image: np.ndarray, extent: float, side: int) -> np.ndarray:
+    """An image that can be cut to a square of so few pixels."""
+    scale, image = GROWTH * extent / side, np.asarray(image, np.float32)
+    return cv2.GaussianBlur(image, (0, 0), 0.45 * scale) if scale > 1.3 else image
+
+
+def _warped(image: np.ndarray, middle: np.ndarray, extent: float, turn: float, side: int) -> np.ndarray:
+    """The square of a smoothed image."""
+    scale, half = GROWTH * extent / side, (side - 1) / 2
     along = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     warp = np.concatenate([along, (middle - along @ [half, half])[:, None]], axis=1)
-    image = np.asarray(image, np.float32)
-    if scale > 1.3:
-        image = cv2.GaussianBlur(image, (0, 0), 0.45 * scale)
-    return cv2.warpAffine(image, warp, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(image, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def levelled(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -187,13 +239,7 @@ def poses_by_templates(
         Difference of the outlines and of the colours.
     """
     middle, extent = middle_and_extent(mask)
-    reach = int(GROWTH * extent) + 2
-    left, top = (max(0, int(x) - reach) for x in middle)
-    part = np.s_[top : int(middle[1]) + reach, left : int(middle[0]) + reach]
-    image, covered, inner = colour[part].astype(np.float32) / 255, mask[part].astype(np.float32), middle - [left, top]
-    turns = 2 * np.pi * np.arange(TURNS) / TURNS
-    masks = np.array([cut(covered, inner, extent, turn) for turn in turns])
-    paints = np.array([levelled(cut(image, inner, extent, turn), one) for turn, one in zip(turns, masks)])
+    masks, paints = _turned(colour, mask, SIDE_PX)
     masks, paints = masks.reshape(TURNS, -1), paints.reshape(TURNS, -1)
     both = masks @ templates.masks.T
     union = masks.sum(axis=1)[:, None] + templates.masks.sum(axis=1) - both
@@ -203,8 +249,51 @@ def poses_by_templates(
     flat = templates.paints.reshape(len(templates.paints), -1)
     apart = np.sqrt(np.maximum(squares - 2 * paints @ flat.T, 0) / (3 * np.maximum(seen, 1)))
     wrongness = OUTLINE_WEIGHT * (1 - both / np.maximum(union, 1e-6)) + np.where(seen > 0.1 * both, apart, 0.5)
-    rotations, translations = _placed(templates, turns, middle, extent, intrinsics)
+    rotations, translations = _placed(templates, _turns(), middle, extent, intrinsics)
     return rotations, translations, wrongness.ravel().astype(np.float64)
+
+
+def embedding_distances(
+    templates: ViewTemplates, embedder: Embedder, colour: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+    """Compare the embeddings of what a mask shows, in all turns, with those of all templates.
+
+    Parameters
+    ----------
+    templates : ViewTemplates
+        Of the object, with embeddings.
+    embedder : Embedder
+        The one that made them.
+    colour : (H, W, 3) uint8
+        RGB.
+    mask : (H, W) bool
+        The object's pixels.
+
+    Returns
+    -------
+    (TURNS * D,) float
+        In the order of `poses_by_templates`: 0 where they are the same, 2 at most.
+    """
+    assert templates.embeddings is not None
+    masks, paints = _turned(colour, mask, embedder.side)
+    return (1 - embedder.embed(paints, masks) @ templates.embeddings.T).ravel().astype(np.float64)
+
+
+def _turns() -> np.ndarray:
+    return 2 * np.pi * np.arange(TURNS) / TURNS
+
+
+def _turned(colour: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a mask shows in all turns: masks (TURNS, side, side), and levelled colours with three values for each."""
+    middle, extent = middle_and_extent(mask)
+    reach = int(GROWTH * extent) + 2
+    left, top = (max(0, int(x) - reach) for x in middle)
+    part = np.s_[top : int(middle[1]) + reach, left : int(middle[0]) + reach]
+    image, covered, inner = colour[part].astype(np.float32) / 255, mask[part].astype(np.float32), middle - [left, top]
+    image, covered = _smoothed(image, extent, side), _smoothed(covered, extent, side)
+    masks = np.array([_warped(covered, inner, extent, turn, side) for turn in _turns()])
+    paints = [levelled(_warped(image, inner, extent, turn, side), one) for turn, one in zip(_turns(), masks)]
+    return masks, np.array(paints)
 
 
 def _placed(
