@@ -175,7 +175,8 @@ class GsPose:
         frame = Frame(0, "", depth_m, Intrinsics(side, side, side / 2, side / 2))
         self._search.on_points(tables, seen, InstanceView(frame, depth_m > 0))
         self.refiner.refined(tables, self.refiner.aligned(tables, seen, start), seen, crop, 1)
-        self.refiner.judged(tables, start, seen, crop)
+        self.refiner.refined(tables, start, None, crop, 1)
+        CpuRasterizer().render(tables.gaussians, start.rotation, start.translation, frame.intrinsics, (side, side))
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
