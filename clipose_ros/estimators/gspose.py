@@ -45,7 +45,6 @@ from clipose_ros.objects.surface_tables import SurfaceTables, surface_tables
 from clipose_ros.objects.view_templates import ViewTemplates, view_templates
 from clipose_ros.rendering.cpu import CpuRasterizer
 
-HALF_TURNED = 3  # hypotheses of which half turns are tried, too
 # Without depth: steps on a small crop, and steps by those with depth.
 ROUGH_STEPS, BLIND_STEPS = 8, 2
 LEAST_TOLD = 1.2  # of the last outline: what the colours tell less of does not count
@@ -272,7 +271,10 @@ class GsPose:
             aligned = sorted(
                 (self.refiner.judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness
             )
-            turned = [self.refiner.aligned(tables, seen, one) for one in half_turned(aligned[:HALF_TURNED], aligned)]
+            turned = [
+                self.refiner.aligned(tables, seen, one)
+                for one in half_turned(aligned[: self.settings.half_turned], aligned)
+            ]
             aligned += [self.refiner.judged(tables, one, seen, crop) for one in turned]
             aligned.sort(key=lambda one: one.wrongness)
         with stopwatch.stage("refinement"):
@@ -293,7 +295,7 @@ class GsPose:
         with stopwatch.stage("alignment"):
             aligned = [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
             aligned.sort(key=doubt_of)
-            turned = half_turned(aligned[:HALF_TURNED], aligned)
+            turned = half_turned(aligned[: settings.half_turned], aligned)
             aligned += [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in turned]
             aligned.sort(key=doubt_of)
         with stopwatch.stage("refinement"):

@@ -7,6 +7,7 @@ come from the mask's centre and area.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -81,7 +82,7 @@ def view_templates(gaussians: Gaussians, diagonal_m: float, rasterizer: Rasteriz
         )
         middle, extent = middle_and_extent(drawn.alpha > 0.5)
         mask, colour, sure = (
-            cut(image, middle, extent, 0.0) for image in (drawn.alpha, features[..., :3], features[..., 3])
+            cuts(image, middle, extent, (0.0,))[0] for image in (drawn.alpha, features[..., :3], features[..., 3])
         )
         sure = mask * (sure > 0.5)
         masks.append(mask.ravel())
@@ -114,8 +115,8 @@ def middle_and_extent(mask: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array([columns.mean(), rows.mean()]), max(1.0, math.sqrt(len(rows)))
 
 
-def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np.ndarray:
-    """Cut a template's square out of an image.
+def cuts(image: np.ndarray, middle: np.ndarray, extent: float, turns: Sequence[float]) -> np.ndarray:
+    """Cut a template's square out of an image, in several turns.
 
     Parameters
     ----------
@@ -125,21 +126,25 @@ def cut(image: np.ndarray, middle: np.ndarray, extent: float, turn: float) -> np
         Column and row of its middle [px].
     extent : float
         Root of the object's area [px].
-    turn : float
-        The square's turn in the image, from right to down [rad].
+    turns : sequence of float
+        T turns of the square in the image, from right to down [rad].
 
     Returns
     -------
-    (SIDE_PX, SIDE_PX) or (SIDE_PX, SIDE_PX, 3) float32
+    (T, SIDE_PX, SIDE_PX) or (T, SIDE_PX, SIDE_PX, 3) float32
         0 beyond the image.
     """
     scale, half = GROWTH * extent / SIDE_PX, (SIDE_PX - 1) / 2
-    along = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    warp = np.concatenate([along, (middle - along @ [half, half])[:, None]], axis=1)
     image = np.asarray(image, np.float32)
     if scale > 1.3:
         image = cv2.GaussianBlur(image, (0, 0), 0.45 * scale)
-    return cv2.warpAffine(image, warp, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    squares = []
+    for turn in turns:
+        along = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        warp = np.concatenate([along, (middle - along @ [half, half])[:, None]], axis=1)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        squares.append(cv2.warpAffine(image, warp, (SIDE_PX, SIDE_PX), flags=flags))
+    return np.array(squares)
 
 
 def levelled(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -192,8 +197,8 @@ def poses_by_templates(
     part = np.s_[top : int(middle[1]) + reach, left : int(middle[0]) + reach]
     image, covered, inner = colour[part].astype(np.float32) / 255, mask[part].astype(np.float32), middle - [left, top]
     turns = 2 * np.pi * np.arange(TURNS) / TURNS
-    masks = np.array([cut(covered, inner, extent, turn) for turn in turns])
-    paints = np.array([levelled(cut(image, inner, extent, turn), one) for turn, one in zip(turns, masks)])
+    masks = cuts(covered, inner, extent, turns)
+    paints = np.array([levelled(square, one) for square, one in zip(cuts(image, inner, extent, turns), masks)])
     masks, paints = masks.reshape(TURNS, -1), paints.reshape(TURNS, -1)
     both = masks @ templates.masks.T
     union = masks.sum(axis=1)[:, None] + templates.masks.sum(axis=1) - both
