@@ -24,8 +24,9 @@ from clipose_ros.formats.recordings import is_recording
 from clipose_ros.formats.reference_views import read_reference_views
 from clipose_ros.formats.whole_files import write_image
 from clipose_ros.inference.card import DEFAULT_BACKBONE, find_model
-from clipose_ros.inference.image_tokens import ImageTokens
+from clipose_ros.inference.image_tokens import BackboneIdentity, ImageTokens, backbone_identity
 from clipose_ros.objects.board_views import read_board_views
+from clipose_ros.objects.learned_object import LearnedObject
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
 from clipose_ros.objects.recorded_views import read_recorded_views
@@ -148,9 +149,13 @@ def objects(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
     remove: str | None = None,
+    models_dir: Path | None = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List the objects of a library, or remove one.
+
+    Objects whose tokens another image backbone made than the one that is here are named: --segmenter objects refuses
+    them.
 
     Parameters
     ----------
@@ -158,6 +163,8 @@ def objects(
         Of the library, as clipose learn makes it.
     remove
         Name of an object to delete.
+    models_dir
+        Where to look for the backbone, instead of the usual places.
     as_json
         Print JSON instead of a table.
     """
@@ -177,20 +184,42 @@ def objects(
         print(doubt, file=sys.stderr)
     if not library.names:
         _say(f"{folder}: no learned objects; clipose learn adds one")
+    here = _backbone_here(models_dir) if any(learned.tokens for learned in rows) else None
+    facts = [_facts(learned, here) for learned in rows]
+    for learned, fact in zip(rows, facts):
+        if fact["backbone_is_here"] is False:
+            made = learned.tokens.backbone
+            print(
+                f"{learned.name}: expected tokens of the image backbone {here}, got those of {made}; "
+                "--segmenter objects refuses them: learn the object again (clipose learn --replace), or give a "
+                "--segmenter-model with that backbone",
+                file=sys.stderr,
+            )
     if as_json:
-        print_json([_facts(learned) for learned in rows])
+        print_json(facts)
     else:
-        print_objects([_facts(learned) for learned in rows], folder)
+        print_objects(facts, folder)
 
 
-def _facts(learned) -> dict:
+def _backbone_here(models_dir: Path | None) -> BackboneIdentity | None:
+    """The backbone that objects are found by; None where there is none, which is said."""
+    try:
+        return backbone_identity(find_model(DEFAULT_BACKBONE, models_dir))
+    except ValueError as error:  # the objects can be listed all the same
+        print(f"what finds objects without depth is not here: {error}", file=sys.stderr)
+        return None
+
+
+def _facts(learned: LearnedObject, here: BackboneIdentity | None) -> dict:
+    made = learned.tokens.backbone if learned.tokens else None
     return {
         "name": learned.name,
         "size": [round(float(extent), 4) for extent in learned.size],
         "symmetry": str(learned.symmetry),
         "half_turns": list(learned.half_turns),
         "discs": len(learned.points),
-        "backbone": learned.tokens.backbone.name if learned.tokens else "none",
+        "backbone": made.name if made else "none",
+        "backbone_is_here": made.sha256 == here.sha256 if made and here else None,
         **learned.quality,
     }
 

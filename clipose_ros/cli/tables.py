@@ -122,8 +122,8 @@ def print_objects(objects: Sequence[dict], folder: Path) -> None:
     Parameters
     ----------
     objects : sequence of dict
-        One for each: name, size [m], symmetry, half_turns, discs, the backbone of its tokens or none, and what is known
-        of its quality.
+        One for each: name, size [m], symmetry, half_turns, discs, the backbone of its tokens or none, whether that is
+        the one here or None where that is not known, and what is known of its quality.
     folder : Path
         Of the library.
     """
@@ -140,7 +140,7 @@ def print_objects(objects: Sequence[dict], folder: Path) -> None:
             f"{one.get('views', 0):g}",
             f"{one['psnr_db']:.1f}" if "psnr_db" in one else "–",
             f"{100 * one.get('seen_share', 0):.0f} %",
-            "–" if one["backbone"] == "none" else f"by {one['backbone']}",
+            _found_without_depth(one),
         )
     Console(width=None if Console().is_terminal else PIPE_WIDTH).print(table)
 
@@ -399,3 +399,9 @@ def _medians(medians: dict[str, float | None]) -> list[str]:
     """Of an evaluation: degrees, centimetres and share of the size."""
     forms = ("{:.1f}", "{:.1f}", "{:.0%}")
     return ["–" if value is None else form.format(value) for value, form in zip(medians.values(), forms)]
+
+
+def _found_without_depth(one: dict) -> str:
+    if one["backbone"] == "none":
+        return "–"
+    return f"no: by another {one['backbone']}" if one["backbone_is_here"] is False else f"by {one['backbone']}"

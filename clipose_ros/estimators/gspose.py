@@ -46,7 +46,6 @@ from clipose_ros.objects.surface_tables import SurfaceTables, surface_tables
 from clipose_ros.objects.view_templates import ViewTemplates, view_templates
 from clipose_ros.rendering.cpu import CpuRasterizer
 
-HALF_TURNED = 3  # hypotheses of which half turns are tried, too
 # Without depth: steps on a small crop, and steps by those with depth.
 ROUGH_STEPS, BLIND_STEPS = 8, 2
 LEAST_TOLD = 1.2  # of the last outline: what the colours tell less of does not count
@@ -181,7 +180,8 @@ class GsPose:
         frame = Frame(0, "", depth_m, Intrinsics(side, side, side / 2, side / 2))
         self._search.on_points(tables, seen, InstanceView(frame, depth_m > 0))
         self.refiner.refined(tables, self.refiner.aligned(tables, seen, start), seen, crop, 1)
-        self.refiner.judged(tables, start, seen, crop)
+        self.refiner.refined(tables, start, None, crop, 1)
+        CpuRasterizer().render(tables.gaussians, start.rotation, start.translation, frame.intrinsics, (side, side))
 
     def estimate(
         self, observations: Sequence[Observation], stopwatch: Stopwatch | None = None
@@ -277,7 +277,10 @@ class GsPose:
             aligned = sorted(
                 (self.refiner.judged(tables, one, seen, crop) for one in aligned), key=lambda one: one.wrongness
             )
-            turned = [self.refiner.aligned(tables, seen, one) for one in half_turned(aligned[:HALF_TURNED], aligned)]
+            turned = [
+                self.refiner.aligned(tables, seen, one)
+                for one in half_turned(aligned[: self.settings.half_turned], aligned)
+            ]
             aligned += [self.refiner.judged(tables, one, seen, crop) for one in turned]
             aligned.sort(key=lambda one: one.wrongness)
         with stopwatch.stage("refinement"):
@@ -298,7 +301,7 @@ class GsPose:
         with stopwatch.stage("alignment"):
             aligned = [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in starts]
             aligned.sort(key=doubt_of)
-            turned = half_turned(aligned[:HALF_TURNED], aligned)
+            turned = half_turned(aligned[: settings.half_turned], aligned)
             aligned += [self.refiner.refined(tables, one, None, small, ROUGH_STEPS) for one in turned]
             aligned.sort(key=doubt_of)
         with stopwatch.stage("refinement"):

@@ -21,6 +21,8 @@ class GsPoseSettings:
         Those that are aligned to the surface, all different.
     refined : int
         Those that are refined on the image.
+    half_turned : int
+        Those of which half turns about the axes of their boxes are tried, too.
     apart_deg : float
         Between two hypotheses, at least [deg].
     coarse_points, fine_points, surface_points : int
@@ -60,6 +62,7 @@ class GsPoseSettings:
     kept: int = 300
     hypotheses: int = 20
     refined: int = 5
+    half_turned: int = 3
     apart_deg: float = 22.0
     coarse_points: int = 80
     fine_points: int = 220
@@ -91,6 +94,8 @@ class GsPoseSettings:
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
         value = self.blind_hypotheses
         expect("blind_hypotheses", type(value) is int and 1 <= value <= 200, "1 to 200", value)
+        whole = type(self.half_turned) is int and 0 <= self.half_turned <= 200
+        expect("half_turned", whole, "0 to 200", self.half_turned)
         for key in ("coarse_points", "fine_points", "surface_points"):
             expect(key, type(value := getattr(self, key)) is int and 20 <= value <= 4096, "20 to 4096", value)
         for key in ("surface_steps", "image_steps", "tracking_steps"):

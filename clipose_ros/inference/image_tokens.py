@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from clipose_ros.core.validation import expect
-from clipose_ros.inference.card import read_card, settings_from
+from clipose_ros.inference.card import ModelCard, read_card, settings_from
 from clipose_ros.inference.session import Session, SessionConfig
 
 ESTIMATOR = "image-backbone"
@@ -78,6 +78,27 @@ class BackboneIdentity:
         return f"{self.name} ({self.sha256[:12]})"
 
 
+def backbone_identity(folder: Path) -> BackboneIdentity:
+    """Say which backbone a model is, without loading it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+
+    Returns
+    -------
+    BackboneIdentity
+        As its card says.
+
+    Raises
+    ------
+    ValueError
+        If the model is no backbone, or its card is malformed.
+    """
+    return _identity(folder, read_card(folder))
+
+
 class ImageTokens:
     """An image backbone, loaded and checked against its card.
 
@@ -107,10 +128,9 @@ class ImageTokens:
 
     def __init__(self, folder: Path, config: SessionConfig = SessionConfig()) -> None:
         card = read_card(folder)
-        expect(f"{folder}: estimator", card.estimator == ESTIMATOR, ESTIMATOR, card.estimator)
+        self.identity = _identity(folder, card)
         network = card.network(NETWORK)
         self.stride = settings_from(ImageTokensSettings, card).stride
-        self.identity = BackboneIdentity(card.name, network.sha256)
         shape, self.width = network.inputs.get(IMAGE, ()), _width(network.outputs.get(TOKENS, ()))
         sized = len(shape) == 4 and shape[1] == 3 and isinstance(shape[2], int) == isinstance(shape[3], int)
         expect(f"{folder}: inputs.{IMAGE}", sized, "[batch, 3, height, width]", list(shape))
@@ -203,6 +223,11 @@ class ImageTokens:
                 times[i : i + high, j : j + wide] += 1
             found.append(total / times)
         return found
+
+
+def _identity(folder: Path, card: ModelCard) -> BackboneIdentity:
+    expect(f"{folder}: estimator", card.estimator == ESTIMATOR, ESTIMATOR, card.estimator)
+    return BackboneIdentity(card.name, card.network(NETWORK).sha256)
 
 
 def _width(shape: tuple[int | str, ...]) -> int:

@@ -29,6 +29,7 @@ from clipose_ros.core.admission import unanswered
 from clipose_ros.core.support import support_settings
 from clipose_ros.core.timing import Stopwatch
 from clipose_ros.core.types import Rejection
+from clipose_ros.estimators.compiled_code import tell_of_compiling
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.formats.camera_info import check_camera_info
 from clipose_ros.formats.image_messages import detections_from, instances_from
@@ -46,6 +47,7 @@ from clipose_ros.ros.health import Health, reason_of
 from clipose_ros.ros.image_inputs import image_input
 from clipose_ros.ros.input_thread import InputThread
 from clipose_ros.ros.input_watch import InputWatch
+from clipose_ros.ros.loading_notice import LoadingNotice
 from clipose_ros.ros.losses import SequenceNumbers
 from clipose_ros.ros.parameters import read_parameters
 from clipose_ros.ros.publishers import PosePublishers
@@ -97,17 +99,21 @@ class PoseNode(Node):
         super().__init__("clipose", **options)
         self._pipeline_lock = threading.Lock()  # the worker's frame, or a change of what it is done with
         self.parameters = read_parameters(self, PoseNodeParameters, PoseNodeParameters.CHANGEABLE, self._on_parameters)
-        # an engine of TensorRT takes minutes
+        # an engine of TensorRT takes minutes, code of learned objects the most of one
         models = ", ".join(self.parameters.models)
-        self.get_logger().info(f"loading {models} on {self.parameters.provider}")
-        estimator = load_estimator(self.parameters)
-        segmenter = load_segmenter(
-            self.parameters.segmenter,
-            models_dir(self.parameters),
-            self.parameters.session(),
-            options=self.parameters.segmenter_options(),
-            objects_dir=objects_dir(self.parameters),
-        )
+        loading = f"loading {models} on {self.parameters.provider}"
+        self.get_logger().info(loading)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
+        with LoadingNotice(self, self._diagnostics, self.parameters.diagnostics_s, loading) as notice:
+            tell_of_compiling(notice.tell)
+            estimator = load_estimator(self.parameters)
+            segmenter = load_segmenter(
+                self.parameters.segmenter,
+                models_dir(self.parameters),
+                self.parameters.session(),
+                options=self.parameters.segmenter_options(),
+                objects_dir=objects_dir(self.parameters),
+            )
         self._tracker = Tracker(self.parameters.tracker(), estimator.symmetry)
         self._pipeline = Pipeline(
             estimator,
@@ -144,7 +150,6 @@ class PoseNode(Node):
         self._warn_of_support()
         self._outputs = PosePublishers(self, self.parameters, transforms)
         self._debug_image = DebugImage(self, self._colour)
-        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics")
 
         self._inputs = InputThread(self)
         self._qos = input_qos(self.parameters.reliable_inputs)

@@ -158,7 +158,7 @@ def likeness(
             whole = sight.colour[top:bottom, left:right].astype(np.float32) / 255
             whole = cv2.blur(whole, (step, step)) if step > 1 else whole
             painted = drawn.image[known][:, :3] / drawn.alpha[known][:, None]
-            colour, tint, texture = _colours(
+            colour, tint, texture = colour_differences(
                 whole[::step, ::step][known].astype(np.float64), painted.astype(np.float64)
             )
     return Likeness(
@@ -185,8 +185,21 @@ def _box(sight: Sight, mask: np.ndarray, radius_m: float, translation: np.ndarra
     return left, top, int(np.clip(right, left + 1, width)), int(np.clip(bottom, top + 1, height))
 
 
-def _colours(seen: np.ndarray, painted: np.ndarray) -> tuple[float, float, float]:
-    """Difference, tint and texture of colours (N, 3), seen in the image and of the render."""
+def colour_differences(seen: np.ndarray, painted: np.ndarray) -> tuple[float, float, float]:
+    """Compare colours pixel by pixel.
+
+    Parameters
+    ----------
+    seen : (N, 3) float
+        In the image, 0..1.
+    painted : (N, 3) float
+        Of the render, 0..1.
+
+    Returns
+    -------
+    colour, tint, texture : float
+        As of `Likeness`.
+    """
     gains = (seen * painted).sum(axis=0) / np.maximum((painted * painted).sum(axis=0), 1e-6)
     gain = float((seen * painted).sum() / max((painted * painted).sum(), 1e-6))
     brightness = max(float(seen.mean()), DARKEST)

@@ -29,6 +29,7 @@ from clipose_ros.inference.image_tokens import ImageTokens
 from clipose_ros.inference.session import SessionConfig
 from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.rendering.cpu import CpuRasterizer
+from clipose_ros.segmenters.colour_recognition import ColourFinding, ColourRecogniser, ColourRecognitionSettings
 from clipose_ros.segmenters.depth import DepthSegmenter
 from clipose_ros.segmenters.depth_channels import depth_grid
 from clipose_ros.segmenters.likeness import Sight, shown_mask, sight_of
@@ -37,7 +38,6 @@ from clipose_ros.segmenters.recognition import Recognised, Recogniser, Recogniti
 from clipose_ros.segmenters.token_finder import (
     TokenFinder,
     TokenFinderSettings,
-    TokenFinding,
     TokenObject,
     check_backbone,
 )
@@ -73,6 +73,8 @@ class ObjectSegmenterSettings:
         Model of the image backbone, whose tokens find objects where there is no depth.
     by_tokens : TokenFinderSettings
         How they do.
+    by_colour : ColourRecognitionSettings
+        How what they find is judged by a pose.
 
     Raises
     ------
@@ -86,13 +88,18 @@ class ObjectSegmenterSettings:
     recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
     backbone: str = DEFAULT_BACKBONE
     by_tokens: TokenFinderSettings = field(default_factory=TokenFinderSettings)
+    by_colour: ColourRecognitionSettings = field(default_factory=ColourRecognitionSettings)
 
     def __post_init__(self) -> None:
         expect("least_score", 0 <= self.least_score <= 1, "0 to 1", self.least_score)
         for key, most in (("least_pixels", 10**7), ("most_proposals", 255)):
             expect(key, type(value := getattr(self, key)) is int and 1 <= value <= most, f"1 to {most}", value)
         expect("backbone", isinstance(self.backbone, str) and self.backbone, "the name of a model", self.backbone)
-        for key, kind in (("recognition", RecognitionSettings), ("by_tokens", TokenFinderSettings)):
+        for key, kind in (
+            ("recognition", RecognitionSettings),
+            ("by_tokens", TokenFinderSettings),
+            ("by_colour", ColourRecognitionSettings),
+        ):
             if isinstance(value := getattr(self, key), Mapping):
                 object.__setattr__(self, key, record_from(kind, value))
             expect(key, isinstance(getattr(self, key), kind), "a mapping", value)
@@ -132,6 +139,7 @@ class ObjectSegmenter:
         self.settings = settings_from(ObjectSegmenterSettings, card)
         self._name, self._rasterizer = card.name, CpuRasterizer()
         self._recogniser = Recogniser(objects_dir, self.settings.recognition)
+        self._colour_poses = self._recogniser.poses(self.settings.by_colour.search)
         beside = folder.parent / PROPOSER
         depth = beside if (beside / CARD_FILE).is_file() else find_model(PROPOSER)
         known = read_card(depth)
@@ -214,14 +222,17 @@ class ObjectSegmenter:
         instances = tuple(Instance(i, *of_one, str(i)) for i, of_one in enumerate(named, start=1))
         return Detections(instances, labels)
 
-    def _finder_of_objects(self) -> TokenFinder | None:
-        """What finds objects by tokens; None where none has some."""
+    def _finder_of_objects(self) -> ColourRecogniser | None:
+        """What finds objects without depth; None where none has tokens."""
         objects = [
             TokenObject(name, tokens, self._recogniser.histograms(name))
             for name in self.names
             if (tokens := self._recogniser.tokens(name)) is not None
         ]
-        return TokenFinder(self._loaded_backbone(), objects, self.settings.by_tokens) if objects else None
+        if not objects:
+            return None
+        finder = TokenFinder(self._loaded_backbone(), objects, self.settings.by_tokens)
+        return ColourRecogniser(finder, self._recogniser, self._colour_poses, self.settings.by_colour)
 
     def _loaded_backbone(self) -> ImageTokens:
         """The image backbone, which is read for the first object that has tokens."""
@@ -235,8 +246,8 @@ class ObjectSegmenter:
         """Name, score and mask of the objects without depth, the surest first."""
         if self._finder is None or sight.colour is None:
             return []
-        kept: list[TokenFinding] = []
-        for one in self._finder.found(sight.colour, self.settings.least_pixels):
+        kept: list[ColourFinding] = []
+        for one in self._finder.found(sight.colour, sight.intrinsics, self.settings.least_pixels):
             pixels = np.count_nonzero(one.mask)
             seen = np.count_nonzero(one.mask & blind) >= BLIND_MASK * pixels
             if seen and one.score >= self.settings.least_score and not any(_shared(one.mask, o.mask) for o in kept):

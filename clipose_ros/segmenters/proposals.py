@@ -18,6 +18,7 @@ FIT_ROUNDS = 3
 RAISED_M, HIGHEST_M = 0.008, 0.6  # above the surface is what may be an object
 NEAR_CELLS = 1  # of the grid: so near to an instance is its border
 LENGTH_M, PAINT = 0.05, 0.15  # that differ as much as 1, when a part is cut in two
+PLACE = 4.0  # of places without depth, by the root of a part's pixels
 CUT_ROUNDS, MOST_POINTS = 8, 2000
 LEAST_SHARE = 0.15  # of a part that is cut off
 
@@ -87,27 +88,30 @@ def halves(sight: Sight, mask: np.ndarray) -> list[np.ndarray]:
     given, z = sight.intrinsics, sight.depth_m[rows, columns].astype(np.float64)
     points = np.stack([(columns - given.cx) / given.fx * z, (rows - given.cy) / given.fy * z, z], axis=1) / LENGTH_M
     if sight.colour is not None:
-        colours = cv2.blur(sight.colour, (5, 5))[rows, columns] / 255.0
-        points = np.concatenate([points, colours / max(float(colours.mean()), 0.05) * 0.5 / PAINT / 3], axis=1)
-    some = points[:: max(1, len(points) // MOST_POINTS)]
-    middle = some.mean(axis=0)
-    axis = np.linalg.eigh(np.cov((some - middle).T))[1][:, -1]
-    along = (some - middle) @ axis
-    centres = np.stack([some[along < 0].mean(axis=0), some[along >= 0].mean(axis=0)])
-    for _ in range(CUT_ROUNDS):
-        first = ((some - centres[0]) ** 2).sum(axis=1) < ((some - centres[1]) ** 2).sum(axis=1)
-        if first.all() or not first.any():
-            return []
-        centres = np.stack([some[first].mean(axis=0), some[~first].mean(axis=0)])
-    first = ((points - centres[0]) ** 2).sum(axis=1) < ((points - centres[1]) ** 2).sum(axis=1)
-    parts = []
-    for chosen in (first, ~first):
-        half = np.zeros(mask.shape, np.uint8)
-        half[rows[chosen], columns[chosen]] = 1
-        piece = largest_piece(cv2.morphologyEx(half, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0)
-        if np.count_nonzero(piece) >= LEAST_SHARE * np.count_nonzero(mask):
-            parts.append(piece)
-    return parts
+        points = np.concatenate([points, _levelled(sight.colour, rows, columns)], axis=1)
+    return _two_groups(points, rows, columns, mask)
+
+
+def halves_by_place(colour: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """Cut a part in two where there is no depth: by place in the image and, where that leaves it open, by colours.
+
+    Parameters
+    ----------
+    colour : (H, W, 3) uint8
+        RGB.
+    mask : (H, W) bool
+        The part.
+
+    Returns
+    -------
+    list of (H, W) bool
+        As of `halves`.
+    """
+    rows, columns = np.nonzero(mask)
+    if len(rows) < LEAST_POINTS:
+        return []
+    places = PLACE * np.stack([columns, rows], axis=1) / math.sqrt(len(rows))
+    return _two_groups(np.concatenate([places, _levelled(colour, rows, columns)], axis=1), rows, columns, mask)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -165,3 +169,32 @@ def risen_parts(grid: DepthGrid, taken: np.ndarray, least_pixels: int) -> list[n
         for full, cells in zip((height, width), free.shape)
     )
     return [(parts == k).take(row, axis=0).take(column, axis=1) for k in order]
+
+
+def _levelled(colour: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) of pixels by their brightness, in units of what differs."""
+    colours = cv2.blur(colour, (5, 5))[rows, columns] / 255.0
+    return colours / max(float(colours.mean()), 0.05) * 0.5 / PAINT / 3
+
+
+def _two_groups(points: np.ndarray, rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """The larger piece of each of two groups of a part's pixels, by points (N, F) that they have."""
+    some = points[:: max(1, len(points) // MOST_POINTS)]
+    middle = some.mean(axis=0)
+    axis = np.linalg.eigh(np.cov((some - middle).T))[1][:, -1]
+    along = (some - middle) @ axis
+    centres = np.stack([some[along < 0].mean(axis=0), some[along >= 0].mean(axis=0)])
+    for _ in range(CUT_ROUNDS):
+        first = ((some - centres[0]) ** 2).sum(axis=1) < ((some - centres[1]) ** 2).sum(axis=1)
+        if first.all() or not first.any():
+            return []
+        centres = np.stack([some[first].mean(axis=0), some[~first].mean(axis=0)])
+    first = ((points - centres[0]) ** 2).sum(axis=1) < ((points - centres[1]) ** 2).sum(axis=1)
+    parts = []
+    for chosen in (first, ~first):
+        half = np.zeros(mask.shape, np.uint8)
+        half[rows[chosen], columns[chosen]] = 1
+        piece = largest_piece(cv2.morphologyEx(half, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0)
+        if np.count_nonzero(piece) >= LEAST_SHARE * np.count_nonzero(mask):
+            parts.append(piece)
+    return parts

@@ -161,8 +161,8 @@ class Recogniser:
     def __init__(self, objects_dir: Path, settings: RecognitionSettings = RecognitionSettings()) -> None:
         self.settings = settings
         self._library = ObjectLibrary(objects_dir)
-        cards = [ModelCard("search", "gspose", (), {}, settings=some) for some in (settings.search, {})]
-        self._quick, self._thorough = (GsPose(objects_dir, card, objects_dir=objects_dir) for card in cards)
+        self._objects_dir, self._searches = objects_dir, []
+        self._quick, self._thorough = (self.poses(search) for search in (settings.search, {}))
         self._rasterizer = CpuRasterizer()
         self._known: dict[str, _Known] = {}
         self._know(self._library.read_all())
@@ -181,9 +181,31 @@ class Recogniser:
             If there is no object, or one is broken: then all stay as they were.
         """
         objects = self._library.read_all()
-        self._quick.reload()
-        self._thorough.reload()
+        for poses in self._searches:
+            poses.reload()
         self._know(objects)
+
+    def poses(self, search: Mapping[str, Any]) -> GsPose:
+        """Make what seeks poses of the objects, and knows their changes.
+
+        Parameters
+        ----------
+        search : mapping of str to object
+            Of `GsPoseSettings`.
+
+        Returns
+        -------
+        GsPose
+            It.
+
+        Raises
+        ------
+        ValueError
+            If the settings are malformed.
+        """
+        card = ModelCard("search", "gspose", (), {}, settings=search)
+        self._searches.append(GsPose(self._objects_dir, card, objects_dir=self._objects_dir))
+        return self._searches[-1]
 
     def warm_up(self) -> None:
         """Compile what is not in numba's cache."""

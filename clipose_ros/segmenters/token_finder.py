@@ -1,14 +1,14 @@
 """Finds learned objects in images without depth, by tokens of an image backbone.
 
 Where tokens of the image, at several scales, are like those of an object hangs together in components. Each is looked
-at again at the object's own scale: its outline is where the colours change, by GrabCut from the tokens' similarity; a
-score says how far tokens and colours are those of the object that it is most like.
+at again at the object's own scale: its outline is where the colours change, by GrabCut from the tokens' similarity; and
+said is how far tokens and colours are those of the object that it is most like.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,6 +32,9 @@ MARGIN = 0.25  # of a component's box, around it: the outermost cells are half a
 SURE, LIKELY = 0.75, 0.45  # of the way from the similarity around an object to that in it
 CUT_ROUNDS = 3
 FRAME_PX = 4  # of a crop, at its border: never the object's
+NEAR_FRAME_PX, CUT_PX = 4, 8  # an object goes on beyond a crop where so many of its pixels are so near to that border
+MOST_LOOKS = 3  # at an object, until its crop shows all of it
+NO_LARGER = 0.9  # intersection over union of the boxes of two looks, of which the second shows no more
 LEAST_SHARE = 0.02  # of a crop, that an object covers
 COARSE_STEP, FINE_STEP = 4, 2  # of the pixels of a crop, that its outline is sought on
 SAME_BOX = 0.6  # intersection over union of two boxes that are looked at once only
@@ -59,9 +62,6 @@ class TokenFinderSettings:
     least_alike : float
         Findings whose mean token is less similar to that of every view than this, or whose colours are less alike, are
         none, 0..1.
-    weights : tuple of float
-        The score is 1 / (1 + exp(-sum)) of the first, and of the others times the features of a `TokenFinding`. From
-        `python -m training.token_scores`.
 
     Raises
     ------
@@ -75,7 +75,6 @@ class TokenFinderSettings:
     most_components: int = 16
     most_objects: int = 8
     least_alike: float = 0.5
-    weights: tuple[float, ...] = (0.0,) * 6
 
     def __post_init__(self) -> None:
         listed = isinstance(self.scales, (list, tuple)) and 1 <= len(self.scales) <= 4
@@ -87,9 +86,6 @@ class TokenFinderSettings:
         for key in ("most_components", "most_objects"):
             whole = type(value := getattr(self, key)) is int and 1 <= value <= 255
             expect(key, whole, "1 to 255", value)
-        listed = isinstance(self.weights, (list, tuple)) and len(self.weights) == 6 and np.isfinite(self.weights).all()
-        expect("weights", listed, "6 numbers", self.weights)
-        object.__setattr__(self, "weights", tuple(map(float, self.weights)))
 
 
 @dataclass(frozen=True)
@@ -105,14 +101,14 @@ class TokenFinding:
     features : (5,) float
         How similar its tokens are to the object's, and their mean to that of a view; how alike the colours are; how
         much less similar what is around it is; how much more similar it is to this object than to the next.
-    score : float
-        0..1.
+    is_cut : bool
+        Whether it goes on beyond what was looked at.
     """
 
     name: str
     mask: np.ndarray
     features: np.ndarray
-    score: float
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,24 +178,74 @@ class TokenFinder:
         Returns
         -------
         list of TokenFinding
-            Of all scores, the surest first. Masks may overlap.
+            The most alike first. Masks may overlap.
         """
         coarse = [self._looked_at(colour, box, COARSE_STEP) for box in self._boxes(colour)]
-        coarse = sorted((one for one in coarse if one is not None), key=lambda one: -float(one.features[:3].sum()))
+        coarse = sorted((one for one in coarse if one is not None), key=_alike, reverse=True)
         boxes: list[tuple[float, float, float, float]] = []
         for one in coarse:
             box = cv2.boundingRect(one.mask.astype(np.uint8))
             if len(boxes) < self.settings.most_objects and all(_overlap(box, other) < SAME_BOX for other in boxes):
                 boxes.append(box)
-        fine = [self._looked_at(colour, box, FINE_STEP) for box in boxes]
         findings = [
             one
-            for one in fine
-            if one is not None
-            and np.count_nonzero(one.mask) >= least_pixels
-            and one.features[1:3].min() >= self.settings.least_alike
+            for one in self._followed(colour, boxes)
+            if np.count_nonzero(one.mask) >= least_pixels and one.features[1:3].min() >= self.settings.least_alike
         ]
-        return sorted(findings, key=lambda one: -one.score)
+        return sorted(findings, key=_alike, reverse=True)
+
+    def of_mask(self, colour: np.ndarray, mask: np.ndarray) -> TokenFinding:
+        """Say what a part of an image is most like.
+
+        Parameters
+        ----------
+        colour : (H, W, 3) uint8
+            RGB.
+        mask : (H, W) bool
+            The part; not empty.
+
+        Returns
+        -------
+        TokenFinding
+            With this mask.
+        """
+        crop = token_crop(colour, cv2.boundingRect(mask.astype(np.uint8)))
+        part = crop.moved(mask) > 0.5
+        return self._judged(crop, self._backbone.map(crop.image), part, mask)
+
+    def is_hopeless(self, one: TokenFinding) -> bool:
+        """Say whether a finding is none, whatever else speaks for it.
+
+        Parameters
+        ----------
+        one : TokenFinding
+            To judge.
+
+        Returns
+        -------
+        bool
+            Whether its mean token or its colours are too little alike.
+        """
+        return bool(one.features[1:3].min() < self.settings.least_alike)
+
+    def _followed(self, colour: np.ndarray, boxes: list[tuple[float, float, float, float]]) -> Iterator[TokenFinding]:
+        """What boxes show, looked at with care, and again around it where it goes on beyond a crop."""
+        done: list[tuple[float, float, float, float]] = []
+        for box in boxes:
+            found = None
+            for _ in range(MOST_LOOKS):
+                if any(_overlap(box, other) >= SAME_BOX for other in done):
+                    found = None
+                    break
+                looked_at, found = box, self._looked_at(colour, box, FINE_STEP)
+                if found is None:
+                    break
+                box = cv2.boundingRect(found.mask.astype(np.uint8))
+                if not found.is_cut or _overlap(box, looked_at) >= NO_LARGER:
+                    break
+            if found is not None:
+                done.append(box)
+                yield found
 
     def _similarities(self, tokens: np.ndarray) -> np.ndarray:
         """How similar each token (h, w, D) is to the most similar one of each object: (objects, h, w)."""
@@ -247,7 +293,9 @@ class TokenFinder:
         if np.count_nonzero(part) < LEAST_SHARE * CROP_PX**2:
             return None
         mask = crop.back(part, colour.shape[:2])
-        return self._judged(crop, tokens, part, mask) if mask.any() else None
+        if not mask.any():
+            return None
+        return replace(self._judged(crop, tokens, part, mask), is_cut=_is_cut(crop, part, colour.shape[:2]))
 
     def _part(self, image: np.ndarray, similar: np.ndarray, step: int) -> np.ndarray:
         """Pixels of a crop that show the object in its middle, by similarities (objects, h, w) of its tokens."""
@@ -311,10 +359,7 @@ class TokenFinder:
         best = int(total.argmax())
         margin = float(total[best] - np.delete(total, best).max()) if len(total) > 1 else 1.0
         features = np.array([*table[best], min(margin, 1.0)])
-        weights = self.settings.weights
-        logit = weights[0] + float(features @ weights[1:])
-        score = 1 / (1 + math.exp(-float(np.clip(logit, -50, 50))))
-        return TokenFinding(self._objects[best].name, mask, features, score)
+        return TokenFinding(self._objects[best].name, mask, features)
 
 
 def check_backbone(name: str, tokens: ObjectTokens, backbone: ImageTokens) -> None:
@@ -339,12 +384,27 @@ def check_backbone(name: str, tokens: ObjectTokens, backbone: ImageTokens) -> No
     expect(name, made, wanted, f"those of {tokens.backbone}; learn the object again (clipose learn --replace)")
 
 
+def _alike(one: TokenFinding) -> float:
+    """How like an object a finding is."""
+    return float(one.features[:3].sum())
+
+
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
     """Intersection over union of two boxes (left, top, width, height)."""
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     common = max(across, 0) * max(down, 0)
     return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
+
+
+def _is_cut(crop: TokenCrop, part: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether a part of a crop reaches a border beyond which there is more of the image."""
+    (scale, _, shift_x), (_, _, shift_y) = crop.from_image
+    height, width = shape
+    within = (shift_y < 0, shift_y + scale * height > CROP_PX, shift_x < 0, shift_x + scale * width > CROP_PX)
+    near = FRAME_PX + NEAR_FRAME_PX
+    sides = part[:near].any(axis=0), part[-near:].any(axis=0), part[:, :near].any(axis=1), part[:, -near:].any(axis=1)
+    return any(inside and np.count_nonzero(side) >= CUT_PX for inside, side in zip(within, sides))
 
 
 def _border(image: np.ndarray) -> np.ndarray:

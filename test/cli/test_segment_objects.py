@@ -12,7 +12,10 @@ import pytest
 
 pytest.importorskip("numba")
 
+from clipose_ros.inference.card import DEFAULT_BACKBONE, find_model
+from clipose_ros.inference.image_tokens import BackboneIdentity, backbone_identity
 from clipose_ros.objects.library import ObjectLibrary
+from clipose_ros.objects.object_tokens import ObjectTokens
 
 spec = importlib.util.spec_from_file_location("table_scenes", Path(__file__).parents[1] / "objects" / "table_scenes.py")
 table = importlib.util.module_from_spec(spec)
@@ -161,3 +164,29 @@ def test_one_broken_object_does_not_hide_the_others(clipose, shelf, tmp_path):
     clipose("objects", library, "--remove", "warm")
     assert [one["name"] for one in json.loads(clipose("objects", library, "--json"))] == ["cold"]
     assert not clipose.stderr
+
+
+def test_objects_of_another_backbone_are_named_each(clipose, shelf, tmp_path):
+    tokens, here = np.full((2, 4), 0.5, np.float16), backbone_identity(find_model(DEFAULT_BACKBONE))
+    library = ObjectLibrary(tmp_path)
+    for name, made in (("same", here), ("other", BackboneIdentity(here.name, 64 * "a")), ("none", None)):
+        box = replace(table.learned_box(name, WARM), tokens=ObjectTokens(made, tokens, tokens) if made else None)
+        library.add(box)
+    told = {one["name"]: one["backbone_is_here"] for one in json.loads(clipose("objects", tmp_path, "--json"))}
+    assert told == {"same": True, "other": False, "none": None}
+    (said,) = clipose.stderr.splitlines()
+    assert said.startswith(
+        f"other: expected tokens of the image backbone {here}, got those of {here.name} (aaaaaaaaaaaa)"
+    )
+    assert "--replace" in said
+    assert "another" in clipose("objects", tmp_path)
+
+
+def test_objects_are_listed_where_no_backbone_is(clipose, shelf, tmp_path):
+    tokens = np.full((2, 4), 0.5, np.float16)
+    made = ObjectTokens(BackboneIdentity("backbone-other", 64 * "a"), tokens, tokens)
+    ObjectLibrary(tmp_path / "objects").add(replace(table.learned_box("warm", WARM), tokens=made))
+    (tmp_path / "models").mkdir()
+    (one,) = json.loads(clipose("objects", tmp_path / "objects", "--models-dir", tmp_path / "models", "--json"))
+    assert one["backbone"] == "backbone-other" and one["backbone_is_here"] is None
+    assert f"expected one of (none) in {tmp_path / 'models'}" in clipose.stderr

@@ -133,7 +133,7 @@ def test_numba_comes_with_learned_objects_alone():
         "surface_alignment",
     )
     numba += [f"clipose_ros.estimators.{name}" for name in rooms]
-    numba += [f"clipose_ros.segmenters.{name}" for name in ("object_segmenter", "recognition")]
+    numba += [f"clipose_ros.segmenters.{name}" for name in ("colour_recognition", "object_segmenter", "recognition")]
     assert import_without(["numba"], [name for name in everything() if name not in numba]) == {}
 
 

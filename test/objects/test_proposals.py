@@ -12,7 +12,7 @@ import pytest
 from clipose_ros.core.types import Frame
 from clipose_ros.segmenters.depth_channels import depth_grid
 from clipose_ros.segmenters.likeness import sight_of
-from clipose_ros.segmenters.proposals import continued_share, halves, risen_parts
+from clipose_ros.segmenters.proposals import continued_share, halves, halves_by_place, risen_parts
 
 spec = importlib.util.spec_from_file_location("table_scenes", Path(__file__).with_name("table_scenes.py"))
 table = importlib.util.module_from_spec(spec)
@@ -38,15 +38,17 @@ def test_the_plane_of_a_patch_of_the_table_goes_on_and_that_of_a_box_does_not(sc
     assert continued_share(sight, np.zeros(labels.shape, bool)) == 0
 
 
-def test_two_boxes_that_became_one_part_are_cut(scene):
-    _, sight, labels = scene
-    parts = halves(sight, labels > 0)
+@pytest.mark.parametrize("blind", [False, True])
+def test_two_boxes_that_became_one_part_are_cut(scene, blind):
+    frame, sight, labels = scene
+    parts = halves_by_place(frame.colour, labels > 0) if blind else halves(sight, labels > 0)
     shares = [
         max(np.count_nonzero(part & (labels == k)) / np.count_nonzero(part | (labels == k)) for part in parts)
         for k in (1, 2)
     ]
     assert len(parts) == 2 and min(shares) > 0.9
-    assert halves(sight, np.zeros(labels.shape, bool)) == []
+    nothing = np.zeros(labels.shape, bool)
+    assert halves(sight, nothing) == [] and halves_by_place(frame.colour, nothing) == []
 
 
 def test_what_rises_from_the_table_in_no_instance_is_found(scene):

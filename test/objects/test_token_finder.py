@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,8 @@ from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.objects.object_tokens import KINDS, ObjectTokens, learn_tokens, token_crop
 from clipose_ros.objects.view_colours import view_histograms
 from clipose_ros.segmenters.choice import load_segmenter
+from clipose_ros.segmenters.colour_recognition import SEARCH, ColourRecogniser, ColourRecognitionSettings
+from clipose_ros.segmenters.recognition import Recogniser
 from clipose_ros.segmenters.token_finder import TokenFinder, TokenFinderSettings, TokenObject
 
 spec = importlib.util.spec_from_file_location("table_scenes", Path(__file__).with_name("table_scenes.py"))
@@ -130,6 +133,64 @@ def test_an_image_of_any_size_is_looked_at(backbone, boxes):
             assert one.mask.shape == shape[:2]
 
 
+def test_an_object_that_is_larger_than_what_was_looked_at_is_looked_at_whole(backbone, boxes, monkeypatch):
+    finder = TokenFinder(backbone, [TokenObject(one.name, one.tokens, view_histograms(one)) for one in boxes])
+    frame, labels = table.frame_of_boxes([put(replace(WARM, size=(0.24, 0.16, 0.1)), (0.0, 0.0), 20.0)])
+    left, top, width, height = cv2.boundingRect((labels == 1).astype(np.uint8))
+    corner = (left + 0.1 * width, top + 0.3 * height, 0.4 * width, 0.4 * height)
+    monkeypatch.setattr(finder, "_boxes", lambda colour: [corner])
+    (found,) = finder.found(frame.colour)
+    assert not found.is_cut and overlap(found.mask, labels == 1) > 0.85
+
+
+@pytest.fixture(scope="module")
+def by_colour(library):
+    recogniser = Recogniser(library)
+    return ColourRecogniser(None, recogniser, recogniser.poses(SEARCH))
+
+
+def test_a_pose_tells_the_object_from_another_without_depth(by_colour, scene):
+    frame, labels = scene
+    right, wrong = (by_colour.sighting(frame.colour, labels == 1, frame.intrinsics, name) for name in ("warm", "cold"))
+    assert right.is_borne_out and not wrong.is_borne_out
+    assert right.features[0] < wrong.features[0] and (right.features[1:3] > wrong.features[1:3]).all()
+    assert right.features[5] < 0.3 < wrong.features[5]
+    assert overlap(right.mask, labels == 1) > 0.9
+
+
+def test_a_render_mends_an_outline_that_is_off(by_colour, scene):
+    frame, labels = scene
+    truth = labels == 1
+    rough = cv2.dilate(truth.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    mended = by_colour.sighting(frame.colour, rough, frame.intrinsics, "warm")
+    assert mended.is_borne_out and overlap(mended.mask, truth) > 0.9 > overlap(rough, truth)
+
+
+def test_two_objects_that_touch_and_were_taken_for_one_are_cut(segmenter, monkeypatch):
+    frame, labels = table.frame_of_boxes([put(WARM, (-0.07, 0.0), 10.0), put(COLD, (0.035, 0.0), 10.0)])
+    by_colour = segmenter._finder
+    finder = by_colour._finder
+    both = finder.of_mask(frame.colour, labels > 0)
+    monkeypatch.setattr(finder, "found", lambda colour, least_pixels: [both])
+    found = by_colour.found(frame.colour, frame.intrinsics)
+    for number, name in ((1, "warm"), (2, "cold")):
+        assert max(overlap(one.mask, labels == number) for one in found if one.name == name) > 0.7
+
+
+def test_objects_are_found_by_colour_near_the_border_of_the_image_too(by_colour, scene):
+    frame, labels = scene
+    half = frame.colour[:, np.flatnonzero((labels == 1).any(axis=0)).mean().astype(int) :]
+    part = labels[:, -half.shape[1] :] == 1
+    camera = replace(frame.intrinsics, cx=frame.intrinsics.cx - frame.colour.shape[1] + half.shape[1])
+    found = by_colour.sighting(np.ascontiguousarray(half), part, camera, "warm")
+    assert found is None or (found.mask.shape == part.shape and np.isfinite(found.features).all())
+
+
+def test_weights_for_poses_are_as_many_as_there_are_features():
+    with pytest.raises(ValueError, match="weights: expected 12 numbers"):
+        ColourRecognitionSettings(weights=(1.0,) * 6)
+
+
 def test_tokens_come_back_from_the_library_with_their_backbone(backbone, boxes, library):
     back = ObjectLibrary(library).read("warm")
     assert is_same(back, boxes[0]) and back.tokens.backbone == backbone.identity
@@ -201,7 +262,6 @@ def test_a_crop_moves_masks_there_and_back():
         ({"scales": ()}, "scales: expected 1 to 4 of 0.1 to 4"),
         ({"least_similar": 2}, "least_similar: expected -1 to 1"),
         ({"most_components": 0}, "most_components: expected 1 to 255"),
-        ({"weights": (1.0,)}, "weights: expected 6 numbers"),
     ],
 )
 def test_settings_out_of_range_are_named(values, message):
