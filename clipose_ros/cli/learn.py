@@ -21,11 +21,12 @@ from clipose_ros.estimators.compiled_code import find_place_for_compiled_code
 from clipose_ros.formats.recorded_frames import JoinSettings
 from clipose_ros.formats.recorded_topics import TopicNames
 from clipose_ros.formats.recordings import is_recording
-from clipose_ros.formats.reference_views import read_reference_views
+from clipose_ros.formats.reference_views import POSES_FILE, check_agreement, check_rotations, read_posed_views
 from clipose_ros.formats.whole_files import write_image
 from clipose_ros.inference.card import DEFAULT_BACKBONE, find_model
 from clipose_ros.inference.image_tokens import BackboneIdentity, ImageTokens, backbone_identity
 from clipose_ros.objects.board_views import read_board_views
+from clipose_ros.objects.found_masks import find_masks
 from clipose_ros.objects.learned_object import LearnedObject
 from clipose_ros.objects.library import ObjectLibrary, picture_file
 from clipose_ros.objects.marker_board import MarkerBoard
@@ -54,8 +55,8 @@ def learn(
     """Learn an object from views with known poses, or on a printed board, and add it to a library.
 
     With depth its surface is fused; without, it is what the masks leave (a visual hull), and views must be from all
-    sides. The views are files, or the frames of a recording of a camera that goes around the board. Needs numba:
-    pip install clipose_ros[gspose].
+    sides. Masks that are not there are found: what stands where all cameras look. The views are files, or the frames of
+    a recording of a camera that goes around the board. Needs numba: pip install clipose_ros[gspose].
 
     Parameters
     ----------
@@ -63,9 +64,9 @@ def learn(
         Of the object; masks and messages that carry it go to GS-Pose.
     references
         Folder with NNNN_color.jpg or .png, NNNN_depth.png [mm] (of all views, or of none), NNNN_mask.png (255 on the
-        object), poses.json {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and intrinsics.json. 4 to 200 views
-        from all sides. Or, with --board, a recording of depth, colour and camera_info: an .mcap or .db3 file, or its
-        folder.
+        object; found where there is none), poses.json {"NNNN": {"R": 3x3, "t": [3]}} (T_camera_object [m]) and
+        intrinsics.json. 4 to 200 views from all sides. Or, with --board, a recording of depth, colour and camera_info:
+        an .mcap or .db3 file, or its folder.
     objects
         Folder of the library; made if it is not there.
     replace
@@ -74,8 +75,8 @@ def learn(
         Take every n-th view, or frame of a recording, only.
     board
         Take poses from the board that the object stands on, which clipose board writes, instead of poses.json. Without
-        masks, the object is what stands on it, by depth. Views that do not show enough of the board are skipped and
-        named.
+        masks, the object is what stands on it, by depth or else by colour. Views that do not show enough of the board
+        are skipped and named.
     columns
         Squares in a row of the board.
     rows
@@ -126,21 +127,33 @@ def learn(
         found = read_recorded_views(references, islice(frames.frames(), None, None, every), printed, most_views)
         frames.report()
         _say(found.summary())
-        views = found.board_views.references
+        views, masks = found.board_views.references, None
     elif topics != TopicNames() or joins != JoinSettings():
         raise ValueError(f"{references}: expected a recording, since there are options of one, got something else")
     elif board:
         found = read_board_views(references, printed, every)
         _say(found.summary())
-        views = found.references
+        views, masks = found.references, found.found
     else:
-        views = read_reference_views(references, every)
-    lesson = learn_object(name, views, drawing, _say, tokens)
+        views, blank = read_posed_views(references, every)
+        masks = None
+        if blank:
+            _say(f"no masks of {len(blank)} of {len(views.views)} views: finding them")
+            masks = find_masks(views, blank)
+            _say(masks.summary())
+            views = masks.references
+        check_agreement(references / POSES_FILE, views)
+        check_rotations(references / POSES_FILE, views)
+    lesson = learn_object(name, views, drawing, _say, tokens, masks)
     library.add(lesson.learned, replace)
     picture = picture_file(objects, name)
     write_image(picture, cv2.cvtColor(lesson.picture, cv2.COLOR_RGB2BGR))
     quality = ", ".join(f"{key} {value:g}" for key, value in lesson.learned.quality.items())
     print(f"{name}: learned in {time.monotonic() - start:.0f} s ({quality}); renders beside views: {picture}")
+    if masks is not None:
+        print(
+            f"{name}: masks of {len(masks.found)} views were found by {masks.by}: look at their outlines in {picture}"
+        )
     for doubt in doubts(lesson.learned.quality):
         print(f"{name}: {doubt}", file=sys.stderr)
 

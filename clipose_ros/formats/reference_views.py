@@ -170,6 +170,36 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
         With the path and what is wrong: files that are missing or do not fit each other, too few views, empty masks,
         poses that are no rotations, are in millimetres, or contradict each other, depth in another unit.
     """
+    found, blank = read_posed_views(folder, every)
+    for name in blank:
+        _refuse_blank(FrameFiles(folder).find(name, MASK_KINDS))
+    check_agreement(folder / POSES_FILE, found)
+    check_rotations(folder / POSES_FILE, found)
+    return found
+
+
+def read_posed_views(folder: Path, every: int = 1) -> tuple[ReferenceViews, tuple[str, ...]]:
+    """Read the views of an object, of which some may have no masks.
+
+    Parameters
+    ----------
+    folder : Path
+        In the form above.
+    every : int
+        Take every n-th view only.
+
+    Returns
+    -------
+    references : ReferenceViews
+        Their poses are not compared with each other.
+    blank : tuple of str
+        Views without a mask: theirs are empty.
+
+    Raises
+    ------
+    ValueError
+        As `read_reference_views`.
+    """
     expect("every", every >= 1, "1 or more", every)
     expect(str(folder), folder.is_dir(), "a folder of reference views", "none")
     poses = read_poses_of_views(folder)
@@ -183,11 +213,9 @@ def read_reference_views(folder: Path, every: int = 1) -> ReferenceViews:
         f"an object {np.median(distances):.0f} away; divide by 1000 if these are millimetres",
     )
     files = FrameFiles(folder)
-    views = tuple(read_view(files, name, *poses[name]) for name in names)
-    found = ReferenceViews(read_central_intrinsics(folder, [view.mask.shape for view in views]), views)
-    check_agreement(folder / POSES_FILE, found)
-    check_rotations(folder / POSES_FILE, found)
-    return found
+    blank = tuple(name for name in names if not files.find(name, MASK_KINDS).is_file())
+    views = tuple(read_view(files, name, *poses[name], masked=name not in blank) for name in names)
+    return ReferenceViews(read_central_intrinsics(folder, [view.mask.shape for view in views]), views), blank
 
 
 def check_count(folder: Path, count: int) -> None:
@@ -313,7 +341,9 @@ class ReferenceFrames:
         return frame, Detections((Instance(1, self.name, id="1"),), view.mask.astype(np.uint8))
 
 
-def read_view(files: FrameFiles, name: str, rotation: np.ndarray, translation: np.ndarray) -> ReferenceView:
+def read_view(
+    files: FrameFiles, name: str, rotation: np.ndarray, translation: np.ndarray, masked: bool = True
+) -> ReferenceView:
     """Read the files of a view.
 
     Parameters
@@ -326,11 +356,13 @@ def read_view(files: FrameFiles, name: str, rotation: np.ndarray, translation: n
         R_camera_object.
     translation : (3,) float
         Of the object's origin, camera frame [m].
+    masked : bool
+        Whether it has a mask.
 
     Returns
     -------
     ReferenceView
-        With a mask.
+        Its mask is empty where it has none.
 
     Raises
     ------
@@ -338,9 +370,17 @@ def read_view(files: FrameFiles, name: str, rotation: np.ndarray, translation: n
         With the path, for files that are missing, broken or do not fit each other.
     """
     colour, depth_m = read_colour_and_depth(files, name)
-    mask_file = files.find(name, MASK_KINDS)
-    expect(str(mask_file), mask_file.is_file(), f"a mask, {OBJECT_VALUE} on the object", "none")
-    return ReferenceView(name, colour, depth_m, read_mask_of_view(mask_file, colour.shape[:2]), rotation, translation)
+    mask = np.zeros(colour.shape[:2], bool)
+    if masked:
+        mask_file = files.find(name, MASK_KINDS)
+        if not mask_file.is_file():
+            _refuse_blank(mask_file)
+        mask = read_mask_of_view(mask_file, colour.shape[:2])
+    return ReferenceView(name, colour, depth_m, mask, rotation, translation)
+
+
+def _refuse_blank(mask_file: Path) -> None:
+    raise ValueError(f"{mask_file}: expected a mask, {OBJECT_VALUE} on the object, got none")
 
 
 def read_colour_and_depth(files: FrameFiles, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,7 +1,8 @@
 """Reference views whose poses come from a printed board that the object stands on.
 
 NNNN_color.jpg or .png, NNNN_depth.png [mm], intrinsics.json, and NNNN_mask.png (255 on the object) where there is one:
-without it, the object is what stands on the board. The object must not move on the board from view to view.
+without it, the object is what stands on the board, by depth, or by colour where there is no depth. The object must not
+move on the board from view to view.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from clipose_ros.formats.reference_views import (
     read_mask_of_view,
 )
 from clipose_ros.objects.board_size import check_size
+from clipose_ros.objects.found_masks import FoundMasks, find_masks
 from clipose_ros.objects.marker_board import BoardSighting, MarkerBoard, see_board
 
 LARGEST_SCALE = 0.03  # by which depth and the squares may contradict each other
@@ -55,13 +57,16 @@ class BoardViews:
     error_px : float
         Median reprojection error [px].
     masked : int
-        Views whose masks were made here.
+        Views whose masks were made of what is higher than the board.
+    found : FoundMasks, optional
+        What is known of masks that were found by colour.
     """
 
     references: ReferenceViews
     skipped: Mapping[str, str]
     error_px: float
     masked: int
+    found: FoundMasks | None = None
 
     def summary(self) -> str:
         """Say what was used, for people.
@@ -75,6 +80,8 @@ class BoardViews:
         text = f"board seen in {count} of {count + len(self.skipped)} views, {self.error_px:.2f} px off"
         if self.masked:
             text += f"; masks of {self.masked} made of what stands on it"
+        if self.found is not None:
+            text += f"; {self.found.summary()}"
         if self.skipped:
             text += "; skipped: " + "; ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
         return text
@@ -162,18 +169,14 @@ def views_on_board(
     seen = {name: found for name, found in sightings.items() if isinstance(found, BoardSighting)}
     _check_seen(source, board, seen, skipped)
     _check_scale(board, seen, images)
-    views, masked = [], 0
+    views, masked, blank = [], 0, []
     for name, sighting in seen.items():
         colour, depth_m = images[name]
         mask = masks.get(name)
-        if mask is None:
-            expect(
-                str(source / f"{name}_{MASK_KINDS[0]}"),
-                depth_m is not None,
-                "a mask (255 on the object), or depth of this view to make one of (without NNNN_depth.png, each view "
-                "needs its NNNN_mask.png; the board gives poses alone then)",
-                "neither",
-            )
+        if mask is None and depth_m is None:
+            mask = np.zeros(colour.shape[:2], bool)
+            blank.append(name)
+        elif mask is None:
             mask = standing_on_board(board, sighting, depth_m, intrinsics)
             if np.count_nonzero(mask) < LEAST_MASK_PX:
                 skipped[name] = f"{np.count_nonzero(mask)} pixels that stand on the board: expected {LEAST_MASK_PX}"
@@ -181,10 +184,13 @@ def views_on_board(
             masked += 1
         views.append(ReferenceView(name, colour, depth_m, mask, sighting.rotation, sighting.translation))
     _check_seen(source, board, views, skipped)
-    references = ReferenceViews(intrinsics, tuple(views), floor_y_m=0.0)
+    references, found = ReferenceViews(intrinsics, tuple(views), floor_y_m=0.0), None
+    if blank:
+        found = find_masks(references, blank)
+        references = found.references
     check_agreement(f"{source}: object on the board", references)
     error_px = float(np.median([sighting.error_px for sighting in seen.values()]))
-    return BoardViews(references, {name: skipped[name] for name in images if name in skipped}, error_px, masked)
+    return BoardViews(references, {name: skipped[name] for name in images if name in skipped}, error_px, masked, found)
 
 
 def standing_on_board(

@@ -15,6 +15,7 @@ from clipose_ros.core.types import Intrinsics
 from clipose_ros.core.validation import expect
 from clipose_ros.formats.reference_views import ReferenceView, ReferenceViews
 from clipose_ros.inference.image_tokens import ImageTokens
+from clipose_ros.objects.found_masks import FoundMasks
 from clipose_ros.objects.hull import close_unseen, tight_box
 from clipose_ros.objects.learned_object import LearnedObject, check_name
 from clipose_ros.objects.mask_fit import reach_masks
@@ -31,6 +32,8 @@ WELL_SEEN = 0.35  # of the surface: a dozen views all around show 0.45, six from
 LARGE_EXCESS = 0.1  # of the diagonal, by which a hull may be too large to a side
 PICTURE_PX = 160
 SHOWN = 4
+OUTLINE = (0.1, 1.0, 0.1)  # of masks that were found, RGB
+GOOD_AGREEMENT = 0.93  # of masks that were found
 SAME_COLOUR = 0.06  # mean difference of two sides that look the same, RGB 0..1
 SAME_SHAPE = 0.7  # mean distance of two sides that have one shape, by the spacing of the discs
 TURNS_DEG = (40.0, 90.0, 155.0)  # an object that looks the same after each of these is round
@@ -76,6 +79,12 @@ def doubts(quality: Mapping[str, float]) -> list[str]:
             f"views: expected to show at least {WELL_SEEN:.0%} of the surface, got {quality['seen_share']:.0%}: seen "
             "from elsewhere, the object may be taken for turned; add views from its other sides"
         )
+    if quality.get("mask_agreement", 1.0) < GOOD_AGREEMENT:
+        found.append(
+            f"masks: expected found masks that agree by {GOOD_AGREEMENT:.0%} or more, got "
+            f"{quality['mask_agreement']:.0%}: look at their outlines in the picture, and give NNNN_mask.png where "
+            "they are wrong"
+        )
     if quality.get("hull_excess_share", 0.0) > LARGE_EXCESS:
         found.append(
             f"views: expected outlines from all sides, got a hull of {quality['views']:g} views that may be too large "
@@ -96,6 +105,7 @@ def learn(
     rasterizer: Rasterizer,
     progress: Callable[[str], None] = lambda step: None,
     backbone: ImageTokens | None = None,
+    masks: FoundMasks | None = None,
 ) -> Lesson:
     """Learn an object.
 
@@ -111,6 +121,8 @@ def learn(
         Is told each step.
     backbone : ImageTokens, optional
         Makes the tokens, to find the object without depth; without one it has none.
+    masks : FoundMasks, optional
+        What is known of the views' masks, where these were found: it is kept, and the picture shows their outlines.
 
     Returns
     -------
@@ -131,7 +143,7 @@ def learn(
         "NNNN_depth.png for each view, or for none (then the object is carved from its masks)",
         f"none for {len(blind)} of {len(views)}: {', '.join(blind[:5])}{', …' if len(blind) > 5 else ''}",
     )
-    quality: dict[str, float] = {"views": len(views)}
+    quality: dict[str, float] = {"views": len(views)} | (masks.quality() if masks else {})
     if blind:
         progress("no depth: carving the object from its masks")
     if len(views) >= LEAST_FOR_QUALITY:
@@ -147,7 +159,7 @@ def learn(
         progress("tokens")
         learned = replace(learned, tokens=learn_tokens(views, backbone))
     progress("picture")
-    return Lesson(learned, _picture(learned, views, intrinsics, rasterizer))
+    return Lesson(learned, _picture(learned, views, intrinsics, rasterizer, masks))
 
 
 def _object(
@@ -278,11 +290,24 @@ def _crops(
 
 
 def _picture(
-    learned: LearnedObject, views: Sequence[ReferenceView], intrinsics: Intrinsics, rasterizer: Rasterizer
+    learned: LearnedObject,
+    views: Sequence[ReferenceView],
+    intrinsics: Intrinsics,
+    rasterizer: Rasterizer,
+    masks: FoundMasks | None,
 ) -> np.ndarray:
-    chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, SHOWN).astype(int))]
+    """Views above renders; where masks were found, more of them, the most doubtful first, with outlines."""
+    if masks is None:
+        chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, SHOWN).astype(int))]
+    else:
+        doubtful = np.argsort(masks.covered, kind="stable")[:SHOWN]
+        others = np.linspace(0, len(views) - 1, 2 * SHOWN).astype(int)
+        chosen = [views[i] for i in dict.fromkeys([*doubtful, *others])][: 2 * SHOWN]
     pairs = []
     for view in chosen:
-        colour, _, drawn, _ = _crops(learned, view, intrinsics, rasterizer, PICTURE_PX)
+        colour, mask, drawn, _ = _crops(learned, view, intrinsics, rasterizer, PICTURE_PX)
+        if masks is not None:
+            outlines, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            colour = cv2.drawContours(np.ascontiguousarray(colour), outlines, -1, OUTLINE, 1)
         pairs.append(np.concatenate([colour, np.clip(drawn[..., :3], 0, 1)]))
     return (np.concatenate(pairs, axis=1) * 255).astype(np.uint8)

@@ -193,9 +193,19 @@ def test_masks_on_the_board_need_no_depth(tmp_path):
     references = read_board_views(folder, BOARD).references
     hull = carve(references)
     assert -0.002 < hull.points[:, 1].min() < 0.004
-    (folder / "0002_mask.png").unlink()
-    with pytest.raises(ValueError, match=r"0002_mask.png: expected a mask .* each view needs its NNNN_mask.png"):
-        read_board_views(folder, BOARD)
+
+
+def test_what_looks_otherwise_than_the_board_is_the_object(tmp_path):
+    """Neither depth nor masks: colour alone, as pictures of a phone have it."""
+    folder = write_views(tmp_path / "views", [looking_at(60 * i, 30 + 25 * (i % 2), 0.5) for i in range(6)], True)
+    true = {path.name[:4]: cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 for path in folder.glob("*_mask.png")}
+    for path in (*folder.glob("*_mask.png"), *folder.glob("*_depth.png")):
+        path.unlink()
+    found = read_board_views(folder, BOARD)
+    assert "masks of 6 views found by colour" in found.summary() and found.masked == 0
+    for view in found.references.views:
+        both = np.count_nonzero(view.mask & true[view.name]) / np.count_nonzero(view.mask | true[view.name])
+        assert both > 0.75
 
 
 def test_squares_that_the_printer_shrank_are_noticed(tmp_path, monkeypatch):
