@@ -33,7 +33,9 @@ from clipose_ros.core.support import LEAST_NEAR, Footing, Surface
 from clipose_ros.core.symmetry import Symmetry
 from clipose_ros.core.types import ColourCrop, Observation, PoseEstimate
 from clipose_ros.core.uncertainty import Uncertainty
+from clipose_ros.core.validation import expect
 from clipose_ros.estimators.clipose import VIEW, Clipose, CliposeSettings
+from clipose_ros.estimators.loading import estimator_class
 from clipose_ros.inference.card import read_card, write_card
 from training.command import run
 from training.data.dataset import BatchConfig, observed_clouds, pictures_of, seen_surfaces, surfaces_of
@@ -351,7 +353,9 @@ def calibrate(config: Annotated[CalibrationConfig, tyro.conf.arg(name="")]) -> N
     """
     card = read_card(config.model)
     settings = replace(CliposeSettings.of(card), calibration={}, uncertainty={})
-    estimator = Clipose(config.model, replace(card, settings=settings.as_mapping()))
+    made = estimator_class(config.model, card)
+    expect("model", issubclass(made, Clipose), "one of estimator clipose or cleanpose", card.estimator)
+    estimator = made(config.model, replace(card, settings=settings.as_mapping()))
     found = outcomes(estimator, config)
     category, score, success = found.category, found.score, found.success
     fit = np.arange(len(score)) % 2 == 0

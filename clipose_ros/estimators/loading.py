@@ -14,7 +14,7 @@ from clipose_ros.core.validation import expect
 from clipose_ros.estimators.compiled_code import VARIABLE, find_place_for_compiled_code
 from clipose_ros.estimators.estimator import Estimator
 from clipose_ros.estimators.router import Router
-from clipose_ros.inference.card import DEFAULT_MODEL, find_model, known_models, models_folders, read_card
+from clipose_ros.inference.card import DEFAULT_MODEL, ModelCard, find_model, known_models, models_folders, read_card
 from clipose_ros.inference.session import SessionConfig
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,31 @@ ESTIMATORS = {
 }
 COMPILED = ("gspose",)  # those with code that numba compiles
 LEARNERS = ("gspose",)  # those that take a folder of learned objects, too
+
+
+def estimator_class(folder: Path, card: ModelCard) -> type[Estimator]:
+    """Find the class that a model's card asks for.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model, to be named.
+    card : ModelCard
+        Its card.
+
+    Returns
+    -------
+    type of Estimator
+        It takes the folder, the card, how networks run, and a seed.
+
+    Raises
+    ------
+    ValueError
+        Where the card asks for an unknown one.
+    """
+    expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
+    module, name = ESTIMATORS[card.estimator]
+    return getattr(import_module(module), name)
 
 
 def load(
@@ -75,14 +100,13 @@ def load(
             f"model: expected one that estimates poses ({', '.join(others) or 'there is none'}), got {model}, a "
             "segmenter; give it by --segmenter, in the node by the parameter segmenter"
         )
-    expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
-    module, name = ESTIMATORS[card.estimator]
+    made = estimator_class(folder, card)
     more = {"objects_dir": objects_dir} if card.estimator in LEARNERS else {}
     if card.estimator in COMPILED and (place := find_place_for_compiled_code()):
         log.warning(
             "no folder for compiled code can be written: it is compiled each time, to %s; set %s", place, VARIABLE
         )
-    estimator = getattr(import_module(module), name)(folder, card, config, seed, **more)
+    estimator = made(folder, card, config, seed, **more)
     if warm:
         estimator.warm_up()
     return estimator

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from clipose_ros.core.types import ColourCrop, Detections, Frame, Instance, Intr
 from clipose_ros.estimators.cleanpose import IMAGE, IMAGE_MAP, PLACES
 from clipose_ros.inference.card import read_card, write_card
 from clipose_ros.pipeline import Pipeline
-from training.calibrate import CalibrationConfig, outcomes
+from training.calibrate import CalibrationConfig, calibrate, outcomes
 from training.data.augmentation import AugmentationConfig
 from training.data.dataset import BatchConfig, GroundConfig, make_batch, observed_clouds
 from training.data.picture_augmentation import PictureAugmentation, augmented_pictures
@@ -324,6 +325,14 @@ def test_calibration_gives_pictures_and_the_places_of_points_in_them(model, pict
         assert one.colour.pixels.shape == (32, 32, 3)
         column, row = ((one.pixels + 0.5) / 32 * GRID - 0.5).round().astype(int).T
         assert (label[row, column] == TARGET).all()
+
+
+def test_a_model_that_sees_is_calibrated(model, pictured, tmp_path):
+    folder = shutil.copytree(model[0], tmp_path / "seeing")
+    batches = BatchConfig(simulate=False, ground=GroundConfig(known=0.0))
+    calibrate(CalibrationConfig(folder, pictured, draws=1, points=256, batches=batches))
+    assert read_card(folder).settings["calibration"] and read_card(folder).settings["uncertainty"]
+    assert isinstance(estimators.load(str(folder)).estimate(observations(1))[0], PoseEstimate)
 
 
 def frame_of_two():
