@@ -172,7 +172,7 @@ def parse_half_turns(given: Collection[str]) -> dict[str, str]:
         name, _, axes = text.rpartition(":")
         sound = name and axes and set(axes) <= set("xyz")
         expect("--half-turn", sound, "NAME:AXES with axes of x, y, z, such as milk:y", text)
-        found[name] = axes
+        found[name] = "".join(sorted({*found.get(name, ""), *axes}))  # given in parts, too
     return found
 
 

@@ -117,6 +117,7 @@ def test_objects_in_models_files_run_no_code(tmp_path):
 
 def test_half_turns_are_read_and_others_refused():
     assert parse_half_turns(["milk:y", "box:xyz"]) == {"milk": "y", "box": "xyz"}
+    assert parse_half_turns(["box:y", "milk:y", "box:zx"]) == {"milk": "y", "box": "xyz"}
     for wrong in ("milk", "milk:", ":y", "milk:w"):
         with pytest.raises(ValueError, match="--half-turn: expected NAME:AXES"):
             parse_half_turns([wrong])
