@@ -100,9 +100,12 @@ def test_a_model_of_cleanpose_answers_as_its_network_says_and_works_beside_other
     assert estimators.load_all(folders).names == own.names
 
 
-def test_the_shipped_model_of_cleanpose_finds_the_objects_of_the_demo():
+@pytest.mark.parametrize(("model", "seen"), [("cleanpose-lite", False), ("cleanpose-rgbd", True)])
+def test_the_shipped_models_of_cleanpose_find_the_objects_of_the_demo(model, seen):
     root = Path(__file__).resolve().parents[2]
-    pipeline = Pipeline(estimators.load("cleanpose-lite", root / "models"))
+    estimator = estimators.load(model, root / "models")
+    assert estimator.needs.colour == seen
+    pipeline = Pipeline(estimator)
     frame, detections = NocsFolder(root / "launch" / "demo").read("0000")
     truth = {one["instance"]: one for one in json.loads((root / "launch/demo/truth.json").read_text())[0]["instances"]}
     results = list(pipeline.process(frame, detections).results)
