@@ -18,12 +18,13 @@ import scipy
 
 from clipose_ros import estimators
 from clipose_ros.doctor.findings import Finding, Level, fail, ok, warn
+from clipose_ros.estimators.loading import LEARNERS
 from clipose_ros.inference.builds import built_providers, imported_version, installed_builds
 from clipose_ros.inference.card import CARD_FILE, DEFAULT_MODEL, NetworkFile, find_model, models_folders, read_card
 from clipose_ros.inference.image_tokens import ESTIMATOR, ImageTokens
 from clipose_ros.inference.providers import PROVIDERS
 from clipose_ros.inference.runtime import CURE
-from clipose_ros.inference.session import SessionConfig
+from clipose_ros.inference.session import Session, SessionConfig
 from clipose_ros.inference.tensorrt import cache_folder, engine_key
 from clipose_ros.segmenters.choice import MODELS, segmenter_of
 
@@ -222,7 +223,11 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
             return ok(subject, f"{card.estimator}, no network; it answers learned objects (see clipose objects)")
         if not runs:
             return warn(subject, "its card is sound; its network is not tried without onnxruntime", CURE)
-        milliseconds = _run_ms(folder, SessionConfig())
+        if card.estimator in LEARNERS:  # without a folder of objects there is nothing to estimate
+            for network in card.networks.values():
+                Session(folder, network, SessionConfig())
+        else:
+            milliseconds = _run_ms(folder, SessionConfig())
     except Exception as error:  # ONNX Runtime has errors of its own kinds for a broken network
         text = _first_line(error)
         cure = "fetch the folder again, or export it again: card and network must come from the same export"
@@ -230,6 +235,8 @@ def model_finding(folder: Path, runs: bool = True) -> Finding:
     networks = ", ".join(
         f"{network.precision}, sha256 {network.sha256[:12]} fits" for network in card.networks.values()
     )
+    if card.estimator in LEARNERS:
+        return ok(subject, f"{card.estimator}, {networks}; it answers learned objects (see clipose objects)")
     what = f"{card.estimator}, {len(card.names)} names, {networks}"
     unit = "frame" if card.is_segmenter else "picture" if card.estimator == ESTIMATOR else "object"
     return ok(subject, f"{what}; one {unit} in {milliseconds:.1f} ms on the CPU")

@@ -305,7 +305,8 @@ def _expect_before_camera(poses: PosesByInstance) -> None:
     positions = [pose.translation for pose in poses.values() if isinstance(pose, PoseEstimate)] or [np.zeros(3)]
     median_m = float(np.median(np.linalg.norm(positions, axis=1)))
     before = np.median(positions, axis=0)[2] >= 0
-    expect("t", before, "objects before the camera", "z < 0; turn OpenGL's axes: negate the 2nd and 3rd row of R and t")
+    turned = "turn OpenGL's axes: negate the 2nd and 3rd row of R and t; or invert poses of the camera"
+    expect("t", before, "objects before the camera", f"z < 0; {turned}")
     cure = "divide t and size by 1000 if they are in millimetres"
     expect("t", median_m <= FARTHEST_M, "metres", f"objects {median_m:.0f} away; {cure}")
 

@@ -16,6 +16,7 @@ from clipose_ros.objects.depth_normals import points_and_normals
 
 MASK_BORDER_PX = 2  # of each mask: colour and depth there are half the background's
 LEAST_FACING = 0.25  # cosine between normal and ray: what is seen more obliquely is left to other views
+LEAST_DISCS = 30  # of what all views bear out
 SAMPLES = 400  # of a view, from which its depth offset is found
 OFFSET_ROUNDS = 5
 OFFSET_SPREAD_M = 0.004  # of the depth offsets of views, as sensors have them [m]
@@ -95,7 +96,14 @@ def fuse(views: Sequence[ReferenceView], intrinsics: Intrinsics, divisions: int 
     offsets = _depth_offsets(cloud, len(views), spacing)
     cloud.points = cloud.points + offsets[cloud.view, None] * cloud.rays
     surfels = _voxels(cloud, len(views), low, spacing)
-    return _without_outliers(surfels, views, intrinsics)
+    surfels = _without_outliers(surfels, views, intrinsics)
+    expect(
+        "references",
+        len(surfels.points) >= LEAST_DISCS,
+        f"at least {LEAST_DISCS} places of the surface inside the masks of all views",
+        f"{len(surfels.points)}: is depth registered to colour, and do masks and poses belong to the same images?",
+    )
+    return surfels
 
 
 def _seen(view: ReferenceView, intrinsics: Intrinsics) -> _Cloud:
@@ -155,6 +163,8 @@ def _depth_offsets(cloud: _Cloud, views: int, spacing_m: float) -> np.ndarray:
         right = np.zeros(views)
         np.add.at(right, i, weight * a * gap)
         np.add.at(right, j, -weight * b * gap)
+        if not np.trace(system):  # no view bears out another
+            break
         prior = 1e-3 * np.trace(system) / views  # the mean of all offsets is not seen: it stays near 0
         system[np.diag_indices(views)] += prior
         step = np.linalg.solve(system, right - prior * offsets)

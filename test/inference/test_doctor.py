@@ -53,6 +53,11 @@ def test_a_model_is_loaded_checked_and_run(write_model):
     assert broken.level == Level.FAIL and "expected sha256" in broken.text and broken.cure
 
 
+def test_a_model_of_learned_objects_is_sound_without_any():
+    finding = model_finding(ROOT / "models" / "gspose")
+    assert finding.level == Level.OK and "answers learned objects" in finding.text
+
+
 def test_models_of_the_first_folder_count_and_none_is_a_failure(write_model, tmp_path):
     models = write_model().parent
     assert [finding.subject for finding in models_findings([models, models])] == ["model: tiny"]

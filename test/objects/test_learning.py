@@ -303,3 +303,10 @@ def test_poses_that_contradict_each_other_by_centimetres_cast_doubt(box_folder):
     moved = [replace(view, translation=view.translation + rng.normal(0, 0.01, 3)) for view in references.views]
     lesson = learn("box", replace(references, views=moved), CpuRasterizer())
     assert any(doubt.startswith("quality:") for doubt in doubts(lesson.learned.quality))
+
+
+def test_views_of_which_none_bears_out_another_are_named(box_folder):
+    references = read_reference_views(box_folder)
+    views = [replace(view, depth_m=np.where(view.mask, view.depth_m / 2, view.depth_m)) for view in references.views]
+    with pytest.raises(ValueError, match="references: expected at least 30 places .*is depth registered to colour"):
+        fuse(views, references.intrinsics)
