@@ -124,8 +124,10 @@ def learn(
         expect("every", every >= 1, "1 or more", every)
         expect("--board", board, f"it for {references}, since a recording has no poses", "none")
         frames = RecordingSource(references, topics, joins, with_masks=False, with_colour=True, doing="views")
-        found = read_recorded_views(references, islice(frames.frames(), None, None, every), printed, most_views)
-        frames.report()
+        try:
+            found = read_recorded_views(references, islice(frames.frames(), None, None, every), printed, most_views)
+        finally:
+            frames.report()  # what was left out may be why
         _say(found.summary())
         views, masks = found.board_views.references, None
     elif topics != TopicNames() or joins != JoinSettings():

@@ -10,6 +10,7 @@ directions, by embeddings of both where the model has a network for them, and th
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -45,6 +46,8 @@ from clipose_ros.objects.library import ObjectLibrary
 from clipose_ros.objects.surface_tables import SurfaceTables, surface_tables
 from clipose_ros.objects.view_templates import ViewTemplates, view_templates
 from clipose_ros.rendering.cpu import CpuRasterizer
+
+log = logging.getLogger(__name__)
 
 # Without depth: steps on a small crop, and steps by those with depth.
 ROUGH_STEPS, BLIND_STEPS = 8, 2
@@ -101,6 +104,8 @@ class GsPose:
         self._library = ObjectLibrary(objects_dir)
         self.refiner = type(self).make_refiner(self.settings)
         self._search = HypothesisSearch(self.refiner)
+        if config.provider != SessionConfig.provider:
+            log.warning("%s runs on the CPU, whatever the provider: its loops are compiled for it", card.name)
         on_one_core = SessionConfig(threads=1)
         wanted = self.settings.retrieval
         self._embedder = ViewEmbedder(folder, card.network(NETWORK), on_one_core) if wanted else None

@@ -42,6 +42,7 @@ LEAST_HEIGHT_M, SPREADS = 0.002, 3.0  # above the paper: at least, and by that s
 HIGHEST_M = 0.6  # above the board is no object [m]
 CLOSED_PX = 2  # gaps in masks
 NAMED = 5
+BARE = f"pixels that stand on the board: expected {LEAST_MASK_PX}"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def views_on_board(
         elif mask is None:
             mask = standing_on_board(board, sighting, depth_m, intrinsics)
             if np.count_nonzero(mask) < LEAST_MASK_PX:
-                skipped[name] = f"{np.count_nonzero(mask)} pixels that stand on the board: expected {LEAST_MASK_PX}"
+                skipped[name] = f"{np.count_nonzero(mask)} {BARE}"
                 continue
             masked += 1
         views.append(ReferenceView(name, colour, depth_m, mask, sighting.rotation, sighting.translation))
@@ -236,14 +237,27 @@ def standing_on_board(
 
 
 def _check_seen(folder: Path, board: MarkerBoard, seen, skipped: Mapping[str, str]) -> None:
-    """Refuse too few views, with what was found in the first ones that were skipped."""
+    """Refuse too few views, with what was found in those that were skipped, and what to do about most of them."""
     if len(seen) >= LEAST_VIEWS:
         return
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:NAMED])
+    alike: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        alike.setdefault(reason, []).append(name)
+    reasons = [
+        f"{', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}: {reason}"
+        for reason, names in list(alike.items())[:NAMED]
+    ]
+    told = "; ".join(reasons)
+    bare = sum(reason.endswith(BARE) for reason in skipped.values())
+    if not skipped:
+        cure = "take more views"
+    elif bare > len(skipped) / 2:
+        cure = "does the object stand on it, and has depth values there? Without any depth, masks are found by colour"
+    else:
+        cure = "are --columns and --rows those of the print, the images sharp and rectified, and the intrinsics theirs?"
     raise ValueError(
         f"{folder}: expected a board of {board.columns} x {board.rows} squares in at least {LEAST_VIEWS} views, got "
-        f"{len(seen)} ({reasons}); are --columns and --rows those of the print, the images rectified, and "
-        "the intrinsics theirs?"
+        f"{len(seen)}{f' ({told})' if told else ''}; {cure}"
     )
 
 

@@ -130,6 +130,8 @@ def read_recorded_views(
         if len(kept) > MOST_KEPT * most:
             kept = _thinned(kept, len(kept) - 1)
     expect(str(path), looked_at, "frames with colour and depth", "none")
+    standing = looked_at == 1 and count > LEAST_VIEWS
+    expect(str(path), not standing, "stamps that go on", f"{count} frames within {WINDOW_NS / NS_PER_S:g} s")
     check_size(path, board, {name: colour for name, colour, _ in without} | {one.name: one.colour for one in kept})
     chosen = _thinned(kept, most, APART)
     if len(kept) >= LEAST_VIEWS > len(chosen):

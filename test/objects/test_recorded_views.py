@@ -89,7 +89,9 @@ def test_recordings_that_show_no_board_are_named(walk):
     with pytest.raises(
         ValueError, match="walk.mcap: expected a board of 8 x 6 squares in at least 4 views, got 0 .00.: 0 corners"
     ):
-        read_recorded_views(Path("walk.mcap"), named(walk[:1] * 5), drawn.BOARD, 32)
+        read_recorded_views(Path("walk.mcap"), named(walk[:1] * 3), drawn.BOARD, 32)
+    with pytest.raises(ValueError, match="walk.mcap: expected stamps that go on, got 6 frames within 0.25 s"):
+        read_recorded_views(Path("walk.mcap"), named(walk[2:3] * 6), drawn.BOARD, 32)
     with pytest.raises(ValueError, match="walk.mcap: expected frames with colour and depth, got none"):
         read_recorded_views(Path("walk.mcap"), [], drawn.BOARD, 32)
     with pytest.raises(ValueError, match="--most-views: expected 4 to 200, got 3"):
@@ -126,3 +128,25 @@ def test_an_object_is_learned_from_a_recording(walk, tmp_path, monkeypatch, caps
 def test_options_of_recordings_are_refused_with_a_folder(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="expected a recording, since there are options of one"):
         drawn.run(monkeypatch, "learn", "box", tmp_path, "--objects", tmp_path / "o", "--depth-topic", "/depth")
+
+
+def test_a_board_without_an_object_is_told_from_one_that_is_not_seen(walk):
+    bare = [
+        (name, Frame(frame.stamp_ns, "eye", np.zeros_like(frame.depth), frame.intrinsics, frame.colour))
+        for name, frame in walk
+    ]
+    asked = r"got 0 \(.*: 0 pixels that stand on the board.*\); does the object stand on it, and has depth values there"
+    with pytest.raises(ValueError, match=asked):
+        read_recorded_views(Path("walk.mcap"), named(bare), drawn.BOARD, 32)
+
+
+def test_a_recording_that_was_cut_off_is_told_also_where_too_little_is_left(walk, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mcap")
+    from clipose_ros.formats.recording_files import write_recording
+
+    recording = tmp_path / "walk.mcap"
+    write_recording(recording, ((frame, NOTHING) for _, frame in walk[:12]))
+    recording.write_bytes(recording.read_bytes()[: recording.stat().st_size // 2])
+    with pytest.raises(SystemExit, match=r"in at least 4 views, got \d"):
+        drawn.run(monkeypatch, "learn", "box", recording, "--objects", tmp_path / "o", "--board", "--backbone", "none")
+    assert "cut off" in capsys.readouterr().err
