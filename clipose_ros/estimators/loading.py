@@ -49,8 +49,14 @@ def estimator_class(folder: Path, card: ModelCard) -> type[Estimator]:
     ------
     ValueError
         Where the card asks for an unknown one.
+    RuntimeError
+        Where numba is missing that compiles its code.
     """
     expect(f"{folder}: estimator", card.estimator in ESTIMATORS, f"one of {', '.join(ESTIMATORS)}", card.estimator)
+    if card.estimator in COMPILED and (place := find_place_for_compiled_code()):
+        log.warning(
+            "no folder for compiled code can be written: it is compiled each time, to %s; set %s", place, VARIABLE
+        )
     module, name = ESTIMATORS[card.estimator]
     return getattr(import_module(module), name)
 
@@ -102,10 +108,6 @@ def load(
         )
     made = estimator_class(folder, card)
     more = {"objects_dir": objects_dir} if card.estimator in LEARNERS else {}
-    if card.estimator in COMPILED and (place := find_place_for_compiled_code()):
-        log.warning(
-            "no folder for compiled code can be written: it is compiled each time, to %s; set %s", place, VARIABLE
-        )
     estimator = made(folder, card, config, seed, **more)
     if warm:
         estimator.warm_up()

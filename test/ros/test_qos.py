@@ -183,8 +183,11 @@ def test_the_cure_is_named_and_the_diagnostics_tell(nodes, client, publishers, w
 
     wait_until(lambda: status() and f"{topic} (incompatible reliability)" in status().message)
     assert status().level == b"\x01"
-    assert any(
-        value.key == f"incompatible: {topic}" and value.value.endswith(", reliability") for value in status().values
+    # DDS tells of it in an event of its own, which may come after the look at what is offered.
+    wait_until(
+        lambda: any(
+            value.key == f"incompatible: {topic}" and value.value.endswith(", reliability") for value in status().values
+        )
     )
 
 
