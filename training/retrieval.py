@@ -45,7 +45,14 @@ from training.data.turned_crops import (
     upright_turns,
 )
 from training.networks.retrieval import RetrievalNetwork, RetrievalNetworkConfig
-from training.optimisation.checkpoint import read_checkpoint, restore, saved_run, write_checkpoint
+from training.optimisation.checkpoint import (
+    averaged_weights,
+    plain_settings,
+    read_checkpoint,
+    restore,
+    saved_run,
+    write_checkpoint,
+)
 from training.optimisation.loop import Loop
 from training.optimisation.optimisers import make_optimiser
 from training.optimisation.precision import rounded_products
@@ -448,22 +455,6 @@ def validate(
     return {name: round(float(np.nanmean(values)), 4) for name, values in sums.items()}
 
 
-def settings_of(config: RetrievalTrainConfig) -> dict[str, Any]:
-    """Give the settings of a run as a checkpoint holds them.
-
-    Parameters
-    ----------
-    config : RetrievalTrainConfig
-        The run.
-
-    Returns
-    -------
-    dict
-        Plain values.
-    """
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
 def load_retrieval(checkpoint: Path) -> tuple[RetrievalNetwork, dict[str, Any]]:
     """Load the averaged weights of a checkpoint.
 
@@ -492,9 +483,7 @@ def load_retrieval(checkpoint: Path) -> tuple[RetrievalNetwork, dict[str, Any]]:
     network = RetrievalNetwork(
         RetrievalNetworkConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()})
     )
-    prefix = "module."
-    averaged = {name.removeprefix(prefix): v for name, v in saved["average"].items() if name.startswith(prefix)}
-    network.load_state_dict(averaged)
+    network.load_state_dict(averaged_weights(saved))
     return network.eval(), saved
 
 
@@ -545,7 +534,7 @@ def _train(config: RetrievalTrainConfig, rows: HeldObjects | GrowingRows, held_o
     path = config.output / "checkpoint.pt"
     step, seconds = 0, 0.0
     usual = RetrievalTrainConfig(config.data, config.output)
-    if (saved := saved_run(path, settings_of(config), settings_of(usual), FREE)) is not None:
+    if (saved := saved_run(path, plain_settings(config), plain_settings(usual), FREE)) is not None:
         restore(path, saved, parts)
         step, seconds = saved["step"], saved["seconds"]
     saved_at = time.monotonic()
@@ -567,7 +556,7 @@ def _train(config: RetrievalTrainConfig, rows: HeldObjects | GrowingRows, held_o
             loop.took(terms, sound, {"objects": rows.taken})
             if time.monotonic() - saved_at > config.checkpoint_s or loop.ends:
                 log.write(loop.step, {"validation": validate(average.module, held_out, config)})
-                described = {"config": json.dumps(settings_of(config)), "rows": rows.taken, "seconds": loop.seconds}
+                described = {"config": json.dumps(plain_settings(config)), "rows": rows.taken, "seconds": loop.seconds}
                 _save(path, parts, described | {"step": loop.step})
                 saved_at = time.monotonic()
     return path

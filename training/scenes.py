@@ -10,14 +10,11 @@ objects are sieves, through which one sees what is behind, as scans and real scr
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from rich.progress import Progress
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
@@ -42,8 +39,9 @@ from training.data.shapes import Shape, make_shape
 from training.data.shapes.bottle import tumbler
 from training.data.shapes.other import other
 from training.data.shapes.shape import assembled, drawn_scale
+from training.data.shard_writing import write_shards
 from training.data.unevenness import Unevenness, seen_depth
-from training.storage import archive_flaw, made_folder, write_whole
+from training.storage import made_folder, write_whole
 from training.views import Body
 
 FARTHEST_M = 8.0
@@ -421,14 +419,9 @@ def generate(output: Path, scenes: int = 20_000, shard_scenes: int = 200, seed: 
         expect(name, value >= 1, "1 or more", value)
     made_folder(output)
     jobs = [(output, seed * 100_000 + i, shard_scenes) for i in range(-(-scenes // shard_scenes))]
-    for path in [shard_path(output, number) for _, number, _ in jobs]:
-        if path.exists() and (flaw := archive_flaw(path)):
-            raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
-    # OpenCV would take all cores in each of the processes
-    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
-        task = progress.add_task("scenes", total=len(jobs) * shard_scenes)
-        for _ in pool.imap_unordered(_write_shard, jobs):
-            progress.advance(task, shard_scenes)
+    paths = [shard_path(output, number) for _, number, _ in jobs]
+    for _ in write_shards("scenes", _write_shard, jobs, paths, shard_scenes, workers):
+        pass  # a shard says nothing
 
 
 if __name__ == "__main__":

@@ -48,7 +48,14 @@ from training.networks.segmentation import (
     SegmenterNetworks,
     SegmenterNetworksConfig,
 )
-from training.optimisation.checkpoint import read_checkpoint, restore, saved_run, write_checkpoint
+from training.optimisation.checkpoint import (
+    averaged_weights,
+    plain_settings,
+    read_checkpoint,
+    restore,
+    saved_run,
+    write_checkpoint,
+)
 from training.optimisation.loop import Loop
 from training.optimisation.optimisers import make_optimiser
 from training.optimisation.precision import rounded_products
@@ -434,22 +441,6 @@ def validate(
     return means | {"found": round(found / max(asked, 1), 4), "false": round(false / max(scenes_seen, 1), 4)}
 
 
-def settings_of(config: SegmenterTrainConfig) -> dict[str, Any]:
-    """Give the settings of a run as a checkpoint holds them.
-
-    Parameters
-    ----------
-    config : SegmenterTrainConfig
-        The run.
-
-    Returns
-    -------
-    dict
-        Plain values.
-    """
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
 def load_networks(checkpoint: Path) -> tuple[SegmenterNetworks, dict[str, Any]]:
     """Load the averaged weights of a checkpoint.
 
@@ -480,10 +471,7 @@ def load_networks(checkpoint: Path) -> tuple[SegmenterNetworks, dict[str, Any]]:
     network = SegmenterNetworks(
         SegmenterNetworksConfig(MaskNetworkConfig(**of["masks"]), NameNetworkConfig(**of["names"]))
     )
-    averaged = {
-        name.removeprefix("module."): value for name, value in saved["average"].items() if name.startswith("module.")
-    }
-    network.load_state_dict(averaged)
+    network.load_state_dict(averaged_weights(saved))
     return network.eval(), saved
 
 
@@ -570,7 +558,7 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
     path = config.output / "checkpoint.pt"
     step, seconds = 0, 0.0
     usual = SegmenterTrainConfig(config.data, config.output)
-    if (saved := saved_run(path, settings_of(config), settings_of(usual), FREE)) is not None:
+    if (saved := saved_run(path, plain_settings(config), plain_settings(usual), FREE)) is not None:
         restore(path, saved, parts)
         step, seconds = saved["step"], saved["seconds"]
     saved_at = time.monotonic()
@@ -594,7 +582,7 @@ def _train(config: SegmenterTrainConfig, rows: Shards | GrowingRows, held_out: S
             loop.took(terms, sound, {"scenes": rows.taken})
             if time.monotonic() - saved_at > config.checkpoint_s or loop.ends:
                 log.write(loop.step, {"validation": validate(average.module, held_out, config)})
-                described = {"config": json.dumps(settings_of(config)), "rows": rows.taken, "seconds": loop.seconds}
+                described = {"config": json.dumps(plain_settings(config)), "rows": rows.taken, "seconds": loop.seconds}
                 _save(path, parts, described | {"step": loop.step})
                 saved_at = time.monotonic()
     return path

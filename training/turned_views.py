@@ -8,12 +8,10 @@ it are near one another, some are not (`SPREAD_DEG`), and some are half a turn a
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import Progress
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import AXIS_SYMMETRIC, CATEGORIES
@@ -25,7 +23,8 @@ from training.data.pictures import Painted, take_picture
 from training.data.renderer import CastShape, Placed, pixel_rays, render
 from training.data.shapes import Shape, make_shape
 from training.data.shapes.other import other
-from training.storage import archive_flaw, made_folder, write_whole
+from training.data.shard_writing import write_shards
+from training.storage import made_folder, write_whole
 
 SHARDS = "turned_*.npz"
 PICTURE_PX = 72
@@ -209,14 +208,9 @@ def generate(output: Path, objects: int = 20_000, shard_objects: int = 100, seed
         expect(name, value >= 1, "1 or more", value)
     made_folder(output)
     jobs = [(output, seed * 100_000 + i, shard_objects) for i in range(-(-objects // shard_objects))]
-    for path in [shard_path(output, number) for _, number, _ in jobs]:
-        if path.exists() and (flaw := archive_flaw(path)):
-            raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
-    # OpenCV would take all cores in each of the processes
-    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
-        task = progress.add_task("objects", total=len(jobs) * shard_objects)
-        for _ in pool.imap_unordered(_write_shard, jobs):
-            progress.advance(task, shard_objects)
+    paths = [shard_path(output, number) for _, number, _ in jobs]
+    for _ in write_shards("objects", _write_shard, jobs, paths, shard_objects, workers):
+        pass  # a shard says nothing
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ training step, from the clean crop, by `training.data.sensor`.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from rich.progress import Progress
 from scipy.spatial.transform import Rotation
 
 from clipose_ros.core.categories import CATEGORIES
@@ -43,7 +40,8 @@ from training.data.row_format import (
     TARGET,
 )
 from training.data.shapes import Shape, make_shape
-from training.storage import archive_flaw, made_folder, write_whole
+from training.data.shard_writing import write_shards
+from training.storage import made_folder, write_whole
 
 ShapeSource = Callable[[str, np.random.Generator], Shape]
 
@@ -386,16 +384,10 @@ def generate(
     made_folder(output)
     config = ViewConfig(colour_px=colour_px)
     jobs = [(output, seed * 100_000 + i, shard_views, meshes, config) for i in range(-(-views // shard_views))]
-    for path in [_shard_path(output, number) for _, number, *_ in jobs]:
-        if path.exists() and (flaw := archive_flaw(path)):
-            raise ValueError(f"{path}: expected a shard, got {flaw}; remove it to have it drawn again")
+    paths = [_shard_path(output, number) for _, number, *_ in jobs]
     skipped: dict[Path, str] = {}
-    # OpenCV would take all cores in each of the processes
-    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool, Progress() as progress:
-        task = progress.add_task("views", total=len(jobs) * shard_views)
-        for reasons in pool.imap_unordered(_write_shard, jobs):
-            skipped |= reasons
-            progress.advance(task, shard_views)
+    for reasons in write_shards("views", _write_shard, jobs, paths, shard_views, workers):
+        skipped |= reasons
     for mesh, reason in sorted(skipped.items()):
         print(f"{mesh}: left out: {reason}")
 

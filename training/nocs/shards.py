@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.progress import Progress
 
@@ -75,6 +76,7 @@ class Report:
 
 def _open(config: NocsConfig) -> None:
     global _views
+    cv2.setNumThreads(1)  # it would take all cores in each of the processes
     _views = NocsViews(config)
 
 

@@ -10,11 +10,12 @@ import io
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.networks import make_network, network_config
 from training.storage import archive_flaw, write_whole
@@ -125,6 +126,39 @@ def _way_out(path: Path) -> str:
     return f"; the one before it is whole (step {step}): mv {shlex.quote(str(previous))} {shlex.quote(str(path))}"
 
 
+def averaged_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Take the averaged weights out of a checkpoint.
+
+    Parameters
+    ----------
+    saved : mapping
+        As `read_checkpoint` gives it.
+
+    Returns
+    -------
+    dict of str to Tensor
+        By their names in the network.
+    """
+    prefix = "module."
+    return {name.removeprefix(prefix): value for name, value in saved["average"].items() if name.startswith(prefix)}
+
+
+def plain_settings(config: Any) -> dict[str, Any]:
+    """Give the settings of a run as a checkpoint holds them.
+
+    Parameters
+    ----------
+    config : dataclass
+        The run.
+
+    Returns
+    -------
+    dict
+        Plain values.
+    """
+    return json.loads(json.dumps(asdict(config), default=str))
+
+
 def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Load the averaged weights of a checkpoint.
 
@@ -150,9 +184,7 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         config = network_config(json.loads(saved["config"])["network"])
         network = make_network(config)
-        prefix = "module."
-        averaged = {name: value for name, value in saved["average"].items() if name.startswith(prefix)}
-        network.load_state_dict({name.removeprefix(prefix): value for name, value in averaged.items()})
+        network.load_state_dict(averaged_weights(saved))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise _mismatch(checkpoint, "network", error) from error
     fusion = getattr(config, "fusion", None)
